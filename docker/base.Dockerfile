@@ -1,0 +1,66 @@
+# Python base images: `slim` from a CPython compiled by python.Dockerfile,
+# `distribution` from Debian's own package. Nothing here needs a network: the
+# packages are in ROOT already (builder.Dockerfile).
+#
+# Context: one pip-<version>-*.whl. A wheel's name carries its version, and pip
+# refuses to read it under another.
+
+# DEVEL: what python.Dockerfile made. ROOT: the root with the shared libraries.
+# `scratch` only lets a target be built that needs just one of them.
+ARG DEVEL=scratch
+ARG ROOT=scratch
+
+# ---- trimmed: what a running program needs of it ----
+FROM ${DEVEL} AS trimmed
+RUN --mount=type=bind,target=/mnt \
+    set -eu; \
+    cd "$(python -c 'import sysconfig; print(sysconfig.get_path("stdlib"))')"; \
+    # sysconfig reads its values from a Python module; the Makefile beside it
+    # and the headers are for compiling extensions, which `devel` is for.
+    rm -rf config-* /usr/local/include /usr/local/lib/pkgconfig /usr/local/bin/*-config; \
+    set -- /mnt/pip-*.whl; \
+    PYTHONPATH=$1 python -m pip install \
+        --no-index --no-deps --no-compile --no-cache-dir --root-user-action=ignore "$1"; \
+    find /usr/local -depth -name __pycache__ -exec rm -rf '{}' +; \
+    # Byte code, since the ordinary user cannot write any: each start would
+    # compile again. By hash, unchecked: no time stamps, no stat at import.
+    python -m compileall -q -j0 --invalidation-mode unchecked-hash . \
+        -x 'site-packages/pip/_vendor/distlib/.*\.exe'
+
+# ---- what both kinds share ----
+FROM ${ROOT} AS common
+RUN useradd --uid 10001 --user-group --no-log-init --no-create-home --home-dir /home/app \
+        --shell /usr/sbin/nologin app; \
+    # A home that can be written: libraries put their caches there.
+    install -d -o app -g app /home/app /app
+ENV PYTHONUNBUFFERED=1
+WORKDIR /app
+CMD ["python"]
+
+# ---- slim: the base image ----
+FROM common AS slim
+COPY --from=trimmed /usr/local /usr/local
+RUN ldconfig
+USER app
+# Once more, where it counts: a missing shared library shows only here.
+RUN python -c 'import _ctypes, _curses, _decimal, _hashlib, _uuid, bz2, compression.zstd, \
+ctypes, curses, hashlib, lzma, readline, sqlite3, ssl, uuid, zlib' && pip --version
+
+# ---- distribution: the base image where Debian ships this version itself ----
+FROM common AS distribution
+# As in `python3.11`: which of Debian's interpreters.
+ARG PYTHON=python3.11
+RUN --mount=type=bind,target=/mnt \
+    set -eu; \
+    ln -s "/usr/bin/${PYTHON}" /usr/local/bin/python; \
+    ln -s python /usr/local/bin/python3; \
+    # The mark protects a Debian system from pip. Nothing else here uses Python.
+    rm -f "/usr/lib/${PYTHON}/EXTERNALLY-MANAGED"; \
+    set -- /mnt/pip-*.whl; \
+    PYTHONPATH=$1 python -m pip install \
+        --no-index --no-deps --no-compile --no-cache-dir --root-user-action=ignore "$1"; \
+    python -m compileall -q --invalidation-mode unchecked-hash \
+        "$(python -c 'import pip; print(pip.__path__[0])')"
+USER app
+RUN python -c 'import _ctypes, _curses, _decimal, _hashlib, _uuid, bz2, \
+ctypes, curses, hashlib, lzma, readline, sqlite3, ssl, uuid, zlib' && pip --version

@@ -1,0 +1,258 @@
+//! The content-addressed store outside the work tree: what was made once is made once.
+//!
+//! Layout, below `$XTASK_CACHE_DIR`, else `$XDG_CACHE_HOME/wheel-matrix`, else `~/.cache/wheel-matrix`:
+//! `v1/blobs/<sha256>` holds files, `v1/records/<key>.json` says what a step of that key made,
+//! `v1/locks` keeps two processes off one step, `v1/scratch` is for work under way, `v1/logs` for
+//! what the steps printed, `v1/state` for what may be reused but proves nothing (Cargo's folders).
+
+use std::fs::{self, File, TryLockError};
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use anyhow::{Context, Result, anyhow, bail};
+use serde::{Deserialize, Serialize};
+
+use crate::cancel::Cancel;
+use crate::digest;
+
+/// A file that a step made.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Artefact {
+    pub name: String,
+    pub sha256: String,
+    /// In bytes.
+    pub size: u64,
+}
+
+/// An image that a step made, in the engine that was in use.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BuiltImage {
+    pub reference: String,
+    pub id: String,
+    /// In bytes.
+    pub size: u64,
+}
+
+/// What a step made.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Output {
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub files: Vec<Artefact>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub image: Option<BuiltImage>,
+    /// Stands for the step in the keys of those that need it, where its own key cannot: the digest
+    /// of what the outside world gave (which Debian packages, which root file system).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub content: Option<String>,
+    /// What a person should know of it, by name: versions, verdicts, how it was made.
+    #[serde(default, skip_serializing_if = "std::collections::BTreeMap::is_empty")]
+    pub notes: std::collections::BTreeMap<String, String>,
+}
+
+/// The memory of a step that ended well.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Record {
+    pub id: String,
+    pub key: String,
+    /// Wall time in seconds that it took when it ran.
+    pub seconds: f64,
+    pub output: Output,
+}
+
+/// The store. Cheap to clone.
+#[derive(Debug, Clone)]
+pub struct Cache {
+    dir: PathBuf,
+}
+
+/// A folder that is gone when this is dropped.
+#[derive(Debug)]
+pub struct Scratch(PathBuf);
+
+impl Scratch {
+    pub fn path(&self) -> &Path {
+        &self.0
+    }
+}
+
+impl Drop for Scratch {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir_all(&self.0);
+    }
+}
+
+impl Cache {
+    /// The store of this user, made if it does not exist.
+    pub fn open() -> Result<Cache> {
+        let var = |name| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
+        let top = var("XTASK_CACHE_DIR")
+            .or_else(|| var("XDG_CACHE_HOME").map(|dir| dir.join("wheel-matrix")))
+            .or_else(|| var("HOME").map(|dir| dir.join(".cache/wheel-matrix")))
+            .context("no place for the cache: set HOME, or XTASK_CACHE_DIR to a folder")?;
+        Cache::at(&std::path::absolute(&top)?)
+    }
+
+    /// The store below `top`.
+    pub fn at(top: &Path) -> Result<Cache> {
+        let dir = top.join("v1");
+        for part in ["blobs", "records", "locks", "scratch", "logs", "state"] {
+            let path = dir.join(part);
+            fs::create_dir_all(&path).with_context(|| {
+                format!("cannot make the cache folder `{}`: set XTASK_CACHE_DIR to a writable folder", path.display())
+            })?;
+        }
+        let cache = Cache { dir };
+        cache.sweep();
+        Ok(cache)
+    }
+
+    pub fn dir(&self) -> &Path {
+        &self.dir
+    }
+
+    pub fn blob(&self, sha256: &str) -> PathBuf {
+        self.dir.join("blobs").join(sha256)
+    }
+
+    pub fn log(&self, id: &str) -> PathBuf {
+        self.dir.join("logs").join(format!("{id}.log"))
+    }
+
+    /// A folder that lasts, for what a tool of another maker may reuse.
+    pub fn state(&self, name: &str) -> Result<PathBuf> {
+        let path = self.dir.join("state").join(name);
+        fs::create_dir_all(&path).with_context(|| format!("cannot make `{}`", path.display()))?;
+        Ok(path)
+    }
+
+    /// An empty folder for one step's work.
+    pub fn scratch(&self, id: &str) -> Result<Scratch> {
+        let path = self.dir.join("scratch").join(format!("{}-{id}", std::process::id()));
+        let _ = fs::remove_dir_all(&path);
+        fs::create_dir_all(&path).with_context(|| format!("cannot make `{}`", path.display()))?;
+        Ok(Scratch(path))
+    }
+
+    /// Takes the file at `path` into the store, by rename where the file system allows it.
+    pub fn take(&self, path: &Path, name: &str) -> Result<Artefact> {
+        let sha256 = digest::of_file(path)?;
+        let size = fs::metadata(path)?.len();
+        let blob = self.blob(&sha256);
+        if fs::rename(path, &blob).is_err() {
+            copy(path, &blob)?;
+        }
+        Ok(Artefact { name: name.to_owned(), sha256, size })
+    }
+
+    /// Writes `bytes` into the store.
+    pub fn put(&self, bytes: &[u8], name: &str) -> Result<Artefact> {
+        let sha256 = digest::of(bytes);
+        write(&self.blob(&sha256), bytes)?;
+        Ok(Artefact { name: name.to_owned(), sha256, size: bytes.len() as u64 })
+    }
+
+    /// What the step of `key` made, without looking at its files.
+    pub fn record(&self, key: &str) -> Result<Option<Record>> {
+        let path = self.dir.join("records").join(format!("{key}.json"));
+        let text = match fs::read_to_string(&path) {
+            Ok(text) => text,
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+            Err(error) => return Err(error).with_context(|| format!("cannot read `{}`", path.display())),
+        };
+        let record: Record =
+            serde_json::from_str(&text).with_context(|| format!("`{}` is not a record", path.display()))?;
+        if record.key != key {
+            bail!("`{}` is the record of another key, `{}`", path.display(), record.key);
+        }
+        Ok(Some(record))
+    }
+
+    /// Whether the files of a record are still what was recorded.
+    pub fn check(&self, record: &Record) -> Result<()> {
+        for file in &record.output.files {
+            let path = self.blob(&file.sha256);
+            let found = digest::of_file(&path)?;
+            if found != file.sha256 {
+                bail!("`{}` of `{}` has changed in the cache: its SHA-256 is now `{found}`", file.name, record.id);
+            }
+        }
+        Ok(())
+    }
+
+    /// Writes down what a step made.
+    pub fn remember(&self, record: &Record) -> Result<()> {
+        let path = self.dir.join("records").join(format!("{}.json", record.key));
+        write(&path, &serde_json::to_vec_pretty(record)?)
+    }
+
+    /// Waits until no other process works on `name`; `waiting` is called once if there is one.
+    pub fn lock(&self, name: &str, cancel: &Cancel, waiting: impl FnOnce()) -> Result<File> {
+        let path = self.dir.join("locks").join(name);
+        let file = File::options()
+            .create(true)
+            .append(true)
+            .open(&path)
+            .with_context(|| format!("cannot open the lock `{}`", path.display()))?;
+        let mut waiting = Some(waiting);
+        loop {
+            match file.try_lock() {
+                Ok(()) => return Ok(file),
+                Err(TryLockError::WouldBlock) => {
+                    if let Some(waiting) = waiting.take() {
+                        waiting();
+                    }
+                    cancel.check()?;
+                    std::thread::sleep(Duration::from_millis(100));
+                }
+                Err(TryLockError::Error(error)) => {
+                    return Err(anyhow!(error)).with_context(|| format!("cannot lock `{}`", path.display()));
+                }
+            }
+        }
+    }
+
+    /// Removes the scratch folders of processes that are no more.
+    fn sweep(&self) {
+        let Ok(entries) = fs::read_dir(self.dir.join("scratch")) else { return };
+        for entry in entries.flatten() {
+            let name = entry.file_name();
+            let pid = name.to_str().and_then(|name| name.split('-').next()).unwrap_or_default();
+            if !Path::new("/proc").join(pid).exists() {
+                let _ = fs::remove_dir_all(entry.path());
+            }
+        }
+    }
+}
+
+/// Writes `bytes` to a temporary name beside `path`, then renames: never a half-written file.
+pub fn write(path: &Path, bytes: &[u8]) -> Result<()> {
+    let temporary = temporary(path);
+    let written = File::create(&temporary).and_then(|mut file| file.write_all(bytes).and_then(|()| file.sync_all()));
+    finish(&temporary, path, written)
+}
+
+/// Copies `from` to a temporary name beside `to`, then renames.
+pub fn copy(from: &Path, to: &Path) -> Result<()> {
+    let temporary = temporary(to);
+    let copied = fs::copy(from, &temporary).map(|_| ());
+    finish(&temporary, to, copied)
+}
+
+fn temporary(path: &Path) -> PathBuf {
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    let thread = format!("{:?}", std::thread::current().id());
+    let thread: String = thread.chars().filter(char::is_ascii_digit).collect();
+    path.with_file_name(format!(".{name}.{}-{thread}.part", std::process::id()))
+}
+
+fn finish(temporary: &Path, path: &Path, written: std::io::Result<()>) -> Result<()> {
+    written.and_then(|()| fs::rename(temporary, path)).map_err(|error| {
+        let _ = fs::remove_file(temporary);
+        let hint = match error.kind() {
+            std::io::ErrorKind::StorageFull => ": free some space there, then run the same command again",
+            _ => "",
+        };
+        anyhow!(error).context(format!("cannot write `{}`{hint}", path.display()))
+    })
+}

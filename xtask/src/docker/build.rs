@@ -1,0 +1,246 @@
+//! Builds images with BuildKit and turns its graph of steps into lines of text.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::pin::pin;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use anyhow::{Context as _, Result, bail, ensure};
+use bollard::moby::buildkit::v1::{StatusResponse, Vertex};
+use bollard::models::BuildInfoAux;
+use bollard::query_parameters::{BuildImageOptionsBuilder, BuilderVersion};
+
+use super::context::{Listing, stream};
+use super::{
+    Beat, Content, ContextFile, Docker, LineBuffer, Lines, Network, STUCK, check_reference,
+    credentials, split_reference,
+};
+use crate::cancel::Cancel;
+
+/// The name of the Dockerfile inside the context.
+const DOCKERFILE: &str = "Dockerfile";
+
+/// An image to be built.
+#[derive(Clone, Debug, Default)]
+pub struct Build<'a> {
+    /// Text of the Dockerfile; it is sent as `Dockerfile` at the root of the context.
+    pub dockerfile: &'a str,
+    /// Further files of the context.
+    pub context: Vec<ContextFile>,
+    /// Stage to build, the last one when `None`.
+    pub target: Option<&'a str>,
+    /// Build arguments.
+    pub args: BTreeMap<String, String>,
+    /// Labels of the image.
+    pub labels: BTreeMap<String, String>,
+    /// Names of the image.
+    pub tags: Vec<String>,
+    /// Network of the `RUN` steps.
+    pub network: Network,
+    /// Build every step again.
+    pub no_cache: bool,
+}
+
+impl Docker {
+    /// Builds an image and returns its id.
+    pub fn build(&self, build: &Build, on: Lines, cancel: &Cancel) -> Result<String> {
+        build.tags.iter().try_for_each(|tag| check_reference(tag))?;
+        let mut files = build.context.clone();
+        ensure!(
+            files
+                .iter()
+                .all(|file| file.path.trim_matches('/') != DOCKERFILE),
+            "the build context contains `{DOCKERFILE}`, the name the text of the Dockerfile is sent under; rename that file"
+        );
+        files.push(ContextFile {
+            path: DOCKERFILE.to_owned(),
+            source: Content::Bytes(build.dockerfile.as_bytes().to_vec()),
+            mode: 0o644,
+        });
+        let listing = Listing::new(&files, true)?;
+
+        let mut options = BuildImageOptionsBuilder::default()
+            .dockerfile(DOCKERFILE)
+            .version(BuilderVersion::BuilderBuildKit)
+            .session(&session())
+            .networkmode(build.network.mode())
+            .nocache(build.no_cache)
+            .rm(true)
+            .forcerm(true)
+            .buildargs(&build.args.clone().into_iter().collect::<HashMap<_, _>>())
+            .labels(&build.labels.clone().into_iter().collect::<HashMap<_, _>>());
+        if let Some(target) = build.target {
+            options = options.target(target);
+        }
+        if let Some(tag) = build.tags.first() {
+            options = options.t(tag);
+        }
+
+        let logins = logins(build.dockerfile, on);
+        let beat = Beat::new();
+        let mut progress = Progress::new(on);
+        let work = async {
+            let body = stream(beat.clone(), |out| listing.write(out));
+            let body = bollard::body_try_stream(body);
+            let mut answers = pin!(self.client.build_image(
+                options.build(),
+                Some(logins),
+                Some(body)
+            ));
+            let mut id = None;
+            while let Some(answer) = self.next(&mut answers, &beat).await? {
+                match answer.aux {
+                    Some(BuildInfoAux::BuildKit(status)) => progress.show(status),
+                    Some(BuildInfoAux::Default(image)) => id = image.id.or(id),
+                    None => {}
+                }
+                // Only the builder before BuildKit answers with these.
+                for text in [answer.stream, answer.status].into_iter().flatten() {
+                    text.lines().filter(|line| !line.is_empty()).for_each(on);
+                }
+                if let Some(message) = answer.error_detail.and_then(|detail| detail.message) {
+                    bail!("{message}");
+                }
+            }
+            id.ok_or_else(|| self.broken("it ended the answer before the image was complete"))
+        };
+        let result = self.watched(&beat, cancel, Some(STUCK), work, || {
+            "cannot build the image".to_owned()
+        });
+        progress.finish();
+        let id = match (result, progress.failed) {
+            (Ok(id), _) => id,
+            // What the answer itself says of it is the same, without the step.
+            (Err(_), Some((step, why))) if !cancel.is_set() => {
+                bail!(
+                    "cannot build the image: step `{step}` failed: {why}; see its output above, correct it and build again"
+                )
+            }
+            (Err(error), _) => return Err(error),
+        };
+        for tag in build.tags.iter().skip(1) {
+            let (repo, version) = split_reference(tag);
+            self.tag(&id, repo, version)
+                .context("the image was built, but has not all of its names")?;
+        }
+        Ok(id)
+    }
+}
+
+/// Two builds of one session id would answer each other's questions.
+fn session() -> String {
+    static COUNT: AtomicU64 = AtomicU64::new(0);
+    let stamp = SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .unwrap_or_default()
+        .as_nanos();
+    format!(
+        "{:x}-{stamp:x}-{:x}",
+        std::process::id(),
+        COUNT.fetch_add(1, Ordering::Relaxed)
+    )
+}
+
+/// Credentials for the registries of the base images.
+fn logins(dockerfile: &str, on: Lines) -> HashMap<String, bollard::auth::DockerCredentials> {
+    let bases = dockerfile.lines().filter_map(|line| {
+        let mut words = line.split_whitespace();
+        words
+            .next()
+            .filter(|word| word.eq_ignore_ascii_case("FROM"))?;
+        words.find(|word| !word.starts_with("--"))
+    });
+    let servers: BTreeMap<String, &str> = bases
+        .map(|base| (credentials::server(base), base))
+        .collect();
+    servers
+        .into_iter()
+        .filter_map(|(server, base)| Some((server, credentials::find(base, on)?)))
+        .collect()
+}
+
+/// What has been told about each step, known by its digest.
+struct Progress<'a> {
+    on: Lines<'a>,
+    numbers: HashMap<String, usize>,
+    lines: HashMap<String, LineBuffer>,
+    done: BTreeSet<String>,
+    failed: Option<(String, String)>,
+}
+
+impl<'a> Progress<'a> {
+    fn new(on: Lines<'a>) -> Progress<'a> {
+        Progress {
+            on,
+            numbers: HashMap::new(),
+            lines: HashMap::new(),
+            done: BTreeSet::new(),
+            failed: None,
+        }
+    }
+
+    fn show(&mut self, status: StatusResponse) {
+        for vertex in &status.vertexes {
+            if vertex.started.is_some() && !self.numbers.contains_key(&vertex.digest) {
+                let number = self.numbers.len() + 1;
+                self.numbers.insert(vertex.digest.clone(), number);
+                (self.on)(&format!("#{number} {}", vertex.name));
+            }
+        }
+        // Logs come before ends, for both may be in one answer.
+        for log in status.logs {
+            let (number, on) = (self.number(&log.vertex), self.on);
+            self.lines
+                .entry(log.vertex)
+                .or_default()
+                .push(&log.msg, &mut |line| on(&format!("#{number} {line}")));
+        }
+        for vertex in status.vertexes {
+            self.end(vertex);
+        }
+        for warning in status.warnings {
+            (self.on)(&format!(
+                "warning: {}",
+                String::from_utf8_lossy(&warning.short).trim()
+            ));
+        }
+    }
+
+    fn end(&mut self, vertex: Vertex) {
+        let Some(completed) = vertex.completed else {
+            return;
+        };
+        if !self.done.insert(vertex.digest.clone()) {
+            return;
+        }
+        let (number, on) = (self.number(&vertex.digest), self.on);
+        if let Some(mut rest) = self.lines.remove(&vertex.digest) {
+            rest.finish(&mut |line| on(&format!("#{number} {line}")));
+        }
+        if !vertex.error.is_empty() {
+            on(&format!("#{number} ERROR: {}", vertex.error));
+            // A step that was given up because another one failed is not the cause.
+            if self.failed.is_none() && !vertex.error.contains("context canceled") {
+                self.failed = Some((vertex.name, vertex.error));
+            }
+        } else if vertex.cached {
+            on(&format!("#{number} CACHED"));
+        } else {
+            let started = vertex.started.unwrap_or(completed);
+            let seconds = (completed.seconds - started.seconds) as f64
+                + f64::from(completed.nanos - started.nanos) / 1e9;
+            on(&format!("#{number} DONE {seconds:.1}s"));
+        }
+    }
+
+    fn number(&self, digest: &str) -> usize {
+        self.numbers.get(digest).copied().unwrap_or_default()
+    }
+
+    fn finish(&mut self) {
+        for (digest, mut rest) in std::mem::take(&mut self.lines) {
+            let (number, on) = (self.number(&digest), self.on);
+            rest.finish(&mut |line| on(&format!("#{number} {line}")));
+        }
+    }
+}

@@ -1,0 +1,550 @@
+//! Runs one command in a container that never outlives the call, and brings its files back.
+
+use std::collections::{BTreeMap, HashMap};
+use std::fs;
+use std::io::Read;
+use std::path::{Component, Path};
+use std::pin::pin;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, anyhow, bail, ensure};
+use bollard::container::LogOutput;
+use bollard::errors::Error;
+use bollard::models::{ContainerCreateBody, HostConfig, HostConfigLogConfig};
+use bollard::query_parameters::{
+    AttachContainerOptionsBuilder, CreateContainerOptionsBuilder,
+    DownloadFromContainerOptionsBuilder, InspectContainerOptions, ListContainersOptionsBuilder,
+    RemoveContainerOptionsBuilder, StartContainerOptions, UploadToContainerOptionsBuilder,
+    WaitContainerOptions,
+};
+
+use super::context::{Listing, stream};
+use super::{
+    Beat, Content, ContextFile, Docker, LineBuffer, Lines, Network, STUCK, check_reference,
+};
+use crate::cancel::Cancel;
+
+/// Names the process a container belongs to, as `<pid>@<hostname>`.
+const LABEL: &str = "dev.xtask.job";
+
+/// A command to be run in a container of its own.
+#[derive(Clone, Debug, Default)]
+pub struct Job<'a> {
+    /// Image to run.
+    pub image: &'a str,
+    /// Command and arguments.
+    pub command: Vec<String>,
+    /// Environment on top of the image's.
+    pub env: Vec<(String, String)>,
+    /// User, the image's when `None`.
+    pub user: Option<&'a str>,
+    /// Network it sees.
+    pub network: Network,
+    /// Makes the root filesystem read-only, except `/tmp`, the directories of the inputs, and the outputs, which must then be directories and are made in advance, writable for everybody.
+    pub read_only: bool,
+    /// Files with absolute paths in the container; missing directories above them are made.
+    pub inputs: Vec<ContextFile>,
+    /// Absolute paths of the files and directories to copy out when it has ended.
+    pub outputs: Vec<String>,
+    /// Working directory, the image's when `None`.
+    pub workdir: Option<&'a str>,
+    /// Time after which it is killed.
+    pub timeout: Option<Duration>,
+    /// Entrypoint, the image's when `None`; an empty list for none.
+    pub entrypoint: Option<Vec<String>>,
+}
+
+/// How a job ended.
+#[derive(Clone, Debug)]
+pub struct JobResult {
+    /// Exit code of the command.
+    pub exit: i64,
+    /// Whether the kernel killed it for want of memory.
+    pub oom_killed: bool,
+    /// All it wrote to its standard output.
+    pub stdout: String,
+    /// All it wrote to its standard error.
+    pub stderr: String,
+    /// Regular files of the outputs; the path is relative to the output directory, or is the file's name when the output is a file.
+    pub outputs: Vec<(String, Vec<u8>)>,
+}
+
+impl Docker {
+    /// Runs a job to its end; a command that fails is no error, but a timeout is.
+    pub fn run(&self, job: &Job, on: Lines, cancel: &Cancel) -> Result<JobResult> {
+        check_reference(job.image)?;
+        let plan = Plan::new(job)?;
+        static COUNT: AtomicU64 = AtomicU64::new(0);
+        let host = hostname();
+        let name = format!(
+            "xtask-job-{}-{}-{:08x}",
+            std::process::id(),
+            COUNT.fetch_add(1, Ordering::Relaxed),
+            std::time::SystemTime::now()
+                .duration_since(std::time::UNIX_EPOCH)
+                .unwrap_or_default()
+                .subsec_nanos()
+        );
+        let body = ContainerCreateBody {
+            image: Some(job.image.to_owned()),
+            cmd: Some(job.command.clone()),
+            env: Some(
+                job.env
+                    .iter()
+                    .map(|(key, value)| format!("{key}={value}"))
+                    .collect(),
+            ),
+            user: job.user.map(str::to_owned),
+            working_dir: job.workdir.map(str::to_owned),
+            // The engine takes an empty list for "as the image says".
+            entrypoint: job
+                .entrypoint
+                .clone()
+                .map(|e| if e.is_empty() { vec![String::new()] } else { e }),
+            tty: Some(false),
+            attach_stdout: Some(true),
+            attach_stderr: Some(true),
+            labels: Some(HashMap::from([(
+                LABEL.to_owned(),
+                format!("{}@{host}", std::process::id()),
+            )])),
+            volumes: Some(plan.volumes.clone()),
+            host_config: Some(HostConfig {
+                network_mode: Some(job.network.mode().to_owned()),
+                readonly_rootfs: Some(job.read_only),
+                tmpfs: plan
+                    .tmpfs
+                    .then(|| HashMap::from([("/tmp".to_owned(), "rw,exec,mode=1777".to_owned())])),
+                // The output is followed here; the engine need not keep a copy on its disk.
+                log_config: Some(HostConfigLogConfig {
+                    typ: Some("none".to_owned()),
+                    config: None,
+                }),
+                ..HostConfig::default()
+            }),
+            ..ContainerCreateBody::default()
+        };
+        let guard = Guard {
+            docker: self,
+            name: &name,
+        };
+        let beat = Beat::new();
+        let limit = job.timeout.is_none().then_some(STUCK);
+        let steps = self.steps(job, plan, body, &name, &beat, on);
+        let result = self.watched(&beat, cancel, limit, steps, || {
+            // Arguments may be long, or secret.
+            let program = job.entrypoint.iter().flatten().chain(&job.command).next();
+            format!(
+                "cannot run `{}` in image `{}`",
+                program.map_or("", String::as_str),
+                job.image
+            )
+        });
+        drop(guard);
+        result
+    }
+
+    async fn steps(
+        &self,
+        job: &Job<'_>,
+        plan: Plan,
+        body: ContainerCreateBody,
+        name: &str,
+        beat: &Beat,
+        on: Lines<'_>,
+    ) -> Result<JobResult> {
+        let options = CreateContainerOptionsBuilder::default().name(name).build();
+        match self.client.create_container(Some(options), body).await {
+            Ok(_) => {}
+            Err(Error::DockerResponseServerError {
+                status_code: 404, ..
+            }) => bail!("the Docker engine has no such image; pull or build it first"),
+            Err(error) => return Err(self.explain(error)),
+        }
+        for (root, listing) in plan.uploads {
+            let options = UploadToContainerOptionsBuilder::default()
+                .path(&root)
+                .build();
+            let body = bollard::body_try_stream(stream(beat.clone(), |out| listing.write(out)));
+            self.client
+                .upload_to_container(name, Some(options), body)
+                .await
+                .map_err(|error| self.explain(error))
+                .context("cannot send the inputs")?;
+        }
+        let attach = AttachContainerOptionsBuilder::default()
+            .stream(true)
+            .stdout(true)
+            .stderr(true)
+            .build();
+        let mut attached = self
+            .client
+            .attach_container(name, Some(attach))
+            .await
+            .map_err(|error| self.explain(error))?;
+        self.client
+            .start_container(name, None::<StartContainerOptions>)
+            .await
+            .map_err(|error| self.explain(error))?;
+
+        let mut sinks = [Sink::default(), Sink::default()];
+        let ended = async {
+            while let Some(chunk) = self.next(&mut attached.output, beat).await? {
+                let sink = match chunk {
+                    LogOutput::StdErr { .. } => &mut sinks[1],
+                    _ => &mut sinks[0],
+                };
+                sink.all.extend_from_slice(chunk.as_ref());
+                sink.lines.push(chunk.as_ref(), &mut |line| on(line));
+            }
+            // The output may be closed long before the command ends.
+            let mut waited = pin!(
+                self.client
+                    .wait_container(name, None::<WaitContainerOptions>)
+            );
+            match futures_util::StreamExt::next(&mut waited).await {
+                Some(Ok(_)) | Some(Err(Error::DockerContainerWaitError { .. })) => Ok(()),
+                Some(Err(error)) => Err(self.explain(error)),
+                None => Err(self.broken("it ended the answer before the command ended")),
+            }
+        };
+        match job.timeout {
+            None => ended.await?,
+            Some(limit) => tokio::time::timeout(limit, ended)
+                .await
+                .unwrap_or_else(|_| Err(anyhow!("killed because it ran longer than {limit:?}; look at its output above, or allow more time")))?,
+        }
+        let [stdout, stderr] = sinks.map(|mut sink| {
+            sink.lines.finish(&mut |line| on(line));
+            String::from_utf8_lossy(&sink.all).into_owned()
+        });
+
+        let state = self
+            .client
+            .inspect_container(name, None::<InspectContainerOptions>)
+            .await;
+        let state = state
+            .map_err(|error| self.explain(error))?
+            .state
+            .unwrap_or_default();
+        let exit = state
+            .exit_code
+            .context("the Docker engine does not tell the exit code; update it")?;
+        let mut outputs = Vec::new();
+        for path in &job.outputs {
+            match self
+                .copy_out(name, path, beat)
+                .await
+                .with_context(|| format!("cannot copy `{path}` out of the container"))?
+            {
+                Some(files) => outputs.extend(files),
+                None if exit == 0 => bail!(
+                    "the command ended well but left no `{path}`; correct the command or the list of outputs"
+                ),
+                None => {}
+            }
+        }
+        Ok(JobResult {
+            exit,
+            oom_killed: state.oom_killed.unwrap_or_default(),
+            stdout,
+            stderr,
+            outputs,
+        })
+    }
+
+    async fn copy_out(
+        &self,
+        name: &str,
+        path: &str,
+        beat: &Beat,
+    ) -> Result<Option<Vec<(String, Vec<u8>)>>> {
+        let options = DownloadFromContainerOptionsBuilder::default()
+            .path(path)
+            .build();
+        let mut chunks = pin!(self.client.download_from_container(name, Some(options)));
+        let mut tar = Vec::new();
+        loop {
+            let chunk = futures_util::StreamExt::next(&mut chunks).await;
+            beat.note();
+            match chunk {
+                Some(Ok(chunk)) => tar.extend_from_slice(&chunk),
+                Some(Err(Error::DockerResponseServerError {
+                    status_code: 404, ..
+                })) => return Ok(None),
+                Some(Err(error)) => return Err(self.explain(error)),
+                None => break,
+            }
+        }
+        unpack(&tar).map(Some)
+    }
+
+    /// Removes containers that an earlier run on this host left behind when it was killed, and returns how many.
+    pub fn remove_stale_jobs(&self) -> Result<usize> {
+        let what = "cannot remove containers of earlier runs";
+        let filters = HashMap::from([("label", vec![LABEL])]);
+        let options = ListContainersOptionsBuilder::default()
+            .all(true)
+            .filters(&filters)
+            .build();
+        let found = self
+            .quick(self.client.list_containers(Some(options)))
+            .context(what)?;
+        let (host, mut removed) = (hostname(), 0);
+        for container in found {
+            let owner = container
+                .labels
+                .as_ref()
+                .and_then(|labels| labels.get(LABEL));
+            let Some((pid, of)) = owner.and_then(|owner| owner.split_once('@')) else {
+                continue;
+            };
+            let Ok(pid) = pid.parse::<u32>() else {
+                continue;
+            };
+            // Without `/proc` every process would look dead.
+            if of != host
+                || !Path::new("/proc/self").exists()
+                || Path::new(&format!("/proc/{pid}")).exists()
+            {
+                continue;
+            }
+            if let Some(id) = container.id {
+                self.remove(&id).context(what)?;
+                removed += 1;
+            }
+        }
+        Ok(removed)
+    }
+
+    fn remove(&self, name: &str) -> Result<()> {
+        let options = RemoveContainerOptionsBuilder::default()
+            .force(true)
+            .v(true)
+            .build();
+        match self.quick(async {
+            match self.client.remove_container(name, Some(options)).await {
+                // It is gone, or somebody else is removing it.
+                Err(Error::DockerResponseServerError {
+                    status_code: 404 | 409,
+                    ..
+                }) => Ok(()),
+                other => other,
+            }
+        }) {
+            Ok(()) => Ok(()),
+            Err(error) => Err(error.context(format!(
+                "cannot remove container `{name}`; use `docker rm -f {name}`"
+            ))),
+        }
+    }
+}
+
+/// Removes the container, running or not, however the call ends.
+struct Guard<'a> {
+    docker: &'a Docker,
+    name: &'a str,
+}
+
+impl Drop for Guard<'_> {
+    fn drop(&mut self) {
+        // What cannot be removed now is found by `remove_stale_jobs` later.
+        let _ = self.docker.remove(self.name);
+    }
+}
+
+#[derive(Default)]
+struct Sink {
+    all: Vec<u8>,
+    lines: LineBuffer,
+}
+
+/// What has to be prepared before a job can start.
+struct Plan {
+    volumes: Vec<String>,
+    tmpfs: bool,
+    uploads: Vec<(String, Listing)>,
+}
+
+impl Plan {
+    fn new(job: &Job) -> Result<Plan> {
+        let paths = job.inputs.iter().map(|file| &file.path).chain(&job.outputs);
+        for path in paths {
+            let plain = path
+                .trim_end_matches('/')
+                .split('/')
+                .skip(1)
+                .all(|part| !matches!(part, "" | "." | ".."));
+            ensure!(
+                path.starts_with('/') && plain && path != "/",
+                "`{path}` is no absolute path in a container; write it as `/directory/name`"
+            );
+        }
+        if !job.read_only {
+            let listing = Listing::new(&job.inputs, false)?;
+            let uploads = if job.inputs.is_empty() {
+                vec![]
+            } else {
+                vec![("/".to_owned(), listing)]
+            };
+            return Ok(Plan {
+                volumes: vec![],
+                tmpfs: false,
+                uploads,
+            });
+        }
+        // The engine writes files into a read-only container only where a volume is.
+        let mut roots: Vec<String> = job
+            .outputs
+            .iter()
+            .map(|path| path.trim_end_matches('/').to_owned())
+            .collect();
+        for file in &job.inputs {
+            let path = file.path.trim_end_matches('/');
+            match path.rsplit_once('/') {
+                _ if file.path.ends_with('/') => roots.push(path.to_owned()),
+                Some((parent, _)) if !parent.is_empty() => roots.push(parent.to_owned()),
+                _ => bail!(
+                    "input `{path}` of a read-only job is in `/`, which cannot be written; put it into a directory"
+                ),
+            }
+        }
+        roots.sort();
+        roots.dedup();
+        let outermost: Vec<String> = roots
+            .iter()
+            .filter(|root| {
+                !roots
+                    .iter()
+                    .any(|other| within(root, other) && *root != other)
+            })
+            .cloned()
+            .collect();
+        let mut uploads = BTreeMap::new();
+        for root in &outermost {
+            let mut files = Vec::new();
+            for file in job.inputs.iter().filter(|file| within(&file.path, root)) {
+                files.push(ContextFile {
+                    path: file.path.clone(),
+                    ..file.clone()
+                });
+            }
+            for output in job
+                .outputs
+                .iter()
+                .map(|path| path.trim_end_matches('/'))
+                .filter(|path| within(path, root))
+            {
+                if !files
+                    .iter()
+                    .any(|file| file.path.trim_end_matches('/') == output)
+                {
+                    files.push(ContextFile {
+                        path: format!("{output}/"),
+                        source: Content::Bytes(vec![]),
+                        mode: 0o1777,
+                    });
+                }
+            }
+            // The archive starts one level above, so that the volume's own directory gets its mode too.
+            uploads.insert(root.clone(), files);
+        }
+        let uploads = uploads
+            .into_iter()
+            .map(|(root, files)| relative(&root, files).map(|listing| (root, listing)));
+        let tmpfs = !outermost
+            .iter()
+            .any(|root| within(root, "/tmp") || within("/tmp", root));
+        Ok(Plan {
+            uploads: uploads.collect::<Result<_>>()?,
+            volumes: outermost,
+            tmpfs,
+        })
+    }
+}
+
+fn within(path: &str, root: &str) -> bool {
+    path.trim_end_matches('/')
+        .strip_prefix(root)
+        .is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+}
+
+fn relative(root: &str, files: Vec<ContextFile>) -> Result<Listing> {
+    let (own, below): (Vec<_>, Vec<_>) = files
+        .into_iter()
+        .partition(|file| file.path.trim_end_matches('/') == root);
+    let below: Vec<_> = below
+        .into_iter()
+        .map(|file| ContextFile {
+            path: file.path[root.len()..].to_owned(),
+            ..file
+        })
+        .collect();
+    let mut listing = Listing::new(&below, false)?;
+    if let Some(own) = own.first() {
+        listing.root(own.mode);
+    }
+    Ok(listing)
+}
+
+/// Regular files of an archive the engine made of one path; its first component is the name of that path.
+fn unpack(tar: &[u8]) -> Result<Vec<(String, Vec<u8>)>> {
+    let what = "the Docker engine sent an archive that cannot be read; try again";
+    let mut files: Vec<(String, Vec<u8>)> = Vec::new();
+    let mut whole: HashMap<Vec<u8>, usize> = HashMap::new();
+    let mut archive = tar::Archive::new(tar);
+    for entry in archive.entries().context(what)? {
+        let mut entry = entry.context(what)?;
+        let path = entry.path().context(what)?.into_owned();
+        let mut parts = Vec::new();
+        for part in path.components() {
+            match part {
+                Component::Normal(name) => parts.push(name.to_string_lossy().into_owned()),
+                Component::CurDir => {}
+                // The caller writes these names to its own disk.
+                _ => bail!(
+                    "the job left a file named `{}`, which leads elsewhere; remove it in the job",
+                    path.display()
+                ),
+            }
+        }
+        let name = if parts.len() > 1 {
+            parts.split_off(1).join("/")
+        } else {
+            parts.join("/")
+        };
+        let kind = entry.header().entry_type();
+        let raw = entry.path_bytes().into_owned();
+        if kind.is_file() || kind.is_contiguous() || kind.is_gnu_sparse() {
+            let mut bytes = Vec::new();
+            entry.read_to_end(&mut bytes).context(what)?;
+            whole.insert(raw, files.len());
+            files.push((name, bytes));
+        } else if kind.is_hard_link() {
+            let target = entry.link_name_bytes().unwrap_or_default().into_owned();
+            if let Some(bytes) = whole
+                .get(&target)
+                .and_then(|&index| files.get(index))
+                .map(|file| file.1.clone())
+            {
+                files.push((name, bytes));
+            }
+        }
+    }
+    files.sort();
+    Ok(files)
+}
+
+fn hostname() -> String {
+    let read = |path| {
+        fs::read_to_string(path)
+            .ok()
+            .map(|text| text.trim().to_owned())
+            .filter(|text| !text.is_empty())
+    };
+    read("/proc/sys/kernel/hostname")
+        .or_else(|| read("/etc/hostname"))
+        .or_else(|| std::env::var("HOSTNAME").ok())
+        .unwrap_or_else(|| "unknown".to_owned())
+}

@@ -1,0 +1,518 @@
+//! The one place that talks to a Docker engine, so that the rest stays synchronous and knows no client library.
+
+mod build;
+mod connect;
+mod context;
+mod credentials;
+mod job;
+
+use std::collections::{BTreeMap, HashMap};
+use std::fs::File;
+use std::future::Future;
+use std::io;
+use std::path::Path;
+use std::pin::pin;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, Result, anyhow, bail, ensure};
+use bollard::errors::Error;
+use bollard::query_parameters::{
+    CreateImageOptionsBuilder, RemoveImageOptions, TagImageOptionsBuilder,
+};
+use futures_util::future::{Either, select};
+use futures_util::{Stream, StreamExt};
+
+use crate::cancel::Cancel;
+pub use build::Build;
+pub use context::{Content, ContextFile};
+pub use job::{Job, JobResult};
+
+/// Receives each line of output or progress.
+pub type Lines<'a> = &'a (dyn Fn(&str) + Sync);
+
+/// Time a request that only reads or changes metadata may take.
+const QUICK: Duration = Duration::from_secs(120);
+/// Silence after which the engine is asked whether it still lives.
+const QUIET: Duration = Duration::from_secs(30);
+/// Time such a question may take, and how many in a row may fail.
+const PING: Duration = Duration::from_secs(10);
+const PINGS: u32 = 3;
+/// Silence after which an operation counts as stuck although the engine lives.
+const STUCK: Duration = Duration::from_secs(45 * 60);
+/// Poll interval of the Ctrl-C flag.
+const TICK: Duration = Duration::from_millis(100);
+
+/// Which network a build step or a job sees.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Network {
+    /// No network except loopback.
+    None,
+    /// The engine's bridge.
+    #[default]
+    Default,
+    /// The network of the host the engine runs on.
+    Host,
+}
+
+impl Network {
+    fn mode(self) -> &'static str {
+        match self {
+            Network::None => "none",
+            Network::Default => "default",
+            Network::Host => "host",
+        }
+    }
+}
+
+/// What is known about the engine at the other end.
+#[derive(Clone, Debug)]
+pub struct EngineInfo {
+    /// Where it was reached, for example `unix:///var/run/docker.sock`.
+    pub endpoint: String,
+    /// Version of the engine.
+    pub version: String,
+    /// Newest API version it speaks.
+    pub api: String,
+    /// For example `linux/amd64`.
+    pub os_arch: String,
+    /// Processors it may use.
+    pub cpus: u64,
+    /// Memory in bytes.
+    pub memory: u64,
+    /// Directory of its data, on its own host.
+    pub root_dir: String,
+    /// Storage driver.
+    pub driver: String,
+}
+
+/// What is known about an image.
+#[derive(Clone, Debug)]
+pub struct Image {
+    /// `sha256:...`
+    pub id: String,
+    /// Labels of its configuration.
+    pub labels: BTreeMap<String, String>,
+    /// `NAME=value` entries of its configuration.
+    pub env: Vec<String>,
+    /// User it runs as, empty for root.
+    pub user: String,
+    /// Bytes on the engine's disk.
+    pub size: u64,
+    /// Digests of the uncompressed layers.
+    pub layers: Vec<String>,
+    /// `repository@sha256:...` of the registries it came from.
+    pub repo_digests: Vec<String>,
+}
+
+/// A connection to a Docker engine; its calls block, and must not be made from async code.
+#[derive(Clone)]
+pub struct Docker {
+    client: bollard::Docker,
+    endpoint: String,
+    /// Keeps the relay of an `ssh://` endpoint for as long as any clone lives.
+    _tunnel: Option<Arc<connect::Tunnel>>,
+}
+
+impl Docker {
+    /// Connects by the rules of the docker client: `DOCKER_HOST`, `DOCKER_CONTEXT`, the current context, the local socket.
+    pub fn connect() -> Result<Docker> {
+        let endpoint = connect::resolve(&|name| std::env::var(name).ok())?;
+        Docker::open(&endpoint)
+    }
+
+    /// Describes the engine.
+    pub fn info(&self) -> Result<EngineInfo> {
+        let what = || "cannot read what the Docker engine is".to_owned();
+        let version = self.quick(self.client.version()).with_context(what)?;
+        let info = self.quick(self.client.info()).with_context(what)?;
+        Ok(EngineInfo {
+            endpoint: self.endpoint.clone(),
+            version: version.version.unwrap_or_default(),
+            api: version.api_version.unwrap_or_default(),
+            os_arch: format!(
+                "{}/{}",
+                version.os.unwrap_or_default(),
+                version.arch.unwrap_or_default()
+            ),
+            cpus: natural(info.ncpu),
+            memory: natural(info.mem_total),
+            root_dir: info.docker_root_dir.unwrap_or_default(),
+            driver: info.driver.unwrap_or_default(),
+        })
+    }
+
+    /// Describes an image of the engine, `None` when it has no such image.
+    pub fn image(&self, reference: &str) -> Result<Option<Image>> {
+        check_reference(reference)?;
+        let found = match self.quick(found(self.client.inspect_image(reference))) {
+            Ok(Some(found)) => found,
+            Ok(None) => return Ok(None),
+            Err(error) => return Err(error.context(format!("cannot inspect image `{reference}`"))),
+        };
+        let config = found.config.unwrap_or_default();
+        Ok(Some(Image {
+            id: found.id.unwrap_or_default(),
+            labels: config.labels.unwrap_or_default().into_iter().collect(),
+            env: config.env.unwrap_or_default(),
+            user: config.user.unwrap_or_default(),
+            size: natural(found.size),
+            layers: found.root_fs.and_then(|fs| fs.layers).unwrap_or_default(),
+            repo_digests: found.repo_digests.unwrap_or_default(),
+        }))
+    }
+
+    /// Makes an image of one layer from the tar of a root filesystem and returns its id; `changes` are Dockerfile instructions.
+    pub fn import(
+        &self,
+        tar: &Path,
+        tag: &str,
+        changes: &[String],
+        labels: &BTreeMap<String, String>,
+        cancel: &Cancel,
+    ) -> Result<String> {
+        check_reference(tag)?;
+        let mut changes = changes.to_vec();
+        for (key, value) in labels {
+            ensure!(
+                !key.contains(['\n', '\r']) && !value.contains(['\n', '\r']),
+                "label `{key}` of image `{tag}` contains a line break; remove it"
+            );
+            changes.push(format!("LABEL \"{}\"=\"{}\"", escape(key), escape(value)));
+        }
+        let mut file = File::open(tar).with_context(|| {
+            format!(
+                "cannot read `{}`; make the root filesystem first",
+                tar.display()
+            )
+        })?;
+        let (repo, version) = split_reference(tag);
+        let options = CreateImageOptionsBuilder::default()
+            .from_src("-")
+            .repo(repo)
+            .tag(version)
+            .changes(changes)
+            .build();
+        let beat = Beat::new();
+        let work = async {
+            let body = context::stream(beat.clone(), move |out| {
+                io::copy(&mut file, out).map(|_| ())
+            });
+            let mut answers = pin!(self.client.create_image(
+                Some(options),
+                Some(bollard::body_try_stream(body)),
+                None
+            ));
+            let mut id = None;
+            while let Some(answer) = self.next(&mut answers, &beat).await? {
+                id = answer.status.filter(|s| s.starts_with("sha256:")).or(id);
+            }
+            id.ok_or_else(|| self.broken("it ended the answer before the image was complete"))
+        };
+        self.watched(&beat, cancel, Some(STUCK), work, || {
+            format!("cannot import `{}` as `{tag}`; check that it is the tar of a root filesystem, and the space on the engine's disk", tar.display())
+        })
+    }
+
+    /// Pulls an image, with the credentials of the docker client if it has any for that registry, and returns its id.
+    pub fn pull(&self, reference: &str, on: Lines, cancel: &Cancel) -> Result<String> {
+        check_reference(reference)?;
+        let (repo, version) = split_reference(reference);
+        let credentials = credentials::find(reference, on);
+        let options = CreateImageOptionsBuilder::default()
+            .from_image(repo)
+            .tag(version)
+            .build();
+        let beat = Beat::new();
+        let work = async {
+            let mut answers = pin!(self.client.create_image(Some(options), None, credentials));
+            let mut shown = HashMap::new();
+            while let Some(answer) = self.next(&mut answers, &beat).await? {
+                let (id, status) = (
+                    answer.id.unwrap_or_default(),
+                    answer.status.unwrap_or_default(),
+                );
+                // A layer repeats its state with every few kilobytes.
+                if shown.get(&id) != Some(&status) {
+                    match id.as_str() {
+                        "" => on(&status),
+                        id => on(&format!("{id}: {status}")),
+                    }
+                    shown.insert(id, status);
+                }
+            }
+            Ok(())
+        };
+        self.watched(&beat, cancel, Some(STUCK), work, || {
+            format!("cannot pull `{reference}`; check the name, the network and `docker login`")
+        })?;
+        match self.image(reference)? {
+            Some(image) => Ok(image.id),
+            None => bail!("image `{reference}` is missing right after its pull; pull it again"),
+        }
+    }
+
+    /// Gives an image a further name.
+    pub fn tag(&self, reference: &str, repo: &str, tag: &str) -> Result<()> {
+        check_reference(reference)?;
+        let options = TagImageOptionsBuilder::default()
+            .repo(repo)
+            .tag(tag)
+            .build();
+        self.quick(self.client.tag_image(reference, Some(options)))
+            .with_context(|| format!("cannot tag `{reference}` as `{repo}:{tag}`"))
+    }
+
+    /// Removes a name of an image, and the image with its last name.
+    pub fn untag(&self, reference: &str) -> Result<()> {
+        check_reference(reference)?;
+        let options = None::<RemoveImageOptions>;
+        self.quick(self.client.remove_image(reference, options, None))
+            .with_context(|| {
+                format!("cannot remove the name `{reference}`; see `docker ps -a` for its users")
+            })?;
+        Ok(())
+    }
+
+    /// Runs a future on a runtime of its own: when it ends or is given up, every connection of it is closed, which is how the engine learns that a build is no longer wanted.
+    fn block<T>(&self, future: impl Future<Output = Result<T>>) -> Result<T> {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_io()
+            .enable_time()
+            .build()
+            .context("cannot start the event loop for the Docker client; raise `ulimit -n`")?;
+        let result = runtime.block_on(future);
+        // A name lookup that hangs would otherwise hold the caller.
+        runtime.shutdown_background();
+        result
+    }
+
+    fn quick<T>(&self, call: impl Future<Output = Result<T, Error>>) -> Result<T> {
+        self.block(async {
+            match tokio::time::timeout(QUICK, call).await {
+                Ok(answer) => answer.map_err(|error| self.explain(error)),
+                Err(_) => Err(self.stopped()),
+            }
+        })
+    }
+
+    /// Runs a long operation under the Ctrl-C flag and the watchdog; `limit` is how long it may make no progress.
+    fn watched<T>(
+        &self,
+        beat: &Beat,
+        cancel: &Cancel,
+        limit: Option<Duration>,
+        work: impl Future<Output = Result<T>>,
+        what: impl FnOnce() -> String,
+    ) -> Result<T> {
+        let cancelled = async {
+            while !cancel.is_set() {
+                tokio::time::sleep(TICK).await;
+            }
+            None
+        };
+        let guard = async {
+            select(pin!(cancelled), pin!(self.unhealthy(beat, limit)))
+                .await
+                .factor_first()
+                .0
+        };
+        self.block(async {
+            match select(pin!(work), pin!(guard)).await {
+                Either::Left((result, _)) => result.with_context(what),
+                Either::Right((Some(error), _)) => Err(error.context(what())),
+                Either::Right((None, _)) => bail!("interrupted"),
+            }
+        })
+    }
+
+    /// Ends when the engine or the operation is found dead.
+    async fn unhealthy(&self, beat: &Beat, limit: Option<Duration>) -> Option<anyhow::Error> {
+        let (mut failed, mut asked) = (0, Instant::now());
+        loop {
+            tokio::time::sleep(Duration::from_secs(1)).await;
+            let quiet = beat.quiet();
+            if limit.is_some_and(|limit| quiet > limit) {
+                return Some(anyhow!(
+                    "nothing happened for {} minutes; look at the last lines of output and at the engine's log, then try again",
+                    quiet.as_secs() / 60
+                ));
+            }
+            if quiet < QUIET || (failed == 0 && asked.elapsed() < QUIET) {
+                failed = 0;
+                continue;
+            }
+            let answer = tokio::time::timeout(PING, self.client.ping()).await;
+            failed = if matches!(answer, Ok(Ok(_))) {
+                0
+            } else {
+                failed + 1
+            };
+            asked = Instant::now();
+            if failed >= PINGS {
+                return Some(self.stopped());
+            }
+        }
+    }
+
+    /// The next answer of a stream, its error explained, and noted as a sign of life.
+    async fn next<T>(
+        &self,
+        answers: &mut (impl Stream<Item = Result<T, Error>> + Unpin),
+        beat: &Beat,
+    ) -> Result<Option<T>> {
+        let answer = answers.next().await.transpose();
+        beat.note();
+        answer.map_err(|error| self.explain(error))
+    }
+
+    fn stopped(&self) -> anyhow::Error {
+        anyhow!(
+            "the Docker engine stopped answering at `{}`; look at its log (`journalctl -u docker`), restart it (`sudo systemctl restart docker`) and try again",
+            self.endpoint
+        )
+    }
+
+    fn broken(&self, why: &str) -> anyhow::Error {
+        anyhow!(
+            "the Docker engine at `{}` closed the connection ({why}); check that it runs (`docker info`, `journalctl -u docker`) and try again",
+            self.endpoint
+        )
+    }
+
+    fn explain(&self, error: Error) -> anyhow::Error {
+        match error {
+            Error::DockerResponseServerError {
+                status_code,
+                message,
+            } => {
+                let message = message.trim();
+                anyhow!("the Docker engine refused with status {status_code}: {message}")
+            }
+            Error::DockerStreamError { error } => anyhow!("{}", error.trim()),
+            Error::RequestTimeoutError => self.stopped(),
+            Error::HyperLegacyError { .. }
+            | Error::HyperResponseError { .. }
+            | Error::IOError { .. } => self.broken(&format!("{:#}", anyhow::Error::new(error))),
+            other => anyhow::Error::new(other).context(
+                "the Docker engine gave an answer that cannot be used; update it or this tool",
+            ),
+        }
+    }
+}
+
+/// When the engine or an upload to it last showed life.
+#[derive(Clone)]
+struct Beat(Arc<Mutex<Instant>>);
+
+impl Beat {
+    fn new() -> Beat {
+        Beat(Arc::new(Mutex::new(Instant::now())))
+    }
+
+    fn note(&self) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Instant::now();
+    }
+
+    fn quiet(&self) -> Duration {
+        self.0
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .elapsed()
+    }
+}
+
+async fn found<T>(call: impl Future<Output = Result<T, Error>>) -> Result<Option<T>, Error> {
+    match call.await {
+        Ok(value) => Ok(Some(value)),
+        Err(Error::DockerResponseServerError {
+            status_code: 404, ..
+        }) => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+fn natural(value: Option<i64>) -> u64 {
+    value
+        .and_then(|v| u64::try_from(v).ok())
+        .unwrap_or_default()
+}
+
+/// References become part of a URL, where any other character would address something else.
+fn check_reference(reference: &str) -> Result<()> {
+    let plain = |c: char| c.is_ascii_alphanumeric() || "._-/:@".contains(c);
+    ensure!(
+        !reference.is_empty()
+            && reference.chars().all(plain)
+            && !reference.contains("..")
+            && !reference.starts_with('/'),
+        "`{reference}` is no image reference; write it as `registry/name:tag`"
+    );
+    Ok(())
+}
+
+/// Splits `name:tag` or `name@digest`; without either the tag is `latest`, as for the docker client.
+fn split_reference(reference: &str) -> (&str, &str) {
+    if let Some((name, digest)) = reference.split_once('@') {
+        return (strip_tag(name).0, digest);
+    }
+    let (name, tag) = strip_tag(reference);
+    (name, tag.unwrap_or("latest"))
+}
+
+fn strip_tag(name: &str) -> (&str, Option<&str>) {
+    match name.rsplit_once(':') {
+        // A colon before a slash belongs to the registry's port.
+        Some((name, tag)) if !tag.contains('/') => (name, Some(tag)),
+        _ => (name, None),
+    }
+}
+
+/// Quotes for a Dockerfile word, where `$` would be expanded.
+fn escape(text: &str) -> String {
+    let mut quoted = String::with_capacity(text.len());
+    for c in text.chars() {
+        if matches!(c, '\\' | '"' | '$') {
+            quoted.push('\\');
+        }
+        quoted.push(c);
+    }
+    quoted
+}
+
+/// Cuts a byte stream into lines; what a lone carriage return would have overwritten is dropped.
+#[derive(Default)]
+struct LineBuffer {
+    line: Vec<u8>,
+    returned: bool,
+}
+
+impl LineBuffer {
+    /// A line is cut here, so that binary output cannot grow one without end.
+    const LONGEST: usize = 64 * 1024;
+
+    fn push(&mut self, bytes: &[u8], on: &mut dyn FnMut(&str)) {
+        for &byte in bytes {
+            if byte == b'\n' || self.line.len() >= Self::LONGEST {
+                on(&String::from_utf8_lossy(&self.line));
+                self.line.clear();
+            } else if self.returned && byte != b'\r' {
+                self.line.clear();
+            }
+            self.returned = byte == b'\r';
+            if byte != b'\n' && byte != b'\r' {
+                self.line.push(byte);
+            }
+        }
+    }
+
+    fn finish(&mut self, on: &mut dyn FnMut(&str)) {
+        if !self.line.is_empty() {
+            on(&String::from_utf8_lossy(&self.line));
+            self.line.clear();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

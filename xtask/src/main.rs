@@ -1,0 +1,297 @@
+//! Builds and proves wheels and images for free-threaded CPython: everything that `matrix.yaml` says.
+
+mod cache;
+mod cancel;
+mod ci;
+mod digest;
+mod docker;
+mod doctor;
+mod facts;
+mod manifest;
+mod matrix;
+mod plan;
+mod proc;
+mod report;
+mod run;
+mod select;
+mod step;
+mod ui;
+mod verify;
+mod wheelfile;
+
+use std::fmt;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use anyhow::{Context as _, Result, anyhow};
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+use cache::Cache;
+use cancel::Cancel;
+use facts::Facts;
+use manifest::Manifest;
+use matrix::Matrix;
+use plan::Plan;
+use run::Context;
+use select::Selection;
+use ui::Ui;
+
+/// Wheels and images for free-threaded CPython, from matrix.yaml.
+#[derive(Debug, Parser)]
+#[command(name = "cargo xtask", bin_name = "cargo xtask", max_term_width = 80)]
+struct Cli {
+    /// The matrix; by default the next matrix.yaml from this folder upwards
+    #[arg(long, global = true, value_name = "FILE")]
+    matrix: Option<PathBuf>,
+    /// Steps side by side, and processors for each; by default all processors
+    #[arg(long, short, global = true, value_name = "N")]
+    jobs: Option<usize>,
+    /// Small stand-ins instead of work: for the tool's own tests
+    #[arg(long, global = true, hide = true)]
+    fake: bool,
+    #[command(subcommand)]
+    command: Cmd,
+}
+
+#[derive(Debug, Subcommand)]
+enum Cmd {
+    /// Say what this machine has and lacks, each with the way to get it
+    Doctor,
+    /// Print what would run, in order, and run nothing
+    Plan {
+        #[command(subcommand)]
+        rows: Option<Rows>,
+        /// Interpreters without PGO and LTO
+        #[arg(long, global = true)]
+        quick: bool,
+        #[arg(long, global = true, value_enum, default_value_t = Format::Text)]
+        format: Format,
+    },
+    /// Build or fetch wheels into wheels/
+    Wheels {
+        #[command(flatten)]
+        rows: WheelRows,
+        #[command(flatten)]
+        how: How,
+    },
+    /// Build images, with the wheels that they need, and prove them
+    Image {
+        /// Tags of images in the matrix
+        #[arg(required = true, value_name = "TAG")]
+        tags: Vec<String>,
+        #[command(flatten)]
+        how: How,
+    },
+    /// Check again, from outside, what a build promised
+    Verify {
+        /// Tags of images, wheel files, or ids of wheels
+        #[arg(required = true, value_name = "TAG|WHEEL")]
+        what: Vec<String>,
+    },
+    /// Everything that must pass: formatting, lints, tests, all wheels, images and proofs
+    Ci {
+        #[command(flatten)]
+        how: How,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+enum Rows {
+    /// Wheels only
+    Wheels(WheelRows),
+    /// Images, with all that they need
+    Image {
+        #[arg(value_name = "TAG")]
+        tags: Vec<String>,
+    },
+}
+
+#[derive(Debug, Args)]
+struct WheelRows {
+    /// Only wheels of this ABI; may be repeated
+    #[arg(long = "abi", value_name = "ABI")]
+    abis: Vec<String>,
+    /// Only wheels of this package; may be repeated
+    #[arg(long = "package", value_name = "PACKAGE")]
+    packages: Vec<String>,
+}
+
+#[derive(Debug, Clone, Copy, Args)]
+pub struct How {
+    /// Install and start what is missing, with apt, as root or through sudo
+    #[arg(long)]
+    yes: bool,
+    /// Interpreters without PGO and LTO: minutes instead of a quarter of an hour
+    #[arg(long)]
+    quick: bool,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Format {
+    Text,
+    Json,
+}
+
+/// The command line or the configuration is wrong: exit code 2.
+#[derive(Debug)]
+pub struct Wrong(pub String);
+
+/// Nothing is selected: exit code 3.
+#[derive(Debug)]
+struct Empty;
+
+impl fmt::Display for Wrong {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl fmt::Display for Empty {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("no row of the matrix is selected: `cargo xtask plan` shows them all")
+    }
+}
+
+impl std::error::Error for Wrong {}
+impl std::error::Error for Empty {}
+
+fn main() -> ExitCode {
+    match dispatch(&Cli::parse()) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            if error.is::<Empty>() {
+                ExitCode::from(3)
+            } else if error.is::<Wrong>() {
+                ExitCode::from(2)
+            } else {
+                ExitCode::FAILURE
+            }
+        }
+    }
+}
+
+fn dispatch(cli: &Cli) -> Result<()> {
+    let project = Project::open(cli)?;
+    match &cli.command {
+        Cmd::Doctor => {
+            let checks = doctor::all(&project.cache);
+            print!("{}", doctor::table(&checks));
+            match checks.iter().filter(|check| check.state == doctor::State::Missing).count() {
+                0 => Ok(()),
+                n => Err(anyhow!("{n} missing; `--yes` on `wheels`, `image` and `ci` installs and starts what it can")),
+            }
+        }
+        Cmd::Plan { rows, quick, format } => {
+            let selection = match rows {
+                None => Selection::all(&project.matrix),
+                Some(Rows::Wheels(rows)) => select::wheels(&project.matrix, &rows.abis, &rows.packages)?,
+                Some(Rows::Image { tags }) => select::images(&project.matrix, tags)?,
+            };
+            project.show(&selection, *quick, *format)
+        }
+        Cmd::Wheels { rows, how } => {
+            let selection = select::wheels(&project.matrix, &rows.abis, &rows.packages)?;
+            project.make(&selection, *how).map(|_| ())
+        }
+        Cmd::Image { tags, how } => project.make(&select::images(&project.matrix, tags)?, *how).map(|_| ()),
+        Cmd::Verify { what } => verify::run(&project, what),
+        Cmd::Ci { how } => ci::run(&project, *how),
+    }
+}
+
+/// The clone that a command works in.
+pub struct Project {
+    folder: PathBuf,
+    matrix: Matrix,
+    cache: Cache,
+    ui: Ui,
+    cancel: Cancel,
+    cores: usize,
+    fake: bool,
+}
+
+impl Project {
+    fn open(cli: &Cli) -> Result<Project> {
+        let file = match &cli.matrix {
+            Some(file) => file.clone(),
+            None => find_matrix()?,
+        };
+        let file = std::path::absolute(&file)?;
+        let shown = cli.matrix.clone().unwrap_or_else(|| PathBuf::from("matrix.yaml"));
+        let matrix = Matrix::load(&file, &shown.display().to_string()).map_err(|error| anyhow!(Wrong(format!("{error:#}"))))?;
+        let cores = std::thread::available_parallelism().map_or(1, |n| n.get());
+        Ok(Project {
+            folder: file.parent().unwrap_or(Path::new("/")).to_owned(),
+            matrix,
+            cache: Cache::open()?,
+            ui: Ui::new(),
+            cancel: Cancel::on_signals()?,
+            cores: cli.jobs.unwrap_or(cores).max(1),
+            fake: cli.fake,
+        })
+    }
+
+    fn plan(&self, selection: &Selection, quick: bool) -> Result<(Plan, Facts)> {
+        if selection.is_empty() {
+            return Err(anyhow!(Empty));
+        }
+        let facts = Facts::read(&self.matrix, &self.folder, quick, self.fake)?;
+        Ok((plan::plan(&self.matrix, selection, &facts), facts))
+    }
+
+    fn context<'a>(&'a self, facts: &'a Facts, docker: Option<&'a docker::Docker>) -> Context<'a> {
+        Context {
+            cache: &self.cache,
+            facts,
+            ui: &self.ui,
+            cancel: &self.cancel,
+            docker,
+            cores: self.cores,
+            repository: &self.matrix.name,
+        }
+    }
+
+    fn show(&self, selection: &Selection, quick: bool, format: Format) -> Result<()> {
+        let (plan, facts) = self.plan(selection, quick)?;
+        let docker = if self.fake { None } else { doctor::engine().0 };
+        let (keys, status) = run::forecast(&plan, &self.context(&facts, docker.as_ref()));
+        let status = |step: &plan::Step| status.get(&step.id).copied().unwrap_or(plan::Status::Build);
+        match format {
+            Format::Text => print!("{}", plan::text(&plan, &keys, &status)),
+            Format::Json => println!("{:#}", plan::json(&plan, &keys, &status)),
+        }
+        Ok(())
+    }
+
+    /// Makes what is selected, puts the wheels and the manifest into `wheels/`, and prints the table.
+    pub fn make(&self, selection: &Selection, how: How) -> Result<Manifest> {
+        let (plan, facts) = self.plan(selection, how.quick)?;
+        let needs_docker = plan.steps.iter().any(|step| step.action.needs_docker());
+        let docker =
+            if self.fake { None } else { doctor::prepare(needs_docker, how.yes, &self.cache, &self.ui)? };
+        if let Some(docker) = &docker {
+            docker.remove_stale_jobs().context("cannot remove what an earlier run left in the Docker engine")?;
+        }
+        let outcomes = run::execute(&plan, &self.context(&facts, docker.as_ref()))?;
+        let manifest = Manifest::of(&plan, &outcomes, &self.matrix.name);
+        manifest.publish(&self.wheels(), &self.matrix, &self.cache)?;
+        print!("{}", report::table(&manifest));
+        Ok(manifest)
+    }
+
+    pub fn wheels(&self) -> PathBuf {
+        self.folder.join("wheels")
+    }
+}
+
+fn find_matrix() -> Result<PathBuf> {
+    let here = std::env::current_dir().context("cannot tell the current folder")?;
+    let found = here.ancestors().map(|folder| folder.join("matrix.yaml")).find(|file| file.is_file());
+    found.ok_or_else(|| {
+        anyhow!(Wrong(format!(
+            "no matrix.yaml in `{}` or above: change into a clone of the project, or use --matrix",
+            here.display()
+        )))
+    })
+}

@@ -1,0 +1,144 @@
+//! `wheels/manifest.json`: preview, record and hand-over in one; reports read nothing else.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use anyhow::{Context, Result};
+use serde::{Deserialize, Serialize};
+
+use crate::cache::{self, Cache};
+use crate::matrix::Matrix;
+use crate::plan::{Action, Plan};
+use crate::run::Outcome;
+
+/// The document. `schema` grows when a reader of an older one could be misled.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct Manifest {
+    pub schema: u32,
+    pub artefacts: Vec<Entry>,
+}
+
+/// One wheel, base image or image.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Entry {
+    /// The id of the step that made it.
+    pub id: String,
+    /// `wheel`, `base` or `image`.
+    pub kind: String,
+    /// The package, or the image's repository.
+    pub name: String,
+    /// The wheel's ABI, or the image's tag.
+    pub tag: String,
+    /// The wheel's file name below `wheels/`, or the image's reference.
+    pub file: String,
+    /// The file's SHA-256, or the image's id without its prefix.
+    pub sha256: String,
+    /// In bytes.
+    pub size: u64,
+    pub key: String,
+    /// Wall time in seconds when it was made.
+    pub seconds: f64,
+    /// Whether this invocation found it made already.
+    pub cached: bool,
+    /// Keys of the steps that it was made from, by id.
+    pub inputs: BTreeMap<String, String>,
+    /// Versions, how it was made, and for images the verdict on the GIL.
+    pub notes: BTreeMap<String, String>,
+}
+
+impl Manifest {
+    /// What an execution made.
+    pub fn of(plan: &Plan, outcomes: &BTreeMap<String, Outcome>, repository: &str) -> Manifest {
+        let mut artefacts = Vec::new();
+        for step in &plan.steps {
+            let Some(outcome) = outcomes.get(&step.id) else { continue };
+            let (kind, name, tag) = match &step.action {
+                Action::Maturin(maturin) => ("wheel", maturin.wheel.package.clone(), maturin.wheel.abi.clone()),
+                Action::Container(container) => ("wheel", container.wheel.package.clone(), container.wheel.abi.clone()),
+                Action::Published(published) => ("wheel", published.package.clone(), published.abi.clone()),
+                Action::Base(base) => ("base", format!("{repository}/python"), base.tag.clone()),
+                Action::Proof(proof) => ("image", repository.to_owned(), proof.tag.clone()),
+                Action::Tools(_)
+                | Action::Fetch(_)
+                | Action::Root(_)
+                | Action::Apt(_)
+                | Action::Python(_)
+                | Action::Image(_) => continue,
+            };
+            let output = &outcome.record.output;
+            let (file, sha256, size) = match (&output.image, output.files.first()) {
+                (Some(image), _) => (image.reference.clone(), image.id.clone(), image.size),
+                (None, Some(file)) => (file.name.clone(), file.sha256.clone(), file.size),
+                (None, None) => continue,
+            };
+            let key_of = |need: &String| Some((need.clone(), outcomes.get(need)?.record.key.clone()));
+            artefacts.push(Entry {
+                id: step.id.clone(),
+                kind: kind.to_owned(),
+                name,
+                tag,
+                file,
+                sha256: sha256.trim_start_matches("sha256:").to_owned(),
+                size,
+                key: outcome.record.key.clone(),
+                seconds: outcome.record.seconds,
+                cached: outcome.cached,
+                inputs: step.needs.iter().filter_map(key_of).collect(),
+                notes: output.notes.clone(),
+            });
+        }
+        Manifest { schema: 1, artefacts }
+    }
+
+    /// The manifest in `folder`; an absent one is empty.
+    pub fn read(folder: &Path) -> Result<Manifest> {
+        let path = folder.join("manifest.json");
+        match std::fs::read_to_string(&path) {
+            Ok(text) => serde_json::from_str(&text).with_context(|| {
+                format!("`{}` is not a manifest: remove it, then run `cargo xtask wheels`", path.display())
+            }),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(Manifest { schema: 1, ..Manifest::default() }),
+            Err(error) => Err(error).with_context(|| format!("cannot read `{}`", path.display())),
+        }
+    }
+
+    /// Puts the wheels into `folder` and this manifest's entries in place of the earlier ones of the same id.
+    /// Entries and wheels of rows that the matrix no longer has are dropped.
+    pub fn publish(&self, folder: &Path, matrix: &Matrix, cache: &Cache) -> Result<()> {
+        std::fs::create_dir_all(folder).with_context(|| format!("cannot make `{}`", folder.display()))?;
+        let lock = std::fs::File::create(cache.dir().join("locks/manifest.lock"))?;
+        lock.lock().context("cannot lock the manifest")?;
+        // A manifest that cannot be read is replaced: all that it said is in the cache.
+        let mut merged = Manifest::read(folder).unwrap_or_default();
+        merged.schema = 1;
+        let mut stale: Vec<Entry> = Vec::new();
+        let known = rows(matrix);
+        merged.artefacts.retain(|entry| {
+            let keep = known.contains(&entry.id) && !self.artefacts.iter().any(|new| new.id == entry.id);
+            if !keep {
+                stale.push(entry.clone());
+            }
+            keep
+        });
+        merged.artefacts.extend(self.artefacts.iter().cloned());
+        merged.artefacts.sort_by(|a, b| (&a.kind, &a.id).cmp(&(&b.kind, &b.id)));
+        for entry in self.artefacts.iter().filter(|entry| entry.kind == "wheel") {
+            cache::copy(&cache.blob(&entry.sha256), &folder.join(&entry.file))?;
+        }
+        for entry in stale.iter().filter(|entry| entry.kind == "wheel") {
+            if !merged.artefacts.iter().any(|kept| kept.file == entry.file) {
+                let _ = std::fs::remove_file(folder.join(&entry.file));
+            }
+        }
+        let mut text = serde_json::to_vec_pretty(&merged)?;
+        text.push(b'\n');
+        cache::write(&folder.join("manifest.json"), &text)
+    }
+}
+
+fn rows(matrix: &Matrix) -> Vec<String> {
+    let abis = || matrix.abis.iter().map(|abi| &*abi.id);
+    let wheels = matrix.packages.iter().flat_map(|package| abis().map(move |abi| format!("wheel-{}-{abi}", package.id)));
+    let images = matrix.images.iter().map(|image| format!("proof-{}", image.tag));
+    wheels.chain(abis().map(|abi| format!("base-{abi}"))).chain(images).collect()
+}

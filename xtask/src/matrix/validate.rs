@@ -1,0 +1,242 @@
+//! What makes a matrix wrong although each of its lines is well formed.
+
+use std::collections::BTreeSet;
+
+use super::words::Problem;
+use super::{
+    Abi, AptSet, Build, Builder, Distribution, FromSource, GilState, Image, Interpreter, Matrix, Package,
+    PackageSource, Published, Pypi, Root, Source, Tool, Word,
+};
+
+type Check = Result<(), Problem>;
+
+/// Each struct is taken apart field by field, so that a new field cannot be forgotten here.
+pub fn validate(matrix: &Matrix) -> Check {
+    let Matrix { name, root, apt, sources, tools, abis, packages, images } = matrix;
+    if name.chars().any(|c| c.is_ascii_uppercase()) {
+        return at(name, "name", format!("`{name}` has capitals, which an image repository cannot have"));
+    }
+    let Root { suite: _, glibc, image } = root;
+    if glibc.split('.').count() != 2 || glibc.split('.').any(|part| part.parse::<u32>().is_err()) {
+        return Err(problem(glibc.ordinal, "root.glibc", format!("`{glibc}` is not `major.minor`, `2.36` for instance")));
+    }
+    if let Some(image) = image
+        && !image.split_once("@sha256:").is_some_and(|(_, hex)| is_digest(hex))
+    {
+        return Err(problem(
+            image.ordinal,
+            "root.image",
+            format!("`{image}` has no digest: write `name:tag@sha256:<64 hexadecimal digits>`"),
+        ));
+    }
+
+    unique("apt", apt.iter().map(|set| &set.id))?;
+    unique("sources", sources.iter().map(|source| &source.id))?;
+    unique("tools", tools.iter().map(|tool| &tool.name))?;
+    unique("abis", abis.iter().map(|abi| &abi.id))?;
+    unique("packages", packages.iter().map(|package| &package.id))?;
+    unique("images", images.iter().map(|image| &image.tag))?;
+
+    for set in apt {
+        let AptSet { id, include, packages: _ } = set;
+        for included in include {
+            known("apt[].include", included, apt.iter().map(|set| &set.id))?;
+        }
+        acyclic(id, apt, &mut vec![&**id])?;
+    }
+    for source in sources {
+        let Source { id, sha256: _, from } = source;
+        if from.is_empty() {
+            return at(id, "sources[].from", format!("`{id}` names no place to download it from"));
+        }
+        for place in from {
+            let scheme = ["https://", "http://", "debian:", "file:///"];
+            if !scheme.iter().any(|scheme| place.starts_with(scheme)) {
+                let message = format!("`{place}` starts with none of {}", list(scheme.iter()));
+                return Err(problem(place.ordinal, "sources[].from", message));
+            }
+        }
+    }
+    for tool in tools {
+        let Tool { name: _, version: _, sha256: _, container: _ } = tool;
+    }
+    for abi in abis {
+        check_abi(matrix, abi)?;
+    }
+    for package in packages {
+        check_package(matrix, package)?;
+    }
+    for image in images {
+        check_image(matrix, image)?;
+    }
+    Ok(())
+}
+
+fn check_abi(matrix: &Matrix, abi: &Abi) -> Check {
+    let Abi { id, python, interpreter } = abi;
+    let expected = format!("cp{}", abi.interpreter_name().replace('.', ""));
+    let digits = id.trim_start_matches("cp").trim_end_matches('t');
+    if digits.is_empty() || !digits.chars().all(|c| c.is_ascii_digit()) || !id.starts_with("cp") {
+        return at(id, "abis[].id", format!("`{id}` is not a CPython ABI tag such as `cp311`, `cp314` or `cp314t`"));
+    }
+    if *id != *expected {
+        return Err(problem(
+            python.ordinal,
+            "abis[].python",
+            format!("version `{python}` belongs to `{expected}`, not to `{id}`"),
+        ));
+    }
+    let apt = |field, set: &Word| known(field, set, matrix.apt.iter().map(|set| &set.id));
+    match interpreter {
+        Interpreter { distribution: Some(Distribution { runtime_apt, devel_apt }), source: None } => {
+            if abi.free_threaded() {
+                let message = format!("Debian has no free-threaded interpreter for `{id}`: use `source`");
+                return at(id, "abis[].interpreter", message);
+            }
+            apt("interpreter.distribution.runtime_apt", runtime_apt)?;
+            apt("interpreter.distribution.devel_apt", devel_apt)
+        }
+        Interpreter { distribution: None, source: Some(from) } => {
+            let FromSource { archive, build_apt, runtime_apt, optimize: _ } = from;
+            known("interpreter.source.archive", archive, matrix.sources.iter().map(|source| &source.id))?;
+            apt("interpreter.source.build_apt", build_apt)?;
+            apt("interpreter.source.runtime_apt", runtime_apt)
+        }
+        _ => at(id, "abis[].interpreter", format!("`{id}` needs exactly one of `distribution` and `source`")),
+    }
+}
+
+fn check_package(matrix: &Matrix, package: &Package) -> Check {
+    let Package { id, import, source, build, published } = package;
+    if import.is_empty() {
+        return at(id, "packages[].import", format!("`{id}` names no module to import, so nothing could be proven"));
+    }
+    match source {
+        PackageSource { pypi: Some(Pypi { version: _, sha256: _ }), path: None } => {}
+        PackageSource { pypi: None, path: Some(path) } => {
+            if let Some(wheel) = published.first() {
+                let message = format!("`{path}` is a working copy, whose wheels nobody can have published");
+                return at(&wheel.abi, "packages[].published", message);
+            }
+        }
+        _ => return at(id, "packages[].source", format!("`{id}` needs exactly one of `pypi` and `path`")),
+    }
+    let Build { with, platform, apt, requires } = build;
+    let glibc: Option<(u32, u32)> = platform
+        .strip_prefix("manylinux_")
+        .and_then(|rest| rest.strip_suffix("_x86_64"))
+        .and_then(|version| version.split_once('_'))
+        .and_then(|(major, minor)| Some((major.parse().ok()?, minor.parse().ok()?)));
+    if glibc.is_none() {
+        let message = format!("`{platform}` is not of the form `manylinux_<major>_<minor>_x86_64` (PEP 600)");
+        return at(platform, "packages[].build.platform", message);
+    }
+    match (with, apt) {
+        (Builder::Container, Some(set)) => known("packages[].build.apt", set, matrix.apt.iter().map(|set| &set.id))?,
+        (Builder::Container, None) => {
+            let message = format!("`{id}` is built in a container and needs the field `apt`");
+            return at(id, "packages[].build.apt", message);
+        }
+        (Builder::Maturin, Some(set)) => {
+            return at(set, "packages[].build.apt", "belongs to `with: container` only".to_owned());
+        }
+        (Builder::Maturin, None) => {
+            if let Some(tool) = requires.first() {
+                return at(&tool.name, "packages[].build.requires", "belongs to `with: container` only".to_owned());
+            }
+            if !matrix.tools.iter().any(|tool| tool.name == *"maturin") {
+                return at(id, "packages[].build.with", "needs the tool `maturin` in `tools`".to_owned());
+            }
+        }
+    }
+    unique("packages[].build.requires", requires.iter().map(|tool| &tool.name))?;
+    unique("packages[].published", published.iter().map(|wheel| &wheel.abi))?;
+    for wheel in published {
+        let Published { abi, sha256: _ } = wheel;
+        known("packages[].published[].abi", abi, matrix.abis.iter().map(|abi| &abi.id))?;
+    }
+    Ok(())
+}
+
+fn check_image(matrix: &Matrix, image: &Image) -> Check {
+    let Image { tag, abi, packages, env, gil } = image;
+    known("images[].abi", abi, matrix.abis.iter().map(|abi| &abi.id))?;
+    for package in packages {
+        known("images[].packages", package, matrix.packages.iter().map(|package| &package.id))?;
+    }
+    unique("images[].packages", packages.iter())?;
+    for (name, value) in env {
+        let fine = !name.is_empty()
+            && name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_')
+            && !value.chars().any(|c| c.is_control() || "\"\\$`".contains(c));
+        if !fine {
+            let message = format!("`{name}={value}` is not a plain variable: no quotes, `$`, `\\` or control characters");
+            return at(tag, "images[].env", message);
+        }
+    }
+    let free_threaded = matrix.abi(abi).is_some_and(Abi::free_threaded);
+    let forced = env.get("PYTHON_GIL").is_some_and(|value| value == "0");
+    let message = match (gil, free_threaded, forced) {
+        (GilState::Off | GilState::ForcedOff, false, _) => {
+            format!("`{abi}` always has a GIL, so `{tag}` cannot promise `{gil}`; the only choice is `on`")
+        }
+        (_, false, true) => format!("`PYTHON_GIL=0` is a fatal error on `{abi}`, which cannot run without the GIL"),
+        (GilState::ForcedOff, true, false) => {
+            format!("`{tag}` promises `forced off`, which needs `PYTHON_GIL: \"0\"` in its `env`")
+        }
+        (GilState::Off | GilState::On, true, true) => {
+            format!("`{tag}` promises `{gil}` but sets `PYTHON_GIL=0`: promise `forced off`, or take it out of `env`")
+        }
+        _ => return Ok(()),
+    };
+    at(tag, "images[].gil", message)
+}
+
+fn acyclic<'m>(id: &str, sets: &'m [AptSet], path: &mut Vec<&'m str>) -> Check {
+    let Some(set) = sets.iter().find(|set| set.id == *id) else { return Ok(()) };
+    for included in &set.include {
+        if path.contains(&&**included) {
+            let cycle = path.join("` → `");
+            return at(included, "apt[].include", format!("the sets include each other: `{cycle}` → `{included}`"));
+        }
+        path.push(included);
+        acyclic(included, sets, path)?;
+        path.pop();
+    }
+    Ok(())
+}
+
+fn unique<'m>(field: &str, words: impl Iterator<Item = &'m Word>) -> Check {
+    let mut seen = BTreeSet::new();
+    for word in words {
+        if !seen.insert(&**word) {
+            return at(word, field, format!("`{word}` is there twice"));
+        }
+    }
+    Ok(())
+}
+
+fn known<'m>(field: &str, word: &Word, choices: impl Iterator<Item = &'m Word>) -> Check {
+    let choices: Vec<&Word> = choices.collect();
+    if choices.iter().any(|choice| **choice == **word) {
+        return Ok(());
+    }
+    at(word, field, format!("there is no `{word}`; the choices are {}", list(choices.iter())))
+}
+
+/// Quotes alternatives for an error: `` `a`, `b` ``.
+fn list(items: impl Iterator<Item = impl std::fmt::Display>) -> String {
+    items.map(|item| format!("`{item}`")).collect::<Vec<_>>().join(", ")
+}
+
+fn is_digest(hex: &str) -> bool {
+    hex.len() == 64 && hex.chars().all(|c| matches!(c, '0'..='9' | 'a'..='f'))
+}
+
+fn problem(ordinal: usize, field: &str, message: String) -> Problem {
+    Problem { ordinal, field: field.to_owned(), message }
+}
+
+fn at(word: &Word, field: &str, message: String) -> Check {
+    Err(problem(word.ordinal, field, message))
+}

@@ -1,0 +1,289 @@
+//! From the matrix and a selection to steps: the only place that knows what needs what.
+
+use std::collections::BTreeMap;
+
+use super::{
+    Action, Apt, Base, Container, Download, Fetch, Image, Maturin, Plan, Proof, Published, Python, Root, Step, Tools,
+    Wheel,
+};
+use crate::digest;
+use crate::facts::Facts;
+use crate::matrix::{Abi, Builder, FromSource, Location, Matrix, Package, Tool, Version};
+use crate::select::Selection;
+
+/// The tools that leave traces in a wheel that maturin builds.
+const WHEEL_TOOLS: [&str; 2] = ["maturin", "ziglang"];
+
+/// The steps that make the selected wheels and images.
+pub fn plan(matrix: &Matrix, selection: &Selection, facts: &Facts) -> Plan {
+    let mut planner = Planner { matrix, facts, plan: Plan::default() };
+    for tag in &selection.images {
+        planner.proof(tag);
+    }
+    for (package, abi) in &selection.wheels {
+        if let (Some(package), Some(abi)) = (matrix.package(package), matrix.abi(abi)) {
+            planner.wheel(package, abi);
+        }
+    }
+    planner.plan
+}
+
+struct Planner<'a> {
+    matrix: &'a Matrix,
+    facts: &'a Facts,
+    plan: Plan,
+}
+
+impl Planner<'_> {
+    /// Adds a step once. `files` are those below `docker/` that it uses, `code` the text of the
+    /// module that runs it.
+    fn add(&mut self, id: String, needs: Vec<String>, files: &[&str], code: &str, action: Action) -> String {
+        if self.plan.step(&id).is_none() {
+            let mut inputs: BTreeMap<String, String> = files
+                .iter()
+                .map(|name| (name.to_string(), digest::of(self.facts.files.get(*name).map_or("", |text| text))))
+                .collect();
+            inputs.insert("code".to_owned(), digest::of(code));
+            if self.facts.fake {
+                inputs.insert("fake".to_owned(), "yes".to_owned());
+            }
+            if matches!(action, Action::Maturin(_)) {
+                inputs.insert("rustc".to_owned(), self.facts.rustc.clone());
+                inputs.insert("cargo-config".to_owned(), self.facts.cargo_config.clone());
+            }
+            self.plan.steps.push(Step { id: id.clone(), needs, inputs, action });
+        }
+        id
+    }
+
+    fn tools(&mut self) -> String {
+        let action = Action::Tools(Tools { tools: self.matrix.tools.clone() });
+        self.add("tools".to_owned(), vec![], &[], include_str!("../step/tools.rs"), action)
+    }
+
+    /// Pinned files of the package index.
+    fn from_index(&mut self, id: String, files: Vec<(&str, &Version, &str)>) -> String {
+        let files = files
+            .into_iter()
+            .map(|(name, version, sha256)| Download {
+                name: format!("{name}=={version}"),
+                sha256: sha256.to_owned(),
+                from: Vec::<Location>::new(),
+            })
+            .collect();
+        // The tools' own pip says where this user's index is.
+        let tools = self.tools();
+        self.add(id, vec![tools], &[], include_str!("../step/fetch.rs"), Action::Fetch(Fetch { files }))
+    }
+
+    fn pip(&mut self) -> Vec<String> {
+        let matrix = self.matrix;
+        let pip = matrix.tools.iter().find(|tool| tool.name == *"pip");
+        pip.map(|pip| self.from_index("source-pip".to_owned(), vec![("pip", &pip.version, &pip.sha256)]))
+            .into_iter()
+            .collect()
+    }
+
+    fn archive(&mut self, id: &str) -> String {
+        let files = self
+            .matrix
+            .source(id)
+            .map(|source| Download { name: id.to_owned(), sha256: source.sha256.to_string(), from: source.from.clone() })
+            .into_iter()
+            .collect();
+        let action = Action::Fetch(Fetch { files });
+        self.add(format!("source-{id}"), vec![], &[], include_str!("../step/fetch.rs"), action)
+    }
+
+    fn root(&mut self) -> String {
+        let root = &self.matrix.root;
+        let action = Action::Root(Root {
+            suite: root.suite.to_string(),
+            image: root.image.as_ref().map(|image| image.to_string()),
+        });
+        self.add("root".to_owned(), vec![], &[], include_str!("../step/root.rs"), action)
+    }
+
+    fn apt(&mut self, id: String, base: String, set: &str) -> String {
+        let action = Action::Apt(Apt { base: base.clone(), packages: self.matrix.apt_packages(set) });
+        self.add(id, vec![base], &["docker/builder.Dockerfile"], include_str!("../step/apt.rs"), action)
+    }
+
+    /// The interpreter with its headers, in an image that can compile.
+    fn python(&mut self, abi: &Abi, from: &FromSource) -> String {
+        let root = self.root();
+        let builder = self.apt(format!("apt-{}", from.build_apt), root.clone(), &from.build_apt);
+        let archive = self.archive(&from.archive);
+        let needs = vec![builder.clone(), archive.clone()];
+        let action = Action::Python(Python {
+            version: abi.python.to_string(),
+            free_threaded: abi.free_threaded(),
+            optimize: from.optimize && !self.facts.quick,
+            builder,
+            archive,
+        });
+        let code = include_str!("../step/python.rs");
+        self.add(format!("python-{}", abi.id), needs, &["docker/python.Dockerfile"], code, action)
+    }
+
+    fn base(&mut self, abi: &Abi) -> String {
+        let root = self.root();
+        let interpreter = &abi.interpreter;
+        let (runtime, python, optimized) = match (&interpreter.source, &interpreter.distribution) {
+            (Some(from), _) => {
+                let python = self.python(abi, from);
+                let runtime = self.apt(format!("apt-{}", from.runtime_apt), root, &from.runtime_apt);
+                (runtime, Some(python), from.optimize && !self.facts.quick)
+            }
+            (None, Some(debian)) => {
+                // Debian builds its interpreters with PGO and LTO.
+                (self.apt(format!("apt-{}", debian.runtime_apt), root, &debian.runtime_apt), None, true)
+            }
+            (None, None) => (root, None, false),
+        };
+        let mut needs = vec![runtime.clone()];
+        needs.extend(python.clone());
+        needs.extend(self.pip());
+        let action = Action::Base(Base {
+            tag: abi.base_tag(),
+            version: abi.python.to_string(),
+            python,
+            runtime,
+            optimized,
+        });
+        let code = include_str!("../step/python.rs");
+        self.add(format!("base-{}", abi.id), needs, &["docker/base.Dockerfile"], code, action)
+    }
+
+    fn wheel(&mut self, package: &Package, abi: &Abi) -> String {
+        let id = format!("wheel-{}-{}", package.id, abi.id);
+        let glibc = self.matrix.root.glibc.to_string();
+        let version = package.version().map(str::to_owned);
+        if let (Some(pin), Some(pypi)) = (package.published_for(&abi.id), &package.source.pypi) {
+            let file = vec![(&*package.id, &pypi.version, &**pin)];
+            let fetch = self.from_index(format!("published-{}-{}", package.id, abi.id), file);
+            let action = Action::Published(Published {
+                package: package.id.to_string(),
+                version,
+                abi: abi.id.to_string(),
+                glibc,
+                fetch: fetch.clone(),
+            });
+            return self.add(id, vec![fetch], &[], include_str!("../step/wheel.rs"), action);
+        }
+        let sdist = package.source.pypi.as_ref().map(|pypi| {
+            self.from_index(format!("source-{}", package.id), vec![(&*package.id, &pypi.version, &*pypi.sha256)])
+        });
+        let wheel = Wheel {
+            package: package.id.to_string(),
+            version,
+            abi: abi.id.to_string(),
+            platform: package.build.platform.to_string(),
+            glibc,
+            sdist: sdist.clone(),
+            working_copy: self.facts.working_copies.get(&*package.id).cloned(),
+            folder: package.working_copy(&self.facts.project),
+        };
+        let code = include_str!("../step/wheel.rs");
+        match package.build.with {
+            Builder::Maturin => {
+                let mut needs = vec![self.tools()];
+                needs.extend(sdist);
+                let pinned = |tool: &&Tool| WHEEL_TOOLS.contains(&&*tool.name);
+                let action = Action::Maturin(Maturin {
+                    wheel,
+                    tools: self.matrix.tools.iter().filter(pinned).cloned().collect(),
+                    interpreter: format!("python{}", abi.interpreter_name()),
+                });
+                self.add(id, needs, &[], code, action)
+            }
+            Builder::Container => {
+                let devel = self.devel(package, abi);
+                let requires = self.requires(package);
+                let mut needs = vec![devel.clone(), requires.clone()];
+                needs.extend(sdist);
+                let action = Action::Container(Container {
+                    wheel,
+                    python: format!("python{}", abi.interpreter_name()),
+                    devel,
+                    requires,
+                });
+                self.add(id, needs, &["docker/build-wheel.sh"], code, action)
+            }
+        }
+    }
+
+    /// The image in which a package's C code is compiled for an ABI.
+    fn devel(&mut self, package: &Package, abi: &Abi) -> String {
+        let set = package.build.apt.as_ref().map(|set| set.to_string()).unwrap_or_default();
+        let base = match (&abi.interpreter.source, &abi.interpreter.distribution) {
+            (Some(from), _) => self.python(abi, from),
+            (None, Some(debian)) => {
+                let root = self.root();
+                self.apt(format!("apt-{}", debian.devel_apt), root, &debian.devel_apt)
+            }
+            (None, None) => self.root(),
+        };
+        self.apt(format!("apt-{set}-{}", abi.id), base, &set)
+    }
+
+    /// The pinned wheels that must lie beside an sdist when it is built without a network.
+    fn requires(&mut self, package: &Package) -> String {
+        let matrix = self.matrix;
+        let beside = matrix.tools.iter().filter(|tool| tool.container);
+        let mut files: Vec<(&str, &Version, &str)> = package
+            .build
+            .requires
+            .iter()
+            .chain(beside)
+            .map(|tool| (&*tool.name, &tool.version, &*tool.sha256))
+            .collect();
+        files.sort_by_key(|(name, ..)| name.to_string());
+        files.dedup_by_key(|(name, ..)| name.to_string());
+        self.from_index(format!("requires-{}", package.id), files)
+    }
+
+    fn image(&mut self, tag: &str) -> Option<String> {
+        let matrix = self.matrix;
+        let image = matrix.image(tag)?;
+        let abi = matrix.abi(&image.abi)?;
+        let base = self.base(abi);
+        let wheels: BTreeMap<String, String> = image
+            .packages
+            .iter()
+            .filter_map(|id| matrix.package(id))
+            .map(|package| (package.id.to_string(), self.wheel(package, abi)))
+            .collect();
+        let mut needs = vec![base.clone()];
+        needs.extend(wheels.values().cloned());
+        let action = Action::Image(Image {
+            tag: tag.to_owned(),
+            abi: abi.id.to_string(),
+            base,
+            wheels,
+            env: image.env.clone(),
+        });
+        let code = include_str!("../step/image.rs");
+        Some(self.add(format!("image-{tag}"), needs, &["docker/image.Dockerfile"], code, action))
+    }
+
+    fn proof(&mut self, tag: &str) {
+        let matrix = self.matrix;
+        let (Some(assembled), Some(image)) = (self.image(tag), matrix.image(tag)) else { return };
+        let imports = image
+            .packages
+            .iter()
+            .filter_map(|id| matrix.package(id))
+            .flat_map(|package| package.import.iter().map(|name| name.to_string()))
+            .collect();
+        let action = Action::Proof(Proof {
+            repository: matrix.name.to_string(),
+            tag: tag.to_owned(),
+            image: assembled.clone(),
+            imports,
+            promise: image.gil,
+        });
+        let code = include_str!("../step/proof.rs");
+        self.add(format!("proof-{tag}"), vec![assembled], &["docker/gil_probe.py"], code, action);
+    }
+}

@@ -1,0 +1,102 @@
+//! A plan as a person and as a program reads it.
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+
+use serde::Serialize;
+use serde_json::{Value, json};
+
+use super::{Action, Plan, Step};
+
+/// What would happen to a step.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Status {
+    Cached,
+    Build,
+    /// Its key depends on what an earlier step brings in from Debian's archive.
+    Later,
+}
+
+impl Status {
+    fn word(self) -> &'static str {
+        match self {
+            Status::Cached => "cached",
+            Status::Build => "build",
+            Status::Later => "later",
+        }
+    }
+}
+
+/// One line per step: id, status, start of the key, what it does.
+pub fn text(plan: &Plan, keys: &BTreeMap<String, Option<String>>, status: &dyn Fn(&Step) -> Status) -> String {
+    let width = plan.steps.iter().map(|step| step.id.len()).max().unwrap_or(0);
+    let mut out = String::new();
+    let mut count = BTreeMap::new();
+    for step in &plan.steps {
+        let key = keys.get(&step.id).cloned().flatten();
+        let status = status(step);
+        *count.entry(status.word()).or_insert(0) += 1;
+        let key = key.as_deref().map_or("-", |key| &key[..12]);
+        let _ = writeln!(out, "{:width$}  {:6}  {key:12}  {}", step.id, status.word(), step.action.describe());
+    }
+    let counts: Vec<String> = count.iter().map(|(word, n)| format!("{n} {word}")).collect();
+    let _ = writeln!(out, "{} steps: {}", plan.steps.len(), counts.join(", "));
+    if count.contains_key("later") {
+        out.push_str("`later`: the key is known when the Debian packages it is built on are installed\n");
+    }
+    out
+}
+
+/// The same as one JSON document: `{"schema": 1, "steps": [{id, status, key, needs, action, inputs}]}`.
+pub fn json(plan: &Plan, keys: &BTreeMap<String, Option<String>>, status: &dyn Fn(&Step) -> Status) -> Value {
+    let steps: Vec<Value> = plan
+        .steps
+        .iter()
+        .map(|step| {
+            json!({
+                "id": step.id,
+                "status": status(step),
+                "key": keys.get(&step.id).cloned().flatten(),
+                "needs": step.needs,
+                "action": step.action,
+                "inputs": step.inputs,
+            })
+        })
+        .collect();
+    json!({ "schema": 1, "steps": steps })
+}
+
+impl Action {
+    /// What it does, in a few words.
+    pub fn describe(&self) -> String {
+        match self {
+            Action::Tools(tools) => {
+                let names: Vec<&str> = tools.tools.iter().map(|tool| &*tool.name).collect();
+                format!("install {}", names.join(", "))
+            }
+            Action::Fetch(fetch) if fetch.files.len() > 3 => format!("download {} files", fetch.files.len()),
+            Action::Fetch(fetch) => {
+                let names: Vec<&str> = fetch.files.iter().map(|file| &*file.name).collect();
+                format!("download {}", names.join(", "))
+            }
+            Action::Root(root) => format!("Debian {} root file system", root.suite),
+            Action::Apt(apt) => format!("install {} Debian packages on {}", apt.packages.len(), apt.base),
+            Action::Python(python) => {
+                let gil = if python.free_threaded { ", free-threaded" } else { "" };
+                let how = if python.optimize { "PGO and LTO" } else { "plain -O3" };
+                format!("compile CPython {}{gil}, {how}", python.version)
+            }
+            Action::Base(base) => format!("base image python:{}", base.tag),
+            Action::Maturin(maturin) => {
+                format!("build {} {}", maturin.wheel.package, maturin.wheel.platform)
+            }
+            Action::Container(container) => {
+                format!("build {} {}", container.wheel.package, container.wheel.platform)
+            }
+            Action::Published(published) => format!("take the vendor's {}", published.package),
+            Action::Image(image) => format!("assemble {}", image.wheels.keys().cloned().collect::<Vec<_>>().join(", ")),
+            Action::Proof(proof) => format!("prove GIL {} and tag {}", proof.promise, proof.tag),
+        }
+    }
+}

@@ -1,0 +1,97 @@
+//! Runs other programs: output to the log line by line, ended with everything they started.
+
+use std::io::{BufRead, BufReader, Read};
+use std::os::unix::process::CommandExt;
+use std::process::{Child, Command, Stdio};
+use std::sync::Mutex;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail};
+use rustix::process::{Pid, Signal, kill_process_group};
+use xshell::Cmd;
+
+use crate::cancel::Cancel;
+use crate::ui::Task;
+
+/// Runs `command` to its end and returns its standard output; `tick` is called five times a second.
+pub fn run(command: Cmd, input: &str, task: &Task, cancel: &Cancel, tick: impl Fn()) -> Result<String> {
+    let shown = command.to_string();
+    task.line(&format!("$ {shown}"));
+    let program = shown.split(' ').next().unwrap_or_default().to_owned();
+    let mut command = Command::from(command);
+    // A group of its own: a terminal's Ctrl-C reaches us alone, and we end the whole group.
+    command.process_group(0).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut child = command.spawn().with_context(|| {
+        format!("cannot start `{program}`: `cargo xtask doctor` says what is missing on this machine")
+    })?;
+    if let Some(mut stdin) = child.stdin.take() {
+        use std::io::Write;
+        // A program that does not read its input closes it; its exit status says whether that was right.
+        let _ = stdin.write_all(input.as_bytes());
+    }
+    let stdout = child.stdout.take();
+    let stderr = child.stderr.take();
+    let kept = Mutex::new(String::new());
+    let status = std::thread::scope(|scope| {
+        scope.spawn(|| {
+            each_line(stdout, |line| {
+                task.line(line);
+                if let Ok(mut kept) = kept.lock() {
+                    kept.push_str(line);
+                    kept.push('\n');
+                }
+            });
+        });
+        scope.spawn(|| each_line(stderr, |line| task.line(line)));
+        let status = wait(&mut child, cancel, &tick);
+        // What it left running would keep the pipes open.
+        signal(&child, Signal::KILL);
+        status
+    })?;
+    if !status.success() {
+        bail!("`{shown}` failed: {status}");
+    }
+    Ok(kept.into_inner().unwrap_or_default())
+}
+
+fn wait(child: &mut Child, cancel: &Cancel, tick: &impl Fn()) -> Result<std::process::ExitStatus> {
+    let mut asked: Option<Instant> = None;
+    let mut beat = 0_u32;
+    loop {
+        if let Some(status) = child.try_wait().context("cannot wait for a child process")? {
+            cancel.check()?;
+            return Ok(status);
+        }
+        match asked {
+            None if cancel.is_set() => {
+                signal(child, Signal::TERM);
+                asked = Some(Instant::now());
+            }
+            Some(since) if since.elapsed() > Duration::from_secs(5) => signal(child, Signal::KILL),
+            _ => {}
+        }
+        beat += 1;
+        if beat.is_multiple_of(4) {
+            tick();
+        }
+        // Short at first, so that a quick command does not cost a long wait.
+        std::thread::sleep(Duration::from_millis(if beat < 20 { 5 } else { 50 }));
+    }
+}
+
+fn signal(child: &Child, signal: Signal) {
+    if let Some(group) = i32::try_from(child.id()).ok().and_then(Pid::from_raw) {
+        // An error means that the group is gone, which is what was wanted.
+        let _ = kill_process_group(group, signal);
+    }
+}
+
+fn each_line(stream: Option<impl Read>, mut on: impl FnMut(&str)) {
+    let Some(stream) = stream else { return };
+    let mut reader = BufReader::new(stream);
+    let mut line = Vec::new();
+    while reader.read_until(b'\n', &mut line).is_ok_and(|n| n > 0) {
+        on(String::from_utf8_lossy(&line).trim_end_matches(['\n', '\r']));
+        line.clear();
+    }
+}

@@ -1,0 +1,220 @@
+//! The one loop that executes a plan: side by side, cached, and cancellable.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+
+use anyhow::{Context as _, Result, anyhow};
+
+use crate::cache::{Cache, Output, Record};
+use crate::cancel::Cancel;
+use crate::docker::Docker;
+use crate::facts::Facts;
+use crate::plan::{Action, Plan, Status, Step};
+use crate::step::{self, Env};
+use crate::ui::{Task, Ui};
+
+/// What steps run with.
+pub struct Context<'a> {
+    pub cache: &'a Cache,
+    pub facts: &'a Facts,
+    pub ui: &'a Ui,
+    pub cancel: &'a Cancel,
+    /// None where no step needs it, or where none can be reached.
+    pub docker: Option<&'a Docker>,
+    /// How many steps run side by side, and what each may use.
+    pub cores: usize,
+    /// Image names start with this.
+    pub repository: &'a str,
+}
+
+/// How a step ended.
+#[derive(Debug, Clone)]
+pub struct Outcome {
+    pub record: Record,
+    pub cached: bool,
+}
+
+#[derive(Default)]
+struct Progress {
+    done: BTreeMap<String, Outcome>,
+    running: BTreeSet<String>,
+    failed: Vec<anyhow::Error>,
+}
+
+/// Runs what is not cached. The first failure lets the steps under way end and starts no others.
+pub fn execute(plan: &Plan, context: &Context) -> Result<BTreeMap<String, Outcome>> {
+    let progress = Mutex::new(Progress::default());
+    let changed = Condvar::new();
+    let urgency = plan.urgency();
+    let workers = context.cores.clamp(1, plan.steps.len().max(1));
+    std::thread::scope(|scope| {
+        for _ in 0..workers {
+            scope.spawn(|| {
+                while let Some(step) = next(plan, &urgency, &progress, &changed, context.cancel) {
+                    let inputs = held(&progress).done.clone();
+                    let outcome = perform(plan, step, &inputs, context);
+                    let mut progress = held(&progress);
+                    progress.running.remove(&step.id);
+                    match outcome {
+                        Ok(outcome) => {
+                            progress.done.insert(step.id.clone(), outcome);
+                        }
+                        Err(error) => progress.failed.push(error),
+                    }
+                    changed.notify_all();
+                }
+            });
+        }
+    });
+    let Progress { done, failed, .. } = progress.into_inner().unwrap_or_else(PoisonError::into_inner);
+    if context.cancel.is_set() {
+        return Err(anyhow!("interrupted: running the same command again continues where it stopped"));
+    }
+    match failed.into_iter().reduce(|first, second| anyhow!("{first:#}\n\nerror: {second:#}")) {
+        None => Ok(done),
+        Some(error) => Err(error),
+    }
+}
+
+/// Waits for a step whose needs are met and takes the most urgent; none when nothing is left to start.
+fn next<'p>(
+    plan: &'p Plan,
+    urgency: &BTreeMap<&str, u32>,
+    progress: &Mutex<Progress>,
+    changed: &Condvar,
+    cancel: &Cancel,
+) -> Option<&'p Step> {
+    let mut progress = held(progress);
+    loop {
+        if cancel.is_set() || !progress.failed.is_empty() {
+            return None;
+        }
+        let waiting =
+            plan.steps.iter().filter(|step| !progress.done.contains_key(&step.id) && !progress.running.contains(&step.id));
+        let ready = waiting
+            .clone()
+            .filter(|step| step.needs.iter().all(|need| progress.done.contains_key(need)))
+            // The first of equals, so that a plan is executed in the order in which it is printed.
+            .rev()
+            .max_by_key(|step| urgency.get(step.id.as_str()).copied());
+        if let Some(step) = ready {
+            progress.running.insert(step.id.clone());
+            return Some(step);
+        }
+        waiting.clone().next()?;
+        let timeout = std::time::Duration::from_millis(200);
+        progress = changed.wait_timeout(progress, timeout).unwrap_or_else(PoisonError::into_inner).0;
+    }
+}
+
+fn perform(plan: &Plan, step: &Step, done: &BTreeMap<String, Outcome>, context: &Context) -> Result<Outcome> {
+    let recorded = |step: &Step, _: &str| done.get(&step.id).and_then(|o| o.record.output.content.clone());
+    let key = plan
+        .keys(recorded)
+        .remove(&step.id)
+        .flatten()
+        .with_context(|| format!("[{}] has no key although all it needs is done: this is a bug", step.id))?;
+    let task = context.ui.start(&step.id, &step.action.describe(), &context.cache.log(&step.id))?;
+    match attempt(step, &key, done, context, &task) {
+        Ok(outcome) => {
+            task.end(if outcome.cached { "cached" } else { "ok" });
+            Ok(outcome)
+        }
+        Err(error) => {
+            let interrupted = context.cancel.is_set();
+            let mut text = format!("[{}] {error:#}", step.id);
+            for line in task.tail() {
+                text.push_str(&format!("\n    | {line}"));
+            }
+            text.push_str(&format!("\n    whole log: {}", task.log().display()));
+            text.push_str("\n    when it is mended, the same command continues where it stopped");
+            task.end(if interrupted { "interrupted" } else { "FAILED" });
+            Err(anyhow!(text))
+        }
+    }
+}
+
+fn attempt(
+    step: &Step,
+    key: &str,
+    done: &BTreeMap<String, Outcome>,
+    context: &Context,
+    task: &Task,
+) -> Result<Outcome> {
+    // Held until the record is written: a second process waits here and then finds it.
+    let _lock = context
+        .cache
+        .lock(&format!("{key}.lock"), context.cancel, || task.waiting("waits for another process that does the same"))?;
+    if let Some(record) = usable(step, key, context, |why| context.ui.say(&format!("[{}] {why}", step.id))) {
+        return Ok(Outcome { record, cached: true });
+    }
+    let needs = step
+        .needs
+        .iter()
+        .filter_map(|need| Some((need.as_str(), &done.get(need)?.record.output)))
+        .collect::<BTreeMap<&str, &Output>>();
+    let scratch = context.cache.scratch(&step.id)?;
+    let env = Env { id: &step.id, key, needs, scratch: scratch.path(), task, context };
+    let output = step::run(&step.action, &env)?;
+    let record = Record { id: step.id.clone(), key: key.to_owned(), seconds: task.seconds(), output };
+    context.cache.remember(&record)?;
+    Ok(Outcome { record, cached: false })
+}
+
+/// The record of a key, if all that it speaks of is still there and unchanged; else `refuse` is told why.
+fn usable(step: &Step, key: &str, context: &Context, refuse: impl Fn(String)) -> Option<Record> {
+    let checked = context.cache.record(key).and_then(|record| match record {
+        None => Ok(None),
+        Some(record) => {
+            context.cache.check(&record)?;
+            Ok(present(step, &record, context)?.then_some(record))
+        }
+    });
+    match checked {
+        Ok(record) => record,
+        Err(error) => {
+            refuse(format!("the cached result is refused and made again: {error:#}"));
+            None
+        }
+    }
+}
+
+/// Whether what lies outside the store (images, the tools' environment) is there as recorded.
+fn present(step: &Step, record: &Record, context: &Context) -> Result<bool> {
+    if context.facts.fake {
+        return Ok(true);
+    }
+    if let Action::Tools(_) = &step.action {
+        return Ok(step::tools::complete(context.cache, &record.key));
+    }
+    match (&record.output.image, context.docker) {
+        (None, _) => Ok(true),
+        (Some(_), None) => Ok(false),
+        (Some(image), Some(docker)) => {
+            Ok(docker.image(&image.reference)?.is_some_and(|found| found.id == image.id))
+        }
+    }
+}
+
+/// What would happen to each step, as far as can be told without running any.
+pub fn forecast(plan: &Plan, context: &Context) -> (BTreeMap<String, Option<String>>, BTreeMap<String, Status>) {
+    let usable = |step: &Step, key: &str| usable(step, key, context, |_| {});
+    let keys = plan.keys(|step, key| usable(step, key).and_then(|record| record.output.content));
+    let status = plan
+        .steps
+        .iter()
+        .map(|step| {
+            let status = match keys.get(&step.id).cloned().flatten() {
+                None => Status::Later,
+                Some(key) if usable(step, &key).is_some() => Status::Cached,
+                Some(_) => Status::Build,
+            };
+            (step.id.clone(), status)
+        })
+        .collect();
+    (keys, status)
+}
+
+fn held<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

@@ -1,0 +1,64 @@
+//! Which rows of the matrix a command line means.
+
+use anyhow::{Result, bail};
+
+use crate::matrix::Matrix;
+
+/// Wheels and images to make; what they need follows from the matrix.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Selection {
+    /// Package and ABI.
+    pub wheels: Vec<(String, String)>,
+    pub images: Vec<String>,
+}
+
+impl Selection {
+    pub fn all(matrix: &Matrix) -> Selection {
+        let everything = Selection { wheels: Vec::new(), images: matrix.images.iter().map(|i| i.tag.to_string()).collect() };
+        match wheels(matrix, &[], &[]) {
+            Ok(wheels) => Selection { wheels: wheels.wheels, ..everything },
+            Err(_) => everything,
+        }
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.wheels.is_empty() && self.images.is_empty()
+    }
+}
+
+/// The wheels of these ABIs and packages; an empty list means all.
+pub fn wheels(matrix: &Matrix, abis: &[String], packages: &[String]) -> Result<Selection> {
+    let known_abis: Vec<&str> = matrix.abis.iter().map(|abi| &*abi.id).collect();
+    let known_packages: Vec<&str> = matrix.packages.iter().map(|package| &*package.id).collect();
+    known("--abi", abis, &known_abis)?;
+    known("--package", packages, &known_packages)?;
+    let wanted = |list: &[String], id: &str| list.is_empty() || list.iter().any(|item| item == id);
+    let wheels = known_packages
+        .iter()
+        .filter(|package| wanted(packages, package))
+        .flat_map(|package| known_abis.iter().map(move |abi| (package.to_string(), abi.to_string())))
+        .filter(|(_, abi)| wanted(abis, abi))
+        .collect();
+    Ok(Selection { wheels, images: Vec::new() })
+}
+
+/// The images with these tags; an empty list means all.
+pub fn images(matrix: &Matrix, tags: &[String]) -> Result<Selection> {
+    let tags_known: Vec<&str> = matrix.images.iter().map(|image| &*image.tag).collect();
+    known("image", tags, &tags_known)?;
+    let images = tags_known.iter().filter(|tag| tags.is_empty() || tags.iter().any(|t| t == *tag));
+    Ok(Selection { wheels: Vec::new(), images: images.map(|tag| tag.to_string()).collect() })
+}
+
+fn known(what: &str, given: &[String], choices: &[&str]) -> Result<()> {
+    for item in given {
+        if !choices.contains(&item.as_str()) {
+            let choices: Vec<String> = choices.iter().map(|choice| format!("`{choice}`")).collect();
+            bail!(crate::Wrong(format!(
+                "there is no {what} `{item}` in the matrix; the choices are {}",
+                choices.join(", ")
+            )));
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,42 @@
+//! Debian packages on top of an image: the only build that has a network.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use anyhow::Result;
+
+use super::{Env, root, text};
+use crate::cache::Output;
+use crate::digest;
+use crate::docker::{Build, Content, ContextFile, Network};
+use crate::plan::Apt;
+
+pub fn run(apt: &Apt, env: &Env) -> Result<Output> {
+    let bundle = match ca_bundle() {
+        Some(path) => ContextFile { path: "ca.crt".to_owned(), source: Content::File(path), mode: 0o644 },
+        None => text("ca.crt", "", 0o644),
+    };
+    let image = env.build(Build {
+        dockerfile: env.project_file("docker/builder.Dockerfile")?,
+        context: vec![bundle],
+        args: BTreeMap::from([
+            ("ROOT".to_owned(), env.image(&apt.base)?.to_owned()),
+            ("APT".to_owned(), apt.packages.join(" ")),
+        ]),
+        network: Network::Default,
+        ..Build::default()
+    })?;
+    let packages = root::packages(&image.reference, env)?;
+    Ok(Output {
+        image: Some(image),
+        content: Some(digest::of(format!("{}\n{packages}", env.key))),
+        ..Output::default()
+    })
+}
+
+/// The authorities that this machine trusts: behind a company proxy HTTPS is signed by one of them.
+pub fn ca_bundle() -> Option<PathBuf> {
+    let named = std::env::var_os("SSL_CERT_FILE").map(PathBuf::from);
+    let usual = ["/etc/ssl/certs/ca-certificates.crt", "/etc/pki/tls/certs/ca-bundle.crt"].map(PathBuf::from);
+    named.into_iter().chain(usual).find(|path| path.is_file())
+}

@@ -1,0 +1,115 @@
+//! What each kind of step does; one file a kind, one exhaustive match.
+
+pub mod apt;
+pub mod fake;
+pub mod fetch;
+pub mod image;
+pub mod proof;
+pub mod python;
+pub mod root;
+pub mod tools;
+pub mod wheel;
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use anyhow::{Context as _, Result};
+
+use crate::cache::{Artefact, BuiltImage, Output};
+use crate::docker::{Build, Content, ContextFile, Docker};
+use crate::plan::Action;
+use crate::run::Context;
+use crate::ui::Task;
+
+/// What a step runs with.
+pub struct Env<'a> {
+    pub id: &'a str,
+    pub key: &'a str,
+    /// The outputs of the steps that it needs.
+    pub needs: BTreeMap<&'a str, &'a Output>,
+    /// An empty folder, gone when the step has ended.
+    pub scratch: &'a Path,
+    pub task: &'a Task,
+    pub context: &'a Context<'a>,
+}
+
+/// Runs one step.
+pub fn run(action: &Action, env: &Env) -> Result<Output> {
+    if env.context.facts.fake {
+        return fake::run(action, env);
+    }
+    match action {
+        Action::Tools(tools) => tools::run(tools, env),
+        Action::Fetch(fetch) => fetch::run(fetch, env),
+        Action::Root(root) => root::run(root, env),
+        Action::Apt(apt) => apt::run(apt, env),
+        Action::Python(python) => python::compile(python, env),
+        Action::Base(base) => python::base(base, env),
+        Action::Maturin(maturin) => wheel::maturin(maturin, env),
+        Action::Container(container) => wheel::container(container, env),
+        Action::Published(published) => wheel::published(published, env),
+        Action::Image(image) => image::run(image, env),
+        Action::Proof(proof) => proof::run(proof, env),
+    }
+}
+
+impl Env<'_> {
+    pub fn need(&self, id: &str) -> Result<&Output> {
+        self.needs.get(id).copied().with_context(|| format!("`{id}` is not among what `{}` needs: this is a bug", self.id))
+    }
+
+    /// The reference of the image that the step `id` made.
+    pub fn image(&self, id: &str) -> Result<&str> {
+        let image = self.need(id)?.image.as_ref();
+        Ok(&image.with_context(|| format!("`{id}` made no image: this is a bug"))?.reference)
+    }
+
+    /// The only file that the step `id` made.
+    pub fn file(&self, id: &str) -> Result<&Artefact> {
+        self.need(id)?.files.first().with_context(|| format!("`{id}` made no file: this is a bug"))
+    }
+
+    pub fn docker(&self) -> Result<&Docker> {
+        self.context.docker.context("no Docker engine: `cargo xtask doctor` says what is missing")
+    }
+
+    /// The text of a file below `docker/`.
+    pub fn project_file(&self, name: &str) -> Result<&str> {
+        self.context.facts.files.get(name).map(String::as_str).with_context(|| format!("`{name}` was not read: this is a bug"))
+    }
+
+    /// The name under which the engine keeps what this step makes.
+    pub fn reference(&self) -> String {
+        format!("{}/build:{}-{}", self.context.repository, self.id, &self.key[..16])
+    }
+
+    /// A stored file as part of a build context.
+    pub fn stored(&self, path: &str, file: &Artefact) -> ContextFile {
+        ContextFile { path: path.to_owned(), source: Content::File(self.context.cache.blob(&file.sha256)), mode: 0o644 }
+    }
+
+    /// The pinned pip, under its own file name as pip itself demands, in the context's folder `pip/`.
+    pub fn pip(&self) -> Result<ContextFile> {
+        let pip = self.file("source-pip").context("`tools` in matrix.yaml has no `pip`")?;
+        Ok(self.stored("pip.whl", pip))
+    }
+
+    /// Builds an image, tagged with this step's key.
+    pub fn build(&self, mut build: Build) -> Result<BuiltImage> {
+        let docker = self.docker()?;
+        let reference = self.reference();
+        build.tags.push(reference.clone());
+        build.labels.insert(KEY_LABEL.to_owned(), self.key.to_owned());
+        let id = docker.build(&build, &|line| self.task.line(line), self.context.cancel)?;
+        let size = docker.image(&reference)?.map_or(0, |image| image.size);
+        Ok(BuiltImage { reference, id, size })
+    }
+}
+
+/// The label with the key of the step that made an image.
+pub const KEY_LABEL: &str = "dev.wheel-matrix.key";
+
+/// A file of a build context from text.
+pub fn text(path: &str, text: &str, mode: u32) -> ContextFile {
+    ContextFile { path: path.to_owned(), source: Content::Bytes(text.as_bytes().to_vec()), mode }
+}

@@ -1,0 +1,85 @@
+//! The Debian file system under everything: pulled by digest where a registry is in reach, else bootstrapped.
+
+use std::collections::BTreeMap;
+
+use anyhow::{Context as _, Result};
+use xshell::{Shell, cmd};
+
+use super::{Env, KEY_LABEL};
+use crate::cache::{BuiltImage, Output};
+use crate::digest;
+use crate::docker::{Job, Network};
+use crate::plan::Root;
+use crate::proc;
+
+pub fn run(root: &Root, env: &Env) -> Result<Output> {
+    let docker = env.docker()?;
+    let reference = env.reference();
+    let made_by = match pull(root, &reference, env) {
+        Ok(image) => format!("pulled {image}"),
+        Err(why) => {
+            env.context.cancel.check()?;
+            env.task.line(&format!("not pulled: {why:#}"));
+            env.task.waiting("no registry in reach: bootstrapping with mmdebstrap");
+            bootstrap(root, &reference, env)?;
+            format!("bootstrapped with mmdebstrap, suite {}", root.suite)
+        }
+    };
+    let image = docker.image(&reference)?.context("the engine lost the root image right after it was made")?;
+    let packages = packages(&reference, env)?;
+    let notes = BTreeMap::from([("made by".to_owned(), made_by)]);
+    Ok(Output {
+        image: Some(BuiltImage { reference, id: image.id, size: image.size }),
+        content: Some(digest::of(format!("{}\n{packages}", env.key))),
+        notes,
+        ..Output::default()
+    })
+}
+
+fn pull(root: &Root, reference: &str, env: &Env) -> Result<String> {
+    let image = root.image.as_deref().context("matrix.yaml names no `root.image`")?;
+    let docker = env.docker()?;
+    docker.pull(image, &|line| env.task.line(line), env.context.cancel)?;
+    let (repository, tag) = reference.rsplit_once(':').context("a reference without a tag: this is a bug")?;
+    // Named without its tag: with a digest, only `name@sha256:…` is sure to be what was pulled.
+    docker.tag(image, repository, tag)?;
+    Ok(image.to_owned())
+}
+
+fn bootstrap(root: &Root, reference: &str, env: &Env) -> Result<()> {
+    let archive = env.scratch.join("root.tar");
+    let suite = &root.suite;
+    let shell = Shell::new()?;
+    // A container needs no documentation, translations or package lists; the licences stay.
+    let slim = [
+        "--dpkgopt=path-exclude=/usr/share/doc/*",
+        "--dpkgopt=path-include=/usr/share/doc/*/copyright",
+        "--dpkgopt=path-exclude=/usr/share/man/*",
+        "--dpkgopt=path-exclude=/usr/share/info/*",
+        "--dpkgopt=path-exclude=/usr/share/locale/*",
+    ];
+    let command = cmd!(
+        shell,
+        "mmdebstrap --variant=minbase --include=ca-certificates {slim...} {suite} {archive}"
+    )
+    .env("SOURCE_DATE_EPOCH", "315532800");
+    proc::run(command, "", env.task, env.context.cancel, || {}).context(
+        "cannot bootstrap Debian: the log says which file could not be had; check the network and apt's mirror",
+    )?;
+    let labels = BTreeMap::from([(KEY_LABEL.to_owned(), env.key.to_owned())]);
+    env.docker()?.import(&archive, reference, &["CMD [\"bash\"]".to_owned()], &labels, env.context.cancel)?;
+    Ok(())
+}
+
+/// Every Debian package of an image with its version, one per line: what the archive gave that day.
+pub fn packages(image: &str, env: &Env) -> Result<String> {
+    let job = Job {
+        image,
+        command: ["dpkg-query", "-W", "-f", "${binary:Package}=${Version}\\n"].map(str::to_owned).to_vec(),
+        network: Network::None,
+        ..Job::default()
+    };
+    let result = env.docker()?.run(&job, &|line| env.task.line(line), env.context.cancel)?;
+    anyhow::ensure!(result.exit == 0, "`dpkg-query` failed in `{image}` with exit code {}", result.exit);
+    Ok(result.stdout)
+}

@@ -1,0 +1,61 @@
+//! Installs the pinned tools into an environment of our own, never into the user's Python.
+
+use std::path::PathBuf;
+
+use anyhow::{Context as _, Result};
+use xshell::{Shell, cmd};
+
+use super::Env;
+use crate::cache::{Cache, Output};
+use crate::plan::Tools;
+use crate::proc;
+
+/// The folder of the environment with this key.
+pub fn folder(cache: &Cache, key: &str) -> PathBuf {
+    cache.dir().join("state").join(format!("tools-{}", &key[..16]))
+}
+
+/// Whether the environment was installed to the end.
+pub fn complete(cache: &Cache, key: &str) -> bool {
+    folder(cache, key).join("complete").exists()
+}
+
+pub fn run(tools: &Tools, env: &Env) -> Result<Output> {
+    let folder = folder(env.context.cache, env.key);
+    let _ = std::fs::remove_dir_all(&folder);
+    let requirements = env.scratch.join("requirements.txt");
+    let lines: String = tools
+        .tools
+        .iter()
+        .map(|tool| format!("{}=={} --hash=sha256:{}\n", tool.name, tool.version, tool.sha256))
+        .collect();
+    std::fs::write(&requirements, lines)?;
+
+    let shell = Shell::new()?;
+    let run = |command| proc::run(command, "", env.task, env.context.cancel, || {});
+    run(cmd!(shell, "python3 -m venv {folder}"))
+        .context("cannot make a virtual environment: python3 needs its venv module (`apt-get install python3-venv`)")?;
+    let python = folder.join("bin/python");
+    run(cmd!(
+        shell,
+        "{python} -m pip --disable-pip-version-check --no-input install --no-deps --only-binary :all: --require-hashes -r {requirements}"
+    ))
+    .context(
+        "cannot install the tools pinned in matrix.yaml: check the network, the proxy and pip's index \
+         (`pip config list`), then run the same command again",
+    )?;
+    std::fs::write(folder.join("complete"), "").context("cannot mark the tools as complete")?;
+    let mut output = Output::default();
+    output.notes.insert("folder".to_owned(), format!("tools-{}", &env.key[..16]));
+    for tool in &tools.tools {
+        output.notes.insert(tool.name.to_string(), tool.version.to_string());
+    }
+    Ok(output)
+}
+
+/// The environment that the step `tools` of this plan installed.
+pub fn installed(env: &Env) -> Result<PathBuf> {
+    let output = env.need("tools")?;
+    let name = output.notes.get("folder").context("the tools left no folder: this is a bug")?;
+    Ok(env.context.cache.dir().join("state").join(name))
+}

@@ -1,0 +1,189 @@
+//! Progress for people on stderr; results go to stdout and never through here.
+
+use std::collections::VecDeque;
+use std::fs::File;
+use std::io::{IsTerminal, Write};
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result};
+use indicatif::{HumanBytes, MultiProgress, ProgressBar, ProgressStyle};
+
+/// How many last lines of a failed step are shown.
+const TAIL: usize = 25;
+
+/// Where progress goes.
+#[derive(Debug, Clone)]
+pub struct Ui {
+    bars: Option<MultiProgress>,
+    /// Inside a GitHub Actions job whole logs are printed, folded.
+    github: bool,
+}
+
+/// A running step as the person sees it, and its log file.
+#[derive(Debug)]
+pub struct Task {
+    ui: Ui,
+    id: String,
+    what: String,
+    started: Instant,
+    bar: Option<ProgressBar>,
+    log: PathBuf,
+    state: Mutex<State>,
+}
+
+#[derive(Debug)]
+struct State {
+    file: File,
+    tail: VecDeque<String>,
+}
+
+impl Ui {
+    /// Bars on a terminal, plain lines elsewhere.
+    pub fn new() -> Ui {
+        let github = std::env::var_os("GITHUB_ACTIONS").is_some();
+        let terminal = std::io::stderr().is_terminal() && !github;
+        Ui { bars: terminal.then(MultiProgress::new), github }
+    }
+
+    /// Prints one line that stays.
+    pub fn say(&self, line: &str) {
+        match &self.bars {
+            Some(bars) => {
+                let _ = bars.println(line);
+            }
+            None => {
+                let _ = writeln!(std::io::stderr(), "{line}");
+            }
+        }
+    }
+
+    /// Shows a step as running and opens its log file.
+    pub fn start(&self, id: &str, what: &str, log: &Path) -> Result<Task> {
+        let file = File::create(log).with_context(|| format!("cannot write the log file `{}`", log.display()))?;
+        let bar = self.bars.as_ref().map(|bars| {
+            let bar = bars.add(ProgressBar::new_spinner());
+            if let Ok(style) = ProgressStyle::with_template("{spinner} {prefix} {elapsed:>4} {wide_msg}") {
+                bar.set_style(style);
+            }
+            bar.set_prefix(id.to_owned());
+            bar.set_message(what.to_owned());
+            bar.enable_steady_tick(Duration::from_millis(120));
+            bar
+        });
+        if bar.is_none() {
+            self.say(&format!("[{id}] {what} ..."));
+        }
+        Ok(Task {
+            ui: self.clone(),
+            id: id.to_owned(),
+            what: what.to_owned(),
+            started: Instant::now(),
+            bar,
+            log: log.to_owned(),
+            state: Mutex::new(State { file, tail: VecDeque::new() }),
+        })
+    }
+}
+
+impl Task {
+    /// One line of a child's output: into the log, and beside the spinner.
+    pub fn line(&self, line: &str) {
+        let line = plain(line);
+        if line.is_empty() {
+            return;
+        }
+        if let Some(bar) = &self.bar {
+            bar.set_message(line.clone());
+        }
+        let mut state = self.state();
+        // A full disk must not hide what the step itself has to say.
+        let _ = writeln!(state.file, "{line}");
+        if state.tail.len() == TAIL {
+            state.tail.pop_front();
+        }
+        state.tail.push_back(line);
+    }
+
+    /// How far a download is, in bytes; beside the spinner only.
+    pub fn bytes(&self, name: &str, done: u64, total: Option<u64>) {
+        if let Some(bar) = &self.bar {
+            let total = total.map(|total| format!(" of {}", HumanBytes(total))).unwrap_or_default();
+            bar.set_message(format!("{name}: {}{total}", HumanBytes(done)));
+        }
+    }
+
+    /// What the step waits for; said where there is no spinner as well.
+    pub fn waiting(&self, what: &str) {
+        match &self.bar {
+            Some(bar) => bar.set_message(what.to_owned()),
+            None => self.ui.say(&format!("[{}] {what}", self.id)),
+        }
+    }
+
+    pub fn tail(&self) -> Vec<String> {
+        self.state().tail.iter().cloned().collect()
+    }
+
+    pub fn log(&self) -> &Path {
+        &self.log
+    }
+
+    pub fn seconds(&self) -> f64 {
+        self.started.elapsed().as_secs_f64()
+    }
+
+    /// Replaces the running line by the outcome: `ok`, `cached`, `FAILED`.
+    pub fn end(self, outcome: &str) {
+        if let Some(bar) = &self.bar {
+            bar.finish_and_clear();
+        }
+        self.ui.say(&format!("[{}] {} ... {outcome} {}", self.id, self.what, seconds(self.seconds())));
+        if self.ui.github
+            && outcome != "cached"
+            && let Ok(log) = std::fs::read_to_string(&self.log)
+        {
+            self.ui.say(&format!("::group::{} log\n{}\n::endgroup::", self.id, log.trim_end()));
+        }
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// `12.3s`, `4m 30s`.
+pub fn seconds(seconds: f64) -> String {
+    if seconds < 60.0 {
+        return format!("{seconds:.1}s");
+    }
+    let whole = seconds.round() as u64;
+    format!("{}m {:02}s", whole / 60, whole % 60)
+}
+
+/// A size for people, in binary units.
+pub fn bytes(size: u64) -> String {
+    HumanBytes(size).to_string()
+}
+
+/// Text without colours and cursor movements; of a line that was drawn over itself, the last state.
+fn plain(line: &str) -> String {
+    let line = line.trim_end_matches(['\r', '\n']);
+    let line = line.rsplit('\r').next().unwrap_or(line);
+    let mut out = String::with_capacity(line.len());
+    let mut chars = line.chars().peekable();
+    while let Some(c) = chars.next() {
+        if c == '\u{1b}' {
+            if chars.peek() == Some(&'[') {
+                chars.next();
+                while chars.next().is_some_and(|c| !c.is_ascii_alphabetic()) {}
+            }
+        } else if c == '\t' {
+            out.push(' ');
+        } else if !c.is_control() {
+            out.push(c);
+        }
+    }
+    out
+}

@@ -1,0 +1,206 @@
+//! Checks again, from outside, what a build promised: of a wheel file, or of an image by its tag.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context as _, Result, anyhow, bail};
+
+use crate::docker::{Docker, Image, Job, Network};
+use crate::manifest::Manifest;
+use crate::matrix::{self, Package};
+use crate::step::proof::{self, Verdict};
+use crate::step::wheel::glibc;
+use crate::wheelfile::{self, Expect, WheelName};
+use crate::{Project, Wrong, doctor, ui};
+
+pub fn run(project: &Project, what: &[String]) -> Result<()> {
+    let mut failed = Vec::new();
+    for item in what {
+        let checked = match project.matrix.image(item) {
+            Some(image) => image_by_tag(project, image),
+            None => wheel(project, item),
+        };
+        if let Err(error) = checked {
+            // Each is checked, whatever became of those before it.
+            eprintln!("error: {item}: {error:#}");
+            failed.push((item.clone(), error));
+        }
+    }
+    match failed.len() {
+        0 => Ok(()),
+        1 if what.len() == 1 => match failed.pop() {
+            Some((_, error)) if error.is::<Wrong>() => Err(error),
+            _ => Err(anyhow!("the check failed")),
+        },
+        n => Err(anyhow!("{n} of {} checks failed", what.len())),
+    }
+}
+
+fn wheel(project: &Project, item: &str) -> Result<()> {
+    let manifest = Manifest::read(&project.wheels())?;
+    let path = match manifest.artefacts.iter().find(|entry| entry.kind == "wheel" && entry.id == item) {
+        Some(entry) => project.wheels().join(&entry.file),
+        None => PathBuf::from(item),
+    };
+    if !path.is_file() {
+        let tags = project.matrix.images.iter().map(|image| format!("`{}`", image.tag)).collect::<Vec<_>>().join(", ");
+        return Err(anyhow!(Wrong(format!("`{item}` is neither a wheel file, nor the id of a built wheel, nor one of the images {tags}"))));
+    }
+    let file = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+    let name = WheelName::parse(&file)?;
+    let package = package_of(project, &name)?;
+    let abi = match name.abi.as_slice() {
+        [abi] if project.matrix.abi(abi).is_some() => abi,
+        tags => {
+            let known = project.matrix.abis.iter().map(|abi| format!("`{}`", abi.id)).collect::<Vec<_>>().join(", ");
+            bail!("its ABI tag `{}` is not one of the matrix: {known}", tags.join("."));
+        }
+    };
+    let expect = Expect {
+        distribution: &package.id,
+        version: package.version(),
+        abi,
+        platform: None,
+        max_glibc: glibc(&project.matrix.root.glibc),
+    };
+    let report = wheelfile::check(&path, &expect)?;
+    println!("{file}");
+    println!("  sha256      {}", report.sha256);
+    println!("  size        {}", ui::bytes(report.size));
+    for extension in &report.extensions {
+        println!("  module      {} ({})", extension.module, extension.path);
+    }
+    if let Some((major, minor)) = report.glibc {
+        println!("  glibc       needs {major}.{minor}, tagged {}", report.name.platform.join("."));
+    }
+    for library in &report.bundled {
+        println!("  bundled     {library}");
+    }
+    match manifest.artefacts.iter().find(|entry| entry.file == file) {
+        Some(entry) if entry.sha256 == report.sha256 => println!("  manifest    same digest, key {}", &entry.key[..12.min(entry.key.len())]),
+        Some(entry) => bail!(
+            "its SHA-256 is `{}`, but wheels/manifest.json says `{}`: it is not the file that was built; \
+             `cargo xtask wheels` puts that back",
+            report.sha256,
+            entry.sha256
+        ),
+        None => println!("  manifest    not listed"),
+    }
+    println!("  ok");
+    Ok(())
+}
+
+fn package_of<'p>(project: &'p Project, name: &WheelName) -> Result<&'p Package> {
+    let wanted = wheelfile::normalise(&name.distribution);
+    project.matrix.packages.iter().find(|package| wheelfile::normalise(&package.id) == wanted).with_context(|| {
+        let known = project.matrix.packages.iter().map(|p| format!("`{}`", p.id)).collect::<Vec<_>>().join(", ");
+        format!("`{}` is not a package of the matrix: {known}", name.distribution)
+    })
+}
+
+fn image_by_tag(project: &Project, image: &matrix::Image) -> Result<()> {
+    let (docker, check) = doctor::engine();
+    let docker = docker.with_context(|| check.detail.clone())?;
+    let reference = format!("{}:{}", project.matrix.name, image.tag);
+    let found = docker.image(&reference)?.with_context(|| {
+        format!("the engine has no image `{reference}`: `cargo xtask image {}` builds it", image.tag)
+    })?;
+    let imports: Vec<String> = image
+        .packages
+        .iter()
+        .filter_map(|id| project.matrix.package(id))
+        .flat_map(|package| package.import.iter().map(|name| name.to_string()))
+        .collect();
+    let script = project.folder.join("docker/gil_probe.py");
+    let script = std::fs::read_to_string(&script).with_context(|| format!("cannot read `{}`", script.display()))?;
+    let (verdict, _) = proof::probe(&docker, &found.id, &script, &imports, &|_| {}, &project.cancel)?;
+    show(&reference, image, &found, &verdict);
+    check_labels(project, image, &found)?;
+    check_slim(&docker, &found, project)?;
+    verdict.judge(image.gil)?;
+    println!("  ok");
+    Ok(())
+}
+
+fn show(reference: &str, image: &matrix::Image, found: &Image, verdict: &Verdict) {
+    let suffix = if verdict.interpreter.free_threaded { "t" } else { "" };
+    let optimized = match found.labels.get("dev.wheel-matrix.optimized").map(String::as_str) {
+        Some("yes") => "PGO and LTO",
+        Some(_) => "plain -O3 (--quick)",
+        None => "optimisation unknown",
+    };
+    println!("{reference}");
+    println!("  id          {}", found.id);
+    println!("  size        {}", ui::bytes(found.size));
+    println!("  CPython     {}{suffix}, {optimized}", verdict.interpreter.version);
+    for distribution in &verdict.distributions {
+        for module in &distribution.modules {
+            println!("  {:11} {} ({} {})", module.status, module.name, distribution.name, distribution.version);
+        }
+    }
+    let set = match &verdict.interpreter.python_gil {
+        Some(value) => format!(", PYTHON_GIL={value}"),
+        None => String::new(),
+    };
+    println!("  GIL         {} (promised: {}{set})", verdict.effective.state, image.gil);
+    if let Some(module) = verdict.effective.switched_on_by.first() {
+        let how = if verdict.effective.state == "on" { "switched it on" } else { "would switch it on" };
+        println!("              `{module}` {how}");
+    }
+}
+
+/// The labels must say what the manifest says, and the environment what the matrix says.
+fn check_labels(project: &Project, image: &matrix::Image, found: &Image) -> Result<()> {
+    let manifest = Manifest::read(&project.wheels())?;
+    for package in &image.packages {
+        let label = format!("dev.wheel-matrix.wheel.{package}");
+        let value = found.labels.get(&label).with_context(|| format!("the image has no label `{label}`"))?;
+        let id = format!("wheel-{package}-{}", image.abi);
+        if let Some(entry) = manifest.artefacts.iter().find(|entry| entry.id == id)
+            && !value.ends_with(&entry.sha256)
+        {
+            bail!(
+                "its label `{label}` says `{value}`, but the wheel in wheels/manifest.json has the SHA-256 `{}`: \
+                 `cargo xtask image {}` brings them together",
+                entry.sha256,
+                image.tag
+            );
+        }
+    }
+    for (name, value) in &image.env {
+        if !found.env.contains(&format!("{name}={value}")) {
+            bail!("the matrix sets `{name}={value}` in it, but it is not in the image's environment");
+        }
+    }
+    if !image.env.contains_key("PYTHON_GIL") && found.env.iter().any(|pair| pair.starts_with("PYTHON_GIL=")) {
+        bail!("the image sets PYTHON_GIL, which the matrix does not");
+    }
+    if matches!(found.user.as_str(), "" | "root" | "0") {
+        bail!("the image runs as root");
+    }
+    Ok(())
+}
+
+/// No compiler, and a user that cannot change what is installed.
+fn check_slim(docker: &Docker, found: &Image, project: &Project) -> Result<()> {
+    let script = "for c in cc gcc g++ clang make; do command -v $c; done; test $(id -u) -ne 0 || echo root; \
+                  d=$(python -c 'import sysconfig; print(sysconfig.get_path(\"purelib\"))'); test ! -w \"$d\" || echo \"$d\"";
+    let job = Job {
+        image: &found.id,
+        command: ["sh", "-c", script].map(str::to_owned).to_vec(),
+        network: Network::None,
+        ..Job::default()
+    };
+    let result = docker.run(&job, &|_| {}, &project.cancel)?;
+    let surplus: Vec<&str> = result.stdout.split_whitespace().collect();
+    if !surplus.is_empty() {
+        bail!("the image must have no compiler and an ordinary user who cannot change packages, but there is: {}", surplus.join(", "));
+    }
+    println!("  user        {}, no compiler, packages not writable", found.user);
+    Ok(())
+}
+
+/// Used by the checks of `cargo xtask ci`: the files below `wheels/` that a manifest lists.
+pub fn wheel_files(folder: &Path) -> Result<Vec<String>> {
+    let manifest = Manifest::read(folder)?;
+    Ok(manifest.artefacts.into_iter().filter(|entry| entry.kind == "wheel").map(|entry| entry.id).collect())
+}

@@ -1,0 +1,187 @@
+//! Installers trust a wheel's .dist-info directory without comparing it to the rest, so that is done here.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use anyhow::{Result, ensure};
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use sha2::{Digest, Sha256};
+
+use super::{Expect, WheelName, normalise};
+
+const REQUIRED: [&str; 3] = ["WHEEL", "METADATA", "RECORD"];
+
+/// Every file in the archive, with its hash as RECORD spells it and its length.
+pub(super) type Members = BTreeMap<String, (String, u64)>;
+
+#[derive(Default)]
+pub(super) struct Info {
+    /// `None` unless the wheel has exactly one.
+    pub directory: Option<String>,
+    /// The [`REQUIRED`] files found, by name.
+    pub texts: BTreeMap<String, String>,
+}
+
+impl Info {
+    /// The part of `path` that is a required file's name.
+    pub(super) fn leaf<'a>(&self, path: &'a str) -> Option<&'a str> {
+        let leaf = path
+            .strip_prefix(self.directory.as_deref()?)?
+            .strip_prefix('/')?;
+        REQUIRED.contains(&leaf).then_some(leaf)
+    }
+}
+
+/// Whether a path stays inside the directory it is unpacked to, on every system.
+pub(super) fn is_safe(path: &str) -> bool {
+    let plain = |part: &str| !matches!(part, "" | "." | "..");
+    !path.contains(|c: char| c == '\\' || c.is_control()) && path.split('/').all(plain)
+}
+
+/// One file's hash in the form RECORD spells it (PEP 376, PEP 427).
+pub(super) fn record_hash(data: &[u8]) -> String {
+    format!("sha256={}", URL_SAFE_NO_PAD.encode(Sha256::digest(data)))
+}
+
+/// Splits RECORD the way Python's `csv` module wrote it (PEP 376).
+fn record_rows(text: &str) -> Result<Vec<Vec<String>>> {
+    let (mut rows, mut row, mut field, mut quoted) = (Vec::new(), Vec::new(), String::new(), false);
+    let mut chars = text.chars().peekable();
+    while let Some(c) = chars.next() {
+        match c {
+            '"' if quoted && chars.next_if_eq(&'"').is_some() => field.push('"'),
+            '"' => quoted = !quoted,
+            _ if quoted => field.push(c),
+            ',' => row.push(std::mem::take(&mut field)),
+            '\r' if chars.peek() == Some(&'\n') => {}
+            '\n' if row.is_empty() && field.is_empty() => {}
+            '\n' => {
+                row.push(std::mem::take(&mut field));
+                rows.push(std::mem::take(&mut row));
+            }
+            _ => field.push(c),
+        }
+    }
+    ensure!(!quoted, "RECORD ends inside a quoted field");
+    if !row.is_empty() || !field.is_empty() {
+        row.push(field);
+        rows.push(row);
+    }
+    Ok(rows)
+}
+
+/// Compares RECORD with the archive (PEP 427; PEP 627 keeps the columns).
+fn check_record(text: &str, info: &str, members: &Members, problems: &mut Vec<String>) {
+    let rows = record_rows(text).unwrap_or_else(|error| {
+        problems.push(error.to_string());
+        Vec::new()
+    });
+    // No file can carry its own hash, and the signatures are made after RECORD.
+    let exempt = ["RECORD", "RECORD.jws", "RECORD.p7s"].map(|name| format!("{info}/{name}"));
+    let mut listed = BTreeSet::new();
+    for row in &rows {
+        let [path, hash, size] = row.as_slice() else {
+            problems.push(format!(
+                "RECORD row `{}` does not have three fields",
+                row.join(",")
+            ));
+            continue;
+        };
+        if !is_safe(path) {
+            problems.push(format!("RECORD lists the unsafe path `{path}`"));
+        }
+        if !listed.insert(path) {
+            problems.push(format!("RECORD lists `{path}` twice"));
+        }
+        match members.get(path) {
+            None => problems.push(format!(
+                "RECORD lists `{path}`, which is not in the archive"
+            )),
+            Some(_) if exempt.contains(path) => {}
+            Some((actual, length)) => {
+                if hash != actual {
+                    problems.push(format!("`{path}` has `{actual}`, but RECORD says `{hash}`"));
+                }
+                if *size != length.to_string() {
+                    problems.push(format!(
+                        "`{path}` has {length} bytes, but RECORD says `{size}`"
+                    ));
+                }
+            }
+        }
+    }
+    let missing = members
+        .keys()
+        .filter(|path| !listed.contains(path) && !exempt.contains(path));
+    problems.extend(missing.map(|path| format!("`{path}` is not listed in RECORD")));
+}
+
+/// Compares the `Tag` lines with the file name (PEP 427).
+fn check_tags(text: &str, name: &WheelName, problems: &mut Vec<String>) {
+    let listed: BTreeSet<String> = values(text, "Tag").map(str::to_owned).collect();
+    let wanted = name.expanded();
+    for tag in wanted.difference(&listed) {
+        problems.push(format!("WHEEL lacks the file name's tag `{tag}`"));
+    }
+    for tag in listed.difference(&wanted) {
+        problems.push(format!(
+            "WHEEL has the tag `{tag}`, which the file name lacks"
+        ));
+    }
+}
+
+/// Compares `Name` and `Version` with the file name and with what the caller asked for.
+fn check_metadata(text: &str, name: &WheelName, expect: &Expect, problems: &mut Vec<String>) {
+    let mut compare = |key: &str, form: fn(&str) -> String, wanted: [Option<&str>; 2]| {
+        let found: Vec<&str> = values(text, key).collect();
+        let [value] = found.as_slice() else {
+            problems.push(format!(
+                "METADATA has {} `{key}` fields, not one",
+                found.len()
+            ));
+            return;
+        };
+        let mut wanted: Vec<&str> = wanted.into_iter().flatten().collect();
+        wanted.dedup_by_key(|wanted| form(wanted));
+        for wanted in wanted.iter().filter(|wanted| form(wanted) != form(value)) {
+            problems.push(format!("METADATA has {key} `{value}`, not `{wanted}`"));
+        }
+    };
+    compare(
+        "Name",
+        normalise,
+        [Some(&name.distribution), Some(expect.distribution)],
+    );
+    let escaped = |version: &str| version.replace('-', "_");
+    compare("Version", escaped, [Some(&name.version), expect.version]);
+}
+
+/// The values of one field in the header part of a WHEEL or METADATA file.
+fn values<'a>(text: &'a str, key: &'a str) -> impl Iterator<Item = &'a str> {
+    let header = text.lines().take_while(|line| !line.is_empty());
+    let pairs = header.filter_map(|line| line.split_once(':'));
+    pairs
+        .filter(move |(name, _)| name.eq_ignore_ascii_case(key))
+        .map(|(_, value)| value.trim())
+}
+
+/// Checks the three files PEP 427 requires against the name, the archive and the expectation.
+pub(super) fn check(
+    info: &Info,
+    members: &Members,
+    name: &WheelName,
+    expect: &Expect,
+    problems: &mut Vec<String>,
+) {
+    let Some(directory) = &info.directory else {
+        return;
+    };
+    for leaf in REQUIRED {
+        match (leaf, info.texts.get(leaf)) {
+            (_, None) => problems.push(format!("`{directory}/{leaf}` is missing or not UTF-8")),
+            ("WHEEL", Some(text)) => check_tags(text, name, problems),
+            ("METADATA", Some(text)) => check_metadata(text, name, expect, problems),
+            (_, Some(text)) => check_record(text, directory, members, problems),
+        }
+    }
+}
