@@ -71,12 +71,9 @@ pub fn programs(docker: bool) -> Vec<Check> {
 fn program(name: &'static str, package: &'static str) -> Check {
     match which::which(name) {
         Ok(path) => Check { name, state: State::Fine, detail: path.display().to_string(), fix: None },
-        Err(_) => Check {
-            name,
-            state: State::Missing,
-            detail: "not in PATH".to_owned(),
-            fix: Some(Fix::Apt(vec![package])),
-        },
+        Err(_) => {
+            Check { name, state: State::Missing, detail: "not in PATH".to_owned(), fix: Some(Fix::Apt(vec![package])) }
+        }
     }
 }
 
@@ -148,7 +145,11 @@ pub fn all(cache: &Cache) -> Vec<Check> {
         },
     });
     checks.push(reach("crates", "cargo", &["info", "--quiet", "anyhow"]));
-    checks.push(reach("Python packages", "python3", &["-m", "pip", "download", "--quiet", "--no-deps", "--dest", "/dev/null/none", "--dry-run", "pip"]));
+    checks.push(reach(
+        "Python packages",
+        "python3",
+        &["-m", "pip", "download", "--quiet", "--no-deps", "--dest", "/dev/null/none", "--dry-run", "pip"],
+    ));
     checks.push(debian_mirror());
     checks
 }
@@ -182,7 +183,11 @@ fn debian_mirror() -> Check {
     let name = "Debian packages";
     let sites = said("apt-get", &["indextargets", "--format", "$(SITE)", "Created-By: Packages"]).unwrap_or_default();
     match sites.lines().find(|site| site.starts_with("http")) {
-        Some(site) => reach(name, "curl", &["--fail", "--silent", "--show-error", "--head", "--location", "--max-time", "10", site]),
+        Some(site) => reach(
+            name,
+            "curl",
+            &["--fail", "--silent", "--show-error", "--head", "--location", "--max-time", "10", site],
+        ),
         None => Check { name, state: State::Doubtful, detail: "apt names no mirror".to_owned(), fix: None },
     }
 }

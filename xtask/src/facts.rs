@@ -78,9 +78,7 @@ fn cargo_config() -> String {
     let home = std::env::var_os("CARGO_HOME")
         .map(PathBuf::from)
         .or_else(|| std::env::var_os("HOME").map(|home| Path::new(&home).join(".cargo")));
-    let text = home.and_then(|home| {
-        ["config.toml", "config"].iter().find_map(|name| fs::read(home.join(name)).ok())
-    });
+    let text = home.and_then(|home| ["config.toml", "config"].iter().find_map(|name| fs::read(home.join(name)).ok()));
     digest::of(text.unwrap_or_default())
 }
 

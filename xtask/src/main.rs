@@ -176,7 +176,7 @@ fn dispatch(cli: &Cli) -> Result<()> {
     match &cli.command {
         Cmd::Doctor => {
             let checks = doctor::all(&project.cache);
-            print!("{}", doctor::table(&checks));
+            ui::out(&doctor::table(&checks))?;
             match checks.iter().filter(|check| check.state == doctor::State::Missing).count() {
                 0 => Ok(()),
                 n => Err(anyhow!("{n} missing; `--yes` on `wheels`, `image` and `ci` installs and starts what it can")),
@@ -219,7 +219,8 @@ impl Project {
         };
         let file = std::path::absolute(&file)?;
         let shown = cli.matrix.clone().unwrap_or_else(|| PathBuf::from("matrix.yaml"));
-        let matrix = Matrix::load(&file, &shown.display().to_string()).map_err(|error| anyhow!(Wrong(format!("{error:#}"))))?;
+        let matrix =
+            Matrix::load(&file, &shown.display().to_string()).map_err(|error| anyhow!(Wrong(format!("{error:#}"))))?;
         let cores = std::thread::available_parallelism().map_or(1, |n| n.get());
         Ok(Project {
             folder: file.parent().unwrap_or(Path::new("/")).to_owned(),
@@ -258,25 +259,23 @@ impl Project {
         let (keys, status) = run::forecast(&plan, &self.context(&facts, docker.as_ref()));
         let status = |step: &plan::Step| status.get(&step.id).copied().unwrap_or(plan::Status::Build);
         match format {
-            Format::Text => print!("{}", plan::text(&plan, &keys, &status)),
-            Format::Json => println!("{:#}", plan::json(&plan, &keys, &status)),
+            Format::Text => ui::out(&plan::text(&plan, &keys, &status)),
+            Format::Json => ui::out(&format!("{:#}\n", plan::json(&plan, &keys, &status))),
         }
-        Ok(())
     }
 
     /// Makes what is selected, puts the wheels and the manifest into `wheels/`, and prints the table.
     pub fn make(&self, selection: &Selection, how: How) -> Result<Manifest> {
         let (plan, facts) = self.plan(selection, how.quick)?;
         let needs_docker = plan.steps.iter().any(|step| step.action.needs_docker());
-        let docker =
-            if self.fake { None } else { doctor::prepare(needs_docker, how.yes, &self.cache, &self.ui)? };
+        let docker = if self.fake { None } else { doctor::prepare(needs_docker, how.yes, &self.cache, &self.ui)? };
         if let Some(docker) = &docker {
             docker.remove_stale_jobs().context("cannot remove what an earlier run left in the Docker engine")?;
         }
         let outcomes = run::execute(&plan, &self.context(&facts, docker.as_ref()))?;
         let manifest = Manifest::of(&plan, &outcomes, &self.matrix.name);
         manifest.publish(&self.wheels(), &self.matrix, &self.cache)?;
-        print!("{}", report::table(&manifest));
+        ui::out(&report::table(&manifest))?;
         Ok(manifest)
     }
 

@@ -97,7 +97,9 @@ impl Manifest {
             Ok(text) => serde_json::from_str(&text).with_context(|| {
                 format!("`{}` is not a manifest: remove it, then run `cargo xtask wheels`", path.display())
             }),
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(Manifest { schema: 1, ..Manifest::default() }),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+                Ok(Manifest { schema: 1, ..Manifest::default() })
+            }
             Err(error) => Err(error).with_context(|| format!("cannot read `{}`", path.display())),
         }
     }
@@ -138,7 +140,8 @@ impl Manifest {
 
 fn rows(matrix: &Matrix) -> Vec<String> {
     let abis = || matrix.abis.iter().map(|abi| &*abi.id);
-    let wheels = matrix.packages.iter().flat_map(|package| abis().map(move |abi| format!("wheel-{}-{abi}", package.id)));
+    let wheels =
+        matrix.packages.iter().flat_map(|package| abis().map(move |abi| format!("wheel-{}-{abi}", package.id)));
     let images = matrix.images.iter().map(|image| format!("proof-{}", image.tag));
     wheels.chain(abis().map(|abi| format!("base-{abi}"))).chain(images).collect()
 }

@@ -247,11 +247,8 @@ impl Plan {
         let mut keys: BTreeMap<String, Option<String>> = BTreeMap::new();
         let mut identities: BTreeMap<&str, Option<String>> = BTreeMap::new();
         for step in &self.steps {
-            let needs: Option<BTreeMap<&str, String>> = step
-                .needs
-                .iter()
-                .map(|need| Some((need.as_str(), identities.get(need.as_str())?.clone()?)))
-                .collect();
+            let needs: Option<BTreeMap<&str, String>> =
+                step.needs.iter().map(|need| Some((need.as_str(), identities.get(need.as_str())?.clone()?))).collect();
             let key = needs.map(|needs| key(step, &needs));
             let identity = match step.action.identity() {
                 Identity::Key => key.clone(),
@@ -291,3 +288,6 @@ fn key(step: &Step, needs: &BTreeMap<&str, String>) -> String {
     // Structs, sorted maps and text: serialisation cannot fail and always comes out the same.
     digest::of(serde_json::to_vec(&definition).unwrap_or_default())
 }
+
+#[cfg(test)]
+mod tests;

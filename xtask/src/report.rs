@@ -13,7 +13,13 @@ pub fn table(manifest: &Manifest) -> String {
         .map(|entry| {
             [
                 // Images are told apart by their tags alone.
-                if entry.kind == "image" { "image".to_owned() } else if entry.kind == "base" { "python".to_owned() } else { entry.name.clone() },
+                if entry.kind == "image" {
+                    "image".to_owned()
+                } else if entry.kind == "base" {
+                    "python".to_owned()
+                } else {
+                    entry.name.clone()
+                },
                 entry.tag.clone(),
                 bytes(entry.size),
                 seconds(entry.seconds),

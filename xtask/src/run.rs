@@ -38,7 +38,7 @@ pub struct Outcome {
 struct Progress {
     done: BTreeMap<String, Outcome>,
     running: BTreeSet<String>,
-    failed: Vec<anyhow::Error>,
+    failed: Vec<String>,
 }
 
 /// Runs what is not cached. The first failure lets the steps under way end and starts no others.
@@ -59,7 +59,16 @@ pub fn execute(plan: &Plan, context: &Context) -> Result<BTreeMap<String, Outcom
                         Ok(outcome) => {
                             progress.done.insert(step.id.clone(), outcome);
                         }
-                        Err(error) => progress.failed.push(error),
+                        Err(error) => {
+                            // Said at once: what is still under way may take minutes.
+                            if !context.cancel.is_set() {
+                                context.ui.say(&format!("error: {error:#}"));
+                                if !progress.running.is_empty() {
+                                    context.ui.say("the steps under way are brought to their end; none is started");
+                                }
+                            }
+                            progress.failed.push(step.id.clone());
+                        }
                     }
                     changed.notify_all();
                 }
@@ -70,10 +79,13 @@ pub fn execute(plan: &Plan, context: &Context) -> Result<BTreeMap<String, Outcom
     if context.cancel.is_set() {
         return Err(anyhow!("interrupted: running the same command again continues where it stopped"));
     }
-    match failed.into_iter().reduce(|first, second| anyhow!("{first:#}\n\nerror: {second:#}")) {
-        None => Ok(done),
-        Some(error) => Err(error),
+    if failed.is_empty() {
+        return Ok(done);
     }
+    Err(anyhow!(
+        "{} failed, as shown above; when it is mended, the same command continues where it stopped",
+        failed.iter().map(|id| format!("`{id}`")).collect::<Vec<_>>().join(", ")
+    ))
 }
 
 /// Waits for a step whose needs are met and takes the most urgent; none when nothing is left to start.
@@ -89,8 +101,10 @@ fn next<'p>(
         if cancel.is_set() || !progress.failed.is_empty() {
             return None;
         }
-        let waiting =
-            plan.steps.iter().filter(|step| !progress.done.contains_key(&step.id) && !progress.running.contains(&step.id));
+        let waiting = plan
+            .steps
+            .iter()
+            .filter(|step| !progress.done.contains_key(&step.id) && !progress.running.contains(&step.id));
         let ready = waiting
             .clone()
             .filter(|step| step.needs.iter().all(|need| progress.done.contains_key(need)))
@@ -127,7 +141,6 @@ fn perform(plan: &Plan, step: &Step, done: &BTreeMap<String, Outcome>, context: 
                 text.push_str(&format!("\n    | {line}"));
             }
             text.push_str(&format!("\n    whole log: {}", task.log().display()));
-            text.push_str("\n    when it is mended, the same command continues where it stopped");
             task.end(if interrupted { "interrupted" } else { "FAILED" });
             Err(anyhow!(text))
         }
@@ -142,9 +155,9 @@ fn attempt(
     task: &Task,
 ) -> Result<Outcome> {
     // Held until the record is written: a second process waits here and then finds it.
-    let _lock = context
-        .cache
-        .lock(&format!("{key}.lock"), context.cancel, || task.waiting("waits for another process that does the same"))?;
+    let _lock = context.cache.lock(&format!("{key}.lock"), context.cancel, || {
+        task.waiting("waits for another process that does the same")
+    })?;
     if let Some(record) = usable(step, key, context, |why| context.ui.say(&format!("[{}] {why}", step.id))) {
         return Ok(Outcome { record, cached: true });
     }
@@ -190,9 +203,7 @@ fn present(step: &Step, record: &Record, context: &Context) -> Result<bool> {
     match (&record.output.image, context.docker) {
         (None, _) => Ok(true),
         (Some(_), None) => Ok(false),
-        (Some(image), Some(docker)) => {
-            Ok(docker.image(&image.reference)?.is_some_and(|found| found.id == image.id))
-        }
+        (Some(image), Some(docker)) => Ok(docker.image(&image.reference)?.is_some_and(|found| found.id == image.id)),
     }
 }
 

@@ -14,7 +14,8 @@ pub struct Selection {
 
 impl Selection {
     pub fn all(matrix: &Matrix) -> Selection {
-        let everything = Selection { wheels: Vec::new(), images: matrix.images.iter().map(|i| i.tag.to_string()).collect() };
+        let everything =
+            Selection { wheels: Vec::new(), images: matrix.images.iter().map(|i| i.tag.to_string()).collect() };
         match wheels(matrix, &[], &[]) {
             Ok(wheels) => Selection { wheels: wheels.wheels, ..everything },
             Err(_) => everything,

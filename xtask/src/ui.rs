@@ -153,6 +153,17 @@ impl Task {
     }
 }
 
+/// Writes a result to standard output; a reader that has seen enough, as `head` has, is no error.
+pub fn out(text: &str) -> Result<()> {
+    let mut stdout = std::io::stdout().lock();
+    match stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()) {
+        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => {
+            Err(error).context("cannot write to standard output")
+        }
+        _ => Ok(()),
+    }
+}
+
 /// `12.3s`, `4m 30s`.
 pub fn seconds(seconds: f64) -> String {
     if seconds < 60.0 {

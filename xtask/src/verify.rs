@@ -43,7 +43,9 @@ fn wheel(project: &Project, item: &str) -> Result<()> {
     };
     if !path.is_file() {
         let tags = project.matrix.images.iter().map(|image| format!("`{}`", image.tag)).collect::<Vec<_>>().join(", ");
-        return Err(anyhow!(Wrong(format!("`{item}` is neither a wheel file, nor the id of a built wheel, nor one of the images {tags}"))));
+        return Err(anyhow!(Wrong(format!(
+            "`{item}` is neither a wheel file, nor the id of a built wheel, nor one of the images {tags}"
+        ))));
     }
     let file = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
     let name = WheelName::parse(&file)?;
@@ -76,7 +78,9 @@ fn wheel(project: &Project, item: &str) -> Result<()> {
         println!("  bundled     {library}");
     }
     match manifest.artefacts.iter().find(|entry| entry.file == file) {
-        Some(entry) if entry.sha256 == report.sha256 => println!("  manifest    same digest, key {}", &entry.key[..12.min(entry.key.len())]),
+        Some(entry) if entry.sha256 == report.sha256 => {
+            println!("  manifest    same digest, key {}", &entry.key[..12.min(entry.key.len())])
+        }
         Some(entry) => bail!(
             "its SHA-256 is `{}`, but wheels/manifest.json says `{}`: it is not the file that was built; \
              `cargo xtask wheels` puts that back",
@@ -193,7 +197,10 @@ fn check_slim(docker: &Docker, found: &Image, project: &Project) -> Result<()> {
     let result = docker.run(&job, &|_| {}, &project.cancel)?;
     let surplus: Vec<&str> = result.stdout.split_whitespace().collect();
     if !surplus.is_empty() {
-        bail!("the image must have no compiler and an ordinary user who cannot change packages, but there is: {}", surplus.join(", "));
+        bail!(
+            "the image must have no compiler and an ordinary user who cannot change packages, but there is: {}",
+            surplus.join(", ")
+        );
     }
     println!("  user        {}, no compiler, packages not writable", found.user);
     Ok(())

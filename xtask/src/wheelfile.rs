@@ -71,25 +71,15 @@ struct Abi<'a> {
 impl<'a> Abi<'a> {
     fn parse(tag: &'a str) -> Result<Self> {
         let interpreter = tag.strip_suffix('t').unwrap_or(tag);
-        let minor = interpreter
-            .strip_prefix("cp3")
-            .and_then(|minor| minor.parse().ok());
+        let minor = interpreter.strip_prefix("cp3").and_then(|minor| minor.parse().ok());
         let minor = minor.filter(|minor| interpreter == format!("cp3{minor}"));
         let minor = minor.with_context(|| format!("`{tag}` is not a CPython 3 ABI tag"))?;
-        Ok(Self {
-            tag,
-            interpreter,
-            minor,
-            threaded: interpreter != tag,
-        })
+        Ok(Self { tag, interpreter, minor, threaded: interpreter != tag })
     }
 
     /// `EXT_SUFFIX` of `sysconfig` (PEP 3149), without its leading dot.
     fn suffix(&self, arch: &str) -> String {
-        format!(
-            "cpython-{}-{arch}-linux-gnu.so",
-            self.tag.trim_start_matches("cp")
-        )
+        format!("cpython-{}-{arch}-linux-gnu.so", self.tag.trim_start_matches("cp"))
     }
 }
 
@@ -101,9 +91,8 @@ enum Kind {
 }
 
 fn kind(name: &WheelName, file_name: &str, abi: &Abi, problems: &mut Vec<String>) -> Kind {
-    let upto = |tag: &str, prefix: &str, first: u32| {
-        (first..=abi.minor).any(|minor| tag == format!("{prefix}3{minor}"))
-    };
+    let upto =
+        |tag: &str, prefix: &str, first: u32| (first..=abi.minor).any(|minor| tag == format!("{prefix}3{minor}"));
     if name.abi == ["none"] && name.platform == ["any"] {
         let fits = |tag: &String| tag == "py3" || upto(tag, "py", 0);
         if !name.python.iter().any(fits) {
@@ -115,45 +104,29 @@ fn kind(name: &WheelName, file_name: &str, abi: &Abi, problems: &mut Vec<String>
     if single(&name.abi, "abi3") && !abi.threaded {
         if !matches!(name.python.as_slice(), [tag] if upto(tag, "cp", 2)) {
             let python = name.python.join(".");
-            problems.push(format!(
-                "`{file_name}` is abi3 for `{python}`, not for 3.{} or older",
-                abi.minor
-            ));
+            problems.push(format!("`{file_name}` is abi3 for `{python}`, not for 3.{} or older", abi.minor));
         }
         return Kind::Stable;
     }
     if !single(&name.abi, abi.tag) {
         let tags = name.abi.join(".");
-        problems.push(format!(
-            "`{file_name}` is tagged `{tags}`, not `{}`",
-            abi.tag
-        ));
+        problems.push(format!("`{file_name}` is tagged `{tags}`, not `{}`", abi.tag));
     }
     if !single(&name.python, abi.interpreter) {
         let tags = name.python.join(".");
-        problems.push(format!(
-            "`{file_name}` is for python `{tags}`, not `{}`",
-            abi.interpreter
-        ));
+        problems.push(format!("`{file_name}` is for python `{tags}`, not `{}`", abi.interpreter));
     }
     Kind::Exact
 }
 
 /// Judges the platform tags alone and returns the glibc no file inside may exceed, which is the
 /// lowest promise made: an installer goes by whichever tag suits its machine.
-fn floor(
-    name: &WheelName,
-    file_name: &str,
-    expect: &Expect,
-    problems: &mut Vec<String>,
-) -> Option<(u32, u32)> {
+fn floor(name: &WheelName, file_name: &str, expect: &Expect, problems: &mut Vec<String>) -> Option<(u32, u32)> {
     if let Some(platform) = expect.platform
         && !name.platform.iter().any(|tag| tag == platform)
     {
         let tags = name.platform.join(".");
-        problems.push(format!(
-            "`{file_name}` is for platform `{tags}`, not `{platform}`"
-        ));
+        problems.push(format!("`{file_name}` is for platform `{tags}`, not `{platform}`"));
     }
     let mut promised = Vec::new();
     for tag in &name.platform {
@@ -168,11 +141,7 @@ fn floor(
     let lowest = promised.into_iter().min();
     match (lowest, expect.max_glibc) {
         (Some(low), Some(max)) if low > max => {
-            problems.push(format!(
-                "`{file_name}` asks for glibc {}, newer than {}",
-                dotted(low),
-                dotted(max)
-            ));
+            problems.push(format!("`{file_name}` asks for glibc {}, newer than {}", dotted(low), dotted(max)));
             lowest
         }
         (None, max) => max,
@@ -187,30 +156,16 @@ fn dotted((major, minor): (u32, u32)) -> String {
 /// Whether CPython, of any version or build, could take this file name for an extension module
 /// of some particular ABI; a bare `.so` is decided by its exports instead.
 fn has_python_suffix(path: &str) -> bool {
-    let tag = path
-        .strip_suffix(".so")
-        .and_then(|stem| stem.rsplit_once('.'));
-    tag.is_some_and(|(_, tag)| {
-        tag.starts_with("cpython-") || tag.starts_with("pypy") || tag.starts_with("abi3")
-    })
+    let tag = path.strip_suffix(".so").and_then(|stem| stem.rsplit_once('.'));
+    tag.is_some_and(|(_, tag)| tag.starts_with("cpython-") || tag.starts_with("pypy") || tag.starts_with("abi3"))
 }
 
 /// Sorts one ELF file into `report`, with a problem for each way it does not suit the wheel.
-fn place(
-    path: &str,
-    file: Elf,
-    kind: &Kind,
-    abi: &Abi,
-    report: &mut Report,
-    problems: &mut Vec<String>,
-) {
+fn place(path: &str, file: Elf, kind: &Kind, abi: &Abi, report: &mut Report, problems: &mut Vec<String>) {
     report.glibc = report.glibc.max(file.glibc);
     let arch = file.arch;
     if *kind == Kind::Pure {
-        problems.push(format!(
-            "`{}` is tagged pure but holds `{path}`",
-            report.file_name
-        ));
+        problems.push(format!("`{}` is tagged pure but holds `{path}`", report.file_name));
     } else {
         for tag in &report.name.platform {
             if promise(tag).is_some_and(|(wanted, _)| Some(wanted) != arch) {
@@ -232,25 +187,14 @@ fn place(
         Kind::Exact | Kind::Pure => abi.suffix(arch.unwrap_or("unknown")),
     };
     if suffix != wanted {
-        problems.push(format!(
-            "extension module `{path}` ends in `.{suffix}`, not `.{wanted}`"
-        ));
+        problems.push(format!("extension module `{path}` ends in `.{suffix}`, not `.{wanted}`"));
     }
     let package = match directory.split_once(".data/") {
-        Some((top, rest)) if !top.contains('/') => {
-            rest.split_once('/').map_or("", |(_, package)| package)
-        }
+        Some((top, rest)) if !top.contains('/') => rest.split_once('/').map_or("", |(_, package)| package),
         _ => directory,
     };
-    let module = format!("{package}/{stem}")
-        .trim_start_matches('/')
-        .replace('/', ".");
-    report.extensions.push(Extension {
-        path: path.to_owned(),
-        module,
-        glibc: file.glibc,
-        needed: file.needed,
-    });
+    let module = format!("{package}/{stem}").trim_start_matches('/').replace('/', ".");
+    report.extensions.push(Extension { path: path.to_owned(), module, glibc: file.glibc, needed: file.needed });
 }
 
 /// Runs every check on one wheel; all problems found are listed in one error, one per line.
@@ -260,8 +204,7 @@ pub fn check(path: &Path, expect: &Expect) -> Result<Report> {
 
 fn check_within(path: &Path, expect: &Expect, limits: archive::Limits) -> Result<Report> {
     let file_name = path.file_name().and_then(OsStr::to_str);
-    let file_name =
-        file_name.with_context(|| format!("`{}` has no readable file name", path.display()))?;
+    let file_name = file_name.with_context(|| format!("`{}` has no readable file name", path.display()))?;
     let abi = Abi::parse(expect.abi)?;
     let name = WheelName::parse(file_name)?;
     let (sha256, size) = archive::digest(path)?;
@@ -294,24 +237,13 @@ fn check_within(path: &Path, expect: &Expect, limits: archive::Limits) -> Result
             }
             if kind != Kind::Pure && report.extensions.is_empty() {
                 let tags = name.abi.join(".");
-                problems.push(format!(
-                    "`{file_name}` is tagged `{tags}` but holds no extension module"
-                ));
+                problems.push(format!("`{file_name}` is tagged `{tags}` but holds no extension module"));
             }
-            info::check(
-                &contents.info,
-                &contents.members,
-                &name,
-                expect,
-                &mut problems,
-            );
+            info::check(&contents.info, &contents.members, &name, expect, &mut problems);
         }
     }
     // Text from inside the wheel must not break the one-problem-per-line promise.
-    let lines: Vec<String> = problems
-        .iter()
-        .map(|p| p.replace(char::is_control, "?"))
-        .collect();
+    let lines: Vec<String> = problems.iter().map(|p| p.replace(char::is_control, "?")).collect();
     ensure!(lines.is_empty(), "{}", lines.join("\n"));
     Ok(report)
 }

@@ -12,8 +12,8 @@ use bollard::query_parameters::{BuildImageOptionsBuilder, BuilderVersion};
 
 use super::context::{Listing, stream};
 use super::{
-    Beat, Content, ContextFile, Docker, LineBuffer, Lines, Network, STUCK, check_reference,
-    credentials, split_reference,
+    Beat, Content, ContextFile, Docker, LineBuffer, Lines, Network, STUCK, check_reference, credentials,
+    split_reference,
 };
 use crate::cancel::Cancel;
 
@@ -47,9 +47,7 @@ impl Docker {
         build.tags.iter().try_for_each(|tag| check_reference(tag))?;
         let mut files = build.context.clone();
         ensure!(
-            files
-                .iter()
-                .all(|file| file.path.trim_matches('/') != DOCKERFILE),
+            files.iter().all(|file| file.path.trim_matches('/') != DOCKERFILE),
             "the build context contains `{DOCKERFILE}`, the name the text of the Dockerfile is sent under; rename that file"
         );
         files.push(ContextFile {
@@ -82,11 +80,7 @@ impl Docker {
         let work = async {
             let body = stream(beat.clone(), |out| listing.write(out));
             let body = bollard::body_try_stream(body);
-            let mut answers = pin!(self.client.build_image(
-                options.build(),
-                Some(logins),
-                Some(body)
-            ));
+            let mut answers = pin!(self.client.build_image(options.build(), Some(logins), Some(body)));
             let mut id = None;
             while let Some(answer) = self.next(&mut answers, &beat).await? {
                 match answer.aux {
@@ -104,9 +98,7 @@ impl Docker {
             }
             id.ok_or_else(|| self.broken("it ended the answer before the image was complete"))
         };
-        let result = self.watched(&beat, cancel, Some(STUCK), work, || {
-            "cannot build the image".to_owned()
-        });
+        let result = self.watched(&beat, cancel, Some(STUCK), work, || "cannot build the image".to_owned());
         progress.finish();
         let id = match (result, progress.failed) {
             (Ok(id), _) => id,
@@ -120,8 +112,7 @@ impl Docker {
         };
         for tag in build.tags.iter().skip(1) {
             let (repo, version) = split_reference(tag);
-            self.tag(&id, repo, version)
-                .context("the image was built, but has not all of its names")?;
+            self.tag(&id, repo, version).context("the image was built, but has not all of its names")?;
         }
         Ok(id)
     }
@@ -130,33 +121,19 @@ impl Docker {
 /// Two builds of one session id would answer each other's questions.
 fn session() -> String {
     static COUNT: AtomicU64 = AtomicU64::new(0);
-    let stamp = SystemTime::now()
-        .duration_since(UNIX_EPOCH)
-        .unwrap_or_default()
-        .as_nanos();
-    format!(
-        "{:x}-{stamp:x}-{:x}",
-        std::process::id(),
-        COUNT.fetch_add(1, Ordering::Relaxed)
-    )
+    let stamp = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_nanos();
+    format!("{:x}-{stamp:x}-{:x}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed))
 }
 
 /// Credentials for the registries of the base images.
 fn logins(dockerfile: &str, on: Lines) -> HashMap<String, bollard::auth::DockerCredentials> {
     let bases = dockerfile.lines().filter_map(|line| {
         let mut words = line.split_whitespace();
-        words
-            .next()
-            .filter(|word| word.eq_ignore_ascii_case("FROM"))?;
+        words.next().filter(|word| word.eq_ignore_ascii_case("FROM"))?;
         words.find(|word| !word.starts_with("--"))
     });
-    let servers: BTreeMap<String, &str> = bases
-        .map(|base| (credentials::server(base), base))
-        .collect();
-    servers
-        .into_iter()
-        .filter_map(|(server, base)| Some((server, credentials::find(base, on)?)))
-        .collect()
+    let servers: BTreeMap<String, &str> = bases.map(|base| (credentials::server(base), base)).collect();
+    servers.into_iter().filter_map(|(server, base)| Some((server, credentials::find(base, on)?))).collect()
 }
 
 /// What has been told about each step, known by its digest.
@@ -170,13 +147,7 @@ struct Progress<'a> {
 
 impl<'a> Progress<'a> {
     fn new(on: Lines<'a>) -> Progress<'a> {
-        Progress {
-            on,
-            numbers: HashMap::new(),
-            lines: HashMap::new(),
-            done: BTreeSet::new(),
-            failed: None,
-        }
+        Progress { on, numbers: HashMap::new(), lines: HashMap::new(), done: BTreeSet::new(), failed: None }
     }
 
     fn show(&mut self, status: StatusResponse) {
@@ -190,19 +161,13 @@ impl<'a> Progress<'a> {
         // Logs come before ends, for both may be in one answer.
         for log in status.logs {
             let (number, on) = (self.number(&log.vertex), self.on);
-            self.lines
-                .entry(log.vertex)
-                .or_default()
-                .push(&log.msg, &mut |line| on(&format!("#{number} {line}")));
+            self.lines.entry(log.vertex).or_default().push(&log.msg, &mut |line| on(&format!("#{number} {line}")));
         }
         for vertex in status.vertexes {
             self.end(vertex);
         }
         for warning in status.warnings {
-            (self.on)(&format!(
-                "warning: {}",
-                String::from_utf8_lossy(&warning.short).trim()
-            ));
+            (self.on)(&format!("warning: {}", String::from_utf8_lossy(&warning.short).trim()));
         }
     }
 
@@ -227,8 +192,8 @@ impl<'a> Progress<'a> {
             on(&format!("#{number} CACHED"));
         } else {
             let started = vertex.started.unwrap_or(completed);
-            let seconds = (completed.seconds - started.seconds) as f64
-                + f64::from(completed.nanos - started.nanos) / 1e9;
+            let seconds =
+                (completed.seconds - started.seconds) as f64 + f64::from(completed.nanos - started.nanos) / 1e9;
             on(&format!("#{number} DONE {seconds:.1}s"));
         }
     }

@@ -50,11 +50,7 @@ pub(super) struct Tls {
 
 impl Tls {
     fn of(dir: &Path) -> Tls {
-        Tls {
-            ca: dir.join("ca.pem"),
-            cert: dir.join("cert.pem"),
-            key: dir.join("key.pem"),
-        }
+        Tls { ca: dir.join("ca.pem"), cert: dir.join("cert.pem"), key: dir.join("key.pem") }
     }
 }
 
@@ -63,9 +59,7 @@ fn set(env: Env, name: &str) -> Option<String> {
 }
 
 fn config_dir(env: Env) -> Option<PathBuf> {
-    set(env, "DOCKER_CONFIG")
-        .map(PathBuf::from)
-        .or_else(|| Some(Path::new(&set(env, "HOME")?).join(".docker")))
+    set(env, "DOCKER_CONFIG").map(PathBuf::from).or_else(|| Some(Path::new(&set(env, "HOME")?).join(".docker")))
 }
 
 /// The docker client's `config.json`, null when there is none.
@@ -81,9 +75,7 @@ fn read_json(path: &Path) -> Result<Option<Value>> {
         Ok(text) => text,
         Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
         Err(error) => {
-            return Err(error).with_context(|| {
-                format!("cannot read `{}`; check its permissions", path.display())
-            });
+            return Err(error).with_context(|| format!("cannot read `{}`; check its permissions", path.display()));
         }
     };
     // The text around a syntax error may be a password, so only its place is told.
@@ -107,23 +99,14 @@ pub(super) fn resolve(env: Env) -> Result<Endpoint> {
             verify || set(env, "DOCKER_TLS").is_none(),
             "DOCKER_TLS without DOCKER_TLS_VERIFY would trust any server; set DOCKER_TLS_VERIFY=1 and DOCKER_CERT_PATH"
         );
-        let certs = set(env, "DOCKER_CERT_PATH")
-            .map(PathBuf::from)
-            .or(dir)
-            .unwrap_or_default();
+        let certs = set(env, "DOCKER_CERT_PATH").map(PathBuf::from).or(dir).unwrap_or_default();
         let tls = (verify || host.starts_with("https://")).then(|| Tls::of(&certs));
-        return Ok(Endpoint {
-            host,
-            tls,
-            origin: "DOCKER_HOST".to_owned(),
-        });
+        return Ok(Endpoint { host, tls, origin: "DOCKER_HOST".to_owned() });
     }
     let (name, origin) = match set(env, "DOCKER_CONTEXT") {
         Some(name) => (name, "DOCKER_CONTEXT"),
         None => match config(env)?["currentContext"].as_str() {
-            Some(name) if !name.is_empty() => {
-                (name.to_owned(), "`currentContext` of the docker client")
-            }
+            Some(name) if !name.is_empty() => (name.to_owned(), "`currentContext` of the docker client"),
             _ => return Ok(local(env)),
         },
     };
@@ -131,18 +114,11 @@ pub(super) fn resolve(env: Env) -> Result<Endpoint> {
         return Ok(local(env));
     }
     let store = dir.unwrap_or_default().join("contexts");
-    let hash: String = Sha256::digest(&name)
-        .iter()
-        .map(|byte| format!("{byte:02x}"))
-        .collect();
+    let hash: String = Sha256::digest(&name).iter().map(|byte| format!("{byte:02x}")).collect();
     let Some(meta) = read_json(&store.join("meta").join(&hash).join("meta.json"))? else {
         bail!(
             "docker context `{name}`, chosen by {origin}, does not exist; choose one of {} (`docker context use NAME`)",
-            contexts(&store)
-                .iter()
-                .map(|name| format!("`{name}`"))
-                .collect::<Vec<_>>()
-                .join(", ")
+            contexts(&store).iter().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ")
         );
     };
     let docker = &meta["Endpoints"]["docker"];
@@ -156,18 +132,11 @@ pub(super) fn resolve(env: Env) -> Result<Endpoint> {
         return Ok(local(env));
     }
     let tls = (certs.is_dir() || host.starts_with("https://")).then(|| Tls::of(&certs));
-    Ok(Endpoint {
-        host,
-        tls,
-        origin: format!("docker context `{name}`"),
-    })
+    Ok(Endpoint { host, tls, origin: format!("docker context `{name}`") })
 }
 
 fn contexts(store: &Path) -> Vec<String> {
-    let metas = fs::read_dir(store.join("meta"))
-        .into_iter()
-        .flatten()
-        .flatten();
+    let metas = fs::read_dir(store.join("meta")).into_iter().flatten().flatten();
     let mut names: Vec<String> = metas
         .filter_map(|entry| read_json(&entry.path().join("meta.json")).ok().flatten())
         .filter_map(|meta| meta["Name"].as_str().map(str::to_owned))
@@ -184,11 +153,7 @@ fn local(env: Env) -> Endpoint {
         Some(path) if !Path::new(SYSTEM).exists() && Path::new(&path).exists() => path,
         _ => SYSTEM.to_owned(),
     };
-    Endpoint {
-        host: format!("unix://{path}"),
-        tls: None,
-        origin: "the default".to_owned(),
-    }
+    Endpoint { host: format!("unix://{path}"), tls: None, origin: "the default".to_owned() }
 }
 
 impl Docker {
@@ -215,21 +180,16 @@ impl Docker {
                 reach_tcp(&address, origin)?;
                 match &endpoint.tls {
                     Some(tls) => connect_tls(&address, tls),
-                    None => bollard::Docker::connect_with_http(
-                        &format!("tcp://{address}"),
-                        ANSWER,
-                        API_DEFAULT_VERSION,
-                    ),
+                    None => {
+                        bollard::Docker::connect_with_http(&format!("tcp://{address}"), ANSWER, API_DEFAULT_VERSION)
+                    }
                 }
             }
             "ssh" => {
                 greeting = GREETING_SSH;
                 let opened = Tunnel::open(rest)?;
-                let client = bollard::Docker::connect_with_unix(
-                    &opened.socket.to_string_lossy(),
-                    ANSWER,
-                    API_DEFAULT_VERSION,
-                );
+                let client =
+                    bollard::Docker::connect_with_unix(&opened.socket.to_string_lossy(), ANSWER, API_DEFAULT_VERSION);
                 tunnel = Some(Arc::new(opened));
                 client
             }
@@ -241,19 +201,11 @@ impl Docker {
         // A password in the address must not get into messages.
         let shown = rest
             .rsplit_once('@')
-            .map_or(rest.to_owned(), |(user, host)| {
-                format!("{}@{host}", user.split(':').next().unwrap_or_default())
-            });
-        let docker = Docker {
-            client,
-            endpoint: format!("{scheme}://{shown}"),
-            _tunnel: tunnel.clone(),
-        };
+            .map_or(rest.to_owned(), |(user, host)| format!("{}@{host}", user.split(':').next().unwrap_or_default()));
+        let docker = Docker { client, endpoint: format!("{scheme}://{shown}"), _tunnel: tunnel.clone() };
         let version = docker.block(async {
             match tokio::time::timeout(greeting, docker.client.version()).await {
-                Ok(answer) => {
-                    answer.map_err(|error| docker.unreachable(error, endpoint, tunnel.as_deref()))
-                }
+                Ok(answer) => answer.map_err(|error| docker.unreachable(error, endpoint, tunnel.as_deref())),
                 Err(_) => Err(docker.stopped().context(format!(
                     "no Docker engine greeted within {} seconds at the address chosen by {origin}",
                     greeting.as_secs()
@@ -261,9 +213,7 @@ impl Docker {
             }
         })?;
         let api = version.api_version.unwrap_or_default();
-        let spoken = api
-            .split_once('.')
-            .and_then(|(major, minor)| Some((major.parse().ok()?, minor.parse().ok()?)));
+        let spoken = api.split_once('.').and_then(|(major, minor)| Some((major.parse().ok()?, minor.parse().ok()?)));
         ensure!(
             spoken.is_some_and(|spoken: (u32, u32)| spoken >= OLDEST_API),
             "the Docker engine at `{}` speaks API `{api}`, older than {}.{}; install Docker 20.10 or newer",
@@ -274,28 +224,14 @@ impl Docker {
         Ok(docker)
     }
 
-    fn unreachable(
-        &self,
-        error: Error,
-        endpoint: &Endpoint,
-        tunnel: Option<&Tunnel>,
-    ) -> anyhow::Error {
+    fn unreachable(&self, error: Error, endpoint: &Endpoint, tunnel: Option<&Tunnel>) -> anyhow::Error {
         let origin = &endpoint.origin;
         if let Some(tunnel) = tunnel {
-            let said = tunnel
-                .said
-                .lock()
-                .unwrap_or_else(PoisonError::into_inner)
-                .trim()
-                .to_owned();
+            let said = tunnel.said.lock().unwrap_or_else(PoisonError::into_inner).trim().to_owned();
             return anyhow!(
                 "cannot reach the Docker engine through `{}`, chosen by {origin}: {}; try `ssh {} docker version`",
                 self.endpoint,
-                if said.is_empty() {
-                    "ssh ended without a message"
-                } else {
-                    &said
-                },
+                if said.is_empty() { "ssh ended without a message" } else { &said },
                 self.endpoint.trim_start_matches("ssh://")
             );
         }
@@ -323,19 +259,8 @@ fn connect_tls(address: &str, tls: &Tls) -> Result<bollard::Docker, Error> {
     // Without a choice rustls panics as soon as another crate brings a second provider.
     let _ = rustls::crypto::ring::default_provider().install_default();
     // The system's authorities are loaded as well; an empty file adds none.
-    let ca = if tls.ca.exists() {
-        tls.ca.as_path()
-    } else {
-        Path::new("/dev/null")
-    };
-    bollard::Docker::connect_with_ssl(
-        &format!("tcp://{address}"),
-        &tls.key,
-        &tls.cert,
-        ca,
-        ANSWER,
-        API_DEFAULT_VERSION,
-    )
+    let ca = if tls.ca.exists() { tls.ca.as_path() } else { Path::new("/dev/null") };
+    bollard::Docker::connect_with_ssl(&format!("tcp://{address}"), &tls.key, &tls.cert, ca, ANSWER, API_DEFAULT_VERSION)
 }
 
 fn reach_socket(path: &Path, origin: &str) -> Result<()> {
@@ -353,9 +278,7 @@ fn reach_socket(path: &Path, origin: &str) -> Result<()> {
         ErrorKind::ConnectionRefused => format!(
             "nobody listens on the Docker socket `{shown}` (from {origin}): the engine is not running; start it with `sudo systemctl start docker`"
         ),
-        _ => format!(
-            "cannot connect to the Docker socket `{shown}` (from {origin}): {error}; check `docker info`"
-        ),
+        _ => format!("cannot connect to the Docker socket `{shown}` (from {origin}): {error}; check `docker info`"),
     })
 }
 
@@ -366,25 +289,17 @@ fn authority(rest: &str, default_port: u16) -> Result<String> {
         !address.contains('@'),
         "it contains user information, which the Docker engine does not take; remove what is before `@`"
     );
-    ensure!(
-        !address.is_empty(),
-        "it names no host; write it as `tcp://host:port`"
-    );
-    let port = address
-        .rsplit_once(':')
-        .is_some_and(|(_, port)| !port.is_empty() && port.bytes().all(|b| b.is_ascii_digit()));
-    Ok(if port {
-        address.to_owned()
-    } else {
-        format!("{}:{default_port}", address.trim_end_matches(':'))
-    })
+    ensure!(!address.is_empty(), "it names no host; write it as `tcp://host:port`");
+    let port =
+        address.rsplit_once(':').is_some_and(|(_, port)| !port.is_empty() && port.bytes().all(|b| b.is_ascii_digit()));
+    Ok(if port { address.to_owned() } else { format!("{}:{default_port}", address.trim_end_matches(':')) })
 }
 
 fn reach_tcp(address: &str, origin: &str) -> Result<()> {
     let try_this = "check the address, that the engine listens there, and the firewall";
-    let addresses = address.to_socket_addrs().with_context(|| {
-        format!("cannot find the host of `{address}` (from {origin}); {try_this}")
-    })?;
+    let addresses = address
+        .to_socket_addrs()
+        .with_context(|| format!("cannot find the host of `{address}` (from {origin}); {try_this}"))?;
     let mut last = io::Error::from(ErrorKind::AddrNotAvailable);
     for candidate in addresses {
         match TcpStream::connect_timeout(&candidate, CONNECT) {
@@ -393,11 +308,10 @@ fn reach_tcp(address: &str, origin: &str) -> Result<()> {
         }
     }
     match last.kind() {
-        ErrorKind::ConnectionRefused => bail!(
-            "connection refused at `{address}` (from {origin}): no Docker engine listens there; {try_this}"
-        ),
-        _ => Err(last)
-            .with_context(|| format!("cannot reach `{address}` (from {origin}); {try_this}")),
+        ErrorKind::ConnectionRefused => {
+            bail!("connection refused at `{address}` (from {origin}): no Docker engine listens there; {try_this}")
+        }
+        _ => Err(last).with_context(|| format!("cannot reach `{address}` (from {origin}); {try_this}")),
     }
 }
 
@@ -439,36 +353,21 @@ impl Tunnel {
         }
         remote.push_str(" system dial-stdio");
 
-        let stamp = SystemTime::now()
-            .duration_since(UNIX_EPOCH)
-            .unwrap_or_default()
-            .as_nanos();
+        let stamp = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_nanos();
         let dir = std::env::temp_dir().join(format!("docker-ssh-{}-{stamp:x}", std::process::id()));
-        let failed = || {
-            format!(
-                "cannot make the socket for ssh in `{}`; set TMPDIR to a writable directory",
-                dir.display()
-            )
-        };
-        DirBuilder::new()
-            .mode(0o700)
-            .create(&dir)
-            .with_context(failed)?;
+        let failed =
+            || format!("cannot make the socket for ssh in `{}`; set TMPDIR to a writable directory", dir.display());
+        DirBuilder::new().mode(0o700).create(&dir).with_context(failed)?;
         let socket = dir.join("docker.sock");
         let said = Arc::new(Mutex::new(String::new()));
-        let tunnel = Tunnel {
-            dir: dir.clone(),
-            socket: socket.clone(),
-            said: Arc::clone(&said),
-        };
+        let tunnel = Tunnel { dir: dir.clone(), socket: socket.clone(), said: Arc::clone(&said) };
         let listener = UnixListener::bind(&socket).with_context(failed)?;
         thread::spawn(move || {
             for stream in listener.incoming().flatten() {
                 let (target, remote, said) = (target.clone(), remote.clone(), Arc::clone(&said));
                 thread::spawn(move || {
                     if let Err(error) = carry(stream, &target, &remote, &said) {
-                        *said.lock().unwrap_or_else(PoisonError::into_inner) =
-                            format!("cannot run `ssh`: {error}");
+                        *said.lock().unwrap_or_else(PoisonError::into_inner) = format!("cannot run `ssh`: {error}");
                     }
                 });
             }

@@ -51,11 +51,7 @@ impl Listing {
             let content = (!file.path.ends_with('/')).then(|| file.source.clone());
             if let Some(Content::File(source)) = &content {
                 let found = source.metadata().with_context(|| {
-                    format!(
-                        "cannot read `{}`, to be sent as `{}`; make it first",
-                        source.display(),
-                        file.path
-                    )
+                    format!("cannot read `{}`, to be sent as `{}`; make it first", source.display(), file.path)
                 })?;
                 ensure!(
                     found.is_file(),
@@ -65,11 +61,7 @@ impl Listing {
                 );
             }
             let old = entries.insert(path.to_owned(), (content, file.mode & 0o7777));
-            ensure!(
-                old.is_none(),
-                "`{}` is to be sent to the Docker engine twice; list it once",
-                file.path
-            );
+            ensure!(old.is_none(), "`{}` is to be sent to the Docker engine twice; list it once", file.path);
         }
         let paths: Vec<String> = entries.keys().cloned().collect();
         for path in &paths {
@@ -113,9 +105,8 @@ impl Listing {
                     tar.append_data(&mut header, path, bytes.as_slice())?;
                 }
                 Some(Content::File(source)) => {
-                    let named = |error: io::Error| {
-                        io::Error::new(error.kind(), format!("{}: {error}", source.display()))
-                    };
+                    let named =
+                        |error: io::Error| io::Error::new(error.kind(), format!("{}: {error}", source.display()));
                     let file = File::open(&source).map_err(named)?;
                     let size = file.metadata().map_err(named)?.len();
                     header.set_size(size);

@@ -18,37 +18,26 @@ pub(super) fn find(reference: &str, on: Lines) -> Option<DockerCredentials> {
     let config = match connect::config(&|name| std::env::var(name).ok()) {
         Ok(config) => config,
         Err(error) => {
-            on(&format!(
-                "continuing without registry credentials: {error:#}"
-            ));
+            on(&format!("continuing without registry credentials: {error:#}"));
             return None;
         }
     };
-    let helper = config["credHelpers"][&server]
-        .as_str()
-        .or(config["credsStore"].as_str());
+    let helper = config["credHelpers"][&server].as_str().or(config["credsStore"].as_str());
     if let Some(helper) = helper.filter(|helper| !helper.is_empty()) {
         match ask(helper, &server) {
             Ok(Some(found)) => return Some(found),
             Ok(None) => {}
-            Err(why) => on(&format!(
-                "`docker-credential-{helper}` gave no credentials for `{server}`: {why}"
-            )),
+            Err(why) => on(&format!("`docker-credential-{helper}` gave no credentials for `{server}`: {why}")),
         }
     }
-    let (_, entry) = config["auths"]
-        .as_object()?
-        .iter()
-        .find(|(name, _)| same(name, &server))?;
+    let (_, entry) = config["auths"].as_object()?.iter().find(|(name, _)| same(name, &server))?;
     stored(entry, &server)
 }
 
 /// The server name the docker client files credentials under.
 pub(super) fn server(reference: &str) -> String {
     match reference.split_once('/') {
-        Some(("docker.io" | "index.docker.io" | "registry-1.docker.io", _)) | None => {
-            HUB.to_owned()
-        }
+        Some(("docker.io" | "index.docker.io" | "registry-1.docker.io", _)) | None => HUB.to_owned(),
         Some((host, _)) if host.contains(['.', ':']) || host == "localhost" => host.to_owned(),
         Some(_) => HUB.to_owned(),
     }
@@ -57,25 +46,16 @@ pub(super) fn server(reference: &str) -> String {
 /// Older clients filed `https://registry/v1/` for what is `registry` now.
 fn same(name: &str, server: &str) -> bool {
     let bare = |text: &str| {
-        let text = text
-            .trim_start_matches("https://")
-            .trim_start_matches("http://");
+        let text = text.trim_start_matches("https://").trim_start_matches("http://");
         text.split('/').next().unwrap_or_default().to_owned()
     };
     name == server || bare(name) == bare(server)
 }
 
 fn stored(entry: &Value, server: &str) -> Option<DockerCredentials> {
-    let text = |key: &str| {
-        entry[key]
-            .as_str()
-            .filter(|v| !v.is_empty())
-            .map(str::to_owned)
-    };
+    let text = |key: &str| entry[key].as_str().filter(|v| !v.is_empty()).map(str::to_owned);
     let decoded = text("auth").and_then(|auth| {
-        let bytes = base64::engine::general_purpose::STANDARD
-            .decode(auth)
-            .ok()?;
+        let bytes = base64::engine::general_purpose::STANDARD.decode(auth).ok()?;
         let (name, password) = String::from_utf8(bytes)
             .ok()?
             .trim_end_matches('\0')
@@ -118,31 +98,18 @@ fn ask(helper: &str, server: &str) -> Result<Option<DockerCredentials>, String> 
         // A helper that does not read has its say by its exit status.
         let _ = stdin.write_all(server.as_bytes());
     }
-    let output = child
-        .wait_with_output()
-        .map_err(|error| error.to_string())?;
+    let output = child.wait_with_output().map_err(|error| error.to_string())?;
     if !output.status.success() {
         let absent = String::from_utf8_lossy(&output.stdout).contains("credentials not found");
-        return if absent {
-            Ok(None)
-        } else {
-            Err(output.status.to_string())
-        };
+        return if absent { Ok(None) } else { Err(output.status.to_string()) };
     }
-    let answer: Value =
-        serde_json::from_slice(&output.stdout).map_err(|_| "its answer is no JSON".to_owned())?;
-    let secret = answer["Secret"]
-        .as_str()
-        .filter(|s| !s.is_empty())
-        .map(str::to_owned);
+    let answer: Value = serde_json::from_slice(&output.stdout).map_err(|_| "its answer is no JSON".to_owned())?;
+    let secret = answer["Secret"].as_str().filter(|s| !s.is_empty()).map(str::to_owned);
     let username = answer["Username"].as_str().unwrap_or_default().to_owned();
     let Some(secret) = secret else {
         return Ok(None);
     };
-    let mut found = DockerCredentials {
-        serveraddress: Some(server.to_owned()),
-        ..DockerCredentials::default()
-    };
+    let mut found = DockerCredentials { serveraddress: Some(server.to_owned()), ..DockerCredentials::default() };
     if username == "<token>" {
         found.identitytoken = Some(secret);
     } else {

@@ -13,16 +13,13 @@ use bollard::container::LogOutput;
 use bollard::errors::Error;
 use bollard::models::{ContainerCreateBody, HostConfig, HostConfigLogConfig};
 use bollard::query_parameters::{
-    AttachContainerOptionsBuilder, CreateContainerOptionsBuilder,
-    DownloadFromContainerOptionsBuilder, InspectContainerOptions, ListContainersOptionsBuilder,
-    RemoveContainerOptionsBuilder, StartContainerOptions, UploadToContainerOptionsBuilder,
-    WaitContainerOptions,
+    AttachContainerOptionsBuilder, CreateContainerOptionsBuilder, DownloadFromContainerOptionsBuilder,
+    InspectContainerOptions, ListContainersOptionsBuilder, RemoveContainerOptionsBuilder, StartContainerOptions,
+    UploadToContainerOptionsBuilder, WaitContainerOptions,
 };
 
 use super::context::{Listing, stream};
-use super::{
-    Beat, Content, ContextFile, Docker, LineBuffer, Lines, Network, STUCK, check_reference,
-};
+use super::{Beat, Content, ContextFile, Docker, LineBuffer, Lines, Network, STUCK, check_reference};
 use crate::cancel::Cancel;
 
 /// Names the process a container belongs to, as `<pid>@<hostname>`.
@@ -81,65 +78,39 @@ impl Docker {
             "xtask-job-{}-{}-{:08x}",
             std::process::id(),
             COUNT.fetch_add(1, Ordering::Relaxed),
-            std::time::SystemTime::now()
-                .duration_since(std::time::UNIX_EPOCH)
-                .unwrap_or_default()
-                .subsec_nanos()
+            std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default().subsec_nanos()
         );
         let body = ContainerCreateBody {
             image: Some(job.image.to_owned()),
             cmd: Some(job.command.clone()),
-            env: Some(
-                job.env
-                    .iter()
-                    .map(|(key, value)| format!("{key}={value}"))
-                    .collect(),
-            ),
+            env: Some(job.env.iter().map(|(key, value)| format!("{key}={value}")).collect()),
             user: job.user.map(str::to_owned),
             working_dir: job.workdir.map(str::to_owned),
             // The engine takes an empty list for "as the image says".
-            entrypoint: job
-                .entrypoint
-                .clone()
-                .map(|e| if e.is_empty() { vec![String::new()] } else { e }),
+            entrypoint: job.entrypoint.clone().map(|e| if e.is_empty() { vec![String::new()] } else { e }),
             tty: Some(false),
             attach_stdout: Some(true),
             attach_stderr: Some(true),
-            labels: Some(HashMap::from([(
-                LABEL.to_owned(),
-                format!("{}@{host}", std::process::id()),
-            )])),
+            labels: Some(HashMap::from([(LABEL.to_owned(), format!("{}@{host}", std::process::id()))])),
             volumes: Some(plan.volumes.clone()),
             host_config: Some(HostConfig {
                 network_mode: Some(job.network.mode().to_owned()),
                 readonly_rootfs: Some(job.read_only),
-                tmpfs: plan
-                    .tmpfs
-                    .then(|| HashMap::from([("/tmp".to_owned(), "rw,exec,mode=1777".to_owned())])),
+                tmpfs: plan.tmpfs.then(|| HashMap::from([("/tmp".to_owned(), "rw,exec,mode=1777".to_owned())])),
                 // The output is followed here; the engine need not keep a copy on its disk.
-                log_config: Some(HostConfigLogConfig {
-                    typ: Some("none".to_owned()),
-                    config: None,
-                }),
+                log_config: Some(HostConfigLogConfig { typ: Some("none".to_owned()), config: None }),
                 ..HostConfig::default()
             }),
             ..ContainerCreateBody::default()
         };
-        let guard = Guard {
-            docker: self,
-            name: &name,
-        };
+        let guard = Guard { docker: self, name: &name };
         let beat = Beat::new();
         let limit = job.timeout.is_none().then_some(STUCK);
         let steps = self.steps(job, plan, body, &name, &beat, on);
         let result = self.watched(&beat, cancel, limit, steps, || {
             // Arguments may be long, or secret.
             let program = job.entrypoint.iter().flatten().chain(&job.command).next();
-            format!(
-                "cannot run `{}` in image `{}`",
-                program.map_or("", String::as_str),
-                job.image
-            )
+            format!("cannot run `{}` in image `{}`", program.map_or("", String::as_str), job.image)
         });
         drop(guard);
         result
@@ -157,15 +128,13 @@ impl Docker {
         let options = CreateContainerOptionsBuilder::default().name(name).build();
         match self.client.create_container(Some(options), body).await {
             Ok(_) => {}
-            Err(Error::DockerResponseServerError {
-                status_code: 404, ..
-            }) => bail!("the Docker engine has no such image; pull or build it first"),
+            Err(Error::DockerResponseServerError { status_code: 404, .. }) => {
+                bail!("the Docker engine has no such image; pull or build it first")
+            }
             Err(error) => return Err(self.explain(error)),
         }
         for (root, listing) in plan.uploads {
-            let options = UploadToContainerOptionsBuilder::default()
-                .path(&root)
-                .build();
+            let options = UploadToContainerOptionsBuilder::default().path(&root).build();
             let body = bollard::body_try_stream(stream(beat.clone(), |out| listing.write(out)));
             self.client
                 .upload_to_container(name, Some(options), body)
@@ -173,20 +142,10 @@ impl Docker {
                 .map_err(|error| self.explain(error))
                 .context("cannot send the inputs")?;
         }
-        let attach = AttachContainerOptionsBuilder::default()
-            .stream(true)
-            .stdout(true)
-            .stderr(true)
-            .build();
-        let mut attached = self
-            .client
-            .attach_container(name, Some(attach))
-            .await
-            .map_err(|error| self.explain(error))?;
-        self.client
-            .start_container(name, None::<StartContainerOptions>)
-            .await
-            .map_err(|error| self.explain(error))?;
+        let attach = AttachContainerOptionsBuilder::default().stream(true).stdout(true).stderr(true).build();
+        let mut attached =
+            self.client.attach_container(name, Some(attach)).await.map_err(|error| self.explain(error))?;
+        self.client.start_container(name, None::<StartContainerOptions>).await.map_err(|error| self.explain(error))?;
 
         let mut sinks = [Sink::default(), Sink::default()];
         let ended = async {
@@ -199,10 +158,7 @@ impl Docker {
                 sink.lines.push(chunk.as_ref(), &mut |line| on(line));
             }
             // The output may be closed long before the command ends.
-            let mut waited = pin!(
-                self.client
-                    .wait_container(name, None::<WaitContainerOptions>)
-            );
+            let mut waited = pin!(self.client.wait_container(name, None::<WaitContainerOptions>));
             match futures_util::StreamExt::next(&mut waited).await {
                 Some(Ok(_)) | Some(Err(Error::DockerContainerWaitError { .. })) => Ok(()),
                 Some(Err(error)) => Err(self.explain(error)),
@@ -211,26 +167,20 @@ impl Docker {
         };
         match job.timeout {
             None => ended.await?,
-            Some(limit) => tokio::time::timeout(limit, ended)
-                .await
-                .unwrap_or_else(|_| Err(anyhow!("killed because it ran longer than {limit:?}; look at its output above, or allow more time")))?,
+            Some(limit) => tokio::time::timeout(limit, ended).await.unwrap_or_else(|_| {
+                Err(anyhow!(
+                    "killed because it ran longer than {limit:?}; look at its output above, or allow more time"
+                ))
+            })?,
         }
         let [stdout, stderr] = sinks.map(|mut sink| {
             sink.lines.finish(&mut |line| on(line));
             String::from_utf8_lossy(&sink.all).into_owned()
         });
 
-        let state = self
-            .client
-            .inspect_container(name, None::<InspectContainerOptions>)
-            .await;
-        let state = state
-            .map_err(|error| self.explain(error))?
-            .state
-            .unwrap_or_default();
-        let exit = state
-            .exit_code
-            .context("the Docker engine does not tell the exit code; update it")?;
+        let state = self.client.inspect_container(name, None::<InspectContainerOptions>).await;
+        let state = state.map_err(|error| self.explain(error))?.state.unwrap_or_default();
+        let exit = state.exit_code.context("the Docker engine does not tell the exit code; update it")?;
         let mut outputs = Vec::new();
         for path in &job.outputs {
             match self
@@ -239,30 +189,17 @@ impl Docker {
                 .with_context(|| format!("cannot copy `{path}` out of the container"))?
             {
                 Some(files) => outputs.extend(files),
-                None if exit == 0 => bail!(
-                    "the command ended well but left no `{path}`; correct the command or the list of outputs"
-                ),
+                None if exit == 0 => {
+                    bail!("the command ended well but left no `{path}`; correct the command or the list of outputs")
+                }
                 None => {}
             }
         }
-        Ok(JobResult {
-            exit,
-            oom_killed: state.oom_killed.unwrap_or_default(),
-            stdout,
-            stderr,
-            outputs,
-        })
+        Ok(JobResult { exit, oom_killed: state.oom_killed.unwrap_or_default(), stdout, stderr, outputs })
     }
 
-    async fn copy_out(
-        &self,
-        name: &str,
-        path: &str,
-        beat: &Beat,
-    ) -> Result<Option<Vec<(String, Vec<u8>)>>> {
-        let options = DownloadFromContainerOptionsBuilder::default()
-            .path(path)
-            .build();
+    async fn copy_out(&self, name: &str, path: &str, beat: &Beat) -> Result<Option<Vec<(String, Vec<u8>)>>> {
+        let options = DownloadFromContainerOptionsBuilder::default().path(path).build();
         let mut chunks = pin!(self.client.download_from_container(name, Some(options)));
         let mut tar = Vec::new();
         loop {
@@ -270,9 +207,7 @@ impl Docker {
             beat.note();
             match chunk {
                 Some(Ok(chunk)) => tar.extend_from_slice(&chunk),
-                Some(Err(Error::DockerResponseServerError {
-                    status_code: 404, ..
-                })) => return Ok(None),
+                Some(Err(Error::DockerResponseServerError { status_code: 404, .. })) => return Ok(None),
                 Some(Err(error)) => return Err(self.explain(error)),
                 None => break,
             }
@@ -284,19 +219,11 @@ impl Docker {
     pub fn remove_stale_jobs(&self) -> Result<usize> {
         let what = "cannot remove containers of earlier runs";
         let filters = HashMap::from([("label", vec![LABEL])]);
-        let options = ListContainersOptionsBuilder::default()
-            .all(true)
-            .filters(&filters)
-            .build();
-        let found = self
-            .quick(self.client.list_containers(Some(options)))
-            .context(what)?;
+        let options = ListContainersOptionsBuilder::default().all(true).filters(&filters).build();
+        let found = self.quick(self.client.list_containers(Some(options))).context(what)?;
         let (host, mut removed) = (hostname(), 0);
         for container in found {
-            let owner = container
-                .labels
-                .as_ref()
-                .and_then(|labels| labels.get(LABEL));
+            let owner = container.labels.as_ref().and_then(|labels| labels.get(LABEL));
             let Some((pid, of)) = owner.and_then(|owner| owner.split_once('@')) else {
                 continue;
             };
@@ -304,10 +231,7 @@ impl Docker {
                 continue;
             };
             // Without `/proc` every process would look dead.
-            if of != host
-                || !Path::new("/proc/self").exists()
-                || Path::new(&format!("/proc/{pid}")).exists()
-            {
+            if of != host || !Path::new("/proc/self").exists() || Path::new(&format!("/proc/{pid}")).exists() {
                 continue;
             }
             if let Some(id) = container.id {
@@ -319,24 +243,16 @@ impl Docker {
     }
 
     fn remove(&self, name: &str) -> Result<()> {
-        let options = RemoveContainerOptionsBuilder::default()
-            .force(true)
-            .v(true)
-            .build();
+        let options = RemoveContainerOptionsBuilder::default().force(true).v(true).build();
         match self.quick(async {
             match self.client.remove_container(name, Some(options)).await {
                 // It is gone, or somebody else is removing it.
-                Err(Error::DockerResponseServerError {
-                    status_code: 404 | 409,
-                    ..
-                }) => Ok(()),
+                Err(Error::DockerResponseServerError { status_code: 404 | 409, .. }) => Ok(()),
                 other => other,
             }
         }) {
             Ok(()) => Ok(()),
-            Err(error) => Err(error.context(format!(
-                "cannot remove container `{name}`; use `docker rm -f {name}`"
-            ))),
+            Err(error) => Err(error.context(format!("cannot remove container `{name}`; use `docker rm -f {name}`"))),
         }
     }
 }
@@ -371,11 +287,7 @@ impl Plan {
     fn new(job: &Job) -> Result<Plan> {
         let paths = job.inputs.iter().map(|file| &file.path).chain(&job.outputs);
         for path in paths {
-            let plain = path
-                .trim_end_matches('/')
-                .split('/')
-                .skip(1)
-                .all(|part| !matches!(part, "" | "." | ".."));
+            let plain = path.trim_end_matches('/').split('/').skip(1).all(|part| !matches!(part, "" | "." | ".."));
             ensure!(
                 path.starts_with('/') && plain && path != "/",
                 "`{path}` is no absolute path in a container; write it as `/directory/name`"
@@ -383,23 +295,11 @@ impl Plan {
         }
         if !job.read_only {
             let listing = Listing::new(&job.inputs, false)?;
-            let uploads = if job.inputs.is_empty() {
-                vec![]
-            } else {
-                vec![("/".to_owned(), listing)]
-            };
-            return Ok(Plan {
-                volumes: vec![],
-                tmpfs: false,
-                uploads,
-            });
+            let uploads = if job.inputs.is_empty() { vec![] } else { vec![("/".to_owned(), listing)] };
+            return Ok(Plan { volumes: vec![], tmpfs: false, uploads });
         }
         // The engine writes files into a read-only container only where a volume is.
-        let mut roots: Vec<String> = job
-            .outputs
-            .iter()
-            .map(|path| path.trim_end_matches('/').to_owned())
-            .collect();
+        let mut roots: Vec<String> = job.outputs.iter().map(|path| path.trim_end_matches('/').to_owned()).collect();
         for file in &job.inputs {
             let path = file.path.trim_end_matches('/');
             match path.rsplit_once('/') {
@@ -414,32 +314,17 @@ impl Plan {
         roots.dedup();
         let outermost: Vec<String> = roots
             .iter()
-            .filter(|root| {
-                !roots
-                    .iter()
-                    .any(|other| within(root, other) && *root != other)
-            })
+            .filter(|root| !roots.iter().any(|other| within(root, other) && *root != other))
             .cloned()
             .collect();
         let mut uploads = BTreeMap::new();
         for root in &outermost {
             let mut files = Vec::new();
             for file in job.inputs.iter().filter(|file| within(&file.path, root)) {
-                files.push(ContextFile {
-                    path: file.path.clone(),
-                    ..file.clone()
-                });
+                files.push(ContextFile { path: file.path.clone(), ..file.clone() });
             }
-            for output in job
-                .outputs
-                .iter()
-                .map(|path| path.trim_end_matches('/'))
-                .filter(|path| within(path, root))
-            {
-                if !files
-                    .iter()
-                    .any(|file| file.path.trim_end_matches('/') == output)
-                {
+            for output in job.outputs.iter().map(|path| path.trim_end_matches('/')).filter(|path| within(path, root)) {
+                if !files.iter().any(|file| file.path.trim_end_matches('/') == output) {
                     files.push(ContextFile {
                         path: format!("{output}/"),
                         source: Content::Bytes(vec![]),
@@ -450,37 +335,20 @@ impl Plan {
             // The archive starts one level above, so that the volume's own directory gets its mode too.
             uploads.insert(root.clone(), files);
         }
-        let uploads = uploads
-            .into_iter()
-            .map(|(root, files)| relative(&root, files).map(|listing| (root, listing)));
-        let tmpfs = !outermost
-            .iter()
-            .any(|root| within(root, "/tmp") || within("/tmp", root));
-        Ok(Plan {
-            uploads: uploads.collect::<Result<_>>()?,
-            volumes: outermost,
-            tmpfs,
-        })
+        let uploads = uploads.into_iter().map(|(root, files)| relative(&root, files).map(|listing| (root, listing)));
+        let tmpfs = !outermost.iter().any(|root| within(root, "/tmp") || within("/tmp", root));
+        Ok(Plan { uploads: uploads.collect::<Result<_>>()?, volumes: outermost, tmpfs })
     }
 }
 
 fn within(path: &str, root: &str) -> bool {
-    path.trim_end_matches('/')
-        .strip_prefix(root)
-        .is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+    path.trim_end_matches('/').strip_prefix(root).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
 }
 
 fn relative(root: &str, files: Vec<ContextFile>) -> Result<Listing> {
-    let (own, below): (Vec<_>, Vec<_>) = files
-        .into_iter()
-        .partition(|file| file.path.trim_end_matches('/') == root);
-    let below: Vec<_> = below
-        .into_iter()
-        .map(|file| ContextFile {
-            path: file.path[root.len()..].to_owned(),
-            ..file
-        })
-        .collect();
+    let (own, below): (Vec<_>, Vec<_>) = files.into_iter().partition(|file| file.path.trim_end_matches('/') == root);
+    let below: Vec<_> =
+        below.into_iter().map(|file| ContextFile { path: file.path[root.len()..].to_owned(), ..file }).collect();
     let mut listing = Listing::new(&below, false)?;
     if let Some(own) = own.first() {
         listing.root(own.mode);
@@ -503,17 +371,12 @@ fn unpack(tar: &[u8]) -> Result<Vec<(String, Vec<u8>)>> {
                 Component::Normal(name) => parts.push(name.to_string_lossy().into_owned()),
                 Component::CurDir => {}
                 // The caller writes these names to its own disk.
-                _ => bail!(
-                    "the job left a file named `{}`, which leads elsewhere; remove it in the job",
-                    path.display()
-                ),
+                _ => {
+                    bail!("the job left a file named `{}`, which leads elsewhere; remove it in the job", path.display())
+                }
             }
         }
-        let name = if parts.len() > 1 {
-            parts.split_off(1).join("/")
-        } else {
-            parts.join("/")
-        };
+        let name = if parts.len() > 1 { parts.split_off(1).join("/") } else { parts.join("/") };
         let kind = entry.header().entry_type();
         let raw = entry.path_bytes().into_owned();
         if kind.is_file() || kind.is_contiguous() || kind.is_gnu_sparse() {
@@ -523,11 +386,7 @@ fn unpack(tar: &[u8]) -> Result<Vec<(String, Vec<u8>)>> {
             files.push((name, bytes));
         } else if kind.is_hard_link() {
             let target = entry.link_name_bytes().unwrap_or_default().into_owned();
-            if let Some(bytes) = whole
-                .get(&target)
-                .and_then(|&index| files.get(index))
-                .map(|file| file.1.clone())
-            {
+            if let Some(bytes) = whole.get(&target).and_then(|&index| files.get(index)).map(|file| file.1.clone()) {
                 files.push((name, bytes));
             }
         }
@@ -537,12 +396,7 @@ fn unpack(tar: &[u8]) -> Result<Vec<(String, Vec<u8>)>> {
 }
 
 fn hostname() -> String {
-    let read = |path| {
-        fs::read_to_string(path)
-            .ok()
-            .map(|text| text.trim().to_owned())
-            .filter(|text| !text.is_empty())
-    };
+    let read = |path| fs::read_to_string(path).ok().map(|text| text.trim().to_owned()).filter(|text| !text.is_empty());
     read("/proc/sys/kernel/hostname")
         .or_else(|| read("/etc/hostname"))
         .or_else(|| std::env::var("HOSTNAME").ok())

@@ -17,9 +17,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, anyhow, bail, ensure};
 use bollard::errors::Error;
-use bollard::query_parameters::{
-    CreateImageOptionsBuilder, RemoveImageOptions, TagImageOptionsBuilder,
-};
+use bollard::query_parameters::{CreateImageOptionsBuilder, RemoveImageOptions, TagImageOptionsBuilder};
 use futures_util::future::{Either, select};
 use futures_util::{Stream, StreamExt};
 
@@ -130,11 +128,7 @@ impl Docker {
             endpoint: self.endpoint.clone(),
             version: version.version.unwrap_or_default(),
             api: version.api_version.unwrap_or_default(),
-            os_arch: format!(
-                "{}/{}",
-                version.os.unwrap_or_default(),
-                version.arch.unwrap_or_default()
-            ),
+            os_arch: format!("{}/{}", version.os.unwrap_or_default(), version.arch.unwrap_or_default()),
             cpus: natural(info.ncpu),
             memory: natural(info.mem_total),
             root_dir: info.docker_root_dir.unwrap_or_default(),
@@ -180,29 +174,15 @@ impl Docker {
             );
             changes.push(format!("LABEL \"{}\"=\"{}\"", escape(key), escape(value)));
         }
-        let mut file = File::open(tar).with_context(|| {
-            format!(
-                "cannot read `{}`; make the root filesystem first",
-                tar.display()
-            )
-        })?;
+        let mut file = File::open(tar)
+            .with_context(|| format!("cannot read `{}`; make the root filesystem first", tar.display()))?;
         let (repo, version) = split_reference(tag);
-        let options = CreateImageOptionsBuilder::default()
-            .from_src("-")
-            .repo(repo)
-            .tag(version)
-            .changes(changes)
-            .build();
+        let options =
+            CreateImageOptionsBuilder::default().from_src("-").repo(repo).tag(version).changes(changes).build();
         let beat = Beat::new();
         let work = async {
-            let body = context::stream(beat.clone(), move |out| {
-                io::copy(&mut file, out).map(|_| ())
-            });
-            let mut answers = pin!(self.client.create_image(
-                Some(options),
-                Some(bollard::body_try_stream(body)),
-                None
-            ));
+            let body = context::stream(beat.clone(), move |out| io::copy(&mut file, out).map(|_| ()));
+            let mut answers = pin!(self.client.create_image(Some(options), Some(bollard::body_try_stream(body)), None));
             let mut id = None;
             while let Some(answer) = self.next(&mut answers, &beat).await? {
                 id = answer.status.filter(|s| s.starts_with("sha256:")).or(id);
@@ -219,19 +199,13 @@ impl Docker {
         check_reference(reference)?;
         let (repo, version) = split_reference(reference);
         let credentials = credentials::find(reference, on);
-        let options = CreateImageOptionsBuilder::default()
-            .from_image(repo)
-            .tag(version)
-            .build();
+        let options = CreateImageOptionsBuilder::default().from_image(repo).tag(version).build();
         let beat = Beat::new();
         let work = async {
             let mut answers = pin!(self.client.create_image(Some(options), None, credentials));
             let mut shown = HashMap::new();
             while let Some(answer) = self.next(&mut answers, &beat).await? {
-                let (id, status) = (
-                    answer.id.unwrap_or_default(),
-                    answer.status.unwrap_or_default(),
-                );
+                let (id, status) = (answer.id.unwrap_or_default(), answer.status.unwrap_or_default());
                 // A layer repeats its state with every few kilobytes.
                 if shown.get(&id) != Some(&status) {
                     match id.as_str() {
@@ -255,10 +229,7 @@ impl Docker {
     /// Gives an image a further name.
     pub fn tag(&self, reference: &str, repo: &str, tag: &str) -> Result<()> {
         check_reference(reference)?;
-        let options = TagImageOptionsBuilder::default()
-            .repo(repo)
-            .tag(tag)
-            .build();
+        let options = TagImageOptionsBuilder::default().repo(repo).tag(tag).build();
         self.quick(self.client.tag_image(reference, Some(options)))
             .with_context(|| format!("cannot tag `{reference}` as `{repo}:{tag}`"))
     }
@@ -268,9 +239,7 @@ impl Docker {
         check_reference(reference)?;
         let options = None::<RemoveImageOptions>;
         self.quick(self.client.remove_image(reference, options, None))
-            .with_context(|| {
-                format!("cannot remove the name `{reference}`; see `docker ps -a` for its users")
-            })?;
+            .with_context(|| format!("cannot remove the name `{reference}`; see `docker ps -a` for its users"))?;
         Ok(())
     }
 
@@ -311,12 +280,7 @@ impl Docker {
             }
             None
         };
-        let guard = async {
-            select(pin!(cancelled), pin!(self.unhealthy(beat, limit)))
-                .await
-                .factor_first()
-                .0
-        };
+        let guard = async { select(pin!(cancelled), pin!(self.unhealthy(beat, limit))).await.factor_first().0 };
         self.block(async {
             match select(pin!(work), pin!(guard)).await {
                 Either::Left((result, _)) => result.with_context(what),
@@ -343,11 +307,7 @@ impl Docker {
                 continue;
             }
             let answer = tokio::time::timeout(PING, self.client.ping()).await;
-            failed = if matches!(answer, Ok(Ok(_))) {
-                0
-            } else {
-                failed + 1
-            };
+            failed = if matches!(answer, Ok(Ok(_))) { 0 } else { failed + 1 };
             asked = Instant::now();
             if failed >= PINGS {
                 return Some(self.stopped());
@@ -382,21 +342,17 @@ impl Docker {
 
     fn explain(&self, error: Error) -> anyhow::Error {
         match error {
-            Error::DockerResponseServerError {
-                status_code,
-                message,
-            } => {
+            Error::DockerResponseServerError { status_code, message } => {
                 let message = message.trim();
                 anyhow!("the Docker engine refused with status {status_code}: {message}")
             }
             Error::DockerStreamError { error } => anyhow!("{}", error.trim()),
             Error::RequestTimeoutError => self.stopped(),
-            Error::HyperLegacyError { .. }
-            | Error::HyperResponseError { .. }
-            | Error::IOError { .. } => self.broken(&format!("{:#}", anyhow::Error::new(error))),
-            other => anyhow::Error::new(other).context(
-                "the Docker engine gave an answer that cannot be used; update it or this tool",
-            ),
+            Error::HyperLegacyError { .. } | Error::HyperResponseError { .. } | Error::IOError { .. } => {
+                self.broken(&format!("{:#}", anyhow::Error::new(error)))
+            }
+            other => anyhow::Error::new(other)
+                .context("the Docker engine gave an answer that cannot be used; update it or this tool"),
         }
     }
 }
@@ -415,27 +371,20 @@ impl Beat {
     }
 
     fn quiet(&self) -> Duration {
-        self.0
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .elapsed()
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).elapsed()
     }
 }
 
 async fn found<T>(call: impl Future<Output = Result<T, Error>>) -> Result<Option<T>, Error> {
     match call.await {
         Ok(value) => Ok(Some(value)),
-        Err(Error::DockerResponseServerError {
-            status_code: 404, ..
-        }) => Ok(None),
+        Err(Error::DockerResponseServerError { status_code: 404, .. }) => Ok(None),
         Err(error) => Err(error),
     }
 }
 
 fn natural(value: Option<i64>) -> u64 {
-    value
-        .and_then(|v| u64::try_from(v).ok())
-        .unwrap_or_default()
+    value.and_then(|v| u64::try_from(v).ok()).unwrap_or_default()
 }
 
 /// References become part of a URL, where any other character would address something else.

@@ -17,20 +17,11 @@ fn dir(name: &str) -> PathBuf {
 }
 
 fn env_of<'a>(pairs: &'a [(&'a str, &'a str)]) -> impl Fn(&str) -> Option<String> + 'a {
-    move |name| {
-        pairs
-            .iter()
-            .find(|(key, _)| *key == name)
-            .map(|(_, value)| value.to_string())
-    }
+    move |name| pairs.iter().find(|(key, _)| *key == name).map(|(_, value)| value.to_string())
 }
 
 fn at(host: &str) -> Endpoint {
-    Endpoint {
-        host: host.into(),
-        tls: None,
-        origin: "the test".into(),
-    }
+    Endpoint { host: host.into(), tls: None, origin: "the test".into() }
 }
 
 fn fails(endpoint: &Endpoint) -> String {
@@ -45,10 +36,7 @@ fn contexts() {
     let docker = home.join(".docker");
     let sha = |name: &str| -> String {
         use sha2::{Digest, Sha256};
-        Sha256::digest(name)
-            .iter()
-            .map(|b| format!("{b:02x}"))
-            .collect()
+        Sha256::digest(name).iter().map(|b| format!("{b:02x}")).collect()
     };
     let make = |name: &str, host: &str, skip: bool| {
         let meta = docker.join("contexts/meta").join(sha(name));
@@ -70,47 +58,23 @@ fn contexts() {
     let far = resolve(&env_of(&[("HOME", h)])).unwrap();
     assert_eq!(far.host, "tcp://far:2376");
     assert_eq!(far.tls.unwrap().ca, tls.join("ca.pem"));
+    assert_eq!(resolve(&env_of(&[("HOME", h), ("DOCKER_CONTEXT", "ssh")])).unwrap().host, "ssh://me@there");
     assert_eq!(
-        resolve(&env_of(&[("HOME", h), ("DOCKER_CONTEXT", "ssh")]))
-            .unwrap()
-            .host,
-        "ssh://me@there"
-    );
-    assert_eq!(
-        resolve(&env_of(&[("HOME", h), ("DOCKER_CONTEXT", "default")]))
-            .unwrap()
-            .host,
+        resolve(&env_of(&[("HOME", h), ("DOCKER_CONTEXT", "default")])).unwrap().host,
         "unix:///var/run/docker.sock"
     );
-    let both = resolve(&env_of(&[
-        ("HOME", h),
-        ("DOCKER_CONTEXT", "ssh"),
-        ("DOCKER_HOST", "tcp://x:1"),
-    ]))
-    .unwrap();
+    let both = resolve(&env_of(&[("HOME", h), ("DOCKER_CONTEXT", "ssh"), ("DOCKER_HOST", "tcp://x:1")])).unwrap();
     assert_eq!((both.host.as_str(), both.tls), ("tcp://x:1", None));
-    let tls = resolve(&env_of(&[
-        ("DOCKER_HOST", "tcp://x:1"),
-        ("DOCKER_TLS_VERIFY", "1"),
-        ("DOCKER_CERT_PATH", "/c"),
-    ]))
-    .unwrap();
+    let tls = resolve(&env_of(&[("DOCKER_HOST", "tcp://x:1"), ("DOCKER_TLS_VERIFY", "1"), ("DOCKER_CERT_PATH", "/c")]))
+        .unwrap();
     assert_eq!(tls.tls.unwrap().key, PathBuf::from("/c/key.pem"));
-    let error = resolve(&env_of(&[("HOME", h), ("DOCKER_CONTEXT", "none")]))
-        .unwrap_err()
-        .to_string();
+    let error = resolve(&env_of(&[("HOME", h), ("DOCKER_CONTEXT", "none")])).unwrap_err().to_string();
     assert!(error.contains("`bad`, `default`, `far`, `ssh`"), "{error}");
     assert!(resolve(&env_of(&[("HOME", h), ("DOCKER_CONTEXT", "bad")])).is_err());
     fs::write(docker.join("config.json"), "{\"auths\": secret").unwrap();
     let error = format!("{:#}", resolve(&env_of(&[("HOME", h)])).unwrap_err());
-    assert!(
-        error.contains("no valid JSON") && !error.contains("secret"),
-        "{error}"
-    );
-    assert_eq!(
-        resolve(&env_of(&[])).unwrap().host,
-        "unix:///var/run/docker.sock"
-    );
+    assert!(error.contains("no valid JSON") && !error.contains("secret"), "{error}");
+    assert_eq!(resolve(&env_of(&[])).unwrap().host, "unix:///var/run/docker.sock");
 }
 
 #[test]
@@ -119,15 +83,8 @@ fn references_and_lines() {
     assert_eq!(split_reference("h:5/a/b"), ("h:5/a/b", "latest"));
     assert_eq!(split_reference("h:5/a:1"), ("h:5/a", "1"));
     assert_eq!(split_reference("a:1@sha256:0"), ("a", "sha256:0"));
-    assert!(
-        check_reference("a?b").is_err()
-            && check_reference("../x").is_err()
-            && check_reference("a:b").is_ok()
-    );
-    assert_eq!(
-        credentials::server("debian:12"),
-        "https://index.docker.io/v1/"
-    );
+    assert!(check_reference("a?b").is_err() && check_reference("../x").is_err() && check_reference("a:b").is_ok());
+    assert_eq!(credentials::server("debian:12"), "https://index.docker.io/v1/");
     assert_eq!(credentials::server("me/x"), "https://index.docker.io/v1/");
     assert_eq!(credentials::server("ghcr.io/me/x"), "ghcr.io");
     assert_eq!(credentials::server("localhost:5/x"), "localhost:5");
@@ -143,35 +100,18 @@ fn references_and_lines() {
 
 #[test]
 fn tars_are_the_same() {
-    let file = |path: &str| ContextFile {
-        path: path.into(),
-        source: Content::Bytes(b"x".to_vec()),
-        mode: 0o644,
-    };
+    let file = |path: &str| ContextFile { path: path.into(), source: Content::Bytes(b"x".to_vec()), mode: 0o644 };
     let tar = |files: &[ContextFile]| {
         let mut out = Vec::new();
-        context::Listing::new(files, true)
-            .unwrap()
-            .write(&mut out)
-            .unwrap();
+        context::Listing::new(files, true).unwrap().write(&mut out).unwrap();
         out
     };
     let long = format!("d/{}/z", "n".repeat(150));
-    assert_eq!(
-        tar(&[file("a/b"), file("c"), file(&long)]),
-        tar(&[file(&long), file("c"), file("a/b")])
-    );
+    assert_eq!(tar(&[file("a/b"), file("c"), file(&long)]), tar(&[file(&long), file("c"), file("a/b")]));
     for bad in [&["a", "a"][..], &["a", "a/b"], &["../a"], &["a//b"], &[""]] {
-        assert!(
-            context::Listing::new(&bad.iter().map(|p| file(p)).collect::<Vec<_>>(), true).is_err(),
-            "{bad:?}"
-        );
+        assert!(context::Listing::new(&bad.iter().map(|p| file(p)).collect::<Vec<_>>(), true).is_err(), "{bad:?}");
     }
-    let missing = ContextFile {
-        path: "a".into(),
-        source: Content::File("/nowhere".into()),
-        mode: 0o644,
-    };
+    let missing = ContextFile { path: "a".into(), source: Content::File("/nowhere".into()), mode: 0o644 };
     assert!(context::Listing::new(&[missing], true).is_err());
 }
 
@@ -186,10 +126,7 @@ fn unreachable() {
     let start = Instant::now();
     // A gateway may refuse on behalf of the unknown address.
     let error = fails(&at("tcp://192.0.2.1:2375"));
-    assert!(
-        error.contains("cannot reach") || error.contains("refused"),
-        "{error}"
-    );
+    assert!(error.contains("cannot reach") || error.contains("refused"), "{error}");
     assert!(start.elapsed() < Duration::from_secs(8));
     assert!(fails(&at("npipe:////./pipe/x")).contains("use unix://"));
     let secret = fails(&at("tcp://me:secret@host:1"));
@@ -208,11 +145,7 @@ fn unreachable() {
     assert!(fails(&at(&format!("tcp://{address}"))).contains("no Docker engine"));
     let mut tls = at(&format!("tcp://{address}"));
     let none = PathBuf::from("/nowhere");
-    tls.tls = Some(connect::Tls {
-        ca: none.clone(),
-        cert: none.clone(),
-        key: none,
-    });
+    tls.tls = Some(connect::Tls { ca: none.clone(), cert: none.clone(), key: none });
     assert!(fails(&tls).contains("TLS"));
 }
 
@@ -247,20 +180,12 @@ impl Log {
         self.0.lock().unwrap().push(line.to_owned());
     }
     fn has(&self, text: &str) -> bool {
-        self.0
-            .lock()
-            .unwrap()
-            .iter()
-            .any(|line| line.contains(text))
+        self.0.lock().unwrap().iter().any(|line| line.contains(text))
     }
 }
 
 fn bytes(path: &str, text: &str, mode: u32) -> ContextFile {
-    ContextFile {
-        path: path.into(),
-        source: Content::Bytes(text.as_bytes().to_vec()),
-        mode,
-    }
+    ContextFile { path: path.into(), source: Content::Bytes(text.as_bytes().to_vec()), mode }
 }
 
 fn engine() -> Docker {
@@ -283,14 +208,9 @@ fn builds() {
         ..Build::default()
     };
     let id = docker.build(&build, &on, &never).unwrap();
-    assert!(
-        log.has(&stamp) && log.has("arg=b c$d") && log.has("/sub/x 755 0 0") && log.has("DONE")
-    );
+    assert!(log.has(&stamp) && log.has("arg=b c$d") && log.has("/sub/x 755 0 0") && log.has("DONE"));
     let image = docker.image("t/h1:2").unwrap().unwrap();
-    assert_eq!(
-        (image.id.as_str(), image.labels["l"].as_str()),
-        (id.as_str(), "v \"$x")
-    );
+    assert_eq!((image.id.as_str(), image.labels["l"].as_str()), (id.as_str(), "v \"$x"));
     let again = Log::default();
     assert_eq!(docker.build(&build, &|l| again.add(l), &never).unwrap(), id);
     assert!(again.has("CACHED"));
@@ -307,12 +227,7 @@ fn builds() {
         no_cache: true,
         ..Build::default()
     };
-    let error = format!(
-        "{:#}",
-        docker
-            .build(&build, &|l| failing.add(l), &never)
-            .unwrap_err()
-    );
+    let error = format!("{:#}", docker.build(&build, &|l| failing.add(l), &never).unwrap_err());
     println!("{error}");
     assert!(
         error.contains("37")
@@ -320,21 +235,16 @@ fn builds() {
             && failing.has("before")
             && failing.has("no newline")
     );
-    for (text, expected) in [
-        ("FRM x\n", "FRM"),
-        ("FROM t/none:1\n", "t/none:1"),
-        ("FROM t/base:1\nCOPY nope /\n", "nope"),
-    ] {
+    for (text, expected) in
+        [("FRM x\n", "FRM"), ("FROM t/none:1\n", "t/none:1"), ("FROM t/base:1\nCOPY nope /\n", "nope")]
+    {
         build.dockerfile = text;
         let error = format!("{:#}", docker.build(&build, &on, &never).unwrap_err());
         println!("{error}");
         assert!(error.to_lowercase().contains(&expected.to_lowercase()));
     }
-    build = Build {
-        dockerfile: "FROM t/base:1\nRUN getent hosts deb.debian.org\n",
-        no_cache: true,
-        ..Build::default()
-    };
+    build =
+        Build { dockerfile: "FROM t/base:1\nRUN getent hosts deb.debian.org\n", no_cache: true, ..Build::default() };
     docker.build(&build, &on, &never).unwrap();
 }
 
@@ -347,23 +257,13 @@ fn build_cancel() {
         thread::sleep(Duration::from_secs(4));
         later.set();
     });
-    let build = Build {
-        dockerfile: "FROM t/base:1\nRUN echo on; sleep 98765\n",
-        no_cache: true,
-        ..Build::default()
-    };
+    let build = Build { dockerfile: "FROM t/base:1\nRUN echo on; sleep 98765\n", no_cache: true, ..Build::default() };
     let start = Instant::now();
-    let error = format!(
-        "{:#}",
-        docker.build(&build, &|l| log.add(l), &cancel).unwrap_err()
-    );
+    let error = format!("{:#}", docker.build(&build, &|l| log.add(l), &cancel).unwrap_err());
     println!("{error} {:?}", start.elapsed());
     assert!(error == "interrupted" && start.elapsed() < Duration::from_millis(4500));
     thread::sleep(Duration::from_secs(3));
-    let running = Command::new("pgrep")
-        .args(["-xf", "sleep 98765"])
-        .output()
-        .unwrap();
+    let running = Command::new("pgrep").args(["-xf", "sleep 98765"]).output().unwrap();
     assert!(running.stdout.is_empty(), "still running in the engine");
 }
 
@@ -383,12 +283,7 @@ fn jobs() {
     let on = |line: &str| log.add(line);
     let left = || {
         let output = Command::new("docker")
-            .args([
-                "ps",
-                "-aq",
-                "--filter",
-                &format!("name=xtask-job-{}-", std::process::id()),
-            ])
+            .args(["ps", "-aq", "--filter", &format!("name=xtask-job-{}-", std::process::id())])
             .output()
             .unwrap();
         String::from_utf8(output.stdout).unwrap()
@@ -400,33 +295,19 @@ fn jobs() {
     );
     first.inputs = vec![
         bytes("/in/deep/a", "hello\n", 0o600),
-        ContextFile {
-            path: "/in/big".into(),
-            source: Content::File(big),
-            mode: 0o640,
-        },
+        ContextFile { path: "/in/big".into(), source: Content::File(big), mode: 0o640 },
     ];
     first.outputs = vec!["/out".into(), "/in/deep/a".into()];
     first.env = vec![("V".into(), "a b=c".into())];
     first.workdir = Some("/usr");
     let result = docker.run(&first, &on, &never).unwrap();
-    assert_eq!(
-        (result.exit, result.oom_killed, result.stderr.as_str()),
-        (5, false, "err\n")
-    );
+    assert_eq!((result.exit, result.oom_killed, result.stderr.as_str()), (5, false, "err\n"));
     assert!(
-        result
-            .stdout
-            .starts_with("hello\n0\nx\u{fffd}\r\n10%\r20%\na b=c\n")
-            && result.stdout.ends_with("end/usr\n"),
+        result.stdout.starts_with("hello\n0\nx\u{fffd}\r\n10%\r20%\na b=c\n") && result.stdout.ends_with("end/usr\n"),
         "{}",
         result.stdout
     );
-    let names: Vec<_> = result
-        .outputs
-        .iter()
-        .map(|(name, b)| (name.as_str(), b.len()))
-        .collect();
+    let names: Vec<_> = result.outputs.iter().map(|(name, b)| (name.as_str(), b.len())).collect();
     assert_eq!(names, [("h", 3), ("l", 3), ("s/big", 30 << 20), ("a", 6)]);
     assert!(log.has("20%") && !log.has("10%"));
 
@@ -435,10 +316,7 @@ fn jobs() {
     );
     second.read_only = true;
     second.user = Some("1234:1234");
-    second.inputs = vec![
-        bytes("/in/a", "readable\n", 0o644),
-        bytes("/in/sub/b", "x", 0o644),
-    ];
+    second.inputs = vec![bytes("/in/a", "readable\n", 0o644), bytes("/in/sub/b", "x", 0o644)];
     second.outputs = vec!["/out".into()];
     let result = docker.run(&second, &on, &never).unwrap();
     assert_eq!(result.exit, 0);
@@ -450,11 +328,7 @@ fn jobs() {
     let start = Instant::now();
     let error = format!("{:#}", docker.run(&slow, &on, &never).unwrap_err());
     println!("{error} {:?}", start.elapsed());
-    assert!(
-        error.contains("longer than 3s")
-            && start.elapsed() < Duration::from_secs(9)
-            && left().is_empty()
-    );
+    assert!(error.contains("longer than 3s") && start.elapsed() < Duration::from_secs(9) && left().is_empty());
 
     slow.timeout = None;
     let cancel = Cancel::default();
@@ -466,9 +340,7 @@ fn jobs() {
     let start = Instant::now();
     let error = format!("{:#}", docker.run(&slow, &on, &cancel).unwrap_err());
     println!("{error} {:?}", start.elapsed());
-    assert!(
-        error == "interrupted" && start.elapsed() < Duration::from_secs(5) && left().is_empty()
-    );
+    assert!(error == "interrupted" && start.elapsed() < Duration::from_secs(5) && left().is_empty());
 
     let mut bad = job("x");
     bad.image = "t/none:1";
@@ -483,15 +355,7 @@ fn jobs() {
     assert_eq!(docker.run(&bad, &on, &never).unwrap().exit, 9);
     bad = job("seq 1 200000");
     bad.entrypoint = Some(vec![]);
-    assert_eq!(
-        docker
-            .run(&bad, &|_| (), &never)
-            .unwrap()
-            .stdout
-            .lines()
-            .count(),
-        200_000
-    );
+    assert_eq!(docker.run(&bad, &|_| (), &never).unwrap().stdout.lines().count(), 200_000);
     assert!(left().is_empty());
     bad = job("true");
     let panic = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
@@ -509,13 +373,7 @@ fn stale() {
     let host = fs::read_to_string("/proc/sys/kernel/hostname").unwrap();
     let make = |owner: &str| {
         let output = Command::new("docker")
-            .args([
-                "create",
-                "--label",
-                &format!("dev.xtask.job={owner}"),
-                "t/base:1",
-                "true",
-            ])
+            .args(["create", "--label", &format!("dev.xtask.job={owner}"), "t/base:1", "true"])
             .output()
             .unwrap();
         String::from_utf8(output.stdout).unwrap().trim().to_owned()
@@ -534,11 +392,7 @@ fn stale() {
             .success()
     };
     assert!(!there(&dead) && there(&alive) && there(&other));
-    Command::new("docker")
-        .args(["rm", &alive, &other])
-        .stdout(Stdio::null())
-        .status()
-        .unwrap();
+    Command::new("docker").args(["rm", &alive, &other]).stdout(Stdio::null()).status().unwrap();
 }
 
 #[test]
@@ -547,42 +401,18 @@ fn imports() {
     let (docker, never) = (engine(), Cancel::default());
     let tar = dir("import").join("r.tar");
     let mut out = fs::File::create(&tar).unwrap();
-    context::Listing::new(&[bytes("etc/x", "y", 0o644)], true)
-        .unwrap()
-        .write(&mut out)
-        .unwrap();
+    context::Listing::new(&[bytes("etc/x", "y", 0o644)], true).unwrap().write(&mut out).unwrap();
     let labels = BTreeMap::from([("k.x".to_owned(), "a \"b\" $HOME \\ c".to_owned())]);
-    let id = docker
-        .import(
-            &tar,
-            "t/h1-import:1",
-            &["ENV A=b".into(), "USER 12".into()],
-            &labels,
-            &never,
-        )
-        .unwrap();
+    let id = docker.import(&tar, "t/h1-import:1", &["ENV A=b".into(), "USER 12".into()], &labels, &never).unwrap();
     let image = docker.image("t/h1-import:1").unwrap().unwrap();
-    assert_eq!(
-        (image.id, image.labels, image.user.as_str()),
-        (id, labels.clone(), "12")
-    );
+    assert_eq!((image.id, image.labels, image.user.as_str()), (id, labels.clone(), "12"));
     assert!(image.env.contains(&"A=b".to_owned()));
     docker.tag("t/h1-import:1", "t/h1-import", "2").unwrap();
     docker.untag("t/h1-import:1").unwrap();
     docker.untag("t/h1-import:2").unwrap();
     fs::write(&tar, [0x42u8; 100_000]).unwrap();
-    println!(
-        "{:#}",
-        docker
-            .import(&tar, "t/h1-import:1", &[], &labels, &never)
-            .unwrap_err()
-    );
-    println!(
-        "{:#}",
-        docker
-            .import(&tar, "t/h1-import:1", &["BOGUS x".into()], &labels, &never)
-            .unwrap_err()
-    );
+    println!("{:#}", docker.import(&tar, "t/h1-import:1", &[], &labels, &never).unwrap_err());
+    println!("{:#}", docker.import(&tar, "t/h1-import:1", &["BOGUS x".into()], &labels, &never).unwrap_err());
     println!("{:#}", docker.untag("t/none:1").unwrap_err());
     // A source that never ends, cancelled.
     let fifo = dir("fifo").join("f");
@@ -599,22 +429,9 @@ fn imports() {
         later.set();
     });
     let start = Instant::now();
-    let error = format!(
-        "{:#}",
-        docker
-            .import(&fifo, "t/h1-import:3", &[], &labels, &cancel)
-            .unwrap_err()
-    );
-    assert!(
-        error == "interrupted" && start.elapsed() < Duration::from_secs(4),
-        "{error}"
-    );
-    println!(
-        "{:#}",
-        docker
-            .pull("localhost:1/none:1", &|l| println!("| {l}"), &never)
-            .unwrap_err()
-    );
+    let error = format!("{:#}", docker.import(&fifo, "t/h1-import:3", &[], &labels, &cancel).unwrap_err());
+    assert!(error == "interrupted" && start.elapsed() < Duration::from_secs(4), "{error}");
+    println!("{:#}", docker.pull("localhost:1/none:1", &|l| println!("| {l}"), &never).unwrap_err());
 }
 
 /// A second engine, which may be stopped and killed.
@@ -651,35 +468,18 @@ impl Second {
         at(&format!("unix://{}/d.sock", self.1.display()))
     }
     fn signal(&self, name: &str) {
-        Command::new("kill")
-            .args([&format!("-{name}"), &self.0.id().to_string()])
-            .status()
-            .unwrap();
+        Command::new("kill").args([&format!("-{name}"), &self.0.id().to_string()]).status().unwrap();
     }
     fn base(&self, docker: &Docker) {
         if docker.image("t/base:1").unwrap().is_some() {
             return;
         }
         let tar = self.1.join("base.tar");
-        let create = Command::new("docker")
-            .args(["create", "t/base:1", "true"])
-            .output()
-            .unwrap();
+        let create = Command::new("docker").args(["create", "t/base:1", "true"]).output().unwrap();
         let id = String::from_utf8(create.stdout).unwrap().trim().to_owned();
-        Command::new("docker")
-            .args(["export", "-o"])
-            .arg(&tar)
-            .arg(&id)
-            .status()
-            .unwrap();
-        Command::new("docker")
-            .args(["rm", &id])
-            .stdout(Stdio::null())
-            .status()
-            .unwrap();
-        docker
-            .import(&tar, "t/base:1", &[], &BTreeMap::new(), &Cancel::default())
-            .unwrap();
+        Command::new("docker").args(["export", "-o"]).arg(&tar).arg(&id).status().unwrap();
+        Command::new("docker").args(["rm", &id]).stdout(Stdio::null()).status().unwrap();
+        docker.import(&tar, "t/base:1", &[], &BTreeMap::new(), &Cancel::default()).unwrap();
     }
 }
 
@@ -709,24 +509,14 @@ fn watchdog() {
             second.signal("STOP");
         });
         let start = Instant::now();
-        let error = format!(
-            "{:#}",
-            docker
-                .build(&build, &|l| println!("| {l}"), &never)
-                .unwrap_err()
-        );
+        let error = format!("{:#}", docker.build(&build, &|l| println!("| {l}"), &never).unwrap_err());
         println!("{error} {:?}", start.elapsed());
         assert!(error.contains("stopped answering") && start.elapsed() < Duration::from_secs(80));
         second.signal("CONT");
     });
     // A silent but living engine is left alone.
-    let build = Build {
-        dockerfile: "FROM t/base:1\nRUN sleep 75\n",
-        ..build
-    };
-    docker
-        .build(&build, &|l| println!("| {l}"), &never)
-        .unwrap();
+    let build = Build { dockerfile: "FROM t/base:1\nRUN sleep 75\n", ..build };
+    docker.build(&build, &|l| println!("| {l}"), &never).unwrap();
 }
 
 #[test]
@@ -753,12 +543,7 @@ fn killed() {
                 }
             };
             let error = if run {
-                format!(
-                    "{:#}",
-                    docker
-                        .run(&job("echo begun; sleep 300"), &on, &never)
-                        .unwrap_err()
-                )
+                format!("{:#}", docker.run(&job("echo begun; sleep 300"), &on, &never).unwrap_err())
             } else {
                 let build = Build {
                     dockerfile: "FROM t/base:1\nRUN set -e; echo begun; sleep 300\n",

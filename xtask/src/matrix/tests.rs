@@ -1,0 +1,205 @@
+//! One case for each way in which a matrix can be wrong, each an edit of the real file.
+
+use super::Matrix;
+
+const REAL: &str = include_str!("../../../matrix.yaml");
+
+/// The error for the real matrix with `from` replaced once by `to`; its line must be that of `to`.
+fn error(from: &str, to: &str) -> String {
+    assert!(REAL.contains(from), "matrix.yaml no longer has `{from}`");
+    let text = REAL.replacen(from, to, 1);
+    format!("{:#}", Matrix::parse(&text, "matrix.yaml").expect_err("the matrix is accepted"))
+}
+
+/// Asserts that the error names the file, the line on which `at` first stands, and each of `parts`.
+fn refused(from: &str, to: &str, at: &str, parts: &[&str]) {
+    let message = error(from, to);
+    let text = REAL.replacen(from, to, 1);
+    // A comment announces the row below it.
+    let line = text.lines().position(|line| line.contains(at)).expect("no such line") + 1;
+    let line = line + usize::from(text.lines().nth(line - 1).is_some_and(|line| line.trim_start().starts_with('#')));
+    assert!(message.starts_with(&format!("matrix.yaml:{line}:")), "line {line} expected: {message}");
+    for part in parts {
+        assert!(message.contains(part), "`{part}` expected: {message}");
+    }
+}
+
+#[test]
+fn the_real_matrix_is_right() {
+    let matrix = Matrix::parse(REAL, "matrix.yaml").unwrap();
+    let ids: Vec<&str> = matrix.abis.iter().map(|abi| &*abi.id).collect();
+    assert_eq!(ids, ["cp311", "cp314", "cp314t"]);
+    assert!(matrix.apt_packages("aerospike-build").contains(&"libyaml-dev".to_owned()));
+    assert!(matrix.apt_packages("aerospike-build").contains(&"build-essential".to_owned()), "of the included set");
+}
+
+#[test]
+fn unknown_field() {
+    refused(
+        "    import: [aerospike_py]",
+        "    imports: [aerospike_py]",
+        "imports:",
+        &["unknown field `imports`", "`import`"],
+    );
+}
+
+#[test]
+fn missing_digest() {
+    refused(
+        "{version: 0.14.4, sha256: 2a856c78967605a5449e7236c09feabc4d5ca3abeec69ce60b16bd23c28af8e0}",
+        "{version: 0.14.4}",
+        "{version: 0.14.4}",
+        &["pypi", "missing field `sha256`"],
+    );
+}
+
+#[test]
+fn malformed_digest() {
+    refused(
+        "sha256: 2a856c78",
+        "sha256: 2A856C78",
+        "2A856C78",
+        &["sha256", "is not a SHA-256", "64 hexadecimal digits"],
+    );
+    refused("sha256: 2a856c78", "sha256: a856c78", "sha256: a856c78", &["is not a SHA-256"]);
+}
+
+#[test]
+fn duplicate_ids() {
+    for (from, to, field) in [
+        ("  - id: cpython-build", "  - id: compile # again", "apt"),
+        ("{name: ziglang,", "{name: maturin, # again\n    ", "tools"),
+        ("  - id: aerospike\n", "  - id: aerospike-py # again\n", "packages"),
+        ("{tag: \"314\",", "{tag: 311, # again\n    ", "images"),
+    ] {
+        refused(from, to, "# again", &[field, "is there twice"]);
+    }
+}
+
+#[test]
+fn dangling_references() {
+    refused("archive: cpython-3.14.5,", "archive: cpython-3.15,", "cpython-3.15", &["archive", "`cpython-3.14.5`"]);
+    refused(
+        "build_apt: cpython-build",
+        "build_apt: cpython",
+        "build_apt: cpython,",
+        &["build_apt", "`cpython-build`", "`compile`"],
+    );
+    refused("include: [compile]", "include: [compiler]", "[compiler]", &["apt[].include", "`compile`"]);
+    refused("apt: aerospike-build", "apt: aerospike", "apt: aerospike", &["build.apt", "`aerospike-build`"]);
+    refused("{tag: 314t, abi: cp314t,", "{tag: 314t, abi: cp315t,", "cp315t", &["images[].abi", "`cp314`, `cp314t`"]);
+    refused(
+        "packages: [aerospike-py], gil",
+        "packages: [aerospike_py], gil",
+        "[aerospike_py], gil",
+        &["images[].packages", "`aerospike-py`, `aerospike`"],
+    );
+    refused("- {abi: cp311, sha256", "- {abi: cp31, sha256", "{abi: cp31,", &["published", "`cp311`"]);
+}
+
+#[test]
+fn cycles() {
+    refused(
+        "    include: [compile]\n    packages: [libssl-dev",
+        "    include: [cpython-build, aerospike-build]\n    packages: [libssl-dev",
+        "aerospike-build]",
+        &["apt[].include", "include each other: `aerospike-build` → `aerospike-build`"],
+    );
+}
+
+#[test]
+fn nothing_escapes_into_a_shell() {
+    for bad in ["'libyaml-dev; reboot'", "'$(id)'", "'-oDebug=1'", "'a b'", "\"a\\nb\"", "'a`id`'", "''"] {
+        let message = error("libyaml-dev, zlib1g-dev]", &format!("{bad}]"));
+        assert!(message.contains("is not an apt package"), "{message}");
+    }
+    for bad in ["'1 --index-url=x'", "'1;id'", "'-1'", "'$x'", "''"] {
+        let message = error("version: 1.16.0", &format!("version: {bad}"));
+        assert!(message.contains("is not a version"), "{message}");
+    }
+    for bad in ["'../x'", "'a/b'", "'-x'", "'a b'"] {
+        let message = error("  - id: cpython-runtime", &format!("  - id: {bad}"));
+        assert!(message.contains("is not a name"), "{message}");
+    }
+    let message = error("PYTHON_GIL: \"0\"", "PYTHON_GIL: \"0\", X: \"a\\nRUN id\"");
+    assert!(message.contains("images[].env"), "{message}");
+}
+
+#[test]
+fn a_number_where_text_is_meant() {
+    refused("python: \"3.11\"", "python: 3.11", "python: 3.11", &["invalid type", "in quotes"]);
+    refused("gil: \"off\"", "gil: false", "gil: false", &["gil"]);
+    refused("gil: \"off\"", "gil: \"none\"", "gil: \"none\"", &["`on`", "`off`", "`forced off`"]);
+}
+
+#[test]
+fn an_abi_and_its_version_agree() {
+    refused(
+        "  - id: cp314t\n    python: 3.14.5",
+        "  - id: cp314t\n    python: 3.13.5",
+        "3.13.5",
+        &["abis[].python", "`cp313t`"],
+    );
+    refused("  - id: cp314t\n", "  - id: py314t\n", "py314t", &["not a CPython ABI tag"]);
+    refused(
+        "  - id: cp311\n    python: \"3.11\"",
+        "  - id: cp311t\n    python: \"3.11\"",
+        "id: cp311t",
+        &["no free-threaded interpreter"],
+    );
+}
+
+#[test]
+fn a_promise_that_cannot_be_kept() {
+    refused(
+        "{tag: \"311\", abi: cp311, packages: [aerospike-py, aerospike], gil: \"on\"}",
+        "{tag: \"311\", abi: cp311, packages: [aerospike-py], gil: \"off\"}",
+        "tag: \"311\"",
+        &["always has a GIL", "`on`"],
+    );
+    refused(
+        "    gil: \"forced off\"",
+        "    gil: \"off\"",
+        "- tag: 314t-with-official",
+        &["images[].gil", "PYTHON_GIL=0"],
+    );
+    refused("    env: {PYTHON_GIL: \"0\"}\n", "", "- tag: 314t-with-official", &["needs `PYTHON_GIL: \"0\"`"]);
+    refused(
+        "packages: [aerospike-py, aerospike], gil: \"on\"}",
+        "packages: [], env: {PYTHON_GIL: \"0\"}, gil: \"on\"}",
+        "env: {PYTHON_GIL: \"0\"}, gil",
+        &["fatal error on `cp311`"],
+    );
+}
+
+#[test]
+fn a_package_without_a_source_or_a_builder() {
+    refused(
+        "      # To build your own working copy instead: `path: ../aerospike-py`.\n",
+        "      path: ../x\n",
+        "- id: aerospike-py",
+        &["exactly one of `pypi` and `path`"],
+    );
+    refused("      apt: aerospike-build\n", "", "publishes no cp314t wheel", &["needs the field `apt`"]);
+    refused("platform: manylinux_2_34_x86_64", "platform: linux_x86_64", "platform: linux_x86_64", &["PEP 600"]);
+    refused("{with: maturin,", "{with: poetry,", "with: poetry", &["`maturin`", "`container`"]);
+    refused("import: [aerospike_py]", "import: []", "- id: aerospike-py", &["import"]);
+    refused(
+        "{with: maturin, platform",
+        "{with: maturin, apt: compile, platform",
+        "apt: compile",
+        &["`with: container` only"],
+    );
+}
+
+#[test]
+fn an_image_without_a_digest() {
+    refused("-slim@sha256:88200866", "-slim@sha256:8820086", "  image: debian", &["root.image", "has no digest"]);
+}
+
+#[test]
+fn not_yaml_at_all() {
+    for text in ["", "name: [", "\u{0}", "- 1\n- 2\n", "name: x\n\tapt: []\n"] {
+        assert!(Matrix::parse(text, "matrix.yaml").is_err(), "{text:?} is accepted");
+    }
+}

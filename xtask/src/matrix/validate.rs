@@ -18,7 +18,11 @@ pub fn validate(matrix: &Matrix) -> Check {
     }
     let Root { suite: _, glibc, image } = root;
     if glibc.split('.').count() != 2 || glibc.split('.').any(|part| part.parse::<u32>().is_err()) {
-        return Err(problem(glibc.ordinal, "root.glibc", format!("`{glibc}` is not `major.minor`, `2.36` for instance")));
+        return Err(problem(
+            glibc.ordinal,
+            "root.glibc",
+            format!("`{glibc}` is not `major.minor`, `2.36` for instance"),
+        ));
     }
     if let Some(image) = image
         && !image.split_once("@sha256:").is_some_and(|(_, hex)| is_digest(hex))
@@ -170,7 +174,8 @@ fn check_image(matrix: &Matrix, image: &Image) -> Check {
             && name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_')
             && !value.chars().any(|c| c.is_control() || "\"\\$`".contains(c));
         if !fine {
-            let message = format!("`{name}={value}` is not a plain variable: no quotes, `$`, `\\` or control characters");
+            let message =
+                format!("`{name}={value}` is not a plain variable: no quotes, `$`, `\\` or control characters");
             return at(tag, "images[].env", message);
         }
     }

@@ -48,10 +48,7 @@ impl Problem {
         let tripped = serde_yaml::from_str::<super::Matrix>(text);
         TRIPWIRE.set(None);
         let place = match tripped {
-            Err(error) => error
-                .location()
-                .map(|at| format!(":{}:{}", at.line(), at.column()))
-                .unwrap_or_default(),
+            Err(error) => error.location().map(|at| format!(":{}:{}", at.line(), at.column())).unwrap_or_default(),
             Ok(_) => String::new(),
         };
         anyhow!("{file}{place}: {}: {}", self.field, self.message)

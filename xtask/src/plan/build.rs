@@ -88,7 +88,11 @@ impl Planner<'_> {
         let files = self
             .matrix
             .source(id)
-            .map(|source| Download { name: id.to_owned(), sha256: source.sha256.to_string(), from: source.from.clone() })
+            .map(|source| Download {
+                name: id.to_owned(),
+                sha256: source.sha256.to_string(),
+                from: source.from.clone(),
+            })
             .into_iter()
             .collect();
         let action = Action::Fetch(Fetch { files });
@@ -144,13 +148,8 @@ impl Planner<'_> {
         let mut needs = vec![runtime.clone()];
         needs.extend(python.clone());
         needs.extend(self.pip());
-        let action = Action::Base(Base {
-            tag: abi.base_tag(),
-            version: abi.python.to_string(),
-            python,
-            runtime,
-            optimized,
-        });
+        let action =
+            Action::Base(Base { tag: abi.base_tag(), version: abi.python.to_string(), python, runtime, optimized });
         let code = include_str!("../step/python.rs");
         self.add(format!("base-{}", abi.id), needs, &["docker/base.Dockerfile"], code, action)
     }
@@ -256,13 +255,8 @@ impl Planner<'_> {
             .collect();
         let mut needs = vec![base.clone()];
         needs.extend(wheels.values().cloned());
-        let action = Action::Image(Image {
-            tag: tag.to_owned(),
-            abi: abi.id.to_string(),
-            base,
-            wheels,
-            env: image.env.clone(),
-        });
+        let action =
+            Action::Image(Image { tag: tag.to_owned(), abi: abi.id.to_string(), base, wheels, env: image.env.clone() });
         let code = include_str!("../step/image.rs");
         Some(self.add(format!("image-{tag}"), needs, &["docker/image.Dockerfile"], code, action))
     }

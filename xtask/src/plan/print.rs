@@ -71,10 +71,7 @@ impl Action {
     /// What it does, in a few words.
     pub fn describe(&self) -> String {
         match self {
-            Action::Tools(tools) => {
-                let names: Vec<&str> = tools.tools.iter().map(|tool| &*tool.name).collect();
-                format!("install {}", names.join(", "))
-            }
+            Action::Tools(tools) => format!("install {} pinned tools", tools.tools.len()),
             Action::Fetch(fetch) if fetch.files.len() > 3 => format!("download {} files", fetch.files.len()),
             Action::Fetch(fetch) => {
                 let names: Vec<&str> = fetch.files.iter().map(|file| &*file.name).collect();

@@ -142,7 +142,8 @@ fn index_url(env: &Env) -> Result<String> {
 /// The mirrors that apt takes packages from; none on a system without apt.
 fn debian_mirrors(env: &Env) -> Vec<String> {
     let Ok(shell) = Shell::new() else { return Vec::new() };
-    let listed = cmd!(shell, "apt-get indextargets --format $(SITE) 'Created-By: Packages'").quiet().ignore_stderr().read();
+    let listed =
+        cmd!(shell, "apt-get indextargets --format $(SITE) 'Created-By: Packages'").quiet().ignore_stderr().read();
     let sites: BTreeSet<String> = listed.unwrap_or_default().lines().map(str::to_owned).collect();
     env.task.line(&format!("apt's mirrors: {}", sites.iter().map(|site| shown(site)).collect::<Vec<_>>().join(" ")));
     sites.into_iter().filter(|site| site.starts_with("http")).collect()
@@ -150,7 +151,8 @@ fn debian_mirrors(env: &Env) -> Vec<String> {
 
 fn curl(place: &Place, path: &Path, env: &Env) -> Result<()> {
     // By way of standard input, since a URL may carry a password that a process list would show.
-    let mut config = format!("url = \"{}\"\noutput = \"{}\"\n", escape(&place.url), escape(&path.display().to_string()));
+    let mut config =
+        format!("url = \"{}\"\noutput = \"{}\"\n", escape(&place.url), escape(&path.display().to_string()));
     for name in ["PIP_CERT", "REQUESTS_CA_BUNDLE"] {
         if let Some(bundle) = std::env::var(name).ok().filter(|bundle| PathBuf::from(bundle).is_file()) {
             config.push_str(&format!("cacert = \"{}\"\n", escape(&bundle)));
@@ -203,7 +205,9 @@ mod tests {
 
     #[test]
     fn a_file_is_found_by_digest_in_json_and_in_html() {
-        let json = format!(r#"{{"files": [{{"filename": "x-1.whl", "url": "../../f/x-1.whl", "size": 3, "hashes": {{"sha256": "{SHA}"}}}}]}}"#);
+        let json = format!(
+            r#"{{"files": [{{"filename": "x-1.whl", "url": "../../f/x-1.whl", "size": 3, "hashes": {{"sha256": "{SHA}"}}}}]}}"#
+        );
         let html = format!(r#"<a href="../../f/x-1.whl#sha256={SHA}">x-1.whl</a>"#);
         for text in [json, html] {
             let place = find_in_index(&text, "https://index.example/root/simple/x/", SHA).unwrap();

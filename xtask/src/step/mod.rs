@@ -55,7 +55,10 @@ pub fn run(action: &Action, env: &Env) -> Result<Output> {
 
 impl Env<'_> {
     pub fn need(&self, id: &str) -> Result<&Output> {
-        self.needs.get(id).copied().with_context(|| format!("`{id}` is not among what `{}` needs: this is a bug", self.id))
+        self.needs
+            .get(id)
+            .copied()
+            .with_context(|| format!("`{id}` is not among what `{}` needs: this is a bug", self.id))
     }
 
     /// The reference of the image that the step `id` made.
@@ -75,7 +78,12 @@ impl Env<'_> {
 
     /// The text of a file below `docker/`.
     pub fn project_file(&self, name: &str) -> Result<&str> {
-        self.context.facts.files.get(name).map(String::as_str).with_context(|| format!("`{name}` was not read: this is a bug"))
+        self.context
+            .facts
+            .files
+            .get(name)
+            .map(String::as_str)
+            .with_context(|| format!("`{name}` was not read: this is a bug"))
     }
 
     /// The name under which the engine keeps what this step makes.

@@ -95,7 +95,14 @@ impl Verdict {
 }
 
 /// Runs the probe in `image` as the image's own user, without a network.
-pub fn probe(docker: &Docker, image: &str, script: &str, imports: &[String], on: Lines, cancel: &Cancel) -> Result<(Verdict, String)> {
+pub fn probe(
+    docker: &Docker,
+    image: &str,
+    script: &str,
+    imports: &[String],
+    on: Lines,
+    cancel: &Cancel,
+) -> Result<(Verdict, String)> {
     let mut command = vec!["python".to_owned(), "/probe/gil_probe.py".to_owned()];
     for name in imports {
         command.extend(["--import".to_owned(), name.clone()]);

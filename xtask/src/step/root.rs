@@ -58,11 +58,8 @@ fn bootstrap(root: &Root, reference: &str, env: &Env) -> Result<()> {
         "--dpkgopt=path-exclude=/usr/share/info/*",
         "--dpkgopt=path-exclude=/usr/share/locale/*",
     ];
-    let command = cmd!(
-        shell,
-        "mmdebstrap --variant=minbase --include=ca-certificates {slim...} {suite} {archive}"
-    )
-    .env("SOURCE_DATE_EPOCH", "315532800");
+    let command = cmd!(shell, "mmdebstrap --variant=minbase --include=ca-certificates {slim...} {suite} {archive}")
+        .env("SOURCE_DATE_EPOCH", "315532800");
     proc::run(command, "", env.task, env.context.cancel, || {}).context(
         "cannot bootstrap Debian: the log says which file could not be had; check the network and apt's mirror",
     )?;

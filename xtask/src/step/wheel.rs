@@ -18,8 +18,21 @@ use crate::wheelfile::{self, Expect};
 /// What of the user's environment reaches the compiler: where programs, caches and registries are,
 /// and nothing that changes what is compiled.
 const PASSED: [&str; 16] = [
-    "HOME", "USER", "TMPDIR", "CARGO_HOME", "RUSTUP_HOME", "RUSTUP_TOOLCHAIN", "SSL_CERT_FILE", "SSL_CERT_DIR",
-    "CARGO_HTTP_CAINFO", "CARGO_HTTP_PROXY", "http_proxy", "https_proxy", "no_proxy", "HTTP_PROXY", "HTTPS_PROXY",
+    "HOME",
+    "USER",
+    "TMPDIR",
+    "CARGO_HOME",
+    "RUSTUP_HOME",
+    "RUSTUP_TOOLCHAIN",
+    "SSL_CERT_FILE",
+    "SSL_CERT_DIR",
+    "CARGO_HTTP_CAINFO",
+    "CARGO_HTTP_PROXY",
+    "http_proxy",
+    "https_proxy",
+    "no_proxy",
+    "HTTP_PROXY",
+    "HTTPS_PROXY",
     "NO_PROXY",
 ];
 
@@ -43,13 +56,10 @@ pub fn maturin(step: &Maturin, env: &Env) -> Result<Output> {
     let (platform, interpreter) = (&wheel.platform, &step.interpreter);
     let compatibility = platform.trim_end_matches("_x86_64");
     let path = format!("{}:{}", tools.join("bin").display(), std::env::var("PATH").unwrap_or_default());
-    let cargo_home = std::env::var("CARGO_HOME")
-        .unwrap_or_else(|_| format!("{}/.cargo", std::env::var("HOME").unwrap_or_default()));
+    let cargo_home =
+        std::env::var("CARGO_HOME").unwrap_or_else(|_| format!("{}/.cargo", std::env::var("HOME").unwrap_or_default()));
     // Paths of this machine must not get into the wheel.
-    let remap = format!(
-        "--remap-path-prefix={}=/src\u{1f}--remap-path-prefix={cargo_home}=/cargo",
-        source.display()
-    );
+    let remap = format!("--remap-path-prefix={}=/src\u{1f}--remap-path-prefix={cargo_home}=/cargo", source.display());
     let shell = Shell::new()?;
     shell.change_dir(&source);
     let maturin = tools.join("bin/maturin");
@@ -71,7 +81,8 @@ pub fn maturin(step: &Maturin, env: &Env) -> Result<Output> {
             command = command.env(name, value);
         }
     }
-    proc::run(command, "", env.task, env.context.cancel, || {}).with_context(|| format!("cannot build `{}`", wheel.package))?;
+    proc::run(command, "", env.task, env.context.cancel, || {})
+        .with_context(|| format!("cannot build `{}`", wheel.package))?;
     keep(wheel, &out, env)
 }
 
@@ -261,7 +272,9 @@ fn debian_package(file: &str, image: &str, env: &Env) -> String {
     };
     let found = env.docker().and_then(|docker| docker.run(&job, &|_| {}, env.context.cancel));
     let mut packages: Vec<String> = match found {
-        Ok(result) if result.exit == 0 => result.stdout.lines().filter(|l| l.starts_with("lib") || l.ends_with("-dev")).map(str::to_owned).collect(),
+        Ok(result) if result.exit == 0 => {
+            result.stdout.lines().filter(|l| l.starts_with("lib") || l.ends_with("-dev")).map(str::to_owned).collect()
+        }
         _ => Vec::new(),
     };
     packages.sort_by_key(|name| (!name.ends_with("-dev"), name.len()));
@@ -270,7 +283,9 @@ fn debian_package(file: &str, image: &str, env: &Env) -> String {
     let names: Vec<String> = packages.iter().map(|name| format!("`{name}`")).collect();
     let file = file.trim_start_matches('/');
     if names.is_empty() {
-        return format!(": `{file}` is missing; `apt-file search {file}` names its Debian package, which belongs into the package's apt set in matrix.yaml");
+        return format!(
+            ": `{file}` is missing; `apt-file search {file}` names its Debian package, which belongs into the package's apt set in matrix.yaml"
+        );
     }
     format!(
         ": `{file}` is missing, which is in the Debian package {}: add it to the package's apt set in matrix.yaml",

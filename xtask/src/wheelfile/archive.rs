@@ -20,10 +20,7 @@ pub(super) struct Limits {
     pub archive: u64,
 }
 
-pub(super) const LIMITS: Limits = Limits {
-    member: 1 << 30,
-    archive: 4 << 30,
-};
+pub(super) const LIMITS: Limits = Limits { member: 1 << 30, archive: 4 << 30 };
 /// These are kept in memory while the rest is read.
 const METADATA_LIMIT: u64 = 64 << 20;
 
@@ -32,15 +29,9 @@ pub(super) fn digest(path: &Path) -> Result<(String, u64)> {
     let mut file = File::open(path).with_context(|| format!("cannot open `{}`", path.display()))?;
     let (mut hash, mut size, mut buffer) = (Sha256::new(), 0, vec![0; 1 << 16]);
     loop {
-        let count = file
-            .read(&mut buffer)
-            .with_context(|| format!("cannot read `{}`", path.display()))?;
+        let count = file.read(&mut buffer).with_context(|| format!("cannot read `{}`", path.display()))?;
         if count == 0 {
-            let hex = hash
-                .finalize()
-                .iter()
-                .map(|byte| format!("{byte:02x}"))
-                .collect();
+            let hex = hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect();
             return Ok((hex, size));
         }
         hash.update(buffer.get(..count).unwrap_or_default());
@@ -58,12 +49,7 @@ pub(super) struct Contents {
 
 /// Reads every member once. Anything wrong that leaves the rest readable is a problem; an error
 /// is an archive that cannot or should not be read further.
-pub(super) fn read(
-    path: &Path,
-    name: &WheelName,
-    limits: Limits,
-    problems: &mut Vec<String>,
-) -> Result<Contents> {
+pub(super) fn read(path: &Path, name: &WheelName, limits: Limits, problems: &mut Vec<String>) -> Result<Contents> {
     let mut archive = ZipArchive::new(BufReader::new(File::open(path)?))?;
     if archive.has_duplicate_names() {
         problems.push("the archive holds two members of the same name".to_owned());
@@ -90,11 +76,7 @@ pub(super) fn read(
             problems.push(format!("`{path}` is a symbolic link"));
         }
         let leaf = contents.info.leaf(&path).map(str::to_owned);
-        let limit = limits.member.min(if leaf.is_some() {
-            METADATA_LIMIT
-        } else {
-            u64::MAX
-        });
+        let limit = limits.member.min(if leaf.is_some() { METADATA_LIMIT } else { u64::MAX });
         // What is counted is what comes out: the sizes in the headers are the file's own claim.
         let mut data = Vec::new();
         if let Err(error) = member.by_ref().take(limit + 1).read_to_end(&mut data) {
@@ -103,15 +85,8 @@ pub(super) fn read(
         }
         let length = data.len() as u64;
         total += length;
-        ensure!(
-            length <= limit,
-            "`{path}` unpacks to more than {limit} bytes"
-        );
-        ensure!(
-            total <= limits.archive,
-            "unpacks to more than {} bytes",
-            limits.archive
-        );
+        ensure!(length <= limit, "`{path}` unpacks to more than {limit} bytes");
+        ensure!(total <= limits.archive, "unpacks to more than {} bytes", limits.archive);
         if path.ends_with('/') && data.is_empty() {
             continue;
         }
@@ -130,11 +105,7 @@ pub(super) fn read(
             contents.info.texts.insert(leaf, text);
         }
         // Two encodings of one name are two members to the zip reader above.
-        if contents
-            .members
-            .insert(path.clone(), (hash, length))
-            .is_some()
-        {
+        if contents.members.insert(path.clone(), (hash, length)).is_some() {
             problems.push(format!("the archive holds `{path}` twice"));
         }
     }
@@ -158,10 +129,7 @@ fn info_directory(
     }
     if found.len() > 1 {
         let found: Vec<String> = found.into_iter().collect();
-        problems.push(format!(
-            "there are several metadata directories: `{}`",
-            found.join("`, `")
-        ));
+        problems.push(format!("there are several metadata directories: `{}`", found.join("`, `")));
         return Ok(None);
     }
     let Some(info) = found.pop_first() else {
@@ -169,9 +137,7 @@ fn info_directory(
         return Ok(None);
     };
     let wanted = format!("{}-{}.dist-info", name.distribution, name.version);
-    let stem = info
-        .strip_suffix(".dist-info")
-        .and_then(|stem| stem.rsplit_once('-'));
+    let stem = info.strip_suffix(".dist-info").and_then(|stem| stem.rsplit_once('-'));
     let matches = stem.is_some_and(|(distribution, version)| {
         normalise(distribution) == normalise(&name.distribution) && version == name.version
     });

@@ -9,8 +9,7 @@ use object::read::elf::{Dyn, FileHeader, ProgramHeader, SectionHeader, Sym};
 const VERSION_LIMIT: usize = 1 << 16;
 
 /// The machines wheels are built for here, as platform tags and `EXT_SUFFIX` spell them.
-pub(super) const MACHINES: [(&str, elf::Machine); 2] =
-    [("x86_64", elf::EM_X86_64), ("aarch64", elf::EM_AARCH64)];
+pub(super) const MACHINES: [(&str, elf::Machine); 2] = [("x86_64", elf::EM_X86_64), ("aarch64", elf::EM_AARCH64)];
 
 pub(super) struct Elf {
     pub machine: u16,
@@ -30,9 +29,7 @@ pub(super) fn glibc_release(node: &str) -> Option<Result<(u32, u32)>> {
         ("ABI_DT_RELR", ..) => Ok((2, 36)),
         ("ABI_GNU_TLS" | "ABI_GNU2_TLS", ..) => Ok((2, 42)),
         (_, Some(Ok(major)), Some(Ok(minor))) => Ok((major, minor)),
-        _ => Err(anyhow::anyhow!(
-            "needs `{node}`, which belongs to no glibc release"
-        )),
+        _ => Err(anyhow::anyhow!("needs `{node}`, which belongs to no glibc release")),
     })
 }
 
@@ -48,22 +45,10 @@ impl Elf {
             let Some(loaded) = segment.dynamic(endian, data)? else {
                 continue;
             };
-            for (tag, kind) in [
-                (elf::DT_SYMTAB, elf::SHT_DYNSYM),
-                (elf::DT_VERNEED, elf::SHT_GNU_VERNEED),
-            ] {
-                let wanted = loaded
-                    .iter()
-                    .find(|d| d.d_tag(endian) == tag)
-                    .map(|d| d.d_val(endian));
-                let listed = sections
-                    .iter()
-                    .find(|s| s.sh_type(endian) == kind)
-                    .map(|s| s.sh_addr(endian));
-                ensure!(
-                    wanted == listed,
-                    "its section table disagrees with its dynamic segment"
-                );
+            for (tag, kind) in [(elf::DT_SYMTAB, elf::SHT_DYNSYM), (elf::DT_VERNEED, elf::SHT_GNU_VERNEED)] {
+                let wanted = loaded.iter().find(|d| d.d_tag(endian) == tag).map(|d| d.d_val(endian));
+                let listed = sections.iter().find(|s| s.sh_type(endian) == kind).map(|s| s.sh_addr(endian));
+                ensure!(wanted == listed, "its section table disagrees with its dynamic segment");
             }
         }
 
@@ -75,15 +60,10 @@ impl Elf {
 
         let mut exports_init = false;
         let symbols = sections.symbols(endian, data, elf::SHT_DYNSYM)?;
-        for symbol in symbols
-            .iter()
-            .filter(|s| !s.is_undefined(endian) && !s.is_local())
-        {
+        for symbol in symbols.iter().filter(|s| !s.is_undefined(endian) && !s.is_local()) {
             let name = symbol.name(endian, symbols.strings())?;
             // PEP 489 mangles non-ASCII names with U, and PEP 793 adds a second entry point.
-            exports_init |= [&b"PyInit_"[..], b"PyInitU_", b"PyModExport_"]
-                .iter()
-                .any(|p| name.starts_with(p));
+            exports_init |= [&b"PyInit_"[..], b"PyInitU_", b"PyModExport_"].iter().any(|p| name.starts_with(p));
         }
 
         let mut glibc = None;
@@ -93,26 +73,14 @@ impl Elf {
             for library in libraries {
                 for node in library?.1 {
                     seen += 1;
-                    ensure!(
-                        seen <= VERSION_LIMIT,
-                        "needs more than {VERSION_LIMIT} symbol versions"
-                    );
+                    ensure!(seen <= VERSION_LIMIT, "needs more than {VERSION_LIMIT} symbol versions");
                     let node = String::from_utf8_lossy(node?.name(endian, strings)?);
                     glibc = glibc.max(glibc_release(&node).transpose()?);
                 }
             }
         }
         let machine = header.e_machine(endian);
-        let arch = MACHINES
-            .iter()
-            .find(|(_, known)| *known == machine)
-            .map(|(arch, _)| *arch);
-        Ok(Self {
-            machine: machine.0,
-            arch,
-            exports_init,
-            glibc,
-            needed,
-        })
+        let arch = MACHINES.iter().find(|(_, known)| *known == machine).map(|(arch, _)| *arch);
+        Ok(Self { machine: machine.0, arch, exports_init, glibc, needed })
     }
 }

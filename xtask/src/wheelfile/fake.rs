@@ -27,35 +27,20 @@ pub struct NewWheel<'a> {
 impl NewWheel<'_> {
     /// The name this wheel has to be stored under to be installable (PEP 427).
     pub fn file_name(&self) -> String {
-        format!(
-            "{}-{}-{}-{}.whl",
-            self.stem(),
-            self.python,
-            self.abi,
-            self.platform
-        )
+        format!("{}-{}-{}-{}.whl", self.stem(), self.python, self.abi, self.platform)
     }
 
     fn stem(&self) -> String {
-        format!(
-            "{}-{}",
-            normalise(self.distribution).replace('-', "_"),
-            self.version
-        )
+        format!("{}-{}", normalise(self.distribution).replace('-', "_"), self.version)
     }
 
     pub(super) fn members(&self) -> Result<Vec<(String, Vec<u8>)>> {
         let info = format!("{}.dist-info", self.stem());
         let tags = WheelName::parse(&self.file_name())?.expanded();
         let tags: String = tags.iter().map(|tag| format!("Tag: {tag}\n")).collect();
-        let wheel = format!(
-            "Wheel-Version: 1.0\nGenerator: xtask\nRoot-Is-Purelib: {}\n{tags}",
-            self.platform == "any"
-        );
-        let metadata = format!(
-            "Metadata-Version: 2.1\nName: {}\nVersion: {}\n",
-            self.distribution, self.version
-        );
+        let wheel =
+            format!("Wheel-Version: 1.0\nGenerator: xtask\nRoot-Is-Purelib: {}\n{tags}", self.platform == "any");
+        let metadata = format!("Metadata-Version: 2.1\nName: {}\nVersion: {}\n", self.distribution, self.version);
         let mut members = self.files.clone();
         members.push((format!("{info}/METADATA"), metadata.into_bytes()));
         members.push((format!("{info}/WHEEL"), wheel.into_bytes()));
@@ -102,40 +87,20 @@ pub fn tiny_extension(module: &str, arch: &str, glibc: Option<(u32, u32)>) -> Re
     let machine = MACHINES.iter().find(|(name, _)| *name == arch);
     let (_, machine) = machine.with_context(|| format!("no tiny extension for `{arch}`"))?;
     // A null return, which an import reports as an error; anything else would crash it.
-    let code: u64 = if arch == "x86_64" {
-        0x00c3_c031
-    } else {
-        0xd65f_03c0_d280_0000
-    };
+    let code: u64 = if arch == "x86_64" { 0x00c3_c031 } else { 0xd65f_03c0_d280_0000 };
     let init = format!("PyInit_{}", module.rsplit('.').next().unwrap_or(module));
-    let node = glibc
-        .map(|(major, minor)| format!("GLIBC_{major}.{minor}"))
-        .unwrap_or_default();
+    let node = glibc.map(|(major, minor)| format!("GLIBC_{major}.{minor}")).unwrap_or_default();
     let strings = format!("\0libc.so.6\0{init}\0{node}\0").into_bytes();
     let (libc, init, node_at) = (1, 11, 11 + init.len() as u64 + 1);
 
-    let mut image = Image {
-        body: Vec::new(),
-        sections: vec![vec![0; 64]],
-        names: vec![0],
-    };
+    let mut image = Image { body: Vec::new(), sections: vec![vec![0; 64]], names: vec![0] };
     let text = image.add(".text", elf::SHT_PROGBITS, [0, 0, 0], &pack([8], [code]));
     let strtab = image.add(".dynstr", elf::SHT_STRTAB, [0, 0, 0], &strings);
     // st_name, st_info (a global function), st_other, st_shndx (text), st_value, st_size
     let symbol = pack([4, 1, 1, 2, 8, 8], [init, 0x12, 0, 1, text, 8]);
-    let symtab = image.add(
-        ".dynsym",
-        elf::SHT_DYNSYM,
-        [2, 1, 24],
-        &[vec![0; 24], symbol].concat(),
-    );
+    let symtab = image.add(".dynsym", elf::SHT_DYNSYM, [2, 1, 24], &[vec![0; 24], symbol].concat());
     // One bucket, whose chain holds the one symbol.
-    let hash = image.add(
-        ".hash",
-        elf::SHT_HASH,
-        [3, 0, 4],
-        &pack([4; 5], [1, 2, 1, 0, 0]),
-    );
+    let hash = image.add(".hash", elf::SHT_HASH, [3, 0, 4], &pack([4; 5], [1, 2, 1, 0, 0]));
     let mut dynamic = vec![
         (elf::DT_NEEDED, libc),
         (elf::DT_HASH, hash),
@@ -145,27 +110,17 @@ pub fn tiny_extension(module: &str, arch: &str, glibc: Option<(u32, u32)>) -> Re
         (elf::DT_SYMENT, 24),
     ];
     if glibc.is_some() {
-        let versym = image.add(
-            ".gnu.version",
-            elf::SHT_GNU_VERSYM,
-            [3, 0, 2],
-            &pack([2; 2], [0, 1]),
-        );
+        let versym = image.add(".gnu.version", elf::SHT_GNU_VERSYM, [3, 0, 2], &pack([2; 2], [0, 1]));
         // vn_version, vn_cnt, vn_file, vn_aux, vn_next
         let mut needs = pack([2, 2, 4, 4, 4], [1, 1, libc, 16, 0]);
         // vna_hash, vna_flags, vna_other, vna_name, vna_next
-        needs.extend(pack(
-            [4, 2, 2, 4, 4],
-            [u64::from(sysv_hash(&node)), 0, 2, node_at, 0],
-        ));
+        needs.extend(pack([4, 2, 2, 4, 4], [u64::from(sysv_hash(&node)), 0, 2, node_at, 0]));
         let verneed = image.add(".gnu.version_r", elf::SHT_GNU_VERNEED, [2, 1, 0], &needs);
         dynamic.extend([(elf::DT_VERSYM, versym), (elf::DT_VERNEED, verneed)]);
         dynamic.push((elf::DT_VERNEEDNUM, 1));
     }
     dynamic.push((elf::DT_NULL, 0));
-    let words = dynamic
-        .iter()
-        .flat_map(|&(tag, value)| pack([8; 2], [tag.0 as u64, value]));
+    let words = dynamic.iter().flat_map(|&(tag, value)| pack([8; 2], [tag.0 as u64, value]));
     let dynamic: Vec<u8> = words.collect();
     let dynamic_at = image.add(".dynamic", elf::SHT_DYNAMIC, [2, 0, 16], &dynamic);
     let names = [image.names.as_slice(), b".shstrtab\0"].concat();
@@ -175,23 +130,14 @@ pub fn tiny_extension(module: &str, arch: &str, glibc: Option<(u32, u32)>) -> Re
     let count = image.sections.len() as u64;
     let mut out = b"\x7fELF\x02\x01\x01\0\0\0\0\0\0\0\0\0".to_vec();
     // e_type (a shared object), e_machine, e_version, e_entry, e_phoff, e_shoff
-    out.extend(pack(
-        [2, 2, 4, 8, 8, 8],
-        [3, machine.0.into(), 1, 0, 64, end],
-    ));
+    out.extend(pack([2, 2, 4, 8, 8, 8], [3, machine.0.into(), 1, 0, 64, end]));
     // e_flags, e_ehsize, e_phentsize, e_phnum, e_shentsize, e_shnum, e_shstrndx
-    out.extend(pack(
-        [4, 2, 2, 2, 2, 2, 2],
-        [0, 64, 56, 2, 64, count, count - 1],
-    ));
+    out.extend(pack([4, 2, 2, 2, 2, 2, 2], [0, 64, 56, 2, 64, count, count - 1]));
     // PT_LOAD and PT_DYNAMIC: p_type, p_flags, p_offset, p_vaddr, p_paddr, p_filesz, p_memsz,
     // p_align. Writable, since the loader relocates the dynamic table in place.
     let size = dynamic.len() as u64;
     out.extend(pack(PROGRAM_HEADER, [1, 7, 0, 0, 0, end, end, 0x10000]));
-    out.extend(pack(
-        PROGRAM_HEADER,
-        [2, 6, dynamic_at, dynamic_at, dynamic_at, size, size, 8],
-    ));
+    out.extend(pack(PROGRAM_HEADER, [2, 6, dynamic_at, dynamic_at, dynamic_at, size, size, 8]));
     out.extend(image.body);
     out.extend(image.sections.concat());
     Ok(out)
@@ -216,10 +162,7 @@ impl Image {
         let name_at = self.names.len() as u64;
         self.names.extend(name.bytes().chain([0]));
         // sh_name, sh_type, sh_flags (allocated), sh_addr, sh_offset, sh_size
-        let mut header = pack(
-            [4, 4, 8, 8, 8, 8],
-            [name_at, kind.0.into(), 2, at, at, size],
-        );
+        let mut header = pack([4, 4, 8, 8, 8, 8], [name_at, kind.0.into(), 2, at, at, size]);
         // sh_link, sh_info, sh_addralign, sh_entsize
         header.extend(pack([4, 4, 8, 8], [link, info, 8, entry]));
         self.sections.push(header);
@@ -241,7 +184,5 @@ fn sysv_hash(name: &str) -> u32 {
 /// Little-endian integers of the given widths, which is how every ELF structure is laid out.
 fn pack<const N: usize>(widths: [usize; N], values: [u64; N]) -> Vec<u8> {
     let pairs = values.into_iter().zip(widths);
-    pairs
-        .flat_map(|(value, width)| value.to_le_bytes().into_iter().take(width))
-        .collect()
+    pairs.flat_map(|(value, width)| value.to_le_bytes().into_iter().take(width)).collect()
 }

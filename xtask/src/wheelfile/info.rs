@@ -25,9 +25,7 @@ pub(super) struct Info {
 impl Info {
     /// The part of `path` that is a required file's name.
     pub(super) fn leaf<'a>(&self, path: &'a str) -> Option<&'a str> {
-        let leaf = path
-            .strip_prefix(self.directory.as_deref()?)?
-            .strip_prefix('/')?;
+        let leaf = path.strip_prefix(self.directory.as_deref()?)?.strip_prefix('/')?;
         REQUIRED.contains(&leaf).then_some(leaf)
     }
 }
@@ -81,10 +79,7 @@ fn check_record(text: &str, info: &str, members: &Members, problems: &mut Vec<St
     let mut listed = BTreeSet::new();
     for row in &rows {
         let [path, hash, size] = row.as_slice() else {
-            problems.push(format!(
-                "RECORD row `{}` does not have three fields",
-                row.join(",")
-            ));
+            problems.push(format!("RECORD row `{}` does not have three fields", row.join(",")));
             continue;
         };
         if !is_safe(path) {
@@ -94,25 +89,19 @@ fn check_record(text: &str, info: &str, members: &Members, problems: &mut Vec<St
             problems.push(format!("RECORD lists `{path}` twice"));
         }
         match members.get(path) {
-            None => problems.push(format!(
-                "RECORD lists `{path}`, which is not in the archive"
-            )),
+            None => problems.push(format!("RECORD lists `{path}`, which is not in the archive")),
             Some(_) if exempt.contains(path) => {}
             Some((actual, length)) => {
                 if hash != actual {
                     problems.push(format!("`{path}` has `{actual}`, but RECORD says `{hash}`"));
                 }
                 if *size != length.to_string() {
-                    problems.push(format!(
-                        "`{path}` has {length} bytes, but RECORD says `{size}`"
-                    ));
+                    problems.push(format!("`{path}` has {length} bytes, but RECORD says `{size}`"));
                 }
             }
         }
     }
-    let missing = members
-        .keys()
-        .filter(|path| !listed.contains(path) && !exempt.contains(path));
+    let missing = members.keys().filter(|path| !listed.contains(path) && !exempt.contains(path));
     problems.extend(missing.map(|path| format!("`{path}` is not listed in RECORD")));
 }
 
@@ -124,9 +113,7 @@ fn check_tags(text: &str, name: &WheelName, problems: &mut Vec<String>) {
         problems.push(format!("WHEEL lacks the file name's tag `{tag}`"));
     }
     for tag in listed.difference(&wanted) {
-        problems.push(format!(
-            "WHEEL has the tag `{tag}`, which the file name lacks"
-        ));
+        problems.push(format!("WHEEL has the tag `{tag}`, which the file name lacks"));
     }
 }
 
@@ -135,10 +122,7 @@ fn check_metadata(text: &str, name: &WheelName, expect: &Expect, problems: &mut 
     let mut compare = |key: &str, form: fn(&str) -> String, wanted: [Option<&str>; 2]| {
         let found: Vec<&str> = values(text, key).collect();
         let [value] = found.as_slice() else {
-            problems.push(format!(
-                "METADATA has {} `{key}` fields, not one",
-                found.len()
-            ));
+            problems.push(format!("METADATA has {} `{key}` fields, not one", found.len()));
             return;
         };
         let mut wanted: Vec<&str> = wanted.into_iter().flatten().collect();
@@ -147,11 +131,7 @@ fn check_metadata(text: &str, name: &WheelName, expect: &Expect, problems: &mut 
             problems.push(format!("METADATA has {key} `{value}`, not `{wanted}`"));
         }
     };
-    compare(
-        "Name",
-        normalise,
-        [Some(&name.distribution), Some(expect.distribution)],
-    );
+    compare("Name", normalise, [Some(&name.distribution), Some(expect.distribution)]);
     let escaped = |version: &str| version.replace('-', "_");
     compare("Version", escaped, [Some(&name.version), expect.version]);
 }
@@ -160,19 +140,11 @@ fn check_metadata(text: &str, name: &WheelName, expect: &Expect, problems: &mut 
 fn values<'a>(text: &'a str, key: &'a str) -> impl Iterator<Item = &'a str> {
     let header = text.lines().take_while(|line| !line.is_empty());
     let pairs = header.filter_map(|line| line.split_once(':'));
-    pairs
-        .filter(move |(name, _)| name.eq_ignore_ascii_case(key))
-        .map(|(_, value)| value.trim())
+    pairs.filter(move |(name, _)| name.eq_ignore_ascii_case(key)).map(|(_, value)| value.trim())
 }
 
 /// Checks the three files PEP 427 requires against the name, the archive and the expectation.
-pub(super) fn check(
-    info: &Info,
-    members: &Members,
-    name: &WheelName,
-    expect: &Expect,
-    problems: &mut Vec<String>,
-) {
+pub(super) fn check(info: &Info, members: &Members, name: &WheelName, expect: &Expect, problems: &mut Vec<String>) {
     let Some(directory) = &info.directory else {
         return;
     };

@@ -19,35 +19,22 @@ pub struct WheelName {
 impl WheelName {
     /// Parses a bare file name (PEP 427); a path is refused.
     pub fn parse(file_name: &str) -> Result<Self> {
-        let parts: Option<Vec<&str>> = file_name
-            .strip_suffix(".whl")
-            .map(|s| s.split('-').collect());
+        let parts: Option<Vec<&str>> = file_name.strip_suffix(".whl").map(|s| s.split('-').collect());
         let (distribution, version, build, tags) = match parts.as_deref() {
             Some(&[d, v, p, a, t]) => (d, v, None, [p, a, t]),
             Some(&[d, v, b, p, a, t]) => (d, v, Some(b), [p, a, t]),
             _ => bail!("`{file_name}` is not a wheel file name"),
         };
-        let plain = |s: &str, extra: &str| {
-            !s.is_empty()
-                && s.chars()
-                    .all(|c| c.is_ascii_alphanumeric() || extra.contains(c))
-        };
-        ensure!(
-            plain(distribution, "._"),
-            "`{file_name}` has a bad distribution part"
-        );
-        ensure!(
-            plain(version, "._!+"),
-            "`{file_name}` has a bad version part"
-        );
+        let plain =
+            |s: &str, extra: &str| !s.is_empty() && s.chars().all(|c| c.is_ascii_alphanumeric() || extra.contains(c));
+        ensure!(plain(distribution, "._"), "`{file_name}` has a bad distribution part");
+        ensure!(plain(version, "._!+"), "`{file_name}` has a bad version part");
         ensure!(
             build.is_none_or(|b| plain(b, "._") && b.starts_with(|c: char| c.is_ascii_digit())),
             "`{file_name}` has a build part that does not start with a digit"
         );
         ensure!(
-            tags.iter()
-                .flat_map(|set| set.split('.'))
-                .all(|tag| plain(tag, "_")),
+            tags.iter().flat_map(|set| set.split('.')).all(|tag| plain(tag, "_")),
             "`{file_name}` has a bad compatibility tag"
         );
         let [python, abi, platform] = tags.map(|set| set.split('.').map(str::to_owned).collect());
@@ -77,11 +64,7 @@ impl WheelName {
 pub fn normalise(name: &str) -> String {
     let mut out = String::new();
     for c in name.chars() {
-        let c = if matches!(c, '_' | '.') {
-            '-'
-        } else {
-            c.to_ascii_lowercase()
-        };
+        let c = if matches!(c, '_' | '.') { '-' } else { c.to_ascii_lowercase() };
         if c != '-' || !out.ends_with('-') {
             out.push(c);
         }
@@ -92,11 +75,7 @@ pub fn normalise(name: &str) -> String {
 /// The machine a platform tag names and the glibc it promises to run on (PEP 600 and the legacy
 /// aliases it defines); the bare `linux_*` tag promises nothing.
 pub(super) fn promise(tag: &str) -> Option<(&str, Option<(u32, u32)>)> {
-    for (alias, glibc) in [
-        ("manylinux1_", (2, 5)),
-        ("manylinux2010_", (2, 12)),
-        ("manylinux2014_", (2, 17)),
-    ] {
+    for (alias, glibc) in [("manylinux1_", (2, 5)), ("manylinux2010_", (2, 12)), ("manylinux2014_", (2, 17))] {
         if let Some(arch) = tag.strip_prefix(alias) {
             return Some((arch, Some(glibc)));
         }

@@ -15,11 +15,7 @@ struct Dir(PathBuf);
 impl Dir {
     fn new() -> Self {
         static NEXT: AtomicU32 = AtomicU32::new(0);
-        let leaf = format!(
-            "wheelfile-{}-{}",
-            std::process::id(),
-            NEXT.fetch_add(1, Ordering::Relaxed)
-        );
+        let leaf = format!("wheelfile-{}-{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed));
         let path = std::env::temp_dir().join(leaf);
         std::fs::create_dir_all(&path).unwrap();
         Self(path)
@@ -33,13 +29,7 @@ impl Drop for Dir {
 }
 
 fn expect(abi: &str) -> Expect<'_> {
-    Expect {
-        distribution: "Demo",
-        version: Some("1.0"),
-        abi,
-        platform: Some(LINUX),
-        max_glibc: Some((2, 36)),
-    }
+    Expect { distribution: "Demo", version: Some("1.0"), abi, platform: Some(LINUX), max_glibc: Some((2, 36)) }
 }
 
 fn tiny(glibc: (u32, u32)) -> Vec<u8> {
@@ -47,21 +37,11 @@ fn tiny(glibc: (u32, u32)) -> Vec<u8> {
 }
 
 fn wheel<'a>(python: &'a str, abi: &'a str, platform: &'a str, file: &str) -> NewWheel<'a> {
-    let mut files = vec![(
-        "demo/__init__.py".to_owned(),
-        b"import demo._core\n".to_vec(),
-    )];
+    let mut files = vec![("demo/__init__.py".to_owned(), b"import demo._core\n".to_vec())];
     if !file.is_empty() {
         files.push((file.to_owned(), tiny((2, 17))));
     }
-    NewWheel {
-        distribution: "demo",
-        version: "1.0",
-        python,
-        abi,
-        platform,
-        files,
-    }
+    NewWheel { distribution: "demo", version: "1.0", python, abi, platform, files }
 }
 
 fn threaded() -> NewWheel<'static> {
@@ -77,12 +57,7 @@ fn run(spec: &NewWheel, expect: &Expect) -> Result<Report> {
 
 /// The problems, one by one.
 fn lines(result: Result<Report>) -> Vec<String> {
-    result
-        .unwrap_err()
-        .to_string()
-        .lines()
-        .map(str::to_owned)
-        .collect()
+    result.unwrap_err().to_string().lines().map(str::to_owned).collect()
 }
 
 #[track_caller]
@@ -113,10 +88,7 @@ fn edited(leaf: &str, from: &str, to: &str) -> Result<Report> {
         let new = format!("{path},{},{}\n", info::record_hash(data), data.len());
         if leaf != "RECORD" {
             let (_, record) = members.last_mut().unwrap();
-            *record = String::from_utf8(record.clone())
-                .unwrap()
-                .replace(&old, &new)
-                .into_bytes();
+            *record = String::from_utf8(record.clone()).unwrap().replace(&old, &new).into_bytes();
         }
     })
 }
@@ -133,10 +105,7 @@ fn swap(bytes: &mut [u8], from: &[u8], to: &[u8]) {
 #[test]
 fn a_good_wheel_is_reported() {
     let mut spec = threaded();
-    spec.files.push((
-        "demo.libs/libz-12.so.1".to_owned(),
-        tiny_extension("z", "x86_64", Some((2, 28))).unwrap(),
-    ));
+    spec.files.push(("demo.libs/libz-12.so.1".to_owned(), tiny_extension("z", "x86_64", Some((2, 28))).unwrap()));
     let libs = spec.files.last_mut().unwrap();
     swap(&mut libs.1, b"PyInit_z", b"deflatez");
     spec.files.push(("demo/a,\"b\".txt".to_owned(), Vec::new()));
@@ -144,59 +113,25 @@ fn a_good_wheel_is_reported() {
     assert_eq!(report.glibc, Some((2, 28)));
     assert_eq!(report.bundled, ["demo.libs/libz-12.so.1"]);
     assert_eq!(report.sha256.len(), 64);
-    let [extension] = report.extensions.as_slice() else {
-        panic!("{report:?}")
-    };
-    assert_eq!(
-        (extension.module.as_str(), extension.path.as_str()),
-        ("demo._core", THREADED)
-    );
-    assert_eq!(
-        (extension.glibc, extension.needed.as_slice()),
-        (Some((2, 17)), &["libc.so.6".to_owned()][..])
-    );
-    assert_eq!(
-        report,
-        run(&spec, &expect("cp314t")).unwrap(),
-        "the writer is deterministic"
-    );
+    let [extension] = report.extensions.as_slice() else { panic!("{report:?}") };
+    assert_eq!((extension.module.as_str(), extension.path.as_str()), ("demo._core", THREADED));
+    assert_eq!((extension.glibc, extension.needed.as_slice()), (Some((2, 17)), &["libc.so.6".to_owned()][..]));
+    assert_eq!(report, run(&spec, &expect("cp314t")).unwrap(), "the writer is deterministic");
 }
 
 #[test]
 fn other_good_wheels_pass() {
     for (python, abi, platform, file, target) in [
-        (
-            "cp311",
-            "cp311",
-            LINUX,
-            "demo/_core.cpython-311-x86_64-linux-gnu.so",
-            "cp311",
-        ),
-        (
-            "cp314",
-            "cp314",
-            LINUX,
-            "_core.cpython-314-x86_64-linux-gnu.so",
-            "cp314",
-        ),
+        ("cp311", "cp311", LINUX, "demo/_core.cpython-311-x86_64-linux-gnu.so", "cp311"),
+        ("cp314", "cp314", LINUX, "_core.cpython-314-x86_64-linux-gnu.so", "cp314"),
         ("cp38", "abi3", LINUX, "demo/_core.abi3.so", "cp311"),
         ("cp311", "abi3", LINUX, "demo/_core.abi3.so", "cp314"),
         ("py3", "none", "any", "", "cp314t"),
         ("py2.py3", "none", "any", "", "cp311"),
-        (
-            "cp314",
-            "cp314t",
-            "manylinux2014_x86_64.manylinux_2_17_x86_64.manylinux_2_28_x86_64",
-            THREADED,
-            "cp314t",
-        ),
+        ("cp314", "cp314t", "manylinux2014_x86_64.manylinux_2_17_x86_64.manylinux_2_28_x86_64", THREADED, "cp314t"),
     ] {
         let report = run(&wheel(python, abi, platform, file), &expect(target)).unwrap();
-        assert_eq!(
-            report.extensions.len(),
-            usize::from(!file.is_empty()),
-            "{python}-{abi}"
-        );
+        assert_eq!(report.extensions.len(), usize::from(!file.is_empty()), "{python}-{abi}");
     }
     let data = "demo-1.0.data/platlib/demo/_core.cpython-314t-x86_64-linux-gnu.so";
     let report = run(&wheel("cp314", "cp314t", LINUX, data), &expect("cp314t")).unwrap();
@@ -206,14 +141,7 @@ fn other_good_wheels_pass() {
 #[test]
 fn names_are_parsed() {
     let name = WheelName::parse("a_b-1.0+x-2b-cp311.cp312-abi3-manylinux1_x86_64.any.whl").unwrap();
-    assert_eq!(
-        (
-            name.build.as_deref(),
-            name.python.len(),
-            name.platform.len()
-        ),
-        (Some("2b"), 2, 2)
-    );
+    assert_eq!((name.build.as_deref(), name.python.len(), name.platform.len()), (Some("2b"), 2, 2));
     for bad in [
         "",
         "a.whl",
@@ -230,45 +158,26 @@ fn names_are_parsed() {
     for (raw, wanted) in [("A__b.-C", "a-b-c"), ("-a", "-a"), ("a-", "a-"), ("", "")] {
         assert_eq!(normalise(raw), wanted);
     }
-    for bad in [
-        "", "cp", "cp3", "cp27", "cp314tt", "cp3014", "abi3", "314t", "cp314d",
-    ] {
+    for bad in ["", "cp", "cp3", "cp27", "cp314tt", "cp3014", "abi3", "314t", "cp314d"] {
         assert!(Abi::parse(bad).is_err(), "{bad}");
     }
 }
 
 #[test]
 fn abi_tags_are_equal_or_wrong() {
-    let twin = wheel(
-        "cp314",
-        "cp314",
-        LINUX,
-        "demo/_core.cpython-314-x86_64-linux-gnu.so",
-    );
+    let twin = wheel("cp314", "cp314", LINUX, "demo/_core.cpython-314-x86_64-linux-gnu.so");
     let found = lines(run(&twin, &expect("cp314t")));
-    assert_eq!(
-        found[0],
-        "`demo-1.0-cp314-cp314-manylinux_2_28_x86_64.whl` is tagged `cp314`, not `cp314t`"
-    );
+    assert_eq!(found[0], "`demo-1.0-cp314-cp314-manylinux_2_28_x86_64.whl` is tagged `cp314`, not `cp314t`");
     assert_eq!(found.len(), 2, "{found:?}");
     let found = lines(run(&threaded(), &expect("cp314")));
-    assert_eq!(
-        found[0],
-        "`demo-1.0-cp314-cp314t-manylinux_2_28_x86_64.whl` is tagged `cp314t`, not `cp314`"
-    );
+    assert_eq!(found[0], "`demo-1.0-cp314-cp314t-manylinux_2_28_x86_64.whl` is tagged `cp314t`, not `cp314`");
     // Only the tags or only the file inside being right is not enough.
     only(
-        run(
-            &wheel("cp314", "cp314.cp314t", LINUX, THREADED),
-            &expect("cp314t"),
-        ),
+        run(&wheel("cp314", "cp314.cp314t", LINUX, THREADED), &expect("cp314t")),
         "`demo-1.0-cp314-cp314.cp314t-manylinux_2_28_x86_64.whl` is tagged `cp314.cp314t`, not `cp314t`",
     );
     only(
-        run(
-            &wheel("cp314t", "cp314t", LINUX, THREADED),
-            &expect("cp314t"),
-        ),
+        run(&wheel("cp314t", "cp314t", LINUX, THREADED), &expect("cp314t")),
         "`demo-1.0-cp314t-cp314t-manylinux_2_28_x86_64.whl` is for python `cp314t`, not `cp314`",
     );
     for file in [
@@ -284,10 +193,7 @@ fn abi_tags_are_equal_or_wrong() {
         let (_, suffix) = file.rsplit_once('/').unwrap().1.split_once('.').unwrap();
         let wanted = "cpython-314t-x86_64-linux-gnu.so";
         let wanted = format!("extension module `{file}` ends in `.{suffix}`, not `.{wanted}`");
-        only(
-            run(&wheel("cp314", "cp314t", LINUX, file), &expect("cp314t")),
-            &wanted,
-        );
+        only(run(&wheel("cp314", "cp314t", LINUX, file), &expect("cp314t")), &wanted);
     }
 }
 
@@ -296,20 +202,11 @@ fn a_suffix_makes_an_extension_without_an_export() {
     let mut spec = threaded();
     let mut helper = tiny((2, 17));
     swap(&mut helper, b"PyInit_", b"NoInit_");
-    spec.files.push((
-        "demo/x.cpython-314-x86_64-linux-gnu.so".to_owned(),
-        helper.clone(),
-    ));
+    spec.files.push(("demo/x.cpython-314-x86_64-linux-gnu.so".to_owned(), helper.clone()));
     let found = lines(run(&spec, &expect("cp314t")));
-    assert!(
-        found.len() == 1 && found[0].starts_with("extension module `demo/x.cpython-314-"),
-        "{found:?}"
-    );
+    assert!(found.len() == 1 && found[0].starts_with("extension module `demo/x.cpython-314-"), "{found:?}");
     spec.files.last_mut().unwrap().0 = "demo/x.so".to_owned();
-    assert_eq!(
-        run(&spec, &expect("cp314t")).unwrap().bundled,
-        ["demo/x.so"]
-    );
+    assert_eq!(run(&spec, &expect("cp314t")).unwrap().bundled, ["demo/x.so"]);
 }
 
 #[test]
@@ -322,15 +219,9 @@ fn abi3_is_for_gil_builds_not_older_than_it() {
         run(&spec, &expect("cp311")),
         "`demo-1.0-cp312-abi3-manylinux_2_28_x86_64.whl` is abi3 for `cp312`, not for 3.11 or older",
     );
-    for file in [
-        "demo/_core.so",
-        "demo/_core.cpython-311-x86_64-linux-gnu.so",
-    ] {
+    for file in ["demo/_core.so", "demo/_core.cpython-311-x86_64-linux-gnu.so"] {
         let found = lines(run(&wheel("cp311", "abi3", LINUX, file), &expect("cp311")));
-        assert!(
-            found.len() == 1 && found[0].ends_with("not `.abi3.so`"),
-            "{found:?}"
-        );
+        assert!(found.len() == 1 && found[0].ends_with("not `.abi3.so`"), "{found:?}");
     }
 }
 
@@ -344,19 +235,12 @@ fn contents_must_suit_the_kind_of_wheel() {
         run(&wheel("py3", "none", "any", THREADED), &expect("cp314t")),
         &format!("`demo-1.0-py3-none-any.whl` is tagged pure but holds `{THREADED}`"),
     );
-    only(
-        run(&wheel("py2", "none", "any", ""), &expect("cp311")),
-        "`demo-1.0-py2-none-any.whl` is not for python 3.11",
-    );
+    only(run(&wheel("py2", "none", "any", ""), &expect("cp311")), "`demo-1.0-py2-none-any.whl` is not for python 3.11");
     assert!(run(&wheel("py312", "none", "any", ""), &expect("cp311")).is_err());
     assert!(run(&wheel("py3", "none", LINUX, ""), &expect("cp311")).is_err());
     let mut spec = threaded();
-    spec.files
-        .push(("demo/x.so".to_owned(), b"INPUT(y)".to_vec()));
-    only(
-        run(&spec, &expect("cp314t")),
-        "`demo/x.so` is not an ELF file",
-    );
+    spec.files.push(("demo/x.so".to_owned(), b"INPUT(y)".to_vec()));
+    only(run(&spec, &expect("cp314t")), "`demo/x.so` is not an ELF file");
 }
 
 #[test]
@@ -364,21 +248,13 @@ fn the_machine_matches_the_platform() {
     let arm = "demo/_core.cpython-314t-aarch64-linux-gnu.so";
     let mut spec = wheel("cp314", "cp314t", "manylinux_2_28_aarch64", arm);
     spec.files[1].1 = tiny_extension("_core", "aarch64", Some((2, 17))).unwrap();
-    let arm64 = Expect {
-        platform: Some("manylinux_2_28_aarch64"),
-        ..expect("cp314t")
-    };
+    let arm64 = Expect { platform: Some("manylinux_2_28_aarch64"), ..expect("cp314t") };
     assert!(run(&spec, &arm64).is_ok());
     let found = lines(run(&spec, &expect("cp314t")));
     assert_eq!(found.len(), 1);
-    assert!(
-        found[0].ends_with("is for platform `manylinux_2_28_aarch64`, not `manylinux_2_28_x86_64`")
-    );
+    assert!(found[0].ends_with("is for platform `manylinux_2_28_aarch64`, not `manylinux_2_28_x86_64`"));
     spec.platform = LINUX;
-    only(
-        run(&spec, &expect("cp314t")),
-        &format!("`{arm}` is built for `aarch64`, not for `{LINUX}`"),
-    );
+    only(run(&spec, &expect("cp314t")), &format!("`{arm}` is built for `aarch64`, not for `{LINUX}`"));
     assert!(tiny_extension("x", "riscv64", None).is_err());
 }
 
@@ -392,52 +268,21 @@ fn glibc_stays_below_the_lowest_promise() {
     let both = "manylinux_2_28_x86_64.manylinux2014_x86_64";
     let good = expect("cp314t");
     assert!(with(LINUX, (2, 28), &good).is_ok());
-    only(
-        with(LINUX, (2, 29), &good),
-        &format!("`{THREADED}` needs glibc 2.29, newer than 2.28"),
-    );
-    only(
-        with(LINUX, (2, 100), &good),
-        &format!("`{THREADED}` needs glibc 2.100, newer than 2.28"),
-    );
+    only(with(LINUX, (2, 29), &good), &format!("`{THREADED}` needs glibc 2.29, newer than 2.28"));
+    only(with(LINUX, (2, 100), &good), &format!("`{THREADED}` needs glibc 2.100, newer than 2.28"));
     assert!(with(both, (2, 17), &good).is_ok());
-    only(
-        with(both, (2, 18), &good),
-        &format!("`{THREADED}` needs glibc 2.18, newer than 2.17"),
-    );
-    let old = Expect {
-        max_glibc: Some((2, 27)),
-        ..good
-    };
+    only(with(both, (2, 18), &good), &format!("`{THREADED}` needs glibc 2.18, newer than 2.17"));
+    let old = Expect { max_glibc: Some((2, 27)), ..good };
     assert!(lines(with(LINUX, (2, 17), &old))[0].ends_with("asks for glibc 2.28, newer than 2.27"));
     assert!(with(both, (2, 17), &old).is_ok());
 
     let local = "linux_x86_64";
-    let found = lines(with(
-        local,
-        (2, 17),
-        &Expect {
-            platform: Some(local),
-            ..good
-        },
-    ));
-    assert_eq!(
-        found,
-        ["platform tag `linux_x86_64` promises no glibc version"]
-    );
-    let free = Expect {
-        platform: None,
-        ..good
-    };
+    let found = lines(with(local, (2, 17), &Expect { platform: Some(local), ..good }));
+    assert_eq!(found, ["platform tag `linux_x86_64` promises no glibc version"]);
+    let free = Expect { platform: None, ..good };
     assert!(with(local, (2, 36), &free).is_ok());
-    only(
-        with(local, (2, 37), &free),
-        &format!("`{THREADED}` needs glibc 2.37, newer than 2.36"),
-    );
-    only(
-        with("musllinux_1_2_x86_64", (2, 17), &free),
-        "platform tag `musllinux_1_2_x86_64` is not a glibc linux tag",
-    );
+    only(with(local, (2, 37), &free), &format!("`{THREADED}` needs glibc 2.37, newer than 2.36"));
+    only(with("musllinux_1_2_x86_64", (2, 17), &free), "platform tag `musllinux_1_2_x86_64` is not a glibc linux tag");
     assert_eq!(promise("manylinux1_x86_64"), Some(("x86_64", Some((2, 5)))));
     assert_eq!(promise("manylinux2010_i686"), Some(("i686", Some((2, 12)))));
 }
@@ -447,24 +292,12 @@ fn odd_version_nodes_are_understood() {
     let node = |text: &[u8; 9]| {
         let mut spec = threaded();
         spec.platform = "manylinux_2_35_x86_64";
-        swap(
-            &mut spec.files[1].1,
-            b"GLIBC_2.17",
-            &[&b"G"[..], text].concat(),
-        );
-        run(
-            &spec,
-            &Expect {
-                platform: None,
-                ..expect("cp314t")
-            },
-        )
+        swap(&mut spec.files[1].1, b"GLIBC_2.17", &[&b"G"[..], text].concat());
+        run(&spec, &Expect { platform: None, ..expect("cp314t") })
     };
     assert_eq!(node(b"LIBC_2.2\0").unwrap().glibc, Some((2, 2)));
     assert_eq!(node(b"LIBCXX_3\0").unwrap().glibc, None);
-    assert!(
-        lines(node(b"LIBC_PRIV"))[0].contains("`GLIBC_PRIV`, which belongs to no glibc release")
-    );
+    assert!(lines(node(b"LIBC_PRIV"))[0].contains("`GLIBC_PRIV`, which belongs to no glibc release"));
     let release = |node| elf::glibc_release(node).transpose().unwrap();
     assert_eq!(release("GLIBC_2.2.5"), Some((2, 2)));
     assert_eq!(release("GLIBC_ABI_DT_RELR"), Some((2, 36)));
@@ -483,35 +316,20 @@ fn a_hidden_section_table_is_refused() {
     let found = lines(run(&spec, &expect("cp314t")));
     assert_eq!(
         found[0],
-        format!(
-            "`{THREADED}` cannot be judged: its section table disagrees with its dynamic segment"
-        )
+        format!("`{THREADED}` cannot be judged: its section table disagrees with its dynamic segment")
     );
 }
 
 #[test]
 fn dist_info_agrees_with_the_name() {
     assert!(edited("METADATA", "Name: demo", "name: DEMO").is_ok());
+    only(edited("METADATA", "Name: demo", "Name: other"), "METADATA has Name `other`, not `demo`");
+    only(edited("METADATA", "Version: 1.0\n", "Version: 1.1\n"), "METADATA has Version `1.1`, not `1.0`");
     only(
-        edited("METADATA", "Name: demo", "Name: other"),
-        "METADATA has Name `other`, not `demo`",
-    );
-    only(
-        edited("METADATA", "Version: 1.0\n", "Version: 1.1\n"),
-        "METADATA has Version `1.1`, not `1.0`",
-    );
-    only(
-        edited(
-            "METADATA",
-            "Name: demo\nVersion: 1.0\n",
-            "Version: 1.0\n\nName: demo\n",
-        ),
+        edited("METADATA", "Name: demo\nVersion: 1.0\n", "Version: 1.0\n\nName: demo\n"),
         "METADATA has 0 `Name` fields, not one",
     );
-    only(
-        edited("METADATA", "Name: demo\n", "Name: demo\nName: demo\n"),
-        "METADATA has 2 `Name` fields, not one",
-    );
+    only(edited("METADATA", "Name: demo\n", "Name: demo\nName: demo\n"), "METADATA has 2 `Name` fields, not one");
     let tag = "cp314-cp314t-manylinux_2_28_x86_64";
     let other = "cp314-cp314-manylinux_2_28_x86_64";
     assert_eq!(
@@ -521,42 +339,23 @@ fn dist_info_agrees_with_the_name() {
             format!("WHEEL has the tag `{other}`, which the file name lacks"),
         ]
     );
-    let wrong = Expect {
-        distribution: "demo2",
-        version: Some("1.0.1"),
-        ..expect("cp314t")
-    };
+    let wrong = Expect { distribution: "demo2", version: Some("1.0.1"), ..expect("cp314t") };
     let found = lines(run(&threaded(), &wrong));
-    assert_eq!(
-        found,
-        [
-            "METADATA has Name `demo`, not `demo2`",
-            "METADATA has Version `1.0`, not `1.0.1`"
-        ]
-    );
+    assert_eq!(found, ["METADATA has Name `demo`, not `demo2`", "METADATA has Version `1.0`, not `1.0.1`"]);
 
     let renamed = changed(|members| {
         for (path, data) in members {
             *path = path.replace("demo-1.0", "demo-1.1");
             if path.ends_with("RECORD") {
-                *data = String::from_utf8(data.clone())
-                    .unwrap()
-                    .replace("demo-1.0", "demo-1.1")
-                    .into_bytes();
+                *data = String::from_utf8(data.clone()).unwrap().replace("demo-1.0", "demo-1.1").into_bytes();
             }
         }
     });
-    only(
-        renamed,
-        "metadata directory is `demo-1.1.dist-info`, not `demo-1.0.dist-info`",
-    );
+    only(renamed, "metadata directory is `demo-1.1.dist-info`, not `demo-1.0.dist-info`");
     let none = changed(|members| members.retain(|(path, _)| !path.contains(".dist-info/")));
     only(none, "there is no .dist-info directory");
     let two = changed(|members| members.push(("x-1.dist-info/WHEEL".to_owned(), Vec::new())));
-    only(
-        two,
-        "there are several metadata directories: `demo-1.0.dist-info`, `x-1.dist-info`",
-    );
+    only(two, "there are several metadata directories: `demo-1.0.dist-info`, `x-1.dist-info`");
     let lost = changed(|members| members.retain(|(path, _)| !path.ends_with("/RECORD")));
     only(lost, "`demo-1.0.dist-info/RECORD` is missing or not UTF-8");
 }
@@ -564,49 +363,25 @@ fn dist_info_agrees_with_the_name() {
 #[test]
 fn record_is_exact() {
     let found = lines(changed(|members| members[0].1.push(b'#')));
-    assert!(
-        found.len() == 2 && found[0].contains("but RECORD says `sha256="),
-        "{found:?}"
-    );
-    assert_eq!(
-        found[1],
-        "`demo/__init__.py` has 19 bytes, but RECORD says `18`"
-    );
-    only(
-        edited("RECORD", ",18\n", ",018\n"),
-        "`demo/__init__.py` has 18 bytes, but RECORD says `018`",
-    );
+    assert!(found.len() == 2 && found[0].contains("but RECORD says `sha256="), "{found:?}");
+    assert_eq!(found[1], "`demo/__init__.py` has 19 bytes, but RECORD says `18`");
+    only(edited("RECORD", ",18\n", ",018\n"), "`demo/__init__.py` has 18 bytes, but RECORD says `018`");
     assert!(edited("RECORD", "sha256=", "sha512=").is_err());
     only(
-        edited(
-            "RECORD",
-            "demo-1.0.dist-info/RECORD",
-            "demo/gone.py,,\ndemo-1.0.dist-info/RECORD",
-        ),
+        edited("RECORD", "demo-1.0.dist-info/RECORD", "demo/gone.py,,\ndemo-1.0.dist-info/RECORD"),
         "RECORD lists `demo/gone.py`, which is not in the archive",
     );
     only(
-        edited(
-            "RECORD",
-            "demo-1.0.dist-info/RECORD,,",
-            "demo-1.0.dist-info/RECORD,,\r\ndemo-1.0.dist-info/RECORD,,",
-        ),
+        edited("RECORD", "demo-1.0.dist-info/RECORD,,", "demo-1.0.dist-info/RECORD,,\r\ndemo-1.0.dist-info/RECORD,,"),
         "RECORD lists `demo-1.0.dist-info/RECORD` twice",
     );
     only(
         edited("RECORD", "RECORD,,", "RECORD,,,"),
         "RECORD row `demo-1.0.dist-info/RECORD,,,` does not have three fields",
     );
-    assert!(
-        lines(edited("RECORD", "demo/", "\"demo/"))
-            .contains(&"RECORD ends inside a quoted field".to_owned())
-    );
-    let extra =
-        |name: &'static str| changed(move |members| members.push((name.to_owned(), b"x".to_vec())));
-    only(
-        extra("demo/extra.py"),
-        "`demo/extra.py` is not listed in RECORD",
-    );
+    assert!(lines(edited("RECORD", "demo/", "\"demo/")).contains(&"RECORD ends inside a quoted field".to_owned()));
+    let extra = |name: &'static str| changed(move |members| members.push((name.to_owned(), b"x".to_vec())));
+    only(extra("demo/extra.py"), "`demo/extra.py` is not listed in RECORD");
     assert!(extra("demo-1.0.dist-info/RECORD.jws").is_ok());
     assert!(extra("demo/RECORD.jws").is_err());
     // PEP 627 has RECORD list itself, but nothing depends on it.
@@ -619,18 +394,8 @@ fn hostile_archives_are_refused() {
         let mut spec = threaded();
         spec.files.push((bad.to_owned(), Vec::new()));
         let found = lines(run(&spec, &expect("cp314t")));
-        assert!(
-            found
-                .iter()
-                .any(|line| line.starts_with("the archive holds the unsafe path")),
-            "{found:?}"
-        );
-        assert!(
-            found
-                .iter()
-                .any(|line| line.starts_with("RECORD lists the unsafe path")),
-            "{found:?}"
-        );
+        assert!(found.iter().any(|line| line.starts_with("the archive holds the unsafe path")), "{found:?}");
+        assert!(found.iter().any(|line| line.starts_with("RECORD lists the unsafe path")), "{found:?}");
     }
 
     let dir = Dir::new();
@@ -640,8 +405,7 @@ fn hostile_archives_are_refused() {
     let path = dir.0.join(spec.file_name());
     write(&path, &spec).unwrap();
     let mut bytes = std::fs::read(&path).unwrap();
-    let limits =
-        |member, archive| check_within(&path, &expect("cp314t"), Limits { member, archive });
+    let limits = |member, archive| check_within(&path, &expect("cp314t"), Limits { member, archive });
     assert!(limits(1 << 20, 1 << 20).is_ok());
     assert!(lines(limits(500, 1 << 20))[0].ends_with("unpacks to more than 500 bytes"));
     assert!(lines(limits(1 << 20, 1500))[0].ends_with("unpacks to more than 1500 bytes"));
@@ -650,30 +414,16 @@ fn hostile_archives_are_refused() {
     swap(&mut rotten, b"PyInit__core", b"PyInit__cora");
     std::fs::write(&path, &rotten).unwrap();
     let found = lines(check(&path, &expect("cp314t")));
-    assert!(
-        found[0].contains(THREADED) && found[0].contains("cannot be read"),
-        "{found:?}"
-    );
+    assert!(found[0].contains(THREADED) && found[0].contains("cannot be read"), "{found:?}");
 
     swap(&mut bytes, b"demo/c.txt", b"demo/b.txt");
     std::fs::write(&path, &bytes).unwrap();
     let found = lines(check(&path, &expect("cp314t")));
-    assert!(
-        found.contains(&"the archive holds two members of the same name".to_owned()),
-        "{found:?}"
-    );
+    assert!(found.contains(&"the archive holds two members of the same name".to_owned()), "{found:?}");
     let mut archive = zip::ZipWriter::new(std::fs::File::create(&path).unwrap());
-    archive
-        .add_symlink(
-            "demo/x",
-            "/etc/passwd",
-            zip::write::SimpleFileOptions::default(),
-        )
-        .unwrap();
+    archive.add_symlink("demo/x", "/etc/passwd", zip::write::SimpleFileOptions::default()).unwrap();
     archive.finish().unwrap();
-    assert!(
-        lines(check(&path, &expect("cp314t"))).contains(&"`demo/x` is a symbolic link".to_owned())
-    );
+    assert!(lines(check(&path, &expect("cp314t"))).contains(&"`demo/x` is a symbolic link".to_owned()));
     assert!(check(&dir.0.join("gone-1-py3-none-any.whl"), &expect("cp311")).is_err());
 }
 

@@ -1,0 +1,433 @@
+//! The command line from outside: what it prints, its exit codes, and what it leaves behind.
+//!
+//! `--fake` stands in for the work, so that all of it runs in seconds without Docker or a network.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::{Duration, Instant};
+
+/// A copy of what the tool reads, with a cache of its own; gone when the test ends.
+struct Clone {
+    top: PathBuf,
+}
+
+impl Clone {
+    fn new() -> Clone {
+        static COUNT: AtomicU32 = AtomicU32::new(0);
+        let name = format!("xtask-cli-{}-{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
+        let top = std::env::temp_dir().join(name);
+        let source = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
+        fs::create_dir_all(top.join("project/docker")).unwrap();
+        fs::copy(source.join("matrix.yaml"), top.join("project/matrix.yaml")).unwrap();
+        for entry in fs::read_dir(source.join("docker")).unwrap().flatten() {
+            if entry.file_type().unwrap().is_file() {
+                fs::copy(entry.path(), top.join("project/docker").join(entry.file_name())).unwrap();
+            }
+        }
+        Clone { top }
+    }
+
+    fn project(&self) -> PathBuf {
+        self.top.join("project")
+    }
+
+    fn command(&self, arguments: &[&str]) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_xtask"));
+        command
+            .args(arguments)
+            .arg("--fake")
+            .current_dir(self.project())
+            .env("XTASK_CACHE_DIR", self.top.join("cache"))
+            .env_remove("GITHUB_ACTIONS")
+            .env_remove("XTASK_FAKE_FAIL")
+            .env_remove("XTASK_FAKE_HANG")
+            .stdin(Stdio::null());
+        command
+    }
+
+    fn run(&self, arguments: &[&str]) -> Output {
+        self.command(arguments).output().unwrap()
+    }
+
+    /// Standard output of a run that must succeed.
+    fn good(&self, arguments: &[&str]) -> String {
+        let output = self.run(arguments);
+        assert!(output.status.success(), "{}", text(&output.stderr));
+        text(&output.stdout)
+    }
+
+    /// Standard error of a run that must fail with `code`.
+    fn bad(&self, code: i32, arguments: &[&str]) -> String {
+        let output = self.run(arguments);
+        assert_eq!(output.status.code(), Some(code), "{}{}", text(&output.stdout), text(&output.stderr));
+        text(&output.stderr)
+    }
+
+    fn edit(&self, from: &str, to: &str) {
+        let path = self.project().join("matrix.yaml");
+        let matrix = fs::read_to_string(&path).unwrap();
+        assert!(matrix.contains(from), "matrix.yaml no longer has `{from}`");
+        fs::write(&path, matrix.replacen(from, to, 1)).unwrap();
+    }
+
+    fn wheel(&self, part: &str) -> PathBuf {
+        let found =
+            files(&self.project().join("wheels")).into_iter().find(|path| path.display().to_string().contains(part));
+        found.unwrap_or_else(|| panic!("no wheel with `{part}` in its name"))
+    }
+
+    /// Files that a run under way has and an ended one must not have.
+    fn leftovers(&self) -> Vec<PathBuf> {
+        let mut left = files(&self.top.join("cache/v1/scratch"));
+        left.extend(files(&self.top).into_iter().filter(|path| path.extension().is_some_and(|ext| ext == "part")));
+        left
+    }
+}
+
+impl Drop for Clone {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir_all(&self.top);
+    }
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
+}
+
+fn files(folder: &Path) -> Vec<PathBuf> {
+    let mut found = Vec::new();
+    for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
+        if entry.path().is_dir() {
+            found.extend(files(&entry.path()));
+        } else {
+            found.push(entry.path());
+        }
+    }
+    found
+}
+
+/// Compares with a file below `tests/golden/`; `UPDATE_GOLDEN=1 cargo test` writes it.
+fn golden(name: &str, found: &str) {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden").join(name);
+    if std::env::var_os("UPDATE_GOLDEN").is_some() {
+        fs::write(&path, found).unwrap();
+    }
+    let expected = fs::read_to_string(&path).unwrap_or_default();
+    assert_eq!(expected, found, "`{name}` differs: if that is meant, run `UPDATE_GOLDEN=1 cargo test`");
+}
+
+/// Keys and digests change with the code; their form does not.
+fn without_digests(text: &str) -> String {
+    let mut out = String::new();
+    for word in text.split_inclusive(|c: char| !c.is_ascii_alphanumeric()) {
+        let body = word.trim_end_matches(|c: char| !c.is_ascii_alphanumeric());
+        let hex = body.chars().all(|c| matches!(c, '0'..='9' | 'a'..='f'));
+        if hex && matches!(body.len(), 8 | 12 | 64) {
+            out.push_str(&"#".repeat(body.len().min(12)));
+            out.push_str(&word[body.len()..]);
+        } else {
+            out.push_str(word);
+        }
+    }
+    out
+}
+
+#[test]
+fn the_plan_of_everything() {
+    let clone = Clone::new();
+    golden("plan.txt", &without_digests(&clone.good(&["plan"])));
+    assert!(files(&clone.project().join("wheels")).is_empty(), "a plan must not make anything");
+}
+
+#[test]
+fn the_plan_of_one_image() {
+    golden("plan-314t.txt", &without_digests(&Clone::new().good(&["plan", "image", "314t", "--quick"])));
+}
+
+#[test]
+fn a_plan_as_json_has_the_same_steps() {
+    let clone = Clone::new();
+    let plan: serde_json::Value = serde_json::from_str(&clone.good(&["plan", "--format", "json"])).unwrap();
+    let ids: Vec<&str> = plan["steps"].as_array().unwrap().iter().filter_map(|step| step["id"].as_str()).collect();
+    let lines = clone.good(&["plan"]);
+    let shown: Vec<&str> = lines.lines().filter_map(|line| line.split(' ').next()).take(ids.len()).collect();
+    assert_eq!(ids, shown);
+}
+
+#[test]
+fn a_plan_does_not_depend_on_where_and_when() {
+    let (one, other) = (Clone::new(), Clone::new());
+    let first = one.good(&["plan", "--format", "json"]);
+    let second = other
+        .command(&["plan", "--format", "json", "--jobs", "7"])
+        .env("HOME", other.top.as_os_str())
+        .env("CARGO_HOME", std::env::var("CARGO_HOME").unwrap_or(format!("{}/.cargo", std::env::var("HOME").unwrap())))
+        .env(
+            "RUSTUP_HOME",
+            std::env::var("RUSTUP_HOME").unwrap_or(format!("{}/.rustup", std::env::var("HOME").unwrap())),
+        )
+        .env("USER", "somebody")
+        .env("LANG", "tr_TR.UTF-8")
+        .env("RUSTFLAGS", "--cfg something")
+        .output()
+        .unwrap();
+    assert_eq!(first, text(&second.stdout), "{}", text(&second.stderr));
+}
+
+#[test]
+fn quick_changes_the_interpreters_and_nothing_else() {
+    let clone = Clone::new();
+    clone.good(&["image", "314t"]);
+    let again = clone.good(&["plan", "image", "314t", "--quick"]);
+    let rows = again.lines().map(|line| line.split_whitespace().collect::<Vec<_>>());
+    let names: Vec<&str> = rows.filter(|row| ["build", "later"].contains(&row[1])).map(|row| row[0]).collect();
+    assert_eq!(names, ["python-cp314t", "base-cp314t", "image-314t", "proof-314t"]);
+}
+
+#[test]
+fn an_image_with_all_that_it_needs_then_nothing() {
+    let clone = Clone::new();
+    let table = clone.good(&["image", "314t-with-official"]);
+    assert!(table.lines().all(|line| line.chars().count() <= 80), "{table}");
+    assert_eq!(table.matches(" built ").count(), 4, "{table}");
+    assert!(table.contains("forced off"), "{table}");
+    let manifest = clone.project().join("wheels/manifest.json");
+    let first: serde_json::Value = serde_json::from_slice(&fs::read(&manifest).unwrap()).unwrap();
+    assert_eq!(first["schema"], 1);
+    assert_eq!(first["artefacts"].as_array().unwrap().len(), 4);
+
+    let table = clone.good(&["image", "314t-with-official"]);
+    assert_eq!(table.matches(" cached ").count(), 4, "{table}");
+    assert!(clone.leftovers().is_empty(), "{:?}", clone.leftovers());
+}
+
+#[test]
+fn only_the_wheels_asked_for() {
+    let clone = Clone::new();
+    clone.good(&["wheels", "--abi", "cp314t"]);
+    let names: Vec<PathBuf> = files(&clone.project().join("wheels"));
+    let wheels: Vec<&PathBuf> = names.iter().filter(|path| path.extension().is_some_and(|ext| ext == "whl")).collect();
+    assert_eq!(wheels.len(), 2, "{wheels:?}");
+    // Equality, not a prefix: `cp314` would also be found in `cp314t`.
+    assert!(wheels.iter().all(|path| path.display().to_string().contains("-cp314-cp314t-")), "{wheels:?}");
+    clone.good(&["wheels", "--abi", "cp314", "--package", "aerospike"]);
+    assert!(clone.wheel("aerospike-19.3.0-cp314-cp314-").exists());
+    assert!(clone.wheel("-cp314t-").exists(), "wheels of other rows stay");
+}
+
+#[test]
+fn wrong_names_list_the_right_ones() {
+    let clone = Clone::new();
+    let said = clone.bad(2, &["wheels", "--abi", "cp313t"]);
+    assert!(said.contains("`cp313t`") && said.contains("`cp311`, `cp314`, `cp314t`"), "{said}");
+    let said = clone.bad(2, &["image", "latest"]);
+    assert!(said.contains("`311`, `314`, `314t`, `314t-with-official`"), "{said}");
+    let said = clone.bad(2, &["wheels", "--package", "aerospike_py"]);
+    assert!(said.contains("`aerospike-py`, `aerospike`"), "{said}");
+    clone.bad(2, &["frobnicate"]);
+    clone.bad(2, &["image"]);
+}
+
+#[test]
+fn a_wrong_matrix_is_exit_code_2_with_the_line() {
+    let clone = Clone::new();
+    clone.edit("gil: \"forced off\"", "gill: \"forced off\"");
+    let said = clone.bad(2, &["plan"]);
+    assert!(said.starts_with("error: matrix.yaml:") && said.contains("unknown field `gill`"), "{said}");
+}
+
+#[test]
+fn a_matrix_without_rows_is_exit_code_3() {
+    let clone = Clone::new();
+    let path = clone.project().join("matrix.yaml");
+    let matrix = fs::read_to_string(&path).unwrap();
+    let (head, _) = matrix.split_once("\npackages:").unwrap();
+    fs::write(&path, format!("{head}\npackages: []\nimages: []\n")).unwrap();
+    clone.bad(3, &["wheels"]);
+}
+
+#[test]
+fn outside_a_clone() {
+    let clone = Clone::new();
+    let output = clone.command(&["plan"]).current_dir("/").output().unwrap();
+    assert_eq!(output.status.code(), Some(2));
+    assert!(text(&output.stderr).contains("no matrix.yaml"), "{}", text(&output.stderr));
+}
+
+#[test]
+fn a_failed_step_says_what_where_and_how_to_go_on() {
+    let clone = Clone::new();
+    let output = clone
+        .command(&["wheels", "--abi", "cp314t"])
+        .env("XTASK_FAKE_FAIL", "wheel-aerospike-cp314t")
+        .output()
+        .unwrap();
+    let said = text(&output.stderr);
+    assert_eq!(output.status.code(), Some(1), "{said}");
+    for part in [
+        "[wheel-aerospike-cp314t] told to fail",
+        "| this line is the last",
+        "whole log: ",
+        "continues where it stopped",
+    ] {
+        assert!(said.contains(part), "`{part}` expected: {said}");
+    }
+    assert!(clone.leftovers().is_empty(), "{:?}", clone.leftovers());
+    assert!(files(&clone.project().join("wheels")).is_empty(), "nothing half done is published");
+    // Going on: only what failed and what waited for it is still to do.
+    clone.good(&["wheels", "--abi", "cp314t"]);
+}
+
+#[test]
+fn ctrl_c_ends_it_and_leaves_nothing() {
+    let clone = Clone::new();
+    let mut child = clone
+        .command(&["wheels", "--abi", "cp314t"])
+        .env("XTASK_FAKE_HANG", "wheel-aerospike-py-cp314t")
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let started = Instant::now();
+    while !clone.top.join("cache/v1/logs/wheel-aerospike-py-cp314t.log").exists() {
+        assert!(started.elapsed() < Duration::from_secs(30), "the step did not start");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    let sent = Command::new("kill").args(["-INT", &child.id().to_string()]).status().unwrap();
+    assert!(sent.success());
+    let output = child.wait_with_output();
+    let output = output.unwrap();
+    assert_eq!(output.status.code(), Some(1));
+    assert!(text(&output.stderr).contains("interrupted"), "{}", text(&output.stderr));
+    assert!(clone.leftovers().is_empty(), "{:?}", clone.leftovers());
+    child = clone.command(&["wheels", "--abi", "cp314t"]).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+    assert!(child.wait().unwrap().success(), "and again, to the end");
+}
+
+#[test]
+fn two_at_once_do_not_hurt_each_other() {
+    let clone = Clone::new();
+    let start = || clone.command(&["wheels"]).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let (one, other) = (start(), start());
+    let built: usize = [one, other]
+        .map(|child| {
+            let output = child.wait_with_output().unwrap();
+            assert!(output.status.success(), "{}", text(&output.stderr));
+            text(&output.stdout).matches(" built ").count()
+        })
+        .iter()
+        .sum();
+    assert_eq!(built, 6, "each wheel is built by exactly one of the two");
+}
+
+#[test]
+fn a_poisoned_cache_is_refused_and_mended() {
+    let clone = Clone::new();
+    clone.good(&["wheels", "--package", "aerospike-py"]);
+    let manifest: serde_json::Value =
+        serde_json::from_slice(&fs::read(clone.project().join("wheels/manifest.json")).unwrap()).unwrap();
+    let artefacts = manifest["artefacts"].as_array().unwrap();
+    let blob = |i: usize| clone.top.join("cache/v1/blobs").join(artefacts[i]["sha256"].as_str().unwrap());
+    let record =
+        |i: usize| clone.top.join("cache/v1/records").join(format!("{}.json", artefacts[i]["key"].as_str().unwrap()));
+
+    // One ABI's file in the place of another's, a truncated file, a flipped byte, an alien record.
+    let poisons: [(&str, Box<dyn Fn()>); 4] = [
+        ("has changed", Box::new(|| fs::copy(blob(1), blob(0)).map(|_| ()).unwrap())),
+        ("has changed", Box::new(|| fs::write(blob(0), &fs::read(blob(0)).unwrap()[..100]).unwrap())),
+        (
+            "has changed",
+            Box::new(|| {
+                let mut bytes = fs::read(blob(0)).unwrap();
+                bytes[50] ^= 1;
+                fs::write(blob(0), bytes).unwrap();
+            }),
+        ),
+        ("is not a record", Box::new(|| fs::write(record(0), "{\"layout\": 0}").unwrap())),
+    ];
+    let good = fs::read(blob(0)).unwrap();
+    for (words, poison) in poisons {
+        poison();
+        let output = clone.run(&["wheels", "--package", "aerospike-py"]);
+        let said = text(&output.stderr);
+        assert!(output.status.success(), "{said}");
+        assert!(said.contains("is refused and made again") && said.contains(words), "{said}");
+        assert_eq!(fs::read(blob(0)).unwrap(), good);
+    }
+}
+
+#[test]
+fn verify_tells_a_good_wheel_from_a_changed_one() {
+    let clone = Clone::new();
+    clone.good(&["wheels", "--package", "aerospike-py"]);
+    let said = clone.good(&["verify", "wheel-aerospike-py-cp314t"]);
+    assert!(said.contains("sha256") && said.contains("same digest"), "{said}");
+
+    // The GIL build's wheel under the free-threaded one's name: the silent mistake of real projects.
+    let (gil, free) = (clone.wheel("-cp314-cp314-"), clone.wheel("-cp314-cp314t-"));
+    fs::copy(gil, &free).unwrap();
+    let said = clone.bad(1, &["verify", free.to_str().unwrap()]);
+    assert!(said.contains(".cpython-314t-x86_64-linux-gnu.so"), "{said}");
+
+    let other = clone.wheel("-cp311-cp311-");
+    let mut bytes = fs::read(&other).unwrap();
+    let last = bytes.len() - 1;
+    bytes[last] ^= 1;
+    fs::write(&other, bytes).unwrap();
+    clone.bad(1, &["verify", other.to_str().unwrap()]);
+    clone.bad(2, &["verify", "nonsense"]);
+}
+
+#[test]
+fn a_third_package_and_its_image_are_an_edit_of_the_matrix() {
+    let clone = Clone::new();
+    clone.edit(
+        "# Archives, tried",
+        "  - id: psycopg2-build\n    include: [compile]\n    packages: [libpq-dev]\n\n# Archives, tried",
+    );
+    let digest = "0".repeat(64);
+    clone.edit(
+        "packages:\n  - id: aerospike-py",
+        &format!(
+            "packages:\n  - id: psycopg2\n    import: [psycopg2]\n    source:\n      pypi: {{version: 2.9.11, sha256: {digest}}}\n    \
+             build: {{with: container, platform: manylinux_2_34_x86_64, apt: psycopg2-build}}\n  - id: aerospike-py"
+        ),
+    );
+    clone.edit("  - {tag: 314t, abi", "  - {tag: 314t-pg, abi: cp314t, packages: [psycopg2], env: {PYTHON_GIL: \"0\"}, gil: \"forced off\"}\n  - {tag: 314t, abi");
+    let table = clone.good(&["image", "314t-pg"]);
+    assert!(table.contains("psycopg2") && table.contains("314t-pg"), "{table}");
+    let plan = clone.good(&["plan", "image", "314t-pg", "--format", "json"]);
+    assert!(plan.contains("libpq-dev"), "{plan}");
+}
+
+#[test]
+fn a_working_copy_is_keyed_by_its_content() {
+    let clone = Clone::new();
+    let copy = clone.top.join("copy");
+    fs::create_dir_all(copy.join("src")).unwrap();
+    fs::write(copy.join("src/lib.rs"), "// one").unwrap();
+    let pin = "pypi: {version: 0.14.4, sha256: 2a856c78967605a5449e7236c09feabc4d5ca3abeec69ce60b16bd23c28af8e0}";
+    clone.edit(pin, "path: ../copy");
+    let ours = ["wheels", "--package", "aerospike-py", "--abi", "cp314t"];
+    assert!(clone.good(&ours).contains(" built "));
+    assert!(clone.good(&ours).contains(" cached "));
+    fs::write(copy.join("src/lib.rs"), "// two").unwrap();
+    assert!(clone.good(&ours).contains(" built "));
+    fs::write(copy.join("src/lib.rs"), "// one").unwrap();
+    assert!(clone.good(&ours).contains(" cached "), "the same content again is the same key");
+    fs::remove_dir_all(&copy).unwrap();
+    let said = clone.bad(1, &ours);
+    assert!(said.contains("`path` in matrix.yaml"), "{said}");
+}
+
+#[test]
+fn a_reader_that_goes_away_is_no_error() {
+    let clone = Clone::new();
+    let mut child =
+        clone.command(&["plan", "--format", "json"]).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    drop(child.stdout.take());
+    let output = child.wait_with_output().unwrap();
+    assert!(output.status.success(), "{}", text(&output.stderr));
+}
