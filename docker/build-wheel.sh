@@ -9,9 +9,9 @@
 #                                  by hash
 #   /out/                          receives the one repaired wheel
 #
-# Environment: PYTHON, the interpreter's command (python3.14t); PLATFORM, the platform tag to repair to (manylinux_2_34_x86_64);
-# JOBS (default: all cores); SOURCE_DATE_EPOCH (default: 1980, the oldest time
-# that a zip file can hold).
+# Environment: PYTHON, the interpreter's command (python3.14t); PLATFORM, the
+# platform tag to repair to (manylinux_2_34_x86_64); JOBS (default: all cores);
+# SOURCE_DATE_EPOCH (default: 1980, the oldest time that a zip file can hold).
 #
 # The compiler's messages go through unchanged, on stdout and stderr: the caller
 # reads the names of missing headers and libraries out of them.
@@ -47,6 +47,10 @@ export CMAKE_BUILD_PARALLEL_LEVEL="$jobs"
 printf '[build_ext]\nparallel = %s\n' "$jobs" > "$work/distutils.cfg"
 export DIST_EXTRA_CONFIG="$work/distutils.cfg"
 
+# Four fifths of some modules are debug information. The names of functions stay:
+# a crash's stack is to be readable.
+export LDFLAGS="${LDFLAGS:-} -Wl,--strip-debug"
+
 # -v: without it pip keeps the compiler's output to itself while it runs.
 pip -v wheel --no-index --no-deps --no-build-isolation --no-cache-dir \
     --wheel-dir "$work/dist" "$work/src"
@@ -56,7 +60,7 @@ case $(echo "$work"/dist/*.whl) in
 *-none-any.whl) cp "$work"/dist/*.whl "$work/repaired" ;;
 # The libraries that are not part of the platform go into the wheel, so that the
 # runtime image needs none of this image's packages.
-*) auditwheel repair --plat "$PLATFORM" --wheel-dir "$work/repaired" "$work"/dist/*.whl ;;
+*) auditwheel repair --plat "$PLATFORM" --only-plat --wheel-dir "$work/repaired" "$work"/dist/*.whl ;;
 esac
 
 # Complete or not at all, and the caller's own, not root's.

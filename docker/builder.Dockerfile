@@ -8,13 +8,16 @@ FROM ${ROOT}
 ARG APT
 # The context is mounted, not copied: the CA bundle of a host behind a company
 # proxy is needed by https mirrors here, and must stay out of the image. /mnt
-# exists in every root, so that no mount point is left behind either. apt
-# downloads as the user `_apt`: ca.crt must be readable by all.
+# exists in every root, so that no mount point is left behind either.
 RUN --mount=type=bind,target=/mnt \
     set -eu; \
     export DEBIAN_FRONTEND=noninteractive; \
     set -- -o Acquire::Retries=5 -o Acquire::http::Timeout=60 -o Acquire::https::Timeout=60; \
-    if [ -s /mnt/ca.crt ]; then set -- "$@" -o Acquire::https::CAInfo=/mnt/ca.crt; fi; \
+    if [ -s /mnt/ca.crt ]; then \
+        # apt downloads as a user of its own, whatever the mode on the host is.
+        install -m 644 /mnt/ca.crt /tmp/ca.crt; \
+        set -- "$@" -o Acquire::https::CAInfo=/tmp/ca.crt; \
+    fi; \
     # Without this option apt takes a mirror that does not answer for a warning,
     # and installs from whatever lists it has.
     apt-get "$@" update -o APT::Update::Error-Mode=any; \
@@ -22,5 +25,5 @@ RUN --mount=type=bind,target=/mnt \
     apt-get clean; \
     # Lists, caches and logs hold times and would be dead weight. ldconfig's
     # cache of inode numbers is rewritten at need.
-    rm -rf /var/lib/apt/lists/* /var/cache/debconf/*-old /var/cache/ldconfig/aux-cache \
+    rm -rf /tmp/ca.crt /var/lib/apt/lists/* /var/cache/debconf/*-old /var/cache/ldconfig/aux-cache \
         /var/lib/dpkg/*-old /var/log/apt /var/log/dpkg.log /var/log/alternatives.log

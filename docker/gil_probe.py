@@ -133,10 +133,12 @@ def run_child(how, *arguments, timeout, forget_gil):
     elif timed_out:
         result["error"] = f"no answer within {timeout:g} s"
     elif child.returncode < 0:
-        result["error"] = f"killed by {signal.Signals(-child.returncode).name}"
+        number = -child.returncode
+        name = next((s.name for s in signal.Signals if s == number), number)
+        result["error"] = f"killed by {name}"
     else:
-        last = [line for line in stderr.splitlines() if line and not line.startswith(("#", "import "))]
-        result["error"] = f"exit code {child.returncode}: {' / '.join(last[-3:])}"[:2000]
+        last = [line for line in stderr.splitlines() if "rror:" in line]
+        result["error"] = " ".join([f"exit code {child.returncode}", *last[-1:]])[:2000]
     warning = WARNING.search(stderr)
     result["warning"] = warning and warning[1]
     result["needs_gil"] = list(dict.fromkeys(NEEDS_GIL.findall(stderr)))
@@ -206,8 +208,8 @@ def probe_distributions(timeout):
     with concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool:
         for distribution in importlib.metadata.distributions():
             name = distribution.metadata["Name"]
-            if name in found:
-                continue  # Shadowed by one earlier on the path.
+            if name is None or name in found:
+                continue  # The remains of one, or shadowed by one earlier on the path.
             found[name] = {"name": name, "version": distribution.version, "modules": []}
             if distribution.files is None:
                 unreadable.append(name)

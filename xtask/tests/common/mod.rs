@@ -1,0 +1,106 @@
+//! A copy of the project with a cache of its own, to run the command line in.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
+
+/// A copy of what the tool reads, with a cache of its own; gone when the test ends.
+pub struct Clone {
+    pub top: PathBuf,
+}
+
+impl Clone {
+    pub fn new() -> Clone {
+        static COUNT: AtomicU32 = AtomicU32::new(0);
+        let name = format!("xtask-cli-{}-{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
+        let top = std::env::temp_dir().join(name);
+        let source = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
+        fs::create_dir_all(top.join("project/docker")).unwrap();
+        fs::copy(source.join("matrix.yaml"), top.join("project/matrix.yaml")).unwrap();
+        for file in files(&source.join("docker")) {
+            let to = top.join("project").join(file.strip_prefix(source).unwrap());
+            fs::create_dir_all(to.parent().unwrap()).unwrap();
+            fs::copy(&file, to).unwrap();
+        }
+        Clone { top }
+    }
+
+    pub fn project(&self) -> PathBuf {
+        self.top.join("project")
+    }
+
+    pub fn command(&self, arguments: &[&str]) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_xtask"));
+        command
+            .args(arguments)
+            .arg("--fake")
+            .current_dir(self.project())
+            .env("XTASK_CACHE_DIR", self.top.join("cache"))
+            .env_remove("GITHUB_ACTIONS")
+            .env_remove("XTASK_FAKE_FAIL")
+            .env_remove("XTASK_FAKE_HANG")
+            .stdin(Stdio::null());
+        command
+    }
+
+    pub fn run(&self, arguments: &[&str]) -> Output {
+        self.command(arguments).output().unwrap()
+    }
+
+    /// Standard output of a run that must succeed.
+    pub fn good(&self, arguments: &[&str]) -> String {
+        let output = self.run(arguments);
+        assert!(output.status.success(), "{}", text(&output.stderr));
+        text(&output.stdout)
+    }
+
+    /// Standard error of a run that must fail with `code`.
+    pub fn bad(&self, code: i32, arguments: &[&str]) -> String {
+        let output = self.run(arguments);
+        assert_eq!(output.status.code(), Some(code), "{}{}", text(&output.stdout), text(&output.stderr));
+        text(&output.stderr)
+    }
+
+    pub fn edit(&self, from: &str, to: &str) {
+        let path = self.project().join("matrix.yaml");
+        let matrix = fs::read_to_string(&path).unwrap();
+        assert!(matrix.contains(from), "matrix.yaml no longer has `{from}`");
+        fs::write(&path, matrix.replacen(from, to, 1)).unwrap();
+    }
+
+    pub fn wheel(&self, part: &str) -> PathBuf {
+        let found =
+            files(&self.project().join("wheels")).into_iter().find(|path| path.display().to_string().contains(part));
+        found.unwrap_or_else(|| panic!("no wheel with `{part}` in its name"))
+    }
+
+    /// Files that a run under way has and an ended one must not have.
+    pub fn leftovers(&self) -> Vec<PathBuf> {
+        let mut left = files(&self.top.join("cache/v1/scratch"));
+        left.extend(files(&self.top).into_iter().filter(|path| path.extension().is_some_and(|ext| ext == "part")));
+        left
+    }
+}
+
+impl Drop for Clone {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir_all(&self.top);
+    }
+}
+
+pub fn text(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
+}
+
+pub fn files(folder: &Path) -> Vec<PathBuf> {
+    let mut found = Vec::new();
+    for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
+        if entry.path().is_dir() {
+            found.extend(files(&entry.path()));
+        } else {
+            found.push(entry.path());
+        }
+    }
+    found
+}

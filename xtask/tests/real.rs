@@ -1,0 +1,132 @@
+//! What only a real Docker engine and a network can show. Run by `cargo xtask ci`, which has built
+//! everything else before, into the cache that these tests share.
+
+mod common;
+
+use std::process::{Command, Output, Stdio};
+
+use common::{Clone, text};
+
+const SETUPTOOLS: &str = "{name: setuptools, version: 84.2.1, \
+    sha256: ca140b45d5325a9478f880e351484f62fef15f336462e449ca0c03c873d589c2}";
+
+/// The real thing in a copy of the project, with the user's own cache.
+fn real(clone: &Clone, arguments: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_xtask"));
+    command.args(arguments).current_dir(clone.project()).stdin(Stdio::null());
+    command
+}
+
+fn run(clone: &Clone, arguments: &[&str]) -> (Output, String) {
+    let output = real(clone, arguments).output().unwrap();
+    let said = format!("{}{}", text(&output.stdout), text(&output.stderr));
+    (output, said)
+}
+
+/// A package from `docker/undeclared` and an image that contains it, promising `gil`.
+fn with_undeclared(gil: &str) -> Clone {
+    let clone = Clone::new();
+    clone.edit(
+        "\npackages:\n",
+        &format!(
+            "\npackages:\n  - id: undeclared\n    import: [undeclared]\n    source: {{path: docker/undeclared}}\n    \
+             build: {{with: container, platform: manylinux_2_34_x86_64, apt: compile, requires: [{SETUPTOOLS}]}}\n"
+        ),
+    );
+    clone.edit(
+        "\nimages:\n",
+        &format!("\nimages:\n  - {{tag: gate, abi: cp314t, packages: [aerospike-py, undeclared], {gil}}}\n"),
+    );
+    clone
+}
+
+#[test]
+#[ignore = "needs a Docker engine"]
+fn the_gate_catches_a_module_that_switches_the_gil_on() {
+    let clone = with_undeclared("gil: \"off\"");
+    let (output, said) = run(&clone, &["image", "gate", "--quick"]);
+    assert_eq!(output.status.code(), Some(1), "{said}");
+    assert!(said.contains("promises `gil: off`, but `undeclared`"), "{said}");
+    assert!(!said.contains("aerospike_py._aerospike` does not declare"), "{said}");
+    let (output, _) = run(&clone, &["verify", "gate"]);
+    assert_eq!(output.status.code(), Some(1), "an image that broke its promise has no tag");
+}
+
+#[test]
+#[ignore = "needs a Docker engine"]
+fn the_same_image_may_say_the_truth() {
+    let clone = with_undeclared("env: {PYTHON_GIL: \"0\"}, gil: \"forced off\"");
+    clone.edit("tag: gate", "tag: gate-forced");
+    let (output, said) = run(&clone, &["image", "gate-forced", "--quick"]);
+    assert!(output.status.success(), "{said}");
+    let (output, said) = run(&clone, &["verify", "gate-forced"]);
+    assert!(output.status.success(), "{said}");
+    assert!(said.contains("undeclared  undeclared (undeclared 1.0)"), "{said}");
+    assert!(said.contains("declared    aerospike_py._aerospike"), "{said}");
+}
+
+#[test]
+#[ignore = "needs a Docker engine and a network"]
+fn a_missing_header_is_named_with_its_debian_package() {
+    let clone = Clone::new();
+    clone.edit("libyaml-dev, zlib1g-dev]", "zlib1g-dev]");
+    let (output, said) = run(&clone, &["wheels", "--package", "aerospike", "--abi", "cp314t", "--quick"]);
+    assert_eq!(output.status.code(), Some(1), "{said}");
+    assert!(said.contains("yaml.h` is missing") && said.contains("`libyaml-dev`"), "{said}");
+}
+
+#[test]
+#[ignore = "needs a Docker engine and a network"]
+fn a_third_package_with_its_own_libraries_is_an_edit_of_the_matrix() {
+    let clone = Clone::new();
+    clone.edit(
+        "\n# Archives, tried",
+        "  - id: psycopg2-build\n    include: [compile]\n    packages: [libpq-dev]\n\n# Archives, tried",
+    );
+    let digest = "d36784fc2dae69523ba4b79c7d1d1b4d6e83e87836874f111262f4db940b16a6";
+    clone.edit(
+        "\npackages:\n",
+        &format!(
+            "\npackages:\n  - id: psycopg2\n    import: [psycopg2]\n    source: {{pypi: {{version: 2.9.13, sha256: {digest}}}}}\n    \
+             build: {{with: container, platform: manylinux_2_34_x86_64, apt: psycopg2-build, requires: [{SETUPTOOLS}]}}\n"
+        ),
+    );
+    // Whether it declares that it runs without the GIL, its vendor may change: on is true of either.
+    clone.edit("\nimages:\n", "\nimages:\n  - {tag: pg, abi: cp314, packages: [psycopg2], gil: \"on\"}\n");
+    let (output, said) = run(&clone, &["image", "pg", "--quick"]);
+    assert!(output.status.success(), "{said}");
+    let (output, said) = run(&clone, &["verify", "pg"]);
+    assert!(output.status.success() && said.contains("psycopg2._psycopg"), "{said}");
+}
+
+#[test]
+#[ignore = "needs a network"]
+fn a_wrong_digest_is_never_used() {
+    let clone = Clone::new();
+    let (right, wrong) = ("7e32597b99e5d9a39abed35de4693fa169df3e5850d4c334337ffd6a19a36db6", "a".repeat(64));
+    clone.edit(right, &wrong);
+    let (output, said) = run(&clone, &["image", "314t", "--quick"]);
+    assert_eq!(output.status.code(), Some(1), "{said}");
+    assert!(said.contains(&format!("has the SHA-256 `{right}`, not the pinned")) || said.contains("curl: "), "{said}");
+
+    let clone = Clone::new();
+    clone.edit("d9f25a50f4944799b31a320fcd3a56846d3e5a9090b514ca73efd5a1eebcaf07", &wrong);
+    let (output, said) = run(&clone, &["wheels", "--package", "aerospike", "--abi", "cp314t", "--quick"]);
+    assert_eq!(output.status.code(), Some(1), "{said}");
+    assert!(said.contains("the index lists no file of `aerospike`"), "{said}");
+}
+
+#[test]
+#[ignore = "looks for a Docker engine"]
+fn without_an_engine_the_whole_list_is_said_and_nothing_changed() {
+    let clone = Clone::new();
+    let output = real(&clone, &["image", "314t", "--quick"])
+        .env("DOCKER_HOST", "unix:///nonexistent/docker.sock")
+        .env("XTASK_CACHE_DIR", clone.top.join("cache"))
+        .output()
+        .unwrap();
+    let said = text(&output.stderr);
+    assert_eq!(output.status.code(), Some(1), "{said}");
+    assert!(said.contains("Docker engine") && said.contains("/nonexistent/docker.sock"), "{said}");
+    assert!(!clone.project().join("wheels").exists());
+}
