@@ -24,8 +24,8 @@ RUN --mount=type=bind,target=/mnt \
     find /usr/local -depth -name __pycache__ -exec rm -rf '{}' +; \
     # Byte code, since the ordinary user cannot write any: each start would
     # compile again. By hash, unchecked: no time stamps, no stat at import.
-    python -m compileall -q -j0 --invalidation-mode unchecked-hash . \
-        -x 'site-packages/pip/_vendor/distlib/.*\.exe'
+    # pip is run once, if ever, and does without.
+    python -m compileall -q -j0 --invalidation-mode unchecked-hash -x site-packages .
 
 # ---- what both kinds share ----
 FROM ${ROOT} AS common
@@ -58,9 +58,7 @@ RUN --mount=type=bind,target=/mnt \
     rm -f "/usr/lib/${PYTHON}/EXTERNALLY-MANAGED"; \
     set -- /mnt/pip-*.whl; \
     PYTHONPATH=$1 python -m pip install \
-        --no-index --no-deps --no-compile --no-cache-dir --root-user-action=ignore "$1"; \
-    python -m compileall -q --invalidation-mode unchecked-hash \
-        "$(python -c 'import pip; print(pip.__path__[0])')"
+        --no-index --no-deps --no-compile --no-cache-dir --root-user-action=ignore "$1"
 USER app
 RUN python -c 'import _ctypes, _curses, _decimal, _hashlib, _uuid, bz2, \
 ctypes, curses, hashlib, lzma, readline, sqlite3, ssl, uuid, zlib' && pip --version

@@ -94,8 +94,20 @@ fn venv() -> Check {
 pub fn engine() -> (Option<Docker>, Check) {
     let name = "Docker engine";
     match Docker::connect().and_then(|docker| docker.info().map(|info| (docker, info))) {
+        Ok((_, info)) if info.os_arch != "linux/amd64" => {
+            let detail = format!("the engine at {} is {}, but images are for linux/amd64", info.endpoint, info.os_arch);
+            let fix = Fix::Person("point DOCKER_HOST at an engine on x86-64".to_owned());
+            (None, Check { name, state: State::Missing, detail, fix: Some(fix) })
+        }
         Ok((docker, info)) => {
-            let detail = format!("{} (API {}) at {}", info.version, info.api, info.endpoint);
+            let detail = format!(
+                "{} (API {}), {} processors, {}, at {}",
+                info.version,
+                info.api,
+                info.cpus,
+                bytes(info.memory),
+                info.endpoint
+            );
             (Some(docker), Check { name, state: State::Fine, detail, fix: None })
         }
         Err(error) => {

@@ -13,8 +13,29 @@ use xshell::Cmd;
 use crate::cancel::Cancel;
 use crate::ui::Task;
 
-/// Runs `command` to its end and returns its standard output; `tick` is called five times a second.
-pub fn run(command: Cmd, input: &str, task: &Task, cancel: &Cancel, tick: impl Fn()) -> Result<String> {
+/// What may be said to a program and heard of it while it runs.
+pub struct Talk<'a> {
+    /// Its standard input.
+    pub input: &'a str,
+    /// Called five times a second.
+    pub tick: &'a dyn Fn(),
+    /// Called with each line that it prints, besides the log.
+    pub line: &'a (dyn Fn(&str) + Sync),
+}
+
+impl Default for Talk<'_> {
+    fn default() -> Self {
+        Talk { input: "", tick: &|| {}, line: &|_| {} }
+    }
+}
+
+/// Runs `command` to its end and returns its standard output.
+pub fn run(command: Cmd, task: &Task, cancel: &Cancel) -> Result<String> {
+    talk(command, task, cancel, &Talk::default())
+}
+
+/// The same, in conversation.
+pub fn talk(command: Cmd, task: &Task, cancel: &Cancel, talk: &Talk) -> Result<String> {
     let shown = command.to_string();
     task.line(&format!("$ {shown}"));
     let program = shown.split(' ').next().unwrap_or_default().to_owned();
@@ -27,7 +48,7 @@ pub fn run(command: Cmd, input: &str, task: &Task, cancel: &Cancel, tick: impl F
     if let Some(mut stdin) = child.stdin.take() {
         use std::io::Write;
         // A program that does not read its input closes it; its exit status says whether that was right.
-        let _ = stdin.write_all(input.as_bytes());
+        let _ = stdin.write_all(talk.input.as_bytes());
     }
     let stdout = child.stdout.take();
     let stderr = child.stderr.take();
@@ -36,14 +57,20 @@ pub fn run(command: Cmd, input: &str, task: &Task, cancel: &Cancel, tick: impl F
         scope.spawn(|| {
             each_line(stdout, |line| {
                 task.line(line);
+                (talk.line)(line);
                 if let Ok(mut kept) = kept.lock() {
                     kept.push_str(line);
                     kept.push('\n');
                 }
             });
         });
-        scope.spawn(|| each_line(stderr, |line| task.line(line)));
-        let status = wait(&mut child, cancel, &tick);
+        scope.spawn(|| {
+            each_line(stderr, |line| {
+                task.line(line);
+                (talk.line)(line);
+            })
+        });
+        let status = wait(&mut child, cancel, talk.tick);
         // What it left running would keep the pipes open.
         signal(&child, Signal::KILL);
         status
@@ -54,7 +81,7 @@ pub fn run(command: Cmd, input: &str, task: &Task, cancel: &Cancel, tick: impl F
     Ok(kept.into_inner().unwrap_or_default())
 }
 
-fn wait(child: &mut Child, cancel: &Cancel, tick: &impl Fn()) -> Result<std::process::ExitStatus> {
+fn wait(child: &mut Child, cancel: &Cancel, tick: &dyn Fn()) -> Result<std::process::ExitStatus> {
     let mut asked: Option<Instant> = None;
     let mut beat = 0_u32;
     loop {

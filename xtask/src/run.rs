@@ -138,7 +138,9 @@ fn perform(plan: &Plan, step: &Step, done: &BTreeMap<String, Outcome>, context: 
             let interrupted = context.cancel.is_set();
             let mut text = format!("[{}] {error:#}", step.id);
             for line in task.tail() {
-                text.push_str(&format!("\n    | {line}"));
+                let long = line.chars().count() > 160;
+                let line: String = line.chars().take(160).collect();
+                text.push_str(&format!("\n    | {line}{}", if long { " …" } else { "" }));
             }
             text.push_str(&format!("\n    whole log: {}", task.log().display()));
             task.end(if interrupted { "interrupted" } else { "FAILED" });

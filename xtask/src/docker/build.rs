@@ -103,10 +103,12 @@ impl Docker {
         let id = match (result, progress.failed) {
             (Ok(id), _) => id,
             // What the answer itself says of it is the same, without the step.
+            // https://github.com/moby/moby/issues/47717
+            (Err(_), Some((_, why))) if why.contains("http://build-context-") => bail!(
+                "cannot build the image: this Docker engine has the containerd image store, but is too old to take a build context with it; update to Docker 28.3 or newer, or set `\"containerd-snapshotter\": false` under `features` in `/etc/docker/daemon.json`"
+            ),
             (Err(_), Some((step, why))) if !cancel.is_set() => {
-                bail!(
-                    "cannot build the image: step `{step}` failed: {why}; see its output above, correct it and build again"
-                )
+                bail!("cannot build the image: step `{}` failed: {}", short(&step), reason(&why))
             }
             (Err(error), _) => return Err(error),
         };
@@ -155,7 +157,7 @@ impl<'a> Progress<'a> {
             if vertex.started.is_some() && !self.numbers.contains_key(&vertex.digest) {
                 let number = self.numbers.len() + 1;
                 self.numbers.insert(vertex.digest.clone(), number);
-                (self.on)(&format!("#{number} {}", vertex.name));
+                (self.on)(&format!("#{number} {}", short(&vertex.name)));
             }
         }
         // Logs come before ends, for both may be in one answer.
@@ -183,7 +185,7 @@ impl<'a> Progress<'a> {
             rest.finish(&mut |line| on(&format!("#{number} {line}")));
         }
         if !vertex.error.is_empty() {
-            on(&format!("#{number} ERROR: {}", vertex.error));
+            on(&format!("#{number} ERROR: {}", reason(&vertex.error)));
             // A step that was given up because another one failed is not the cause.
             if self.failed.is_none() && !vertex.error.contains("context canceled") {
                 self.failed = Some((vertex.name, vertex.error));
@@ -207,5 +209,24 @@ impl<'a> Progress<'a> {
             let (number, on) = (self.number(&digest), self.on);
             rest.finish(&mut |line| on(&format!("#{number} {line}")));
         }
+    }
+}
+
+/// The start of a step's name: a `RUN` is named by its whole script, which is in the Dockerfile.
+fn short(name: &str) -> String {
+    let mut words = name.split_whitespace().collect::<Vec<_>>().join(" ");
+    if let Some((cut, _)) = words.char_indices().nth(100) {
+        words.truncate(cut);
+        words.push_str(" …");
+    }
+    words
+}
+
+/// What went wrong, without the script that the engine repeats before it.
+fn reason(error: &str) -> &str {
+    // As engines before and after 23 word it.
+    match error.rsplit_once("]: ").filter(|(script, _)| script.starts_with("executor failed running [")) {
+        Some((_, why)) => why,
+        None => error.rsplit_once("did not complete successfully: ").map_or(error, |(_, why)| why),
     }
 }

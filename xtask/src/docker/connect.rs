@@ -1,15 +1,12 @@
 //! Finds the engine the docker client would use, and says what is wrong when it cannot be reached.
 
-use std::fs::{self, DirBuilder};
-use std::io::{self, ErrorKind, Read};
+use std::fs;
+use std::io::{self, ErrorKind};
 use std::net::{TcpStream, ToSocketAddrs};
-use std::os::unix::fs::DirBuilderExt;
-use std::os::unix::net::{UnixListener, UnixStream};
+use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
-use std::sync::{Arc, Mutex, PoisonError};
-use std::thread;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::sync::{Arc, PoisonError};
+use std::time::Duration;
 
 use anyhow::{Context as _, Result, anyhow, bail, ensure};
 use bollard::API_DEFAULT_VERSION;
@@ -18,6 +15,8 @@ use serde_json::Value;
 use sha2::{Digest, Sha256};
 
 use super::Docker;
+use super::tunnel::Tunnel;
+use super::watch::chain;
 
 /// Time to reach the engine at all.
 const CONNECT: Duration = Duration::from_secs(5);
@@ -227,30 +226,38 @@ impl Docker {
     fn unreachable(&self, error: Error, endpoint: &Endpoint, tunnel: Option<&Tunnel>) -> anyhow::Error {
         let origin = &endpoint.origin;
         if let Some(tunnel) = tunnel {
+            // The connection breaks a moment before ssh has ended its message.
+            std::thread::sleep(Duration::from_millis(300));
             let said = tunnel.said.lock().unwrap_or_else(PoisonError::into_inner).trim().to_owned();
             return anyhow!(
-                "cannot reach the Docker engine through `{}`, chosen by {origin}: {}; try `ssh {} docker version`",
+                "cannot reach the Docker engine through `{}`, chosen by {origin}: {}; try `docker -H {} version`",
                 self.endpoint,
                 if said.is_empty() { "ssh ended without a message" } else { &said },
-                self.endpoint.trim_start_matches("ssh://")
+                self.endpoint
             );
         }
         if endpoint.tls.is_some() && matches!(error, Error::HyperLegacyError { .. }) {
             return tls_error(error, origin);
         }
         match error {
-            Error::DockerResponseServerError { .. } => self.explain(error),
+            // A TLS port answers a plain request with status 400.
+            Error::DockerResponseServerError { status_code, .. } if status_code != 400 => self.explain(error),
             error => anyhow!(
-                "what answers at `{}`, chosen by {origin}, is no Docker engine ({:#}); if it wants TLS set DOCKER_TLS_VERIFY=1 and DOCKER_CERT_PATH",
+                "what answers at `{}`, chosen by {origin}, is no Docker engine ({}); if it wants TLS set DOCKER_TLS_VERIFY=1 and DOCKER_CERT_PATH",
                 self.endpoint,
-                anyhow::Error::new(error)
+                chain(error).trim()
             ),
         }
     }
 }
 
 fn tls_error(error: Error, origin: &str) -> anyhow::Error {
-    anyhow::Error::new(error).context(format!(
+    let error = match error {
+        // It repeats its source in its own text.
+        Error::HyperLegacyError { err } => anyhow::Error::new(err),
+        error => anyhow::Error::new(error),
+    };
+    error.context(format!(
         "cannot make a TLS connection to the Docker engine chosen by {origin}; check `ca.pem`, `cert.pem` and `key.pem` in DOCKER_CERT_PATH or in the docker context, and that the port speaks TLS"
     ))
 }
@@ -313,100 +320,4 @@ fn reach_tcp(address: &str, origin: &str) -> Result<()> {
         }
         _ => Err(last).with_context(|| format!("cannot reach `{address}` (from {origin}); {try_this}")),
     }
-}
-
-/// A private socket whose every connection is carried by `ssh HOST docker system dial-stdio`, as the docker client does it, so that the user's ssh configuration, agent and known hosts apply.
-pub(super) struct Tunnel {
-    dir: PathBuf,
-    socket: PathBuf,
-    said: Arc<Mutex<String>>,
-}
-
-impl Tunnel {
-    fn open(rest: &str) -> Result<Tunnel> {
-        let (authority, path) = match rest.split_once('/') {
-            Some((authority, path)) => (authority, format!("/{path}")),
-            None => (rest, String::new()),
-        };
-        let plain = |c: char| c.is_ascii_alphanumeric() || "._-@:[]%+".contains(c);
-        let (user, host) = match authority.rsplit_once('@') {
-            Some((user, host)) => (Some(user), host),
-            None => (None, authority),
-        };
-        // ssh would take a leading dash for an option, and the remote shell reads the path.
-        ensure!(
-            !host.is_empty()
-                && !host.starts_with('-')
-                && authority.chars().all(plain)
-                && path.chars().all(|c| plain(c) || c == '/'),
-            "the ssh address of the Docker engine cannot be used; write it as `ssh://user@host:port`"
-        );
-        ensure!(
-            !user.is_some_and(|user| user.contains(':')),
-            "the ssh address of the Docker engine contains a password, which ssh does not take; use a key"
-        );
-        // ssh itself reads ports and IPv6 addresses in a URL.
-        let target = format!("ssh://{authority}");
-        let mut remote = String::from("docker");
-        if !path.is_empty() {
-            remote.push_str(&format!(" --host unix://{path}"));
-        }
-        remote.push_str(" system dial-stdio");
-
-        let stamp = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_nanos();
-        let dir = std::env::temp_dir().join(format!("docker-ssh-{}-{stamp:x}", std::process::id()));
-        let failed =
-            || format!("cannot make the socket for ssh in `{}`; set TMPDIR to a writable directory", dir.display());
-        DirBuilder::new().mode(0o700).create(&dir).with_context(failed)?;
-        let socket = dir.join("docker.sock");
-        let said = Arc::new(Mutex::new(String::new()));
-        let tunnel = Tunnel { dir: dir.clone(), socket: socket.clone(), said: Arc::clone(&said) };
-        let listener = UnixListener::bind(&socket).with_context(failed)?;
-        thread::spawn(move || {
-            for stream in listener.incoming().flatten() {
-                let (target, remote, said) = (target.clone(), remote.clone(), Arc::clone(&said));
-                thread::spawn(move || {
-                    if let Err(error) = carry(stream, &target, &remote, &said) {
-                        *said.lock().unwrap_or_else(PoisonError::into_inner) = format!("cannot run `ssh`: {error}");
-                    }
-                });
-            }
-        });
-        Ok(tunnel)
-    }
-}
-
-impl Drop for Tunnel {
-    fn drop(&mut self) {
-        let _ = fs::remove_dir_all(&self.dir);
-    }
-}
-
-fn carry(stream: UnixStream, target: &str, remote: &str, said: &Mutex<String>) -> io::Result<()> {
-    let mut child = Command::new("ssh")
-        .args(["-T", "-o", "ConnectTimeout=30", "--", target, remote])
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()?;
-    let (stdin, stdout, stderr) = (child.stdin.take(), child.stdout.take(), child.stderr.take());
-    let mut read = stream.try_clone()?;
-    let mut write = stream.try_clone()?;
-    thread::scope(|scope| {
-        scope.spawn(move || {
-            let mut text = String::new();
-            // ssh may also print banners; they are told only when the connection fails.
-            let _ = stderr.map(|pipe| pipe.take(4096).read_to_string(&mut text));
-            *said.lock().unwrap_or_else(PoisonError::into_inner) = text;
-        });
-        scope.spawn(move || {
-            let _ = stdout.map(|mut pipe| io::copy(&mut pipe, &mut write));
-            let _ = write.shutdown(std::net::Shutdown::Both);
-        });
-        let _ = stdin.map(|mut pipe| io::copy(&mut read, &mut pipe));
-        // Whoever used the connection has gone, or ssh has; neither side has more to say.
-        thread::sleep(Duration::from_millis(200));
-        let _ = child.kill();
-    });
-    child.wait().map(|_| ())
 }

@@ -81,11 +81,6 @@ impl Listing {
         Ok(Listing(entries))
     }
 
-    /// Adds the directory everything is unpacked into, for its mode.
-    pub(super) fn root(&mut self, mode: u32) {
-        self.0.insert(".".to_owned(), (None, mode));
-    }
-
     pub(super) fn write(self, out: &mut dyn Write) -> io::Result<()> {
         let mut tar = tar::Builder::new(out);
         for (path, (content, mode)) in self.0 {

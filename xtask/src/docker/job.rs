@@ -1,14 +1,13 @@
 //! Runs one command in a container that never outlives the call, and brings its files back.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
 use std::fs;
-use std::io::Read;
-use std::path::{Component, Path};
+use std::path::Path;
 use std::pin::pin;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use anyhow::{Context as _, Result, anyhow, bail, ensure};
+use anyhow::{Context as _, Result, anyhow, bail};
 use bollard::container::LogOutput;
 use bollard::errors::Error;
 use bollard::models::{ContainerCreateBody, HostConfig, HostConfigLogConfig};
@@ -18,12 +17,15 @@ use bollard::query_parameters::{
     UploadToContainerOptionsBuilder, WaitContainerOptions,
 };
 
-use super::context::{Listing, stream};
-use super::{Beat, Content, ContextFile, Docker, LineBuffer, Lines, Network, STUCK, check_reference};
+use super::context::stream;
+use super::plan::{Plan, unpack};
+use super::{Beat, ContextFile, Docker, LineBuffer, Lines, Network, STUCK, check_reference};
 use crate::cancel::Cancel;
 
 /// Names the process a container belongs to, as `<pid>@<hostname>`.
 const LABEL: &str = "dev.xtask.job";
+/// Time to kill and remove a container; whoever pressed Ctrl-C waits for it, even at a hung engine.
+const REMOVAL: Duration = Duration::from_secs(30);
 
 /// A command to be run in a container of its own.
 #[derive(Clone, Debug, Default)]
@@ -38,7 +40,9 @@ pub struct Job<'a> {
     pub user: Option<&'a str>,
     /// Network it sees.
     pub network: Network,
-    /// Makes the root filesystem read-only, except `/tmp`, the directories of the inputs, and the outputs, which must then be directories and are made in advance, writable for everybody.
+    /// Makes the root filesystem read-only, except `/tmp` and the directories that hold inputs and outputs.
+    /// Outputs must then be directories; they are made in advance, writable for everybody, but one directly
+    /// below `/` keeps the owner and mode the image gives it (root and 755 when it has none).
     pub read_only: bool,
     /// Files with absolute paths in the container; missing directories above them are made.
     pub inputs: Vec<ContextFile>,
@@ -244,7 +248,7 @@ impl Docker {
 
     fn remove(&self, name: &str) -> Result<()> {
         let options = RemoveContainerOptionsBuilder::default().force(true).v(true).build();
-        match self.quick(async {
+        match self.within(REMOVAL, async {
             match self.client.remove_container(name, Some(options)).await {
                 // It is gone, or somebody else is removing it.
                 Err(Error::DockerResponseServerError { status_code: 404 | 409, .. }) => Ok(()),
@@ -274,125 +278,6 @@ impl Drop for Guard<'_> {
 struct Sink {
     all: Vec<u8>,
     lines: LineBuffer,
-}
-
-/// What has to be prepared before a job can start.
-struct Plan {
-    volumes: Vec<String>,
-    tmpfs: bool,
-    uploads: Vec<(String, Listing)>,
-}
-
-impl Plan {
-    fn new(job: &Job) -> Result<Plan> {
-        let paths = job.inputs.iter().map(|file| &file.path).chain(&job.outputs);
-        for path in paths {
-            let plain = path.trim_end_matches('/').split('/').skip(1).all(|part| !matches!(part, "" | "." | ".."));
-            ensure!(
-                path.starts_with('/') && plain && path != "/",
-                "`{path}` is no absolute path in a container; write it as `/directory/name`"
-            );
-        }
-        if !job.read_only {
-            let listing = Listing::new(&job.inputs, false)?;
-            let uploads = if job.inputs.is_empty() { vec![] } else { vec![("/".to_owned(), listing)] };
-            return Ok(Plan { volumes: vec![], tmpfs: false, uploads });
-        }
-        // The engine writes files into a read-only container only where a volume is.
-        let mut roots: Vec<String> = job.outputs.iter().map(|path| path.trim_end_matches('/').to_owned()).collect();
-        for file in &job.inputs {
-            let path = file.path.trim_end_matches('/');
-            match path.rsplit_once('/') {
-                _ if file.path.ends_with('/') => roots.push(path.to_owned()),
-                Some((parent, _)) if !parent.is_empty() => roots.push(parent.to_owned()),
-                _ => bail!(
-                    "input `{path}` of a read-only job is in `/`, which cannot be written; put it into a directory"
-                ),
-            }
-        }
-        roots.sort();
-        roots.dedup();
-        let outermost: Vec<String> = roots
-            .iter()
-            .filter(|root| !roots.iter().any(|other| within(root, other) && *root != other))
-            .cloned()
-            .collect();
-        let mut uploads = BTreeMap::new();
-        for root in &outermost {
-            let mut files = Vec::new();
-            for file in job.inputs.iter().filter(|file| within(&file.path, root)) {
-                files.push(ContextFile { path: file.path.clone(), ..file.clone() });
-            }
-            for output in job.outputs.iter().map(|path| path.trim_end_matches('/')).filter(|path| within(path, root)) {
-                if !files.iter().any(|file| file.path.trim_end_matches('/') == output) {
-                    files.push(ContextFile {
-                        path: format!("{output}/"),
-                        source: Content::Bytes(vec![]),
-                        mode: 0o1777,
-                    });
-                }
-            }
-            // The archive starts one level above, so that the volume's own directory gets its mode too.
-            uploads.insert(root.clone(), files);
-        }
-        let uploads = uploads.into_iter().map(|(root, files)| relative(&root, files).map(|listing| (root, listing)));
-        let tmpfs = !outermost.iter().any(|root| within(root, "/tmp") || within("/tmp", root));
-        Ok(Plan { uploads: uploads.collect::<Result<_>>()?, volumes: outermost, tmpfs })
-    }
-}
-
-fn within(path: &str, root: &str) -> bool {
-    path.trim_end_matches('/').strip_prefix(root).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
-}
-
-fn relative(root: &str, files: Vec<ContextFile>) -> Result<Listing> {
-    let (own, below): (Vec<_>, Vec<_>) = files.into_iter().partition(|file| file.path.trim_end_matches('/') == root);
-    let below: Vec<_> =
-        below.into_iter().map(|file| ContextFile { path: file.path[root.len()..].to_owned(), ..file }).collect();
-    let mut listing = Listing::new(&below, false)?;
-    if let Some(own) = own.first() {
-        listing.root(own.mode);
-    }
-    Ok(listing)
-}
-
-/// Regular files of an archive the engine made of one path; its first component is the name of that path.
-fn unpack(tar: &[u8]) -> Result<Vec<(String, Vec<u8>)>> {
-    let what = "the Docker engine sent an archive that cannot be read; try again";
-    let mut files: Vec<(String, Vec<u8>)> = Vec::new();
-    let mut whole: HashMap<Vec<u8>, usize> = HashMap::new();
-    let mut archive = tar::Archive::new(tar);
-    for entry in archive.entries().context(what)? {
-        let mut entry = entry.context(what)?;
-        let path = entry.path().context(what)?.into_owned();
-        let mut parts = Vec::new();
-        for part in path.components() {
-            match part {
-                Component::Normal(name) => parts.push(name.to_string_lossy().into_owned()),
-                Component::CurDir => {}
-                // The caller writes these names to its own disk.
-                _ => {
-                    bail!("the job left a file named `{}`, which leads elsewhere; remove it in the job", path.display())
-                }
-            }
-        }
-        let name = if parts.len() > 1 { parts.split_off(1).join("/") } else { parts.join("/") };
-        let kind = entry.header().entry_type();
-        let raw = entry.path_bytes().into_owned();
-        if kind.is_file() || kind.is_contiguous() || kind.is_gnu_sparse() {
-            let mut bytes = Vec::new();
-            entry.read_to_end(&mut bytes).context(what)?;
-            whole.insert(raw, files.len());
-            files.push((name, bytes));
-        } else if kind.is_hard_link() {
-            let target = entry.link_name_bytes().unwrap_or_default().into_owned();
-            if let Some(bytes) = whole.get(&target).and_then(|&index| files.get(index)).map(|file| file.1.clone()) {
-                files.push((name, bytes));
-            }
-        }
-    }
-    files.sort();
-    Ok(files)
 }
 
 fn hostname() -> String {

@@ -5,6 +5,10 @@ mod connect;
 mod context;
 mod credentials;
 mod job;
+mod lines;
+mod plan;
+mod tunnel;
+mod watch;
 
 use std::collections::{BTreeMap, HashMap};
 use std::fs::File;
@@ -12,34 +16,21 @@ use std::future::Future;
 use std::io;
 use std::path::Path;
 use std::pin::pin;
-use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::sync::Arc;
 
-use anyhow::{Context as _, Result, anyhow, bail, ensure};
+use anyhow::{Context as _, Result, bail, ensure};
 use bollard::errors::Error;
-use bollard::query_parameters::{CreateImageOptionsBuilder, RemoveImageOptions, TagImageOptionsBuilder};
-use futures_util::future::{Either, select};
-use futures_util::{Stream, StreamExt};
+use bollard::query_parameters::{CreateImageOptionsBuilder, TagImageOptionsBuilder};
 
 use crate::cancel::Cancel;
 pub use build::Build;
 pub use context::{Content, ContextFile};
-pub use job::{Job, JobResult};
+pub use job::Job;
+use lines::LineBuffer;
+use watch::{Beat, STUCK};
 
 /// Receives each line of output or progress.
 pub type Lines<'a> = &'a (dyn Fn(&str) + Sync);
-
-/// Time a request that only reads or changes metadata may take.
-const QUICK: Duration = Duration::from_secs(120);
-/// Silence after which the engine is asked whether it still lives.
-const QUIET: Duration = Duration::from_secs(30);
-/// Time such a question may take, and how many in a row may fail.
-const PING: Duration = Duration::from_secs(10);
-const PINGS: u32 = 3;
-/// Silence after which an operation counts as stuck although the engine lives.
-const STUCK: Duration = Duration::from_secs(45 * 60);
-/// Poll interval of the Ctrl-C flag.
-const TICK: Duration = Duration::from_millis(100);
 
 /// Which network a build step or a job sees.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -49,8 +40,6 @@ pub enum Network {
     /// The engine's bridge.
     #[default]
     Default,
-    /// The network of the host the engine runs on.
-    Host,
 }
 
 impl Network {
@@ -58,7 +47,6 @@ impl Network {
         match self {
             Network::None => "none",
             Network::Default => "default",
-            Network::Host => "host",
         }
     }
 }
@@ -80,8 +68,6 @@ pub struct EngineInfo {
     pub memory: u64,
     /// Directory of its data, on its own host.
     pub root_dir: String,
-    /// Storage driver.
-    pub driver: String,
 }
 
 /// What is known about an image.
@@ -97,10 +83,6 @@ pub struct Image {
     pub user: String,
     /// Bytes on the engine's disk.
     pub size: u64,
-    /// Digests of the uncompressed layers.
-    pub layers: Vec<String>,
-    /// `repository@sha256:...` of the registries it came from.
-    pub repo_digests: Vec<String>,
 }
 
 /// A connection to a Docker engine; its calls block, and must not be made from async code.
@@ -109,7 +91,7 @@ pub struct Docker {
     client: bollard::Docker,
     endpoint: String,
     /// Keeps the relay of an `ssh://` endpoint for as long as any clone lives.
-    _tunnel: Option<Arc<connect::Tunnel>>,
+    _tunnel: Option<Arc<tunnel::Tunnel>>,
 }
 
 impl Docker {
@@ -132,7 +114,6 @@ impl Docker {
             cpus: natural(info.ncpu),
             memory: natural(info.mem_total),
             root_dir: info.docker_root_dir.unwrap_or_default(),
-            driver: info.driver.unwrap_or_default(),
         })
     }
 
@@ -151,8 +132,6 @@ impl Docker {
             env: config.env.unwrap_or_default(),
             user: config.user.unwrap_or_default(),
             size: natural(found.size),
-            layers: found.root_fs.and_then(|fs| fs.layers).unwrap_or_default(),
-            repo_digests: found.repo_digests.unwrap_or_default(),
         }))
     }
 
@@ -233,146 +212,6 @@ impl Docker {
         self.quick(self.client.tag_image(reference, Some(options)))
             .with_context(|| format!("cannot tag `{reference}` as `{repo}:{tag}`"))
     }
-
-    /// Removes a name of an image, and the image with its last name.
-    pub fn untag(&self, reference: &str) -> Result<()> {
-        check_reference(reference)?;
-        let options = None::<RemoveImageOptions>;
-        self.quick(self.client.remove_image(reference, options, None))
-            .with_context(|| format!("cannot remove the name `{reference}`; see `docker ps -a` for its users"))?;
-        Ok(())
-    }
-
-    /// Runs a future on a runtime of its own: when it ends or is given up, every connection of it is closed, which is how the engine learns that a build is no longer wanted.
-    fn block<T>(&self, future: impl Future<Output = Result<T>>) -> Result<T> {
-        let runtime = tokio::runtime::Builder::new_current_thread()
-            .enable_io()
-            .enable_time()
-            .build()
-            .context("cannot start the event loop for the Docker client; raise `ulimit -n`")?;
-        let result = runtime.block_on(future);
-        // A name lookup that hangs would otherwise hold the caller.
-        runtime.shutdown_background();
-        result
-    }
-
-    fn quick<T>(&self, call: impl Future<Output = Result<T, Error>>) -> Result<T> {
-        self.block(async {
-            match tokio::time::timeout(QUICK, call).await {
-                Ok(answer) => answer.map_err(|error| self.explain(error)),
-                Err(_) => Err(self.stopped()),
-            }
-        })
-    }
-
-    /// Runs a long operation under the Ctrl-C flag and the watchdog; `limit` is how long it may make no progress.
-    fn watched<T>(
-        &self,
-        beat: &Beat,
-        cancel: &Cancel,
-        limit: Option<Duration>,
-        work: impl Future<Output = Result<T>>,
-        what: impl FnOnce() -> String,
-    ) -> Result<T> {
-        let cancelled = async {
-            while !cancel.is_set() {
-                tokio::time::sleep(TICK).await;
-            }
-            None
-        };
-        let guard = async { select(pin!(cancelled), pin!(self.unhealthy(beat, limit))).await.factor_first().0 };
-        self.block(async {
-            match select(pin!(work), pin!(guard)).await {
-                Either::Left((result, _)) => result.with_context(what),
-                Either::Right((Some(error), _)) => Err(error.context(what())),
-                Either::Right((None, _)) => bail!("interrupted"),
-            }
-        })
-    }
-
-    /// Ends when the engine or the operation is found dead.
-    async fn unhealthy(&self, beat: &Beat, limit: Option<Duration>) -> Option<anyhow::Error> {
-        let (mut failed, mut asked) = (0, Instant::now());
-        loop {
-            tokio::time::sleep(Duration::from_secs(1)).await;
-            let quiet = beat.quiet();
-            if limit.is_some_and(|limit| quiet > limit) {
-                return Some(anyhow!(
-                    "nothing happened for {} minutes; look at the last lines of output and at the engine's log, then try again",
-                    quiet.as_secs() / 60
-                ));
-            }
-            if quiet < QUIET || (failed == 0 && asked.elapsed() < QUIET) {
-                failed = 0;
-                continue;
-            }
-            let answer = tokio::time::timeout(PING, self.client.ping()).await;
-            failed = if matches!(answer, Ok(Ok(_))) { 0 } else { failed + 1 };
-            asked = Instant::now();
-            if failed >= PINGS {
-                return Some(self.stopped());
-            }
-        }
-    }
-
-    /// The next answer of a stream, its error explained, and noted as a sign of life.
-    async fn next<T>(
-        &self,
-        answers: &mut (impl Stream<Item = Result<T, Error>> + Unpin),
-        beat: &Beat,
-    ) -> Result<Option<T>> {
-        let answer = answers.next().await.transpose();
-        beat.note();
-        answer.map_err(|error| self.explain(error))
-    }
-
-    fn stopped(&self) -> anyhow::Error {
-        anyhow!(
-            "the Docker engine stopped answering at `{}`; look at its log (`journalctl -u docker`), restart it (`sudo systemctl restart docker`) and try again",
-            self.endpoint
-        )
-    }
-
-    fn broken(&self, why: &str) -> anyhow::Error {
-        anyhow!(
-            "the Docker engine at `{}` closed the connection ({why}); check that it runs (`docker info`, `journalctl -u docker`) and try again",
-            self.endpoint
-        )
-    }
-
-    fn explain(&self, error: Error) -> anyhow::Error {
-        match error {
-            Error::DockerResponseServerError { status_code, message } => {
-                let message = message.trim();
-                anyhow!("the Docker engine refused with status {status_code}: {message}")
-            }
-            Error::DockerStreamError { error } => anyhow!("{}", error.trim()),
-            Error::RequestTimeoutError => self.stopped(),
-            Error::HyperLegacyError { .. } | Error::HyperResponseError { .. } | Error::IOError { .. } => {
-                self.broken(&format!("{:#}", anyhow::Error::new(error)))
-            }
-            other => anyhow::Error::new(other)
-                .context("the Docker engine gave an answer that cannot be used; update it or this tool"),
-        }
-    }
-}
-
-/// When the engine or an upload to it last showed life.
-#[derive(Clone)]
-struct Beat(Arc<Mutex<Instant>>);
-
-impl Beat {
-    fn new() -> Beat {
-        Beat(Arc::new(Mutex::new(Instant::now())))
-    }
-
-    fn note(&self) {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Instant::now();
-    }
-
-    fn quiet(&self) -> Duration {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).elapsed()
-    }
 }
 
 async fn found<T>(call: impl Future<Output = Result<T, Error>>) -> Result<Option<T>, Error> {
@@ -427,40 +266,6 @@ fn escape(text: &str) -> String {
         quoted.push(c);
     }
     quoted
-}
-
-/// Cuts a byte stream into lines; what a lone carriage return would have overwritten is dropped.
-#[derive(Default)]
-struct LineBuffer {
-    line: Vec<u8>,
-    returned: bool,
-}
-
-impl LineBuffer {
-    /// A line is cut here, so that binary output cannot grow one without end.
-    const LONGEST: usize = 64 * 1024;
-
-    fn push(&mut self, bytes: &[u8], on: &mut dyn FnMut(&str)) {
-        for &byte in bytes {
-            if byte == b'\n' || self.line.len() >= Self::LONGEST {
-                on(&String::from_utf8_lossy(&self.line));
-                self.line.clear();
-            } else if self.returned && byte != b'\r' {
-                self.line.clear();
-            }
-            self.returned = byte == b'\r';
-            if byte != b'\n' && byte != b'\r' {
-                self.line.push(byte);
-            }
-        }
-    }
-
-    fn finish(&mut self, on: &mut dyn FnMut(&str)) {
-        if !self.line.is_empty() {
-            on(&String::from_utf8_lossy(&self.line));
-            self.line.clear();
-        }
-    }
 }
 
 #[cfg(test)]

@@ -62,7 +62,7 @@ impl Planner<'_> {
     }
 
     /// Pinned files of the package index.
-    fn from_index(&mut self, id: String, files: Vec<(&str, &Version, &str)>) -> String {
+    fn pinned(&mut self, id: String, files: Vec<(&str, &Version, &str)>) -> String {
         let files = files
             .into_iter()
             .map(|(name, version, sha256)| Download {
@@ -79,7 +79,7 @@ impl Planner<'_> {
     fn pip(&mut self) -> Vec<String> {
         let matrix = self.matrix;
         let pip = matrix.tools.iter().find(|tool| tool.name == *"pip");
-        pip.map(|pip| self.from_index("source-pip".to_owned(), vec![("pip", &pip.version, &pip.sha256)]))
+        pip.map(|pip| self.pinned("source-pip".to_owned(), vec![("pip", &pip.version, &pip.sha256)]))
             .into_iter()
             .collect()
     }
@@ -160,7 +160,7 @@ impl Planner<'_> {
         let version = package.version().map(str::to_owned);
         if let (Some(pin), Some(pypi)) = (package.published_for(&abi.id), &package.source.pypi) {
             let file = vec![(&*package.id, &pypi.version, &**pin)];
-            let fetch = self.from_index(format!("published-{}-{}", package.id, abi.id), file);
+            let fetch = self.pinned(format!("published-{}-{}", package.id, abi.id), file);
             let action = Action::Published(Published {
                 package: package.id.to_string(),
                 version,
@@ -171,7 +171,7 @@ impl Planner<'_> {
             return self.add(id, vec![fetch], &[], include_str!("../step/wheel.rs"), action);
         }
         let sdist = package.source.pypi.as_ref().map(|pypi| {
-            self.from_index(format!("source-{}", package.id), vec![(&*package.id, &pypi.version, &*pypi.sha256)])
+            self.pinned(format!("source-{}", package.id), vec![(&*package.id, &pypi.version, &*pypi.sha256)])
         });
         let wheel = Wheel {
             package: package.id.to_string(),
@@ -183,7 +183,6 @@ impl Planner<'_> {
             working_copy: self.facts.working_copies.get(&*package.id).cloned(),
             folder: package.working_copy(&self.facts.project),
         };
-        let code = include_str!("../step/wheel.rs");
         match package.build.with {
             Builder::Maturin => {
                 let mut needs = vec![self.tools()];
@@ -194,6 +193,7 @@ impl Planner<'_> {
                     tools: self.matrix.tools.iter().filter(pinned).cloned().collect(),
                     interpreter: format!("python{}", abi.interpreter_name()),
                 });
+                let code = concat!(include_str!("../step/maturin.rs"), include_str!("../step/wheel.rs"));
                 self.add(id, needs, &[], code, action)
             }
             Builder::Container => {
@@ -207,6 +207,7 @@ impl Planner<'_> {
                     devel,
                     requires,
                 });
+                let code = concat!(include_str!("../step/container.rs"), include_str!("../step/wheel.rs"));
                 self.add(id, needs, &["docker/build-wheel.sh"], code, action)
             }
         }
@@ -239,7 +240,7 @@ impl Planner<'_> {
             .collect();
         files.sort_by_key(|(name, ..)| name.to_string());
         files.dedup_by_key(|(name, ..)| name.to_string());
-        self.from_index(format!("requires-{}", package.id), files)
+        self.pinned(format!("requires-{}", package.id), files)
     }
 
     fn image(&mut self, tag: &str) -> Option<String> {

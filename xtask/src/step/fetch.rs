@@ -11,7 +11,7 @@ use super::{Env, tools};
 use crate::cache::{Artefact, Output};
 use crate::digest;
 use crate::plan::{Download, Fetch};
-use crate::proc;
+use crate::proc::{self, Talk};
 
 pub fn run(fetch: &Fetch, env: &Env) -> Result<Output> {
     let mut output = Output::default();
@@ -171,14 +171,16 @@ fn curl(place: &Place, path: &Path, env: &Env) -> Result<()> {
         env.task.bytes(&place.name, size, place.size);
     };
     env.task.line(&format!("downloading {} from {}", place.name, shown(&place.url)));
-    proc::run(command, &config, env.task, env.context.cancel, done).map(|_| ()).map_err(|_| {
-        let said = env.task.tail().into_iter().rev().find(|line| line.starts_with("curl: "));
-        anyhow!(
-            "{}: {}: check the network and the proxy settings",
-            shown(&place.url),
-            said.unwrap_or_else(|| "curl failed".to_owned())
-        )
-    })
+    proc::talk(command, env.task, env.context.cancel, &Talk { input: &config, tick: &done, ..Talk::default() })
+        .map(|_| ())
+        .map_err(|_| {
+            let said = env.task.tail().into_iter().rev().find(|line| line.starts_with("curl: "));
+            anyhow!(
+                "{}: {}: check the network and the proxy settings",
+                shown(&place.url),
+                said.unwrap_or_else(|| "curl failed".to_owned())
+            )
+        })
 }
 
 fn escape(text: &str) -> String {

@@ -1,9 +1,11 @@
 //! What each kind of step does; one file a kind, one exhaustive match.
 
 pub mod apt;
+pub mod container;
 pub mod fake;
 pub mod fetch;
 pub mod image;
+pub mod maturin;
 pub mod proof;
 pub mod python;
 pub mod root;
@@ -45,8 +47,8 @@ pub fn run(action: &Action, env: &Env) -> Result<Output> {
         Action::Apt(apt) => apt::run(apt, env),
         Action::Python(python) => python::compile(python, env),
         Action::Base(base) => python::base(base, env),
-        Action::Maturin(maturin) => wheel::maturin(maturin, env),
-        Action::Container(container) => wheel::container(container, env),
+        Action::Maturin(maturin) => maturin::run(maturin, env),
+        Action::Container(container) => container::run(container, env),
         Action::Published(published) => wheel::published(published, env),
         Action::Image(image) => image::run(image, env),
         Action::Proof(proof) => proof::run(proof, env),
@@ -96,10 +98,10 @@ impl Env<'_> {
         ContextFile { path: path.to_owned(), source: Content::File(self.context.cache.blob(&file.sha256)), mode: 0o644 }
     }
 
-    /// The pinned pip, under its own file name as pip itself demands, in the context's folder `pip/`.
+    /// The pinned pip, under its own file name, as pip itself demands.
     pub fn pip(&self) -> Result<ContextFile> {
         let pip = self.file("source-pip").context("`tools` in matrix.yaml has no `pip`")?;
-        Ok(self.stored("pip.whl", pip))
+        Ok(self.stored(&pip.name, pip))
     }
 
     /// Builds an image, tagged with this step's key.

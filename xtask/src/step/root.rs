@@ -15,22 +15,23 @@ use crate::proc;
 pub fn run(root: &Root, env: &Env) -> Result<Output> {
     let docker = env.docker()?;
     let reference = env.reference();
-    let made_by = match pull(root, &reference, env) {
-        Ok(image) => format!("pulled {image}"),
+    let (made_by, content) = match pull(root, &reference, env) {
+        Ok(image) => (format!("pulled {image}"), digest::of(&image)),
         Err(why) => {
             env.context.cancel.check()?;
             env.task.line(&format!("not pulled: {why:#}"));
             env.task.waiting("no registry in reach: bootstrapping with mmdebstrap");
-            bootstrap(root, &reference, env)?;
-            format!("bootstrapped with mmdebstrap, suite {}", root.suite)
+            let content = bootstrap(root, &reference, env)?;
+            (format!("bootstrapped with mmdebstrap, suite {}", root.suite), content)
         }
     };
     let image = docker.image(&reference)?.context("the engine lost the root image right after it was made")?;
-    let packages = packages(&reference, env)?;
+    // For the log: what the archive gave that day.
+    packages(&reference, env)?;
     let notes = BTreeMap::from([("made by".to_owned(), made_by)]);
     Ok(Output {
         image: Some(BuiltImage { reference, id: image.id, size: image.size }),
-        content: Some(digest::of(format!("{}\n{packages}", env.key))),
+        content: Some(content),
         notes,
         ..Output::default()
     })
@@ -46,26 +47,57 @@ fn pull(root: &Root, reference: &str, env: &Env) -> Result<String> {
     Ok(image.to_owned())
 }
 
-fn bootstrap(root: &Root, reference: &str, env: &Env) -> Result<()> {
+/// Makes the root file system and returns its digest, which is the same for the same packages.
+fn bootstrap(root: &Root, reference: &str, env: &Env) -> Result<String> {
     let archive = env.scratch.join("root.tar");
     let suite = &root.suite;
     let shell = Shell::new()?;
-    // A container needs no documentation, translations or package lists; the licences stay.
+    // A container needs no documentation, translations or package lists; the licences stay. The
+    // package usr-is-merged in place of usrmerge, which would bring all of perl: 75 MB, not 122.
     let slim = [
         "--dpkgopt=path-exclude=/usr/share/doc/*",
         "--dpkgopt=path-include=/usr/share/doc/*/copyright",
         "--dpkgopt=path-exclude=/usr/share/man/*",
         "--dpkgopt=path-exclude=/usr/share/info/*",
         "--dpkgopt=path-exclude=/usr/share/locale/*",
+        "--dpkgopt=path-exclude=/usr/share/groff/*",
+        "--dpkgopt=path-exclude=/usr/share/lintian/*",
+        "--aptopt=APT::Install-Recommends \"false\"",
+        "--aptopt=Acquire::Languages \"none\"",
+        "--include=usr-is-merged",
+        "--hook-dir=/usr/share/mmdebstrap/hooks/merged-usr",
     ];
-    let command = cmd!(shell, "mmdebstrap --variant=minbase --include=ca-certificates {slim...} {suite} {archive}")
+    let mirrors = mirrors(&shell, suite);
+    let command = cmd!(shell, "mmdebstrap --variant=minbase {slim...} {suite} {archive} {mirrors...}")
         .env("SOURCE_DATE_EPOCH", "315532800");
-    proc::run(command, "", env.task, env.context.cancel, || {}).context(
+    proc::run(command, env.task, env.context.cancel).context(
         "cannot bootstrap Debian: the log says which file could not be had; check the network and apt's mirror",
     )?;
     let labels = BTreeMap::from([(KEY_LABEL.to_owned(), env.key.to_owned())]);
+    let content = digest::of_file(&archive)?;
     env.docker()?.import(&archive, reference, &["CMD [\"bash\"]".to_owned()], &labels, env.context.cancel)?;
-    Ok(())
+    Ok(content)
+}
+
+/// The mirrors of this suite that apt on this machine takes packages from, as lines of sources.list;
+/// none on another system, where mmdebstrap knows Debian's own.
+fn mirrors(shell: &Shell, suite: &str) -> Vec<String> {
+    let format = "deb $(SITE) $(RELEASE) $(COMPONENT)";
+    let listed =
+        cmd!(shell, "apt-get indextargets --format {format} 'Created-By: Packages'").quiet().ignore_stderr().read();
+    let mut lines: Vec<String> = listed
+        .unwrap_or_default()
+        .lines()
+        .filter(|line| match line.split(' ').collect::<Vec<_>>().as_slice() {
+            ["deb", _, release, "main"] => *release == suite || release.starts_with(&format!("{suite}-")),
+            _ => false,
+        })
+        .map(str::to_owned)
+        .collect();
+    lines.sort();
+    lines.dedup();
+    // Updates alone would not do.
+    if lines.iter().any(|line| line.ends_with(&format!(" {suite} main"))) { lines } else { Vec::new() }
 }
 
 /// Every Debian package of an image with its version, one per line: what the archive gave that day.

@@ -32,7 +32,7 @@ pub fn run(tools: &Tools, env: &Env) -> Result<Output> {
     std::fs::write(&requirements, lines)?;
 
     let shell = Shell::new()?;
-    let run = |command| proc::run(command, "", env.task, env.context.cancel, || {});
+    let run = |command| proc::run(command, env.task, env.context.cancel);
     run(cmd!(shell, "python3 -m venv {folder}"))
         .context("cannot make a virtual environment: python3 needs its venv module (`apt-get install python3-venv`)")?;
     let python = folder.join("bin/python");

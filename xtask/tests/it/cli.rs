@@ -2,18 +2,16 @@
 //!
 //! `--fake` stands in for the work, so that all of it runs in seconds without Docker or a network.
 
-mod common;
-
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use common::{Clone, files, text};
+use crate::common::{Clone, files, text};
 
-/// Compares with a file below `tests/golden/`; `UPDATE_GOLDEN=1 cargo test` writes it.
+/// Compares with a file below `tests/it/golden/`; `UPDATE_GOLDEN=1 cargo test` writes it.
 fn golden(name: &str, found: &str) {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden").join(name);
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/it/golden").join(name);
     if std::env::var_os("UPDATE_GOLDEN").is_some() {
         fs::write(&path, found).unwrap();
     }
@@ -225,6 +223,8 @@ fn two_at_once_do_not_hurt_each_other() {
     assert_eq!(built, 6, "each wheel is built by exactly one of the two");
 }
 
+type Poison<'a> = (&'a str, Box<dyn Fn() + 'a>);
+
 #[test]
 fn a_poisoned_cache_is_refused_and_mended() {
     let clone = Clone::new();
@@ -237,7 +237,7 @@ fn a_poisoned_cache_is_refused_and_mended() {
         |i: usize| clone.top.join("cache/v1/records").join(format!("{}.json", artefacts[i]["key"].as_str().unwrap()));
 
     // One ABI's file in the place of another's, a truncated file, a flipped byte, an alien record.
-    let poisons: [(&str, Box<dyn Fn()>); 4] = [
+    let poisons: [Poison; 4] = [
         ("has changed", Box::new(|| fs::copy(blob(1), blob(0)).map(|_| ()).unwrap())),
         ("has changed", Box::new(|| fs::write(blob(0), &fs::read(blob(0)).unwrap()[..100]).unwrap())),
         (

@@ -1,11 +1,9 @@
 //! What only a real Docker engine and a network can show. Run by `cargo xtask ci`, which has built
 //! everything else before, into the cache that these tests share.
 
-mod common;
-
 use std::process::{Command, Output, Stdio};
 
-use common::{Clone, text};
+use crate::common::{Clone, text};
 
 const SETUPTOOLS: &str = "{name: setuptools, version: 84.2.1, \
     sha256: ca140b45d5325a9478f880e351484f62fef15f336462e449ca0c03c873d589c2}";

@@ -1,0 +1,148 @@
+//! Wheels built in a container without a network, from an sdist and pinned build requirements.
+
+use std::path::Path;
+use std::sync::Mutex;
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, bail};
+
+use super::wheel::{self, EPOCH};
+use super::{Env, text};
+use crate::cache::Output;
+use crate::docker::{Content, ContextFile, Job, Network};
+use crate::facts;
+use crate::plan::{Container, Wheel};
+use crate::wheelfile;
+
+pub fn run(step: &Container, env: &Env) -> Result<Output> {
+    let own = &step.wheel;
+    let mut inputs = vec![text("/in/build-wheel.sh", env.project_file("docker/build-wheel.sh")?, 0o755)];
+    match &own.sdist {
+        Some(sdist) => inputs.push(env.stored("/in/sdist.tar.gz", env.file(sdist)?)),
+        None => inputs.extend(working_copy(own)?),
+    }
+    let mut pins = String::new();
+    for file in &env.need(&step.requires)?.files {
+        let name = wheelfile::WheelName::parse(&file.name)?;
+        pins.push_str(&format!("{}=={} --hash=sha256:{}\n", name.distribution, name.version, file.sha256));
+        inputs.push(env.stored(&format!("/in/requires/{}", file.name), file));
+    }
+    inputs.push(text("/in/requires/requires.txt", &pins, 0o644));
+    let image = env.image(&step.devel)?;
+    let job = Job {
+        image,
+        command: vec!["/in/build-wheel.sh".to_owned()],
+        env: vec![
+            ("PLATFORM".to_owned(), own.platform.clone()),
+            ("JOBS".to_owned(), env.context.cores.to_string()),
+            ("SOURCE_DATE_EPOCH".to_owned(), EPOCH.to_owned()),
+            ("PYTHON".to_owned(), step.python.clone()),
+        ],
+        user: Some("root"),
+        network: Network::None,
+        inputs,
+        outputs: vec!["/out".to_owned()],
+        timeout: Some(Duration::from_secs(3600)),
+        ..Job::default()
+    };
+    let said = Mutex::new(Vec::new());
+    let listen = |line: &str| {
+        env.task.line(line);
+        if let (Some(missing), Ok(mut said)) = (missing_file(line), said.lock()) {
+            said.push(missing);
+        }
+    };
+    let result = env.docker()?.run(&job, &listen, env.context.cancel)?;
+    if result.exit != 0 {
+        let missing = said.into_inner().unwrap_or_default().into_iter().next();
+        let hint = missing.map(|file| debian_package(&file, image, env)).unwrap_or_default();
+        let memory = if result.oom_killed { ", killed for want of memory" } else { "" };
+        bail!("building `{}` in a container failed with exit code {}{memory}{hint}", own.package, result.exit);
+    }
+    let out = env.scratch.join("out");
+    std::fs::create_dir_all(&out)?;
+    for (name, bytes) in result.outputs {
+        if let Some(name) = Path::new(&name).file_name().filter(|name| name.to_string_lossy().ends_with(".whl")) {
+            std::fs::write(out.join(name), bytes)?;
+        }
+    }
+    wheel::keep(own, &out, env)
+}
+
+fn working_copy(step: &Wheel) -> Result<Vec<ContextFile>> {
+    use std::os::unix::fs::PermissionsExt;
+    let from = step.folder.as_deref().context("a wheel without a source: this is a bug")?;
+    let mut files = Vec::new();
+    for name in facts::list_folder(from)? {
+        let path = from.join(&name);
+        let mode = path.metadata().with_context(|| format!("cannot read `{}`", path.display()))?.permissions().mode();
+        let mode = if mode & 0o100 != 0 { 0o755 } else { 0o644 };
+        files.push(ContextFile { path: format!("/in/src/{}", name.display()), source: Content::File(path), mode });
+    }
+    wheel::unchanged(step, from)?;
+    Ok(files)
+}
+
+/// The header or library that a compiler's or linker's message says is not there, as `apt-file` knows it.
+fn missing_file(line: &str) -> Option<String> {
+    let header = line.split_once("fatal error: ").and_then(|(_, rest)| rest.split_once(": No such file"));
+    if let Some((header, _)) = header {
+        return Some(format!("/{}", header.trim()));
+    }
+    let library = line.split_once("cannot find -l").map(|(_, rest)| rest)?;
+    let name: String = library.chars().take_while(|c| c.is_ascii_alphanumeric() || "._+-".contains(*c)).collect();
+    Some(format!("/lib{name}.so"))
+}
+
+/// Asks Debian's archive which package has the file; said in an error, so a failure is only a hint less.
+fn debian_package(file: &str, image: &str, env: &Env) -> String {
+    env.task.waiting(&format!("asking Debian's archive which package has `{file}`"));
+    let script = "apt-get update -qq && apt-get install -y -qq --no-install-recommends apt-file && apt-file update \
+                  && exec apt-file search --package-only -- \"$FILE\"";
+    let job = Job {
+        image,
+        command: ["sh", "-c", script].map(str::to_owned).to_vec(),
+        env: vec![("FILE".to_owned(), file.to_owned()), ("DEBIAN_FRONTEND".to_owned(), "noninteractive".to_owned())],
+        user: Some("root"),
+        network: Network::Default,
+        timeout: Some(Duration::from_secs(180)),
+        ..Job::default()
+    };
+    let found = env.docker().and_then(|docker| docker.run(&job, &|_| {}, env.context.cancel));
+    let mut packages: Vec<String> = match found {
+        Ok(result) if result.exit == 0 => {
+            result.stdout.lines().filter(|l| l.starts_with("lib") || l.ends_with("-dev")).map(str::to_owned).collect()
+        }
+        _ => Vec::new(),
+    };
+    packages.sort_by_key(|name| (!name.ends_with("-dev"), name.len()));
+    packages.dedup();
+    packages.truncate(4);
+    let names: Vec<String> = packages.iter().map(|name| format!("`{name}`")).collect();
+    let file = file.trim_start_matches('/');
+    if names.is_empty() {
+        return format!(
+            ": `{file}` is missing; `apt-file search {file}` names its Debian package, which belongs into the package's apt set in matrix.yaml"
+        );
+    }
+    format!(
+        ": `{file}` is missing, which is in the Debian package {}: add it to the package's apt set in matrix.yaml",
+        names.join(" or ")
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_compiler_misses_is_recognised() {
+        let gcc = "src/main/config.c:10:10: fatal error: yaml.h: No such file or directory";
+        assert_eq!(missing_file(gcc).as_deref(), Some("/yaml.h"));
+        let ld = "/usr/bin/ld: cannot find -lyaml: No such file or directory";
+        assert_eq!(missing_file(ld).as_deref(), Some("/libyaml.so"));
+        let openssl = "a.h:3:10: fatal error: openssl/ssl.h: No such file or directory";
+        assert_eq!(missing_file(openssl).as_deref(), Some("/openssl/ssl.h"));
+        assert_eq!(missing_file("error: yaml.h is odd"), None);
+    }
+}

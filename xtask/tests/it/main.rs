@@ -1,0 +1,8 @@
+//! The tool as a program: its command line with stand-ins for the work, and the real thing.
+
+// A test that meets something unexpected says so by ending.
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
+mod cli;
+mod common;
+mod real;
