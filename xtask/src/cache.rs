@@ -28,7 +28,11 @@ pub struct Artefact {
 /// An image that a step made, in the engine that was in use.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct BuiltImage {
+    /// Carries the key, so that it means one image only.
     pub reference: String,
+    /// What people call it; the image of another key may take it over.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub name: Option<String>,
     pub id: String,
     /// In bytes.
     pub size: u64,
@@ -168,6 +172,14 @@ impl Cache {
         Ok(Some(record))
     }
 
+    /// Notes that a record is used now, which only `prune` asks for.
+    pub fn touch(&self, key: &str) {
+        let path = self.dir.join("records").join(format!("{key}.json"));
+        if let Ok(file) = File::options().append(true).open(path) {
+            let _ = file.set_modified(std::time::SystemTime::now());
+        }
+    }
+
     /// Whether the files of a record are still what was recorded.
     pub fn check(&self, record: &Record) -> Result<()> {
         for file in &record.output.files {
@@ -210,6 +222,29 @@ impl Cache {
                 }
             }
         }
+    }
+
+    /// Held by every run, so that nothing is taken away from under it.
+    pub fn in_use(&self) -> Result<File> {
+        let file = self.use_lock()?;
+        file.lock_shared().context("cannot lock the cache")?;
+        Ok(file)
+    }
+
+    /// Held while things are removed; an error when a run is under way.
+    pub fn alone(&self) -> Result<File> {
+        let file = self.use_lock()?;
+        file.try_lock().context("the cache is locked")?;
+        Ok(file)
+    }
+
+    fn use_lock(&self) -> Result<File> {
+        let path = self.dir.join("locks/in-use.lock");
+        File::options()
+            .create(true)
+            .append(true)
+            .open(&path)
+            .with_context(|| format!("cannot open `{}`", path.display()))
     }
 
     /// Removes the scratch folders of processes that are no more.

@@ -127,7 +127,7 @@ pub fn engine() -> (Option<Docker>, Check) {
 }
 
 /// Everything that `cargo xtask doctor` shows.
-pub fn all(cache: &Cache) -> Vec<Check> {
+pub fn all(cache: &Cache, root_image: Option<&str>) -> Vec<Check> {
     let (docker, engine) = engine();
     let mut checks = vec![engine];
     checks.extend(programs(true));
@@ -156,6 +156,19 @@ pub fn all(cache: &Cache) -> Vec<Check> {
             fix: Some(Fix::Apt(vec!["ca-certificates"])),
         },
     });
+    if let (Some(docker), Some(image)) = (&docker, root_image) {
+        let name = "image registry";
+        checks.push(match docker.offered(image) {
+            Ok(()) => Check { name, state: State::Fine, detail: format!("has {image}"), fix: None },
+            // Nothing to mend: mmdebstrap stands in.
+            Err(error) => Check {
+                name,
+                state: State::Doubtful,
+                detail: format!("not in reach, mmdebstrap will do: {error:#}"),
+                fix: None,
+            },
+        });
+    }
     checks.push(reach("crates", "cargo", &["info", "--quiet", "anyhow"]));
     checks.push(match said("python3", &["-m", "pip", "--version"]) {
         Ok(_) => reach("Python packages", "python3", &["-m", "pip", "--quiet", "index", "versions", "pip"]),

@@ -11,6 +11,7 @@ mod manifest;
 mod matrix;
 mod plan;
 mod proc;
+mod prune;
 mod report;
 mod run;
 mod select;
@@ -88,10 +89,27 @@ enum Cmd {
         #[arg(required = true, value_name = "TAG|WHEEL")]
         what: Vec<String>,
     },
+    /// Show what the cache holds, or make it smaller
+    Cache {
+        #[command(subcommand)]
+        what: CacheCmd,
+    },
     /// Everything that must pass: formatting, lints, tests, all wheels, images and proofs
     Ci {
         #[command(flatten)]
         how: How,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+enum CacheCmd {
+    /// Kinds, numbers and sizes
+    Show,
+    /// Remove what nothing refers to, then what was not used for longest
+    Prune {
+        /// How much may stay, for instance 10G
+        #[arg(long, value_name = "SIZE", value_parser = prune::parse_size)]
+        max_size: Option<u64>,
     },
 }
 
@@ -175,7 +193,7 @@ fn dispatch(cli: &Cli) -> Result<()> {
     let project = Project::open(cli)?;
     match &cli.command {
         Cmd::Doctor => {
-            let checks = doctor::all(&project.cache);
+            let checks = doctor::all(&project.cache, project.matrix.root.image.as_deref());
             ui::out(&doctor::table(&checks))?;
             match checks.iter().filter(|check| check.state == doctor::State::Missing).count() {
                 0 => Ok(()),
@@ -195,6 +213,8 @@ fn dispatch(cli: &Cli) -> Result<()> {
             project.make(&selection, *how).map(|_| ())
         }
         Cmd::Image { tags, how } => project.make(&select::images(&project.matrix, tags)?, *how).map(|_| ()),
+        Cmd::Cache { what: CacheCmd::Show } => ui::out(&prune::show(&project.cache)?),
+        Cmd::Cache { what: CacheCmd::Prune { max_size } } => ui::out(&prune::prune(&project.cache, *max_size)?),
         Cmd::Verify { what } => verify::run(&project, what),
         Cmd::Ci { how } => ci::run(&project, *how),
     }

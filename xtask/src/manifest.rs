@@ -67,7 +67,9 @@ impl Manifest {
             };
             let output = &outcome.record.output;
             let (file, sha256, size) = match (&output.image, output.files.first()) {
-                (Some(image), _) => (image.reference.clone(), image.id.clone(), image.size),
+                (Some(image), _) => {
+                    (image.name.as_ref().unwrap_or(&image.reference).clone(), image.id.clone(), image.size)
+                }
                 (None, Some(file)) => (file.name.clone(), file.sha256.clone(), file.size),
                 (None, None) => continue,
             };

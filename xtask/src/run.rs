@@ -43,6 +43,7 @@ struct Progress {
 
 /// Runs what is not cached. The first failure lets the steps under way end and starts no others.
 pub fn execute(plan: &Plan, context: &Context) -> Result<BTreeMap<String, Outcome>> {
+    let _in_use = context.cache.in_use()?;
     let progress = Mutex::new(Progress::default());
     let changed = Condvar::new();
     let urgency = plan.urgency();
@@ -161,6 +162,8 @@ fn attempt(
         task.waiting("waits for another process that does the same")
     })?;
     if let Some(record) = usable(step, key, context, |why| context.ui.say(&format!("[{}] {why}", step.id))) {
+        context.cache.touch(key);
+        rename(&record, context)?;
         return Ok(Outcome { record, cached: true });
     }
     let needs = step
@@ -207,6 +210,17 @@ fn present(step: &Step, record: &Record, context: &Context) -> Result<bool> {
         (Some(_), None) => Ok(false),
         (Some(image), Some(docker)) => Ok(docker.image(&image.reference)?.is_some_and(|found| found.id == image.id)),
     }
+}
+
+/// Gives an image that was found made its name for people again, if another has taken it meanwhile.
+fn rename(record: &Record, context: &Context) -> Result<()> {
+    let (Some(image), Some(docker)) = (&record.output.image, context.docker) else { return Ok(()) };
+    let Some((repository, tag)) = image.name.as_deref().and_then(|name| name.rsplit_once(':')) else { return Ok(()) };
+    let holder = docker.image(&format!("{repository}:{tag}"))?;
+    if holder.is_none_or(|holder| holder.id != image.id) {
+        docker.tag(&image.reference, repository, tag)?;
+    }
+    Ok(())
 }
 
 /// What would happen to each step, as far as can be told without running any.

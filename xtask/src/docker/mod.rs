@@ -205,6 +205,13 @@ impl Docker {
         }
     }
 
+    /// Whether the engine reaches the registry of an image, and finds the image there.
+    pub fn offered(&self, reference: &str) -> Result<()> {
+        check_reference(reference)?;
+        let credentials = credentials::find(reference, &|_| {});
+        self.quick(self.client.inspect_registry_image(reference, credentials)).map(|_| ())
+    }
+
     /// Gives an image a further name.
     pub fn tag(&self, reference: &str, repo: &str, tag: &str) -> Result<()> {
         check_reference(reference)?;

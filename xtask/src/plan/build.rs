@@ -150,7 +150,7 @@ impl Planner<'_> {
         needs.extend(self.pip());
         let action =
             Action::Base(Base { tag: abi.base_tag(), version: abi.python.to_string(), python, runtime, optimized });
-        let code = include_str!("../step/python.rs");
+        let code = include_str!("../step/base.rs");
         self.add(format!("base-{}", abi.id), needs, &["docker/base.Dockerfile"], code, action)
     }
 

@@ -16,16 +16,19 @@ pub fn run(apt: &Apt, env: &Env) -> Result<Output> {
         Some(path) => ContextFile { path: "ca.crt".to_owned(), source: Content::File(path), mode: 0o644 },
         None => text("ca.crt", "", 0o644),
     };
-    let image = env.build(Build {
-        dockerfile: env.project_file("docker/builder.Dockerfile")?,
-        context: vec![bundle],
-        args: BTreeMap::from([
-            ("ROOT".to_owned(), env.image(&apt.base)?.to_owned()),
-            ("APT".to_owned(), apt.packages.join(" ")),
-        ]),
-        network: Network::Default,
-        ..Build::default()
-    })?;
+    let image = env.build(
+        Build {
+            dockerfile: env.project_file("docker/builder.Dockerfile")?,
+            context: vec![bundle],
+            args: BTreeMap::from([
+                ("ROOT".to_owned(), env.image(&apt.base)?.to_owned()),
+                ("APT".to_owned(), apt.packages.join(" ")),
+            ]),
+            network: Network::Default,
+            ..Build::default()
+        },
+        None,
+    )?;
     let packages = root::packages(&image.reference, env)?;
     Ok(Output {
         image: Some(image),

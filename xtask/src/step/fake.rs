@@ -60,7 +60,7 @@ pub fn run(action: &Action, env: &Env) -> Result<Output> {
 
 fn image(env: &Env) -> Output {
     let id = format!("sha256:{}", digest::of(env.key));
-    let image = BuiltImage { reference: env.reference(), id, size: 0 };
+    let image = BuiltImage { reference: env.reference(), name: None, id, size: 0 };
     Output { image: Some(image), notes: BTreeMap::new(), ..Output::default() }
 }
 

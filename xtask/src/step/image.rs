@@ -32,13 +32,16 @@ pub fn run(image: &Image, env: &Env) -> Result<Output> {
     for (name, value) in &image.env {
         dockerfile.push_str(&format!("ENV {name}=\"{value}\"\n"));
     }
-    let built = env.build(Build {
-        dockerfile: &dockerfile,
-        context,
-        args: BTreeMap::from([("BASE".to_owned(), env.image(&image.base)?.to_owned())]),
-        labels,
-        network: Network::None,
-        ..Build::default()
-    })?;
+    let built = env.build(
+        Build {
+            dockerfile: &dockerfile,
+            context,
+            args: BTreeMap::from([("BASE".to_owned(), env.image(&image.base)?.to_owned())]),
+            labels,
+            network: Network::None,
+            ..Build::default()
+        },
+        None,
+    )?;
     Ok(Output { image: Some(built), ..Output::default() })
 }

@@ -1,6 +1,7 @@
 //! What each kind of step does; one file a kind, one exhaustive match.
 
 pub mod apt;
+pub mod base;
 pub mod container;
 pub mod fake;
 pub mod fetch;
@@ -45,8 +46,8 @@ pub fn run(action: &Action, env: &Env) -> Result<Output> {
         Action::Fetch(fetch) => fetch::run(fetch, env),
         Action::Root(root) => root::run(root, env),
         Action::Apt(apt) => apt::run(apt, env),
-        Action::Python(python) => python::compile(python, env),
-        Action::Base(base) => python::base(base, env),
+        Action::Python(python) => python::run(python, env),
+        Action::Base(base) => base::run(base, env),
         Action::Maturin(maturin) => maturin::run(maturin, env),
         Action::Container(container) => container::run(container, env),
         Action::Published(published) => wheel::published(published, env),
@@ -104,15 +105,16 @@ impl Env<'_> {
         Ok(self.stored(&pip.name, pip))
     }
 
-    /// Builds an image, tagged with this step's key.
-    pub fn build(&self, mut build: Build) -> Result<BuiltImage> {
+    /// Builds an image under the name of this step's key, and under `name` for people.
+    pub fn build(&self, mut build: Build, name: Option<String>) -> Result<BuiltImage> {
         let docker = self.docker()?;
         let reference = self.reference();
         build.tags.push(reference.clone());
+        build.tags.extend(name.clone());
         build.labels.insert(KEY_LABEL.to_owned(), self.key.to_owned());
         let id = docker.build(&build, &|line| self.task.line(line), self.context.cancel)?;
         let size = docker.image(&reference)?.map_or(0, |image| image.size);
-        Ok(BuiltImage { reference, id, size })
+        Ok(BuiltImage { reference, id, size, name })
     }
 }
 

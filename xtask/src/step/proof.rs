@@ -7,7 +7,7 @@ use anyhow::{Context as _, Result, bail};
 use serde::Deserialize;
 
 use super::{Env, text};
-use crate::cache::{BuiltImage, Output};
+use crate::cache::Output;
 use crate::cancel::Cancel;
 use crate::docker::{Build, Docker, Job, Lines, Network};
 use crate::matrix::GilState;
@@ -134,17 +134,19 @@ pub fn run(proof: &Proof, env: &Env) -> Result<Output> {
 
     let undeclared = verdict.modules("undeclared").join(" ");
     let name = format!("{}:{}", proof.repository, proof.tag);
-    let image = env.build(Build {
-        dockerfile: "ARG IMAGE\nFROM ${IMAGE}\n",
-        args: BTreeMap::from([("IMAGE".to_owned(), candidate.to_owned())]),
-        labels: BTreeMap::from([
-            ("dev.wheel-matrix.gil".to_owned(), verdict.effective.state.clone()),
-            ("dev.wheel-matrix.gil.undeclared".to_owned(), undeclared.clone()),
-        ]),
-        tags: vec![name.clone()],
-        network: Network::None,
-        ..Build::default()
-    })?;
+    let image = env.build(
+        Build {
+            dockerfile: "ARG IMAGE\nFROM ${IMAGE}\n",
+            args: BTreeMap::from([("IMAGE".to_owned(), candidate.to_owned())]),
+            labels: BTreeMap::from([
+                ("dev.wheel-matrix.gil".to_owned(), verdict.effective.state.clone()),
+                ("dev.wheel-matrix.gil.undeclared".to_owned(), undeclared.clone()),
+            ]),
+            network: Network::None,
+            ..Build::default()
+        },
+        Some(name),
+    )?;
     let notes = BTreeMap::from([
         ("gil".to_owned(), verdict.effective.state.clone()),
         ("undeclared".to_owned(), undeclared),
@@ -152,7 +154,7 @@ pub fn run(proof: &Proof, env: &Env) -> Result<Output> {
     ]);
     Ok(Output {
         files: vec![env.context.cache.put(document.as_bytes(), &format!("gil-{}.json", proof.tag))?],
-        image: Some(BuiltImage { reference: name, ..image }),
+        image: Some(image),
         notes,
         ..Output::default()
     })

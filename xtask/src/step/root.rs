@@ -30,7 +30,7 @@ pub fn run(root: &Root, env: &Env) -> Result<Output> {
     packages(&reference, env)?;
     let notes = BTreeMap::from([("made by".to_owned(), made_by)]);
     Ok(Output {
-        image: Some(BuiltImage { reference, id: image.id, size: image.size }),
+        image: Some(BuiltImage { reference, name: None, id: image.id, size: image.size }),
         content: Some(content),
         notes,
         ..Output::default()

@@ -191,13 +191,8 @@ fn ctrl_c_ends_it_and_leaves_nothing() {
         .stderr(Stdio::piped())
         .spawn()
         .unwrap();
-    let started = Instant::now();
-    while !clone.top.join("cache/v1/logs/wheel-aerospike-py-cp314t.log").exists() {
-        assert!(started.elapsed() < Duration::from_secs(30), "the step did not start");
-        std::thread::sleep(Duration::from_millis(20));
-    }
-    let sent = Command::new("kill").args(["-INT", &child.id().to_string()]).status().unwrap();
-    assert!(sent.success());
+    wait_for(&clone.top.join("cache/v1/logs/wheel-aerospike-py-cp314t.log"));
+    interrupt(&child);
     let output = child.wait_with_output();
     let output = output.unwrap();
     assert_eq!(output.status.code(), Some(1));
@@ -333,4 +328,45 @@ fn a_reader_that_goes_away_is_no_error() {
     drop(child.stdout.take());
     let output = child.wait_with_output().unwrap();
     assert!(output.status.success(), "{}", text(&output.stderr));
+}
+
+#[test]
+fn the_cache_is_shown_and_pruned() {
+    let clone = Clone::new();
+    clone.good(&["wheels", "--package", "aerospike-py"]);
+    let blobs = || files(&clone.top.join("cache/v1/blobs")).len();
+    let before = blobs();
+    assert!(clone.good(&["cache", "show"]).contains("records"));
+    fs::write(clone.top.join("cache/v1/blobs").join("f".repeat(64)), "nobody speaks of this").unwrap();
+    assert!(clone.good(&["cache", "prune"]).contains("removed 1 items"));
+    assert_eq!(blobs(), before, "what is spoken of stays");
+    clone.good(&["cache", "prune", "--max-size", "0"]);
+    assert_eq!(blobs(), 0);
+    assert!(clone.good(&["wheels", "--package", "aerospike-py"]).contains(" built "));
+    clone.bad(2, &["cache", "prune", "--max-size", "much"]);
+}
+
+#[test]
+fn nothing_is_pruned_from_under_a_run() {
+    let clone = Clone::new();
+    let id = "wheel-aerospike-py-cp311";
+    let mut child = clone.command(&["wheels"]).env("XTASK_FAKE_HANG", id).stderr(Stdio::null()).spawn().unwrap();
+    wait_for(&clone.top.join("cache/v1/logs").join(format!("{id}.log")));
+    let said = clone.bad(1, &["cache", "prune"]);
+    assert!(said.contains("in use by another run"), "{said}");
+    interrupt(&child);
+    child.wait().unwrap();
+}
+
+/// Until the step has begun to log.
+fn wait_for(log: &Path) {
+    let started = Instant::now();
+    while !log.exists() {
+        assert!(started.elapsed() < Duration::from_secs(30), "the step did not start");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}
+
+fn interrupt(child: &std::process::Child) {
+    assert!(Command::new("kill").args(["-INT", &child.id().to_string()]).status().unwrap().success());
 }

@@ -1,0 +1,146 @@
+//! What the cache holds and how to make it smaller; everything in it can be made again.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::time::SystemTime;
+
+use anyhow::{Context, Result, bail};
+
+use crate::cache::{Cache, Record};
+use crate::ui::bytes;
+
+/// Something that is kept or removed as a whole.
+#[derive(Debug)]
+struct Item {
+    /// `files`, `records`, `tools`, `cargo` …
+    kind: String,
+    path: PathBuf,
+    /// In bytes.
+    size: u64,
+    used: SystemTime,
+    /// Nothing refers to it, or it cannot be read.
+    lost: bool,
+}
+
+/// A table of what is there, by kind.
+pub fn show(cache: &Cache) -> Result<String> {
+    let mut kinds: BTreeMap<String, (usize, u64)> = BTreeMap::new();
+    let items = items(cache)?;
+    for item in &items {
+        let (count, size) = kinds.entry(item.kind.clone()).or_default();
+        *count += 1;
+        *size += item.size;
+    }
+    let mut out = format!("{}\n", cache.dir().display());
+    for (kind, (count, size)) in &kinds {
+        out.push_str(&format!("{kind:8} {count:>6} {:>12}\n", bytes(*size)));
+    }
+    let total: u64 = items.iter().map(|item| item.size).sum();
+    out.push_str(&format!("{:8} {:>6} {:>12}\n", "all", items.len(), bytes(total)));
+    Ok(out)
+}
+
+/// Removes what nothing refers to, then what was not used for longest, until at most `limit` bytes are left.
+pub fn prune(cache: &Cache, limit: Option<u64>) -> Result<String> {
+    let _alone = cache.alone().context("the cache is in use by another run: try again when that has ended")?;
+    let mut items = items(cache)?;
+    items.sort_by_key(|item| (!item.lost, item.used));
+    let mut total: u64 = items.iter().map(|item| item.size).sum();
+    let (mut count, mut freed) = (0, 0);
+    for item in &items {
+        if !item.lost && limit.is_none_or(|limit| total <= limit) {
+            break;
+        }
+        let removed = if item.path.is_dir() { fs::remove_dir_all(&item.path) } else { fs::remove_file(&item.path) };
+        removed.with_context(|| format!("cannot remove `{}`", item.path.display()))?;
+        total = total.saturating_sub(item.size);
+        freed += item.size;
+        count += 1;
+    }
+    Ok(format!("removed {count} items, {}; {} left\n", bytes(freed), bytes(total)))
+}
+
+/// `10G`, `500M`, or a number of bytes.
+pub fn parse_size(text: &str) -> Result<u64, String> {
+    let (number, unit) = text.split_at(text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len()));
+    let factor: u64 = match unit.trim_end_matches("iB").trim_end_matches('B') {
+        "" => 1,
+        "K" => 1 << 10,
+        "M" => 1 << 20,
+        "G" => 1 << 30,
+        "T" => 1 << 40,
+        _ => return Err(format!("`{text}` is not a size: write `10G`, `500M` or a number of bytes")),
+    };
+    let size = number.parse::<u64>().ok().and_then(|number| number.checked_mul(factor));
+    size.ok_or_else(|| format!("`{text}` is not a size: write `10G`, `500M` or a number of bytes"))
+}
+
+fn items(cache: &Cache) -> Result<Vec<Item>> {
+    let mut items = Vec::new();
+    // A file was last used when the last of the records that speak of it was.
+    let mut used: BTreeMap<String, SystemTime> = BTreeMap::new();
+    for (path, meta) in list(&cache.dir().join("records"))? {
+        let record = fs::read(&path).ok().and_then(|text| serde_json::from_slice::<Record>(&text).ok());
+        let when = meta.modified().unwrap_or(SystemTime::UNIX_EPOCH);
+        for file in record.iter().flat_map(|record| &record.output.files) {
+            let known = used.entry(file.sha256.clone()).or_insert(when);
+            *known = when.max(*known);
+        }
+        items.push(Item { kind: "records".into(), path, size: meta.len(), used: when, lost: record.is_none() });
+    }
+    for (path, meta) in list(&cache.dir().join("blobs"))? {
+        let when = used.get(&path.file_name().unwrap_or_default().to_string_lossy().into_owned()).copied();
+        let lost = when.is_none();
+        items.push(Item {
+            kind: "files".into(),
+            path,
+            size: meta.len(),
+            used: when.unwrap_or(SystemTime::UNIX_EPOCH),
+            lost,
+        });
+    }
+    for (path, meta) in list(&cache.dir().join("state"))? {
+        let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        let lost = name.starts_with("tools-") && !path.join("complete").exists();
+        let kind = name.split('-').next().unwrap_or_default().to_owned();
+        let size = size(&path)?;
+        items.push(Item { kind, path, size, used: meta.modified().unwrap_or(SystemTime::UNIX_EPOCH), lost });
+    }
+    Ok(items)
+}
+
+fn list(folder: &Path) -> Result<Vec<(PathBuf, fs::Metadata)>> {
+    let entries = fs::read_dir(folder).with_context(|| format!("cannot list `{}`", folder.display()))?;
+    let mut found = Vec::new();
+    for entry in entries {
+        let entry = entry?;
+        found.push((entry.path(), entry.metadata()?));
+    }
+    Ok(found)
+}
+
+/// The size of a folder in bytes; what vanishes meanwhile does not count.
+fn size(path: &Path) -> Result<u64> {
+    let meta = path.symlink_metadata()?;
+    if !meta.is_dir() {
+        return Ok(meta.len());
+    }
+    let Ok(entries) = fs::read_dir(path) else { bail!("cannot list `{}`", path.display()) };
+    Ok(entries.flatten().map(|entry| size(&entry.path()).unwrap_or(0)).sum())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::parse_size;
+
+    #[test]
+    fn sizes() {
+        assert_eq!(parse_size("10G"), Ok(10 << 30));
+        assert_eq!(parse_size("500MiB"), Ok(500 << 20));
+        assert_eq!(parse_size("7"), Ok(7));
+        for wrong in ["", "G", "-1G", "1.5G", "10X", "99999999999999999999", "99999999999T"] {
+            assert!(parse_size(wrong).is_err(), "{wrong}");
+        }
+    }
+}
