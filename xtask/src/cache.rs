@@ -70,9 +70,9 @@ pub struct Cache {
     dir: PathBuf,
 }
 
-/// A folder that is gone when this is dropped.
+/// A folder that is gone when this is dropped; its lock tells other processes that it is in use.
 #[derive(Debug)]
-pub struct Scratch(PathBuf);
+pub struct Scratch(PathBuf, #[expect(dead_code, reason = "held, not read")] File);
 
 impl Scratch {
     pub fn path(&self) -> &Path {
@@ -127,6 +127,9 @@ impl Cache {
     pub fn state(&self, name: &str) -> Result<PathBuf> {
         let path = self.dir.join("state").join(name);
         fs::create_dir_all(&path).with_context(|| format!("cannot make `{}`", path.display()))?;
+        if let Ok(folder) = File::open(&path) {
+            let _ = folder.set_modified(std::time::SystemTime::now());
+        }
         Ok(path)
     }
 
@@ -135,7 +138,9 @@ impl Cache {
         let path = self.dir.join("scratch").join(format!("{}-{id}", std::process::id()));
         let _ = fs::remove_dir_all(&path);
         fs::create_dir_all(&path).with_context(|| format!("cannot make `{}`", path.display()))?;
-        Ok(Scratch(path))
+        let lock = File::open(&path).and_then(|folder| folder.lock_shared().map(|()| folder));
+        let lock = lock.with_context(|| format!("cannot lock `{}`", path.display()))?;
+        Ok(Scratch(path, lock))
     }
 
     /// Takes the file at `path` into the store, by rename where the file system allows it.
@@ -247,13 +252,17 @@ impl Cache {
             .with_context(|| format!("cannot open `{}`", path.display()))
     }
 
-    /// Removes the scratch folders of processes that are no more.
+    /// Removes the scratch folders that a killed process left.
     fn sweep(&self) {
         let Ok(entries) = fs::read_dir(self.dir.join("scratch")) else { return };
+        let hour = Duration::from_secs(3600);
         for entry in entries.flatten() {
-            let name = entry.file_name();
-            let pid = name.to_str().and_then(|name| name.split('-').next()).unwrap_or_default();
-            if !Path::new("/proc").join(pid).exists() {
+            // One made at this moment is not locked yet.
+            let old = entry
+                .metadata()
+                .and_then(|meta| meta.modified())
+                .is_ok_and(|when| when.elapsed().is_ok_and(|age| age > hour));
+            if old && File::open(entry.path()).is_ok_and(|folder| folder.try_lock().is_ok()) {
                 let _ = fs::remove_dir_all(entry.path());
             }
         }

@@ -16,6 +16,7 @@ impl Cancel {
         let count = cancel.0.clone();
         ctrlc::set_handler(move || {
             if count.fetch_add(1, Ordering::SeqCst) >= 2 {
+                crate::proc::kill_all();
                 std::process::exit(130);
             }
         })

@@ -1,16 +1,17 @@
-//! What this machine has and lacks, all at once, each with the way to get it; `--yes` takes that way.
+//! What this machine has and lacks, all at once, each with the way to get it.
 
 use std::fmt::Write as _;
+use std::io::ErrorKind;
+use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::process::{Command, Stdio};
-use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, anyhow, bail};
+use anyhow::{Context, Result, bail};
 
 use crate::cache::Cache;
-use crate::docker::Docker;
+use crate::docker::{self, Docker};
 use crate::step::apt::ca_bundle;
-use crate::ui::{Ui, bytes};
+use crate::ui::bytes;
 
 /// A cold build of all images needs about this much, in bytes.
 const DISK: u64 = 12 << 30;
@@ -38,6 +39,8 @@ pub enum Fix {
     /// Debian packages.
     Apt(Vec<&'static str>),
     StartEngine,
+    /// The group whose members may talk to the engine.
+    JoinGroup,
     /// Something that a person must do.
     Person(String),
 }
@@ -45,7 +48,10 @@ pub enum Fix {
 impl Fix {
     fn command(&self) -> String {
         match self {
-            Fix::Apt(packages) => format!("{}apt-get install -y {}", sudo(), packages.join(" ")),
+            Fix::Apt(packages) => {
+                format!("{0}apt-get update && {0}apt-get install -y {1}", sudo(), packages.join(" "))
+            }
+            Fix::JoinGroup => "sudo usermod -aG docker $USER, then log in anew".to_owned(),
             Fix::StartEngine if systemd() => format!("{}systemctl start docker", sudo()),
             Fix::StartEngine => format!("{}dockerd &", sudo()),
             Fix::Person(text) => text.clone(),
@@ -54,18 +60,20 @@ impl Fix {
 }
 
 /// The programs that work on the host needs.
-pub fn programs(docker: bool) -> Vec<Check> {
-    let mut checks = vec![program("curl", "curl"), program("tar", "tar"), program("cc", "build-essential"), venv()];
-    if docker {
-        let mut check = program("mmdebstrap", "mmdebstrap");
-        // The keys that the root's packages are checked with, which a system other than Debian lacks.
-        if !Path::new("/usr/share/keyrings/debian-archive-keyring.gpg").exists() {
-            check.state = State::Missing;
-            check.fix = Some(Fix::Apt(vec!["mmdebstrap", "debian-archive-keyring"]));
-        }
-        checks.push(check);
+pub fn programs() -> Vec<Check> {
+    vec![program("curl", "curl"), program("tar", "tar"), program("cc", "build-essential"), venv()]
+}
+
+/// What makes a root file system where no registry has one.
+pub fn mmdebstrap() -> Check {
+    let mut check = program("mmdebstrap", "mmdebstrap");
+    // The keys that Debian's packages are checked with, which another system lacks.
+    if !Path::new("/usr/share/keyrings/debian-archive-keyring.gpg").exists() {
+        check.state = State::Missing;
+        check.detail = "with Debian's keyring".to_owned();
+        check.fix = Some(Fix::Apt(vec!["mmdebstrap", "debian-archive-keyring"]));
     }
-    checks
+    check
 }
 
 fn program(name: &'static str, package: &'static str) -> Check {
@@ -111,18 +119,24 @@ pub fn engine() -> (Option<Docker>, Check) {
             (Some(docker), Check { name, state: State::Fine, detail, fix: None })
         }
         Err(error) => {
-            let remote = ["DOCKER_HOST", "DOCKER_CONTEXT"].iter().any(|var| std::env::var_os(var).is_some());
-            let installed = which::which("dockerd").is_ok();
-            let denied = format!("{error:#}").contains("permission");
-            let fix = if remote || denied {
-                None
-            } else if installed {
-                Some(Fix::StartEngine)
-            } else {
-                Some(Fix::Apt(vec!["docker.io"]))
-            };
-            (None, Check { name, state: State::Missing, detail: format!("{error:#}"), fix })
+            let check = Check { name, state: State::Missing, detail: format!("{error:#}"), fix: engine_fix() };
+            (None, check)
         }
+    }
+}
+
+fn engine_fix() -> Option<Fix> {
+    let Some(socket) = docker::default_socket() else {
+        return Some(Fix::Person("correct or unset DOCKER_HOST, DOCKER_CONTEXT or `docker context use`".to_owned()));
+    };
+    match UnixStream::connect(&socket).map_err(|error| error.kind()) {
+        Err(ErrorKind::PermissionDenied) => Some(Fix::JoinGroup),
+        Err(ErrorKind::NotFound | ErrorKind::ConnectionRefused) if which::which("dockerd").is_ok() => {
+            Some(Fix::StartEngine)
+        }
+        Err(ErrorKind::NotFound | ErrorKind::ConnectionRefused) => Some(Fix::Apt(vec!["docker.io"])),
+        // Something answers there, and the error says what is wrong with it.
+        _ => None,
     }
 }
 
@@ -130,7 +144,8 @@ pub fn engine() -> (Option<Docker>, Check) {
 pub fn all(cache: &Cache, root_image: Option<&str>) -> Vec<Check> {
     let (docker, engine) = engine();
     let mut checks = vec![engine];
-    checks.extend(programs(true));
+    checks.extend(programs());
+    checks.push(mmdebstrap());
     checks.push(program("git", "git"));
     checks.push(match said("rustc", &["-V"]) {
         Ok(version) => Check { name: "rustc", state: State::Fine, detail: version, fix: None },
@@ -183,11 +198,15 @@ pub fn all(cache: &Cache, root_image: Option<&str>) -> Vec<Check> {
     checks
 }
 
+/// How many bytes an ordinary user may still write below `folder`.
+pub fn free(folder: &Path) -> Option<u64> {
+    rustix::fs::statvfs(folder).ok().map(|stat| stat.f_bavail.saturating_mul(stat.f_frsize))
+}
+
 fn disk(name: &'static str, folder: &Path) -> Check {
-    let Ok(stat) = rustix::fs::statvfs(folder) else {
+    let Some(free) = free(folder) else {
         return Check { name, state: State::Doubtful, detail: format!("cannot ask `{}`", folder.display()), fix: None };
     };
-    let free = stat.f_bavail.saturating_mul(stat.f_frsize);
     let detail = format!("{} free at {}", bytes(free), folder.display());
     if free >= DISK {
         return Check { name, state: State::Fine, detail, fix: None };
@@ -223,9 +242,16 @@ fn debian_mirror() -> Check {
 }
 
 /// What a command prints, or the last line of what it complains about.
-fn said(program: &str, args: &[&str]) -> Result<String> {
+pub fn said(program: &str, args: &[&str]) -> Result<String> {
     let output = Command::new(program)
         .args(args)
+        // Asked of a network that swallows everything, they would not come back for minutes.
+        .envs([
+            ("CARGO_HTTP_TIMEOUT", "10"),
+            ("CARGO_NET_RETRY", "0"),
+            ("PIP_DEFAULT_TIMEOUT", "10"),
+            ("PIP_RETRIES", "0"),
+        ])
         .stdin(Stdio::null())
         .output()
         .with_context(|| format!("cannot start `{program}`"))?;
@@ -253,101 +279,7 @@ pub fn table(checks: &[Check]) -> String {
     out
 }
 
-/// Makes sure that what is needed is there: installs and starts it with `yes`, else says all that is missing.
-pub fn prepare(docker: bool, yes: bool, cache: &Cache, ui: &Ui) -> Result<Option<Docker>> {
-    let mut missing: Vec<Check> = programs(docker).into_iter().filter(|check| check.state == State::Missing).collect();
-    let mut connected = None;
-    if docker {
-        let (found, check) = engine();
-        connected = found;
-        missing.extend((check.state == State::Missing).then_some(check));
-    }
-    if missing.is_empty() {
-        return Ok(connected);
-    }
-    let person = missing.iter().any(|check| !matches!(check.fix, Some(Fix::Apt(_) | Fix::StartEngine)));
-    if !yes || person {
-        let hint = if person { "" } else { "\nor let `--yes` do it" };
-        return Err(anyhow!("this machine lacks something:\n{}{hint}", table(&missing).trim_end()));
-    }
-    let packages: Vec<&str> = missing
-        .iter()
-        .filter_map(|check| match &check.fix {
-            Some(Fix::Apt(packages)) => Some(packages.clone()),
-            _ => None,
-        })
-        .flatten()
-        .collect();
-    if !packages.is_empty() {
-        install(&packages, cache, ui)?;
-    }
-    if docker && connected.is_none() {
-        connected = Some(start_engine(cache, ui)?);
-    }
-    Ok(connected)
-}
-
-fn install(packages: &[&str], cache: &Cache, ui: &Ui) -> Result<()> {
-    ui.say(&format!("[doctor] installing {}", packages.join(", ")));
-    let log = cache.log("doctor");
-    for arguments in [vec!["update"], [&["install", "-y"], packages].concat()] {
-        let command = format!("{}apt-get {}", sudo(), arguments.join(" "));
-        let output = privileged("apt-get").args(&arguments).stdin(Stdio::null()).output();
-        let output = output.with_context(|| format!("cannot start `{command}`"))?;
-        let text = [output.stdout, output.stderr].concat();
-        std::fs::write(&log, &text).with_context(|| format!("cannot write `{}`", log.display()))?;
-        if !output.status.success() {
-            let text = String::from_utf8_lossy(&text);
-            let last = text.trim().lines().last().unwrap_or_default().to_owned();
-            bail!("`{command}` failed: {last}\nwhole log: {}\nrun it by hand, then try again", log.display());
-        }
-    }
-    Ok(())
-}
-
-fn start_engine(cache: &Cache, ui: &Ui) -> Result<Docker> {
-    let log = cache.log("dockerd");
-    // The package may have started it already.
-    if let (Some(docker), _) = engine() {
-        return Ok(docker);
-    }
-    ui.say("[doctor] starting the Docker engine");
-    if systemd() {
-        privileged("systemctl").args(["start", "docker"]).status().context("cannot start `systemctl`")?;
-    } else {
-        let output = std::fs::File::create(&log).with_context(|| format!("cannot write `{}`", log.display()))?;
-        // In a session of its own: it must outlive this process and the terminal.
-        privileged("setsid")
-            .args(["--fork", "dockerd"])
-            .stdin(Stdio::null())
-            .stdout(output.try_clone()?)
-            .stderr(output)
-            .status()
-            .context("cannot start `setsid --fork dockerd`")?;
-    }
-    let started = Instant::now();
-    loop {
-        let (docker, check) = engine();
-        if let Some(docker) = docker {
-            return Ok(docker);
-        }
-        if started.elapsed() > Duration::from_secs(60) {
-            bail!("the Docker engine did not start within 60 s: {}; its log: {}", check.detail, log.display());
-        }
-        std::thread::sleep(Duration::from_millis(300));
-    }
-}
-
-fn privileged(program: &str) -> Command {
-    let mut command = Command::new(if root() { program } else { "sudo" });
-    if !root() {
-        command.arg(program);
-    }
-    command.env("DEBIAN_FRONTEND", "noninteractive");
-    command
-}
-
-fn root() -> bool {
+pub fn root() -> bool {
     rustix::process::geteuid().is_root()
 }
 
@@ -355,6 +287,6 @@ fn sudo() -> &'static str {
     if root() { "" } else { "sudo " }
 }
 
-fn systemd() -> bool {
+pub fn systemd() -> bool {
     Path::new("/run/systemd/system").exists()
 }

@@ -82,37 +82,55 @@ fn cargo_config() -> String {
     digest::of(text.unwrap_or_default())
 }
 
-/// The files of a working copy: those that git tracks or does not ignore, or all of them where
-/// there is no git. Relative to `folder`, sorted.
+/// The files of a working copy: those that git tracks, submodules included, or does not ignore; all
+/// of them where there is no git. Relative to `folder`, sorted.
 pub fn list_folder(folder: &Path) -> Result<Vec<PathBuf>> {
     if !folder.is_dir() {
         bail!("`{}` is not a folder: correct the `path` in matrix.yaml", folder.display());
     }
-    let listed = Command::new("git")
-        .arg("-C")
-        .arg(folder)
-        .args(["ls-files", "-z", "--cached", "--others", "--exclude-standard", "--", "."])
-        .output();
-    let mut files: Vec<PathBuf> = match listed {
-        Ok(output) if output.status.success() => String::from_utf8_lossy(&output.stdout)
-            .split('\0')
-            .filter(|name| !name.is_empty())
-            .map(PathBuf::from)
-            // A file that git tracks may have been deleted.
-            .filter(|name| folder.join(name).symlink_metadata().is_ok_and(|meta| !meta.is_dir()))
-            .collect(),
-        _ => {
-            let mut found = Vec::new();
-            walk(folder, Path::new(""), &mut found)?;
-            found
-        }
-    };
+    let mut files = Vec::new();
+    if folder.canonicalize()?.ancestors().any(|above| above.join(".git").exists()) {
+        files.extend(git_lists(folder, &["--cached", "--recurse-submodules"])?);
+        files.extend(git_lists(folder, &["--others", "--exclude-standard"])?);
+        // A file that git tracks may have been deleted.
+        files.retain(|name| folder.join(name).symlink_metadata().is_ok());
+    } else {
+        walk(folder, Path::new(""), &mut files)?;
+    }
     files.sort();
     files.dedup();
     if files.is_empty() {
         bail!("`{}` has no files", folder.display());
     }
+    let top = folder.canonicalize()?;
+    for name in &files {
+        let path = folder.join(name);
+        let meta = path.symlink_metadata()?;
+        if meta.is_dir() {
+            bail!("the submodule `{}` is empty: run `git submodule update --init --recursive`", path.display());
+        }
+        if meta.is_symlink() && !path.canonicalize().is_ok_and(|target| target.starts_with(&top) && target.is_file()) {
+            bail!("`{}` is a link to something that is not a file of `{}`", path.display(), folder.display());
+        }
+    }
     Ok(files)
+}
+
+fn git_lists(folder: &Path, which: &[&str]) -> Result<Vec<PathBuf>> {
+    use std::os::unix::ffi::OsStrExt;
+    let mut command = Command::new("git");
+    // As in a hook, they would speak of another repository.
+    for name in ["GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE", "GIT_PREFIX"] {
+        command.env_remove(name);
+    }
+    let output = command.arg("-C").arg(folder).args(["ls-files", "-z"]).args(which).args(["--", "."]).output();
+    let output = output.context("cannot start `git`")?;
+    if !output.status.success() {
+        let said = String::from_utf8_lossy(&output.stderr);
+        bail!("`git ls-files` failed in `{}`: {}", folder.display(), said.trim());
+    }
+    let names = output.stdout.split(|byte| *byte == 0).filter(|name| !name.is_empty());
+    Ok(names.map(|name| PathBuf::from(std::ffi::OsStr::from_bytes(name))).collect())
 }
 
 fn walk(top: &Path, below: &Path, found: &mut Vec<PathBuf>) -> Result<()> {
@@ -129,20 +147,16 @@ fn walk(top: &Path, below: &Path, found: &mut Vec<PathBuf>) -> Result<()> {
     Ok(())
 }
 
-/// The digest of a working copy: names, contents and whether a file is executable or a link.
+/// The digest of a working copy: names, contents and whether a file is executable.
 pub fn digest_folder(folder: &Path) -> Result<String> {
     use std::os::unix::fs::PermissionsExt;
     let mut text = String::new();
     for name in list_folder(folder)? {
         let path = folder.join(&name);
-        let meta = path.symlink_metadata().with_context(|| format!("cannot read `{}`", path.display()))?;
-        let (kind, content) = if meta.is_symlink() {
-            ("link", digest::of(fs::read_link(&path)?.as_os_str().as_encoded_bytes()))
-        } else if meta.permissions().mode() & 0o100 != 0 {
-            ("exec", digest::of_file(&path)?)
-        } else {
-            ("file", digest::of_file(&path)?)
-        };
+        let meta = path.metadata().with_context(|| format!("cannot read `{}`", path.display()))?;
+        // A link counts as the file that it leads to, which is how it is copied.
+        let kind = if meta.permissions().mode() & 0o100 != 0 { "exec" } else { "file" };
+        let content = digest::of_file(&path)?;
         text.push_str(&format!("{kind} {content} {:?}\n", name));
     }
     Ok(digest::of(text))

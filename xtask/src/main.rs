@@ -11,6 +11,7 @@ mod manifest;
 mod matrix;
 mod plan;
 mod proc;
+mod provision;
 mod prune;
 mod report;
 mod run;
@@ -287,11 +288,24 @@ impl Project {
     /// Makes what is selected, puts the wheels and the manifest into `wheels/`, and prints the table.
     pub fn make(&self, selection: &Selection, how: How) -> Result<Manifest> {
         let (plan, facts) = self.plan(selection, how.quick)?;
-        let needs_docker = plan.steps.iter().any(|step| step.action.needs_docker());
-        let docker = if self.fake { None } else { doctor::prepare(needs_docker, how.yes, &self.cache, &self.ui)? };
+        let needs = provision::Needs {
+            docker: plan.steps.iter().any(|step| step.action.needs_docker()),
+            bootstrap: &|docker| {
+                let (_, status) = run::forecast(&plan, &self.context(&facts, Some(docker)));
+                let image = self.matrix.root.image.as_deref();
+                let cached = status.get("root").is_none_or(|status| *status == plan::Status::Cached);
+                !cached && image.is_none_or(|image| docker.offered(image).is_err())
+            },
+        };
+        let docker = match self.fake {
+            true => None,
+            false => provision::prepare(&needs, how.yes, &self.cache, &self.ui, &self.cancel)?,
+        };
         if let Some(docker) = &docker {
             docker.remove_stale_jobs().context("cannot remove what an earlier run left in the Docker engine")?;
         }
+        // Until the wheels are copied out of it.
+        let _in_use = self.cache.in_use()?;
         let outcomes = run::execute(&plan, &self.context(&facts, docker.as_ref()))?;
         let manifest = Manifest::of(&plan, &outcomes, &self.matrix.name);
         manifest.publish(&self.wheels(), &self.matrix, &self.cache)?;

@@ -100,6 +100,7 @@ pub struct Python {
 /// `python:<version>[t]-slim`.
 #[derive(Debug, Clone, Serialize)]
 pub struct Base {
+    pub repository: String,
     pub tag: String,
     pub version: String,
     /// Debian's interpreter (no `python`) or ours.
@@ -158,6 +159,7 @@ pub struct Published {
 /// A runtime image, not yet proven.
 #[derive(Debug, Clone, Serialize)]
 pub struct Image {
+    pub repository: String,
     pub tag: String,
     pub abi: String,
     pub base: String,

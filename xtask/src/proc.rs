@@ -3,7 +3,7 @@
 use std::io::{BufRead, BufReader, Read};
 use std::os::unix::process::CommandExt;
 use std::process::{Child, Command, Stdio};
-use std::sync::Mutex;
+use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
@@ -45,6 +45,8 @@ pub fn talk(command: Cmd, task: &Task, cancel: &Cancel, talk: &Talk) -> Result<S
     let mut child = command.spawn().with_context(|| {
         format!("cannot start `{program}`: `cargo xtask doctor` says what is missing on this machine")
     })?;
+    let id = child.id();
+    RUNNING.lock().unwrap_or_else(PoisonError::into_inner).push(id);
     if let Some(mut stdin) = child.stdin.take() {
         use std::io::Write;
         // A program that does not read its input closes it; its exit status says whether that was right.
@@ -72,13 +74,24 @@ pub fn talk(command: Cmd, task: &Task, cancel: &Cancel, talk: &Talk) -> Result<S
         });
         let status = wait(&mut child, cancel, talk.tick);
         // What it left running would keep the pipes open.
-        signal(&child, Signal::KILL);
+        signal(child.id(), Signal::KILL);
         status
-    })?;
+    });
+    RUNNING.lock().unwrap_or_else(PoisonError::into_inner).retain(|running| *running != id);
+    let status = status?;
     if !status.success() {
         bail!("`{shown}` failed: {status}");
     }
     Ok(kept.into_inner().unwrap_or_default())
+}
+
+/// The groups of programs under way, for [`kill_all`].
+static RUNNING: Mutex<Vec<u32>> = Mutex::new(Vec::new());
+
+/// Ends everything at once, for a person who does not want to wait.
+pub fn kill_all() {
+    let running = RUNNING.lock().unwrap_or_else(PoisonError::into_inner);
+    running.iter().for_each(|id| signal(*id, Signal::KILL));
 }
 
 fn wait(child: &mut Child, cancel: &Cancel, tick: &dyn Fn()) -> Result<std::process::ExitStatus> {
@@ -91,10 +104,10 @@ fn wait(child: &mut Child, cancel: &Cancel, tick: &dyn Fn()) -> Result<std::proc
         }
         match asked {
             None if cancel.is_set() => {
-                signal(child, Signal::TERM);
+                signal(child.id(), Signal::TERM);
                 asked = Some(Instant::now());
             }
-            Some(since) if since.elapsed() > Duration::from_secs(5) => signal(child, Signal::KILL),
+            Some(since) if since.elapsed() > Duration::from_secs(5) => signal(child.id(), Signal::KILL),
             _ => {}
         }
         beat += 1;
@@ -106,8 +119,8 @@ fn wait(child: &mut Child, cancel: &Cancel, tick: &dyn Fn()) -> Result<std::proc
     }
 }
 
-fn signal(child: &Child, signal: Signal) {
-    if let Some(group) = i32::try_from(child.id()).ok().and_then(Pid::from_raw) {
+fn signal(id: u32, signal: Signal) {
+    if let Some(group) = i32::try_from(id).ok().and_then(Pid::from_raw) {
         // An error means that the group is gone, which is what was wanted.
         let _ = kill_process_group(group, signal);
     }

@@ -1,6 +1,7 @@
 //! The one loop that executes a plan: side by side, cached, and cancellable.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 
 use anyhow::{Context as _, Result, anyhow};
@@ -8,10 +9,14 @@ use anyhow::{Context as _, Result, anyhow};
 use crate::cache::{Cache, Output, Record};
 use crate::cancel::Cancel;
 use crate::docker::Docker;
+use crate::doctor;
 use crate::facts::Facts;
 use crate::plan::{Action, Plan, Status, Step};
 use crate::step::{self, Env};
-use crate::ui::{Task, Ui};
+use crate::ui::{Task, Ui, bytes};
+
+/// With less than this many bytes left a failure is put down to the disk.
+const NO_ROOM: u64 = 16 << 20;
 
 /// What steps run with.
 pub struct Context<'a> {
@@ -43,7 +48,6 @@ struct Progress {
 
 /// Runs what is not cached. The first failure lets the steps under way end and starts no others.
 pub fn execute(plan: &Plan, context: &Context) -> Result<BTreeMap<String, Outcome>> {
-    let _in_use = context.cache.in_use()?;
     let progress = Mutex::new(Progress::default());
     let changed = Condvar::new();
     let urgency = plan.urgency();
@@ -53,7 +57,9 @@ pub fn execute(plan: &Plan, context: &Context) -> Result<BTreeMap<String, Outcom
             scope.spawn(|| {
                 while let Some(step) = next(plan, &urgency, &progress, &changed, context.cancel) {
                     let inputs = held(&progress).done.clone();
-                    let outcome = perform(plan, step, &inputs, context);
+                    // A bug in one step must not leave the others waiting for it.
+                    let outcome = catch_unwind(AssertUnwindSafe(|| perform(plan, step, &inputs, context)))
+                        .unwrap_or_else(|_| Err(anyhow!("[{}] panicked, see above: this is a bug", step.id)));
                     let mut progress = held(&progress);
                     progress.running.remove(&step.id);
                     match outcome {
@@ -129,7 +135,7 @@ fn perform(plan: &Plan, step: &Step, done: &BTreeMap<String, Outcome>, context: 
         .remove(&step.id)
         .flatten()
         .with_context(|| format!("[{}] has no key although all it needs is done: this is a bug", step.id))?;
-    let task = context.ui.start(&step.id, &step.action.describe(), &context.cache.log(&step.id))?;
+    let task = context.ui.start(&step.id, &step.action.describe(), &context.cache.log(&step.id));
     match attempt(step, &key, done, context, &task) {
         Ok(outcome) => {
             task.end(if outcome.cached { "cached" } else { "ok" });
@@ -144,6 +150,14 @@ fn perform(plan: &Plan, step: &Step, done: &BTreeMap<String, Outcome>, context: 
                 text.push_str(&format!("\n    | {line}{}", if long { " …" } else { "" }));
             }
             text.push_str(&format!("\n    whole log: {}", task.log().display()));
+            // Programs that find no room say so in many words, or in none.
+            if let Some(left) = doctor::free(context.cache.dir()).filter(|left| *left < NO_ROOM) {
+                let folder = context.cache.dir().display();
+                text.push_str(&format!(
+                    "\n    the disk is full: {} left at `{folder}`; free some space there",
+                    bytes(left)
+                ));
+            }
             task.end(if interrupted { "interrupted" } else { "FAILED" });
             Err(anyhow!(text))
         }
@@ -166,6 +180,7 @@ fn attempt(
         rename(&record, context)?;
         return Ok(Outcome { record, cached: true });
     }
+    task.open_log()?;
     let needs = step
         .needs
         .iter()

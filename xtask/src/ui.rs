@@ -35,7 +35,7 @@ pub struct Task {
 
 #[derive(Debug)]
 struct State {
-    file: File,
+    file: Option<File>,
     tail: VecDeque<String>,
 }
 
@@ -59,9 +59,8 @@ impl Ui {
         }
     }
 
-    /// Shows a step as running and opens its log file.
-    pub fn start(&self, id: &str, what: &str, log: &Path) -> Result<Task> {
-        let file = File::create(log).with_context(|| format!("cannot write the log file `{}`", log.display()))?;
+    /// Shows a step as running. Its log file stays as it is until the step really begins.
+    pub fn start(&self, id: &str, what: &str, log: &Path) -> Task {
         let bar = self.bars.as_ref().map(|bars| {
             let bar = bars.add(ProgressBar::new_spinner());
             if let Ok(style) = ProgressStyle::with_template("{spinner} {prefix} {elapsed:>4} {wide_msg}") {
@@ -75,19 +74,27 @@ impl Ui {
         if bar.is_none() {
             self.say(&format!("[{id}] {what} ..."));
         }
-        Ok(Task {
+        Task {
             ui: self.clone(),
             id: id.to_owned(),
             what: what.to_owned(),
             started: Instant::now(),
             bar,
             log: log.to_owned(),
-            state: Mutex::new(State { file, tail: VecDeque::new() }),
-        })
+            state: Mutex::new(State { file: None, tail: VecDeque::new() }),
+        }
     }
 }
 
 impl Task {
+    /// Begins the log file anew.
+    pub fn open_log(&self) -> Result<()> {
+        let file = File::create(&self.log);
+        let file = file.with_context(|| format!("cannot write the log file `{}`", self.log.display()))?;
+        self.state().file = Some(file);
+        Ok(())
+    }
+
     /// One line of a child's output: into the log, and beside the spinner.
     pub fn line(&self, line: &str) {
         let line = plain(line);
@@ -99,7 +106,9 @@ impl Task {
         }
         let mut state = self.state();
         // A full disk must not hide what the step itself has to say.
-        let _ = writeln!(state.file, "{line}");
+        if let Some(file) = &mut state.file {
+            let _ = writeln!(file, "{line}");
+        }
         if state.tail.len() == TAIL {
             state.tail.pop_front();
         }

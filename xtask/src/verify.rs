@@ -50,8 +50,15 @@ fn wheel(project: &Project, item: &str) -> Result<()> {
     let file = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
     let name = WheelName::parse(&file)?;
     let package = package_of(project, &name)?;
+    let entry = manifest.artefacts.iter().find(|entry| entry.file == file);
     let abi = match name.abi.as_slice() {
-        [abi] if project.matrix.abi(abi).is_some() => abi,
+        // A wheel for any ABI is checked for the one that it was made for.
+        [abi] if abi == "none" || abi == "abi3" => match (entry, project.matrix.abis.first()) {
+            (Some(entry), _) => &entry.tag,
+            (None, Some(first)) => &*first.id,
+            (None, None) => bail!("the matrix has no ABI"),
+        },
+        [abi] if project.matrix.abi(abi).is_some() => abi.as_str(),
         tags => {
             let known = project.matrix.abis.iter().map(|abi| format!("`{}`", abi.id)).collect::<Vec<_>>().join(", ");
             bail!("its ABI tag `{}` is not one of the matrix: {known}", tags.join("."));
@@ -65,21 +72,19 @@ fn wheel(project: &Project, item: &str) -> Result<()> {
         max_glibc: glibc(&project.matrix.root.glibc),
     };
     let report = wheelfile::check(&path, &expect)?;
-    println!("{file}");
-    println!("  sha256      {}", report.sha256);
-    println!("  size        {}", ui::bytes(report.size));
+    let mut out = format!("{file}\n  sha256      {}\n  size        {}\n", report.sha256, ui::bytes(report.size));
     for extension in &report.extensions {
-        println!("  module      {} ({})", extension.module, extension.path);
+        out.push_str(&format!("  module      {} ({})\n", extension.module, extension.path));
     }
     if let Some((major, minor)) = report.glibc {
-        println!("  glibc       needs {major}.{minor}, tagged {}", report.name.platform.join("."));
+        out.push_str(&format!("  glibc       needs {major}.{minor}, tagged {}\n", report.name.platform.join(".")));
     }
     for library in &report.bundled {
-        println!("  bundled     {library}");
+        out.push_str(&format!("  bundled     {library}\n"));
     }
-    match manifest.artefacts.iter().find(|entry| entry.file == file) {
+    match entry {
         Some(entry) if entry.sha256 == report.sha256 => {
-            println!("  manifest    same digest, key {}", &entry.key[..12.min(entry.key.len())])
+            out.push_str(&format!("  manifest    same digest, key {:.12}\n", entry.key));
         }
         Some(entry) => bail!(
             "its SHA-256 is `{}`, but wheels/manifest.json says `{}`: it is not the file that was built; \
@@ -87,10 +92,9 @@ fn wheel(project: &Project, item: &str) -> Result<()> {
             report.sha256,
             entry.sha256
         ),
-        None => println!("  manifest    not listed"),
+        None => out.push_str("  manifest    not listed there, so its digest could not be compared\n"),
     }
-    println!("  ok");
-    Ok(())
+    ui::out(&(out + "  ok\n"))
 }
 
 fn package_of<'p>(project: &'p Project, name: &WheelName) -> Result<&'p Package> {
@@ -117,66 +121,74 @@ fn image_by_tag(project: &Project, image: &matrix::Image) -> Result<()> {
     let script = project.folder.join("docker/gil_probe.py");
     let script = std::fs::read_to_string(&script).with_context(|| format!("cannot read `{}`", script.display()))?;
     let (verdict, _) = proof::probe(&docker, &found.id, &script, &imports, &|_| {}, &project.cancel)?;
-    show(&reference, image, &found, &verdict);
-    check_labels(project, image, &found)?;
+    ui::out(&describe(&reference, image, &found, &verdict))?;
+    check_contents(project, image, &found, &verdict)?;
     check_slim(&docker, &found, project)?;
     verdict.judge(image.gil)?;
-    println!("  ok");
-    Ok(())
+    ui::out("  ok\n")
 }
 
-fn show(reference: &str, image: &matrix::Image, found: &Image, verdict: &Verdict) {
+fn describe(reference: &str, image: &matrix::Image, found: &Image, verdict: &Verdict) -> String {
     let suffix = if verdict.interpreter.free_threaded { "t" } else { "" };
     let optimized = match found.labels.get("dev.wheel-matrix.optimized").map(String::as_str) {
         Some("yes") => "PGO and LTO",
         Some(_) => "plain -O3 (--quick)",
         None => "optimisation unknown",
     };
-    println!("{reference}");
-    println!("  id          {}", found.id);
-    println!("  size        {}", ui::bytes(found.size));
-    println!("  CPython     {}{suffix}, {optimized}", verdict.interpreter.version);
+    let mut out = format!("{reference}\n  id          {}\n  size        {}\n", found.id, ui::bytes(found.size));
+    out.push_str(&format!("  CPython     {}{suffix}, {optimized}\n", verdict.interpreter.version));
     for distribution in &verdict.distributions {
         for module in &distribution.modules {
-            println!("  {:11} {} ({} {})", module.status, module.name, distribution.name, distribution.version);
+            let (name, version) = (&distribution.name, &distribution.version);
+            out.push_str(&format!("  {:11} {} ({name} {version})\n", module.status, module.name));
         }
     }
     let set = match &verdict.interpreter.python_gil {
         Some(value) => format!(", PYTHON_GIL={value}"),
         None => String::new(),
     };
-    println!("  GIL         {} (promised: {}{set})", verdict.effective.state, image.gil);
+    out.push_str(&format!("  GIL         {} (promised: {}{set})\n", verdict.effective.state, image.gil));
     if let Some(module) = verdict.effective.switched_on_by.first() {
         let how = if verdict.effective.state == "on" { "switched it on" } else { "would switch it on" };
-        println!("              `{module}` {how}");
+        out.push_str(&format!("              `{module}` {how}\n"));
     }
+    out + &format!("  user        {}\n", found.user)
 }
 
-/// The labels must say what the manifest says, and the environment what the matrix says.
-fn check_labels(project: &Project, image: &matrix::Image, found: &Image) -> Result<()> {
+/// What is installed, what the labels say, what the manifest says and what the matrix says agree.
+fn check_contents(project: &Project, image: &matrix::Image, found: &Image, verdict: &Verdict) -> Result<()> {
     let manifest = Manifest::read(&project.wheels())?;
-    for package in &image.packages {
-        let label = format!("dev.wheel-matrix.wheel.{package}");
+    let again = format!("`cargo xtask image {}` brings them together", image.tag);
+    for package in image.packages.iter().filter_map(|id| project.matrix.package(id)) {
+        let id = &package.id;
+        let label = format!("dev.wheel-matrix.wheel.{id}");
         let value = found.labels.get(&label).with_context(|| format!("the image has no label `{label}`"))?;
-        let id = format!("wheel-{package}-{}", image.abi);
-        if let Some(entry) = manifest.artefacts.iter().find(|entry| entry.id == id)
-            && !value.ends_with(&entry.sha256)
-        {
-            bail!(
-                "its label `{label}` says `{value}`, but the wheel in wheels/manifest.json has the SHA-256 `{}`: \
-                 `cargo xtask image {}` brings them together",
-                entry.sha256,
-                image.tag
-            );
+        let labelled = value.split(' ').next().unwrap_or_default();
+        let same = |name: &str| wheelfile::normalise(name) == wheelfile::normalise(id);
+        let installed = verdict.distributions.iter().find(|distribution| same(&distribution.name));
+        if let Some(installed) = installed.filter(|installed| installed.version != labelled) {
+            bail!("`{id}` {} is installed, but the label `{label}` says {labelled}: {again}", installed.version);
+        }
+        if let Some(wanted) = package.version().filter(|wanted| *wanted != labelled) {
+            bail!("the matrix wants `{id}` {wanted}, but the image has {labelled}: {again}");
+        }
+        let entry = manifest.artefacts.iter().find(|entry| entry.id == format!("wheel-{id}-{}", image.abi));
+        match entry {
+            Some(entry) if value.ends_with(&entry.sha256) => {}
+            Some(entry) => bail!(
+                "its label `{label}` says `{value}`, but the wheel in wheels/manifest.json has the SHA-256 `{}`: {again}",
+                entry.sha256
+            ),
+            None => ui::out(&format!("  manifest    does not list `{id}`, so its digest could not be compared\n"))?,
         }
     }
     for (name, value) in &image.env {
         if !found.env.contains(&format!("{name}={value}")) {
-            bail!("the matrix sets `{name}={value}` in it, but it is not in the image's environment");
+            bail!("the matrix sets `{name}={value}` in it, but it is not in the image's environment: {again}");
         }
     }
     if !image.env.contains_key("PYTHON_GIL") && found.env.iter().any(|pair| pair.starts_with("PYTHON_GIL=")) {
-        bail!("the image sets PYTHON_GIL, which the matrix does not");
+        bail!("the image sets PYTHON_GIL, which the matrix does not: {again}");
     }
     if matches!(found.user.as_str(), "" | "root" | "0") {
         bail!("the image runs as root");
@@ -186,7 +198,8 @@ fn check_labels(project: &Project, image: &matrix::Image, found: &Image) -> Resu
 
 /// No compiler, and a user that cannot change what is installed.
 fn check_slim(docker: &Docker, found: &Image, project: &Project) -> Result<()> {
-    let script = "for c in cc gcc g++ clang make; do command -v $c; done; test $(id -u) -ne 0 || echo root; \
+    let script = "set -eu; for c in cc gcc g++ clang make; do command -v $c || true; done; \
+                  test $(id -u) -ne 0 || echo root; \
                   d=$(python -c 'import sysconfig; print(sysconfig.get_path(\"purelib\"))'); test ! -w \"$d\" || echo \"$d\"";
     let job = Job {
         image: &found.id,
@@ -195,6 +208,9 @@ fn check_slim(docker: &Docker, found: &Image, project: &Project) -> Result<()> {
         ..Job::default()
     };
     let result = docker.run(&job, &|_| {}, &project.cancel)?;
+    if result.exit != 0 {
+        bail!("cannot look for compilers in the image: exit code {}: {}", result.exit, result.stderr.trim());
+    }
     let surplus: Vec<&str> = result.stdout.split_whitespace().collect();
     if !surplus.is_empty() {
         bail!(
@@ -202,8 +218,7 @@ fn check_slim(docker: &Docker, found: &Image, project: &Project) -> Result<()> {
             surplus.join(", ")
         );
     }
-    println!("  user        {}, no compiler, packages not writable", found.user);
-    Ok(())
+    ui::out("              no compiler, cannot change what is installed\n")
 }
 
 /// Used by the checks of `cargo xtask ci`: the files below `wheels/` that a manifest lists.

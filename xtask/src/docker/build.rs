@@ -11,10 +11,7 @@ use bollard::models::BuildInfoAux;
 use bollard::query_parameters::{BuildImageOptionsBuilder, BuilderVersion};
 
 use super::context::{Listing, stream};
-use super::{
-    Beat, Content, ContextFile, Docker, LineBuffer, Lines, Network, STUCK, check_reference, credentials,
-    split_reference,
-};
+use super::{Beat, Content, ContextFile, Docker, LineBuffer, Lines, Network, STUCK, check_reference, split_reference};
 use crate::cancel::Cancel;
 
 /// The name of the Dockerfile inside the context.
@@ -74,13 +71,12 @@ impl Docker {
             options = options.t(tag);
         }
 
-        let logins = logins(build.dockerfile, on);
         let beat = Beat::new();
         let mut progress = Progress::new(on);
         let work = async {
             let body = stream(beat.clone(), |out| listing.write(out));
             let body = bollard::body_try_stream(body);
-            let mut answers = pin!(self.client.build_image(options.build(), Some(logins), Some(body)));
+            let mut answers = pin!(self.client.build_image(options.build(), None, Some(body)));
             let mut id = None;
             while let Some(answer) = self.next(&mut answers, &beat).await? {
                 match answer.aux {
@@ -125,17 +121,6 @@ fn session() -> String {
     static COUNT: AtomicU64 = AtomicU64::new(0);
     let stamp = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_nanos();
     format!("{:x}-{stamp:x}-{:x}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed))
-}
-
-/// Credentials for the registries of the base images.
-fn logins(dockerfile: &str, on: Lines) -> HashMap<String, bollard::auth::DockerCredentials> {
-    let bases = dockerfile.lines().filter_map(|line| {
-        let mut words = line.split_whitespace();
-        words.next().filter(|word| word.eq_ignore_ascii_case("FROM"))?;
-        words.find(|word| !word.starts_with("--"))
-    });
-    let servers: BTreeMap<String, &str> = bases.map(|base| (credentials::server(base), base)).collect();
-    servers.into_iter().filter_map(|(server, base)| Some((server, credentials::find(base, on)?))).collect()
 }
 
 /// What has been told about each step, known by its digest.

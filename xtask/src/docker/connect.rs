@@ -18,6 +18,8 @@ use super::Docker;
 use super::tunnel::Tunnel;
 use super::watch::chain;
 
+/// How an endpoint is called that nobody chose.
+const DEFAULT: &str = "the default";
 /// Time to reach the engine at all.
 const CONNECT: Duration = Duration::from_secs(5);
 /// Time until it tells its version; an ssh login happens within.
@@ -152,11 +154,18 @@ fn local(env: Env) -> Endpoint {
         Some(path) if !Path::new(SYSTEM).exists() && Path::new(&path).exists() => path,
         _ => SYSTEM.to_owned(),
     };
-    Endpoint { host: format!("unix://{path}"), tls: None, origin: "the default".to_owned() }
+    Endpoint { host: format!("unix://{path}"), tls: None, origin: DEFAULT.to_owned() }
+}
+
+/// The socket of a local engine that nobody chose otherwise; `None` where the user points elsewhere.
+pub fn default_socket() -> Option<PathBuf> {
+    let endpoint = resolve(&|name| std::env::var(name).ok()).ok()?;
+    (endpoint.origin == DEFAULT).then(|| PathBuf::from(endpoint.host.trim_start_matches("unix://")))
 }
 
 impl Docker {
-    /// Connects to an endpoint and agrees on an API version.
+    /// Connects to an endpoint. No API version is agreed on: requests go out without one, and the
+    /// engine takes them as of its own newest.
     pub(super) fn open(endpoint: &Endpoint) -> Result<Docker> {
         let host = endpoint.host.trim_end_matches('/');
         let (scheme, rest) = match host.split_once("://") {

@@ -2,6 +2,7 @@
 
 use std::io::Write;
 use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
 
 use base64::Engine as _;
 use bollard::auth::DockerCredentials;
@@ -83,6 +84,9 @@ fn stored(entry: &Value, server: &str) -> Option<DockerCredentials> {
 }
 
 /// Asks a credential helper; what it prints is secret and never part of the error.
+/// Time that a credential helper may take.
+const PATIENCE: Duration = Duration::from_secs(60);
+
 fn ask(helper: &str, server: &str) -> Result<Option<DockerCredentials>, String> {
     if helper.contains('/') {
         return Err("the name of a helper has no `/`".to_owned());
@@ -97,6 +101,16 @@ fn ask(helper: &str, server: &str) -> Result<Option<DockerCredentials>, String> 
     if let Some(mut stdin) = child.stdin.take() {
         // A helper that does not read has its say by its exit status.
         let _ = stdin.write_all(server.as_bytes());
+    }
+    // One that opens a window nobody sees would hold everything up.
+    let started = Instant::now();
+    while child.try_wait().map_err(|error| error.to_string())?.is_none() {
+        if started.elapsed() > PATIENCE {
+            let _ = child.kill();
+            let _ = child.wait();
+            return Err(format!("no answer within {} s", PATIENCE.as_secs()));
+        }
+        std::thread::sleep(Duration::from_millis(20));
     }
     let output = child.wait_with_output().map_err(|error| error.to_string())?;
     if !output.status.success() {

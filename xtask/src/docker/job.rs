@@ -22,7 +22,7 @@ use super::plan::{Plan, unpack};
 use super::{Beat, ContextFile, Docker, LineBuffer, Lines, Network, STUCK, check_reference};
 use crate::cancel::Cancel;
 
-/// Names the process a container belongs to, as `<pid>@<hostname>`.
+/// Names the process a container belongs to, as `<pid>@<machine>`.
 const LABEL: &str = "dev.xtask.job";
 /// Time to kill and remove a container; whoever pressed Ctrl-C waits for it, even at a hung engine.
 const REMOVAL: Duration = Duration::from_secs(30);
@@ -77,7 +77,7 @@ impl Docker {
         check_reference(job.image)?;
         let plan = Plan::new(job)?;
         static COUNT: AtomicU64 = AtomicU64::new(0);
-        let host = hostname();
+        let host = machine();
         let name = format!(
             "xtask-job-{}-{}-{:08x}",
             std::process::id(),
@@ -225,7 +225,7 @@ impl Docker {
         let filters = HashMap::from([("label", vec![LABEL])]);
         let options = ListContainersOptionsBuilder::default().all(true).filters(&filters).build();
         let found = self.quick(self.client.list_containers(Some(options))).context(what)?;
-        let (host, mut removed) = (hostname(), 0);
+        let (host, mut removed) = (machine(), 0);
         for container in found {
             let owner = container.labels.as_ref().and_then(|labels| labels.get(LABEL));
             let Some((pid, of)) = owner.and_then(|owner| owner.split_once('@')) else {
@@ -280,10 +280,11 @@ struct Sink {
     lines: LineBuffer,
 }
 
-fn hostname() -> String {
+/// This machine, boot and process name space: where a process number means one process.
+pub(super) fn machine() -> String {
     let read = |path| fs::read_to_string(path).ok().map(|text| text.trim().to_owned()).filter(|text| !text.is_empty());
-    read("/proc/sys/kernel/hostname")
-        .or_else(|| read("/etc/hostname"))
-        .or_else(|| std::env::var("HOSTNAME").ok())
-        .unwrap_or_else(|| "unknown".to_owned())
+    let host = read("/proc/sys/kernel/hostname").or_else(|| read("/etc/hostname")).unwrap_or_default();
+    let boot = read("/proc/sys/kernel/random/boot_id").unwrap_or_default();
+    let space = fs::read_link("/proc/self/ns/pid").map(|path| path.display().to_string()).unwrap_or_default();
+    format!("{host} {boot} {space}")
 }

@@ -24,6 +24,7 @@ use bollard::query_parameters::{CreateImageOptionsBuilder, TagImageOptionsBuilde
 
 use crate::cancel::Cancel;
 pub use build::Build;
+pub use connect::default_socket;
 pub use context::{Content, ContextFile};
 pub use job::Job;
 use lines::LineBuffer;

@@ -193,6 +193,18 @@ fn a_package_without_a_source_or_a_builder() {
 }
 
 #[test]
+fn a_way_of_building_without_its_tools() {
+    refused(
+        "{name: auditwheel, version",
+        "{name: auditwheels, version",
+        "publishes no cp314t wheel",
+        &["`auditwheel` marked"],
+    );
+    refused("{name: ziglang, version", "{name: zig, version", "- id: aerospike-py", &["the tool `ziglang`"]);
+    refused("manylinux_2_34_x86_64", "manylinux_2_39_x86_64", "manylinux_2_39_x86_64", &["newer glibc", "2.36"]);
+}
+
+#[test]
 fn an_image_without_a_digest() {
     refused("-slim@sha256:88200866", "-slim@sha256:8820086", "  image: debian", &["root.image", "has no digest"]);
 }

@@ -135,8 +135,16 @@ fn check_package(matrix: &Matrix, package: &Package) -> Check {
         let message = format!("`{platform}` is not of the form `manylinux_<major>_<minor>_x86_64` (PEP 600)");
         return at(platform, "packages[].build.platform", message);
     }
+    let newest = matrix.root.glibc.split_once('.').and_then(|(a, b)| Some((a.parse().ok()?, b.parse().ok()?)));
+    if glibc > newest {
+        let message = format!("`{platform}` asks for a newer glibc than the root's, which is {}", matrix.root.glibc);
+        return at(platform, "packages[].build.platform", message);
+    }
     match (with, apt) {
-        (Builder::Container, Some(set)) => known("packages[].build.apt", set, matrix.apt.iter().map(|set| &set.id))?,
+        (Builder::Container, Some(set)) => {
+            known("packages[].build.apt", set, matrix.apt.iter().map(|set| &set.id))?;
+            needs_tools(matrix, id, &["auditwheel", "pip"], true)?;
+        }
         (Builder::Container, None) => {
             let message = format!("`{id}` is built in a container and needs the field `apt`");
             return at(id, "packages[].build.apt", message);
@@ -148,9 +156,7 @@ fn check_package(matrix: &Matrix, package: &Package) -> Check {
             if let Some(tool) = requires.first() {
                 return at(&tool.name, "packages[].build.requires", "belongs to `with: container` only".to_owned());
             }
-            if !matrix.tools.iter().any(|tool| tool.name == *"maturin") {
-                return at(id, "packages[].build.with", "needs the tool `maturin` in `tools`".to_owned());
-            }
+            needs_tools(matrix, id, &["maturin", "ziglang", "pip"], false)?;
         }
     }
     unique("packages[].build.requires", requires.iter().map(|tool| &tool.name))?;
@@ -158,6 +164,18 @@ fn check_package(matrix: &Matrix, package: &Package) -> Check {
     for wheel in published {
         let Published { abi, sha256: _ } = wheel;
         known("packages[].published[].abi", abi, matrix.abis.iter().map(|abi| &abi.id))?;
+    }
+    Ok(())
+}
+
+/// Tools that a way of building cannot do without.
+fn needs_tools(matrix: &Matrix, package: &Word, names: &[&str], container: bool) -> Check {
+    for name in names {
+        if !matrix.tools.iter().any(|tool| tool.name == **name && (tool.container || !container)) {
+            let mark = if container { " marked `container: true`" } else { "" };
+            let message = format!("`{package}` needs the tool `{name}`{mark} in `tools`");
+            return at(package, "packages[].build.with", message);
+        }
     }
     Ok(())
 }

@@ -14,6 +14,20 @@ use crate::select::Selection;
 /// The tools that leave traces in a wheel that maturin builds.
 const WHEEL_TOOLS: [&str; 2] = ["maturin", "ziglang"];
 
+/// What every wheel goes through: where a check is added, each wheel is checked again.
+macro_rules! wheel_code {
+    () => {
+        concat!(
+            include_str!("../step/wheel.rs"),
+            include_str!("../wheelfile.rs"),
+            include_str!("../wheelfile/archive.rs"),
+            include_str!("../wheelfile/elf.rs"),
+            include_str!("../wheelfile/info.rs"),
+            include_str!("../wheelfile/name.rs"),
+        )
+    };
+}
+
 /// The steps that make the selected wheels and images.
 pub fn plan(matrix: &Matrix, selection: &Selection, facts: &Facts) -> Plan {
     let mut planner = Planner { matrix, facts, plan: Plan::default() };
@@ -79,7 +93,7 @@ impl Planner<'_> {
     fn pip(&mut self) -> Vec<String> {
         let matrix = self.matrix;
         let pip = matrix.tools.iter().find(|tool| tool.name == *"pip");
-        pip.map(|pip| self.pinned("source-pip".to_owned(), vec![("pip", &pip.version, &pip.sha256)]))
+        pip.map(|pip| self.pinned("tool-pip".to_owned(), vec![("pip", &pip.version, &pip.sha256)]))
             .into_iter()
             .collect()
     }
@@ -148,8 +162,14 @@ impl Planner<'_> {
         let mut needs = vec![runtime.clone()];
         needs.extend(python.clone());
         needs.extend(self.pip());
-        let action =
-            Action::Base(Base { tag: abi.base_tag(), version: abi.python.to_string(), python, runtime, optimized });
+        let action = Action::Base(Base {
+            repository: self.matrix.name.to_string(),
+            tag: abi.base_tag(),
+            version: abi.python.to_string(),
+            python,
+            runtime,
+            optimized,
+        });
         let code = include_str!("../step/base.rs");
         self.add(format!("base-{}", abi.id), needs, &["docker/base.Dockerfile"], code, action)
     }
@@ -168,10 +188,10 @@ impl Planner<'_> {
                 glibc,
                 fetch: fetch.clone(),
             });
-            return self.add(id, vec![fetch], &[], include_str!("../step/wheel.rs"), action);
+            return self.add(id, vec![fetch], &[], wheel_code!(), action);
         }
         let sdist = package.source.pypi.as_ref().map(|pypi| {
-            self.pinned(format!("source-{}", package.id), vec![(&*package.id, &pypi.version, &*pypi.sha256)])
+            self.pinned(format!("sdist-{}", package.id), vec![(&*package.id, &pypi.version, &*pypi.sha256)])
         });
         let wheel = Wheel {
             package: package.id.to_string(),
@@ -193,8 +213,7 @@ impl Planner<'_> {
                     tools: self.matrix.tools.iter().filter(pinned).cloned().collect(),
                     interpreter: format!("python{}", abi.interpreter_name()),
                 });
-                let code = concat!(include_str!("../step/maturin.rs"), include_str!("../step/wheel.rs"));
-                self.add(id, needs, &[], code, action)
+                self.add(id, needs, &[], concat!(include_str!("../step/maturin.rs"), wheel_code!()), action)
             }
             Builder::Container => {
                 let devel = self.devel(package, abi);
@@ -207,7 +226,7 @@ impl Planner<'_> {
                     devel,
                     requires,
                 });
-                let code = concat!(include_str!("../step/container.rs"), include_str!("../step/wheel.rs"));
+                let code = concat!(include_str!("../step/container.rs"), wheel_code!());
                 self.add(id, needs, &["docker/build-wheel.sh"], code, action)
             }
         }
@@ -224,7 +243,7 @@ impl Planner<'_> {
             }
             (None, None) => self.root(),
         };
-        self.apt(format!("apt-{set}-{}", abi.id), base, &set)
+        self.apt(format!("devel-{}-{}", package.id, abi.id), base, &set)
     }
 
     /// The pinned wheels that must lie beside an sdist when it is built without a network.
@@ -256,8 +275,14 @@ impl Planner<'_> {
             .collect();
         let mut needs = vec![base.clone()];
         needs.extend(wheels.values().cloned());
-        let action =
-            Action::Image(Image { tag: tag.to_owned(), abi: abi.id.to_string(), base, wheels, env: image.env.clone() });
+        let action = Action::Image(Image {
+            repository: matrix.name.to_string(),
+            tag: tag.to_owned(),
+            abi: abi.id.to_string(),
+            base,
+            wheels,
+            env: image.env.clone(),
+        });
         let code = include_str!("../step/image.rs");
         Some(self.add(format!("image-{tag}"), needs, &["docker/image.Dockerfile"], code, action))
     }

@@ -1,6 +1,5 @@
 //! Debian packages on top of an image: the only build that has a network.
 
-use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use anyhow::Result;
@@ -20,10 +19,11 @@ pub fn run(apt: &Apt, env: &Env) -> Result<Output> {
         Build {
             dockerfile: env.project_file("docker/builder.Dockerfile")?,
             context: vec![bundle],
-            args: BTreeMap::from([
-                ("ROOT".to_owned(), env.image(&apt.base)?.to_owned()),
-                ("APT".to_owned(), apt.packages.join(" ")),
-            ]),
+            args: [("ROOT".to_owned(), env.image(&apt.base)?.to_owned()), ("APT".to_owned(), apt.packages.join(" "))]
+                .into_iter()
+                // BuildKit keeps these out of the image's history and of its cache's keys.
+                .chain(proxies())
+                .collect(),
             network: Network::Default,
             ..Build::default()
         },
@@ -35,6 +35,12 @@ pub fn run(apt: &Apt, env: &Env) -> Result<Output> {
         content: Some(digest::of(format!("{}\n{packages}", env.key))),
         ..Output::default()
     })
+}
+
+/// The proxy that this machine goes through, for what has a network in a container.
+pub fn proxies() -> Vec<(String, String)> {
+    let names = ["http_proxy", "https_proxy", "no_proxy", "HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY"];
+    names.iter().filter_map(|name| Some((name.to_string(), std::env::var(name).ok()?))).collect()
 }
 
 /// The authorities that this machine trusts: behind a company proxy HTTPS is signed by one of them.

@@ -23,7 +23,7 @@ pub fn run(base: &Base, env: &Env) -> Result<Output> {
         }
     };
     let optimized = if base.optimized { "yes" } else { "no" };
-    let repository = format!("{}/python", env.context.repository);
+    let repository = format!("{}/python", base.repository);
     let image = env.build(
         Build {
             dockerfile: env.project_file("docker/base.Dockerfile")?,

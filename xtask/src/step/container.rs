@@ -7,7 +7,7 @@ use std::time::Duration;
 use anyhow::{Context as _, Result, bail};
 
 use super::wheel::{self, EPOCH};
-use super::{Env, text};
+use super::{Env, apt, text};
 use crate::cache::Output;
 use crate::docker::{Content, ContextFile, Job, Network};
 use crate::facts;
@@ -102,7 +102,10 @@ fn debian_package(file: &str, image: &str, env: &Env) -> String {
     let job = Job {
         image,
         command: ["sh", "-c", script].map(str::to_owned).to_vec(),
-        env: vec![("FILE".to_owned(), file.to_owned()), ("DEBIAN_FRONTEND".to_owned(), "noninteractive".to_owned())],
+        env: [("FILE".to_owned(), file.to_owned()), ("DEBIAN_FRONTEND".to_owned(), "noninteractive".to_owned())]
+            .into_iter()
+            .chain(apt::proxies())
+            .collect(),
         user: Some("root"),
         network: Network::Default,
         timeout: Some(Duration::from_secs(180)),

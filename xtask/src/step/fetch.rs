@@ -89,17 +89,20 @@ fn look_up(project: &str, sha256: &str, env: &Env) -> Result<Place> {
 fn find_in_index(text: &str, page: &str, sha256: &str) -> Option<Place> {
     if let Ok(json) = serde_json::from_str::<Value>(text) {
         let file = json["files"].as_array()?.iter().find(|file| file["hashes"]["sha256"] == sha256)?;
-        return Some(Place {
-            url: absolute(page, file["url"].as_str()?),
-            name: file["filename"].as_str()?.to_owned(),
-            size: file["size"].as_u64(),
-        });
+        let url = absolute(page, file["url"].as_str()?);
+        return Some(Place { url, name: file_name(file["filename"].as_str()?)?, size: file["size"].as_u64() });
     }
     let at = text.find(&format!("#sha256={sha256}"))?;
     let start = text[..at].rfind(['"', '\''])? + 1;
     let link = &text[start..at];
-    let name = link.rsplit('/').next()?.to_owned();
+    let name = file_name(&link.rsplit('/').next()?.replace("%2B", "+").replace("%2b", "+"))?;
     Some(Place { url: absolute(page, &link.replace("&amp;", "&")), name, size: None })
+}
+
+/// What an index calls a file becomes a path here: letters, digits and what PEP 427 and 625 need.
+fn file_name(name: &str) -> Option<String> {
+    let plain = |c: char| c.is_ascii_alphanumeric() || "._-+!".contains(c);
+    (!name.is_empty() && !name.starts_with('.') && name.chars().all(plain)).then(|| name.to_owned())
 }
 
 /// Resolves a link of the index page, as far as indexes use relative ones.
@@ -216,6 +219,9 @@ mod tests {
             assert_eq!(place.url, "https://index.example/root/f/x-1.whl");
             assert_eq!(place.name, "x-1.whl");
         }
+        let outside =
+            format!(r#"{{"files": [{{"filename": "../x.whl", "url": "x", "hashes": {{"sha256": "{SHA}"}}}}]}}"#);
+        assert!(find_in_index(&outside, "https://index.example/simple/x/", SHA).is_none());
         assert!(find_in_index("<html></html>", "https://index.example/simple/x/", SHA).is_none());
     }
 

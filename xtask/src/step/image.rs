@@ -14,7 +14,9 @@ pub fn run(image: &Image, env: &Env) -> Result<Output> {
     let mut context = Vec::new();
     let mut pins = String::new();
     let mut labels = BTreeMap::from([
-        ("org.opencontainers.image.title".to_owned(), format!("{}:{}", env.context.repository, image.tag)),
+        ("org.opencontainers.image.title".to_owned(), format!("{}:{}", image.repository, image.tag)),
+        // Not the base's, which is CPython's version.
+        ("org.opencontainers.image.version".to_owned(), image.tag.clone()),
         ("dev.wheel-matrix.abi".to_owned(), image.abi.clone()),
     ]);
     if let Some(base) = env.need(&image.base)?.notes.get("tag") {

@@ -1,14 +1,17 @@
 //! Wheels built on the host by maturin with zig, for interpreters that need not be on this machine.
 
+use std::io::ErrorKind;
 use std::path::Path;
 use std::sync::Mutex;
 
 use anyhow::{Context as _, Result};
+use serde_json::Value;
 use xshell::{Shell, cmd};
 
 use super::wheel::{self, EPOCH};
 use super::{Env, tools};
 use crate::cache::Output;
+use crate::cancel::Cancel;
 use crate::plan::Maturin;
 use crate::proc::{self, Talk};
 
@@ -49,11 +52,14 @@ pub fn run(step: &Maturin, env: &Env) -> Result<Output> {
     let waiting = || env.task.waiting("waits until the dependencies are compiled for another ABI");
     let shared = cache.lock(&format!("cargo-{}.lock", own.package), env.context.cancel, waiting)?;
     let target = state.join("target");
-    if !target.join(DEPENDENCIES).exists() {
-        inherit(&source, &target, &abis, env)?;
+    let crates = Crates::read(&source)?;
+    if !target.join(DEPENDENCIES).exists()
+        && let Err(error) = inherit(&crates, &target, &abis, env)
+    {
+        // Only slower: everything is compiled.
+        env.task.line(&format!("cannot take over compiled dependencies: {error:#}"));
     }
     let shared = Mutex::new(Some(shared));
-    let own_crate = format!("({}", source.display());
     let release = || {
         if let Ok(mut shared) = shared.lock()
             && shared.is_some()
@@ -64,7 +70,7 @@ pub fn run(step: &Maturin, env: &Env) -> Result<Output> {
         }
     };
     let line = |line: &str| {
-        if line.trim_start().starts_with("Compiling ") && line.contains(&own_crate) {
+        if crates.last.as_deref().is_some_and(|last| line.trim_start().starts_with(last)) {
             release();
         }
     };
@@ -92,6 +98,7 @@ pub fn run(step: &Maturin, env: &Env) -> Result<Output> {
     .env("LANG", "C.UTF-8")
     .env("SOURCE_DATE_EPOCH", EPOCH)
     .env("CARGO_TERM_COLOR", "never")
+    .env("CARGO_BUILD_JOBS", env.context.cores.to_string())
     .env("CARGO_ENCODED_RUSTFLAGS", remap)
     .env("XDG_CACHE_HOME", state.join("xdg"))
     .env("ZIG_GLOBAL_CACHE_DIR", cache.state("zig")?);
@@ -110,38 +117,88 @@ pub fn run(step: &Maturin, env: &Env) -> Result<Output> {
 /// Marks a Cargo folder in which all that the package's own crates need is compiled.
 const DEPENDENCIES: &str = "dependencies-complete";
 
+/// The crates that a package brings itself.
+struct Crates {
+    /// Parts of the file names that Cargo gives to what it makes of them.
+    names: Vec<String>,
+    /// How Cargo's line begins when everything but the extension module is compiled; none where a
+    /// build script would make it say so too early.
+    last: Option<String>,
+}
+
+impl Crates {
+    fn read(source: &Path) -> Result<Crates> {
+        let shell = Shell::new()?;
+        shell.change_dir(source);
+        let listed = cmd!(shell, "cargo metadata --no-deps --format-version 1 --locked").quiet().ignore_stderr().read();
+        let listed: Value = serde_json::from_str(&listed.context("`cargo metadata` failed in the package's source")?)?;
+        let list = |of: &Value, field: &str| of[field].as_array().cloned().unwrap_or_default();
+        let mut crates = Crates { names: Vec::new(), last: None };
+        for package in list(&listed, "packages") {
+            let targets = list(&package, "targets");
+            let has = |kind: &str| targets.iter().any(|target| list(target, "kind").iter().any(|k| k == kind));
+            if has("cdylib") && !has("custom-build") {
+                crates.last = package["name"].as_str().map(|name| format!("Compiling {name} v"));
+            }
+            for name in targets.iter().chain([&package]).filter_map(|item| item["name"].as_str()) {
+                crates.names.extend([name.to_owned(), name.replace('-', "_")]);
+            }
+        }
+        Ok(crates)
+    }
+}
+
 /// Starts `target` from the folder of another ABI, without anything that sees PyO3.
-fn inherit(source: &Path, target: &Path, abis: &Path, env: &Env) -> Result<()> {
+fn inherit(crates: &Crates, target: &Path, abis: &Path, env: &Env) -> Result<()> {
     let siblings = std::fs::read_dir(abis).into_iter().flatten().flatten().map(|abi| abi.path().join("target"));
     let Some(from) = siblings.filter(|other| other != target).find(|other| other.join(DEPENDENCIES).exists()) else {
         return Ok(());
     };
     env.task.line(&format!("taking over the compiled dependencies in {}", from.display()));
-    let _ = std::fs::remove_dir_all(target);
-    let shell = Shell::new()?;
-    // Times are kept: Cargo compares them.
-    proc::run(cmd!(shell, "cp -a --reflink=auto {from} {target}"), env.task, env.context.cancel)?;
-    std::fs::remove_file(target.join(DEPENDENCIES))?;
+    let part = target.with_extension("part");
+    for folder in [target, &part] {
+        if folder.exists() {
+            std::fs::remove_dir_all(folder)?;
+        }
+    }
+    // The other build may be at its last crate, whose files come and go: they are left out by name,
+    // as is the mark, which only a build of this ABI may set.
+    let skip = |name: &str| {
+        name == DEPENDENCIES
+            || name.contains("pyo3")
+            || name.starts_with("rmeta")
+            || name.ends_with(".whl")
+            || crates.names.iter().any(|own| name.contains(own))
+    };
+    copy_tree(&from, &part, &skip, env.context.cancel)?;
+    std::fs::rename(&part, target)?;
+    Ok(())
+}
 
-    shell.change_dir(source);
-    let listed = cmd!(shell, "cargo metadata --no-deps --format-version 1 --locked").quiet().ignore_stderr().read();
-    let listed: serde_json::Value = serde_json::from_str(&listed.context("`cargo metadata` failed")?)?;
-    let packages = || listed["packages"].as_array().into_iter().flatten();
-    let targets = packages().flat_map(|package| package["targets"].as_array().into_iter().flatten());
-    let mut own: Vec<String> = packages()
-        .chain(targets)
-        .filter_map(|item| item["name"].as_str())
-        .flat_map(|name| [name.to_owned(), name.replace('-', "_")])
-        .collect();
-    own.push("pyo3".to_owned());
-    for profile in [target.join("release"), target.join("x86_64-unknown-linux-gnu/release")] {
-        for folder in ["deps", "build", ".fingerprint"] {
-            for entry in std::fs::read_dir(profile.join(folder)).into_iter().flatten().flatten() {
-                let name = entry.file_name().to_string_lossy().into_owned();
-                if own.iter().any(|own| name.contains(own)) {
-                    let _ = std::fs::remove_file(entry.path()).or_else(|_| std::fs::remove_dir_all(entry.path()));
-                }
+/// Copies with times, which Cargo compares; what vanishes meanwhile was temporary.
+fn copy_tree(from: &Path, to: &Path, skip: &dyn Fn(&str) -> bool, cancel: &Cancel) -> Result<()> {
+    cancel.check()?;
+    std::fs::create_dir_all(to)?;
+    for entry in std::fs::read_dir(from)? {
+        let entry = entry?;
+        let name = entry.file_name();
+        if skip(&name.to_string_lossy()) {
+            continue;
+        }
+        let (path, to) = (entry.path(), to.join(&name));
+        if entry.file_type()?.is_dir() {
+            copy_tree(&path, &to, skip, cancel)?;
+            continue;
+        }
+        let copied = std::fs::copy(&path, &to).and_then(|_| {
+            let time = path.metadata()?.modified()?;
+            std::fs::File::options().append(true).open(&to)?.set_modified(time)
+        });
+        match copied {
+            Err(error) if error.kind() != ErrorKind::NotFound => {
+                return Err(error).with_context(|| format!("cannot copy `{}`", path.display()));
             }
+            _ => {}
         }
     }
     Ok(())

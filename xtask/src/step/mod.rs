@@ -101,7 +101,7 @@ impl Env<'_> {
 
     /// The pinned pip, under its own file name, as pip itself demands.
     pub fn pip(&self) -> Result<ContextFile> {
-        let pip = self.file("source-pip").context("`tools` in matrix.yaml has no `pip`")?;
+        let pip = self.file("tool-pip").context("`tools` in matrix.yaml has no `pip`")?;
         Ok(self.stored(&pip.name, pip))
     }
 

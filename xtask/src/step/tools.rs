@@ -1,9 +1,9 @@
 //! Installs the pinned tools into an environment of our own, never into the user's Python.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result};
-use xshell::{Shell, cmd};
+use xshell::{Cmd, Shell, cmd};
 
 use super::Env;
 use crate::cache::{Cache, Output};
@@ -17,12 +17,21 @@ pub fn folder(cache: &Cache, key: &str) -> PathBuf {
 
 /// Whether the environment was installed to the end.
 pub fn complete(cache: &Cache, key: &str) -> bool {
-    folder(cache, key).join("complete").exists()
+    let folder = folder(cache, key);
+    // `bin/python` leads to the user's own, which may be gone after an upgrade.
+    ["complete", "bin/python"].iter().all(|name| folder.join(name).exists())
 }
 
 pub fn run(tools: &Tools, env: &Env) -> Result<Output> {
     let folder = folder(env.context.cache, env.key);
+    // The scripts in it name its path, so it is made where it stays, and taken away if that fails.
     let _ = std::fs::remove_dir_all(&folder);
+    install(tools, &folder, env).inspect_err(|_| {
+        let _ = std::fs::remove_dir_all(&folder);
+    })
+}
+
+fn install(tools: &Tools, folder: &Path, env: &Env) -> Result<Output> {
     let requirements = env.scratch.join("requirements.txt");
     let lines: String = tools
         .tools
@@ -32,7 +41,12 @@ pub fn run(tools: &Tools, env: &Env) -> Result<Output> {
     std::fs::write(&requirements, lines)?;
 
     let shell = Shell::new()?;
-    let run = |command| proc::run(command, env.task, env.context.cancel);
+    let run = |command: Cmd| {
+        // These would install somewhere else.
+        let elsewhere = ["PIP_TARGET", "PIP_PREFIX", "PIP_ROOT", "PIP_USER", "PYTHONPATH", "PYTHONHOME"];
+        let command = elsewhere.iter().fold(command, |command, name| command.env_remove(name));
+        proc::run(command, env.task, env.context.cancel)
+    };
     run(cmd!(shell, "python3 -m venv {folder}"))
         .context("cannot make a virtual environment: python3 needs its venv module (`apt-get install python3-venv`)")?;
     let python = folder.join("bin/python");

@@ -200,7 +200,7 @@ fn jobs() {
 #[ignore = "needs an engine"]
 fn stale() {
     let docker = engine();
-    let host = fs::read_to_string("/proc/sys/kernel/hostname").unwrap();
+    let host = job::machine();
     let make = |owner: &str| {
         let output = Command::new("docker")
             .args(["create", "--label", &format!("dev.xtask.job={owner}"), "aerospike-benchmark:314t", "true"])
@@ -208,8 +208,8 @@ fn stale() {
             .unwrap();
         String::from_utf8(output.stdout).unwrap().trim().to_owned()
     };
-    let dead = make(&format!("4194305@{}", host.trim()));
-    let alive = make(&format!("{}@{}", std::process::id(), host.trim()));
+    let dead = make(&format!("4194305@{}", host));
+    let alive = make(&format!("{}@{}", std::process::id(), host));
     let other = make("4194305@elsewhere");
     assert_eq!(docker.remove_stale_jobs().unwrap(), 1);
     let there = |id: &str| {
