@@ -10,13 +10,13 @@ use anyhow::{Context, Result, bail};
 pub struct Cancel(Arc<AtomicUsize>);
 
 impl Cancel {
-    /// A flag that SIGINT, SIGTERM and SIGHUP set; the third signal ends the process at once.
-    pub fn on_signals() -> Result<Cancel> {
+    /// A flag that SIGINT, SIGTERM and SIGHUP set; the third signal ends the process at once, after `last`.
+    pub fn on_signals(last: fn()) -> Result<Cancel> {
         let cancel = Cancel::default();
         let count = cancel.0.clone();
         ctrlc::set_handler(move || {
             if count.fetch_add(1, Ordering::SeqCst) >= 2 {
-                crate::proc::kill_all();
+                last();
                 std::process::exit(130);
             }
         })

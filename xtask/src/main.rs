@@ -34,8 +34,8 @@ use facts::Facts;
 use manifest::Manifest;
 use matrix::Matrix;
 use plan::Plan;
-use run::Context;
 use select::Selection;
+use step::Context;
 use ui::Ui;
 
 /// Wheels and images for free-threaded CPython, from matrix.yaml.
@@ -229,6 +229,8 @@ pub struct Project {
     ui: Ui,
     cancel: Cancel,
     cores: usize,
+    /// Nobody said how many.
+    all_cores: bool,
     fake: bool,
 }
 
@@ -248,8 +250,9 @@ impl Project {
             matrix,
             cache: Cache::open()?,
             ui: Ui::new(),
-            cancel: Cancel::on_signals()?,
+            cancel: Cancel::on_signals(proc::kill_all)?,
             cores: cli.jobs.unwrap_or(cores).max(1),
+            all_cores: cli.jobs.is_none(),
             fake: cli.fake,
         })
     }
@@ -270,6 +273,10 @@ impl Project {
             cancel: &self.cancel,
             docker,
             cores: self.cores,
+            engine_cores: match docker.and_then(|docker| docker.info().ok()) {
+                Some(info) if self.all_cores => usize::try_from(info.cpus).unwrap_or(1).max(1),
+                _ => self.cores,
+            },
             repository: &self.matrix.name,
         }
     }

@@ -6,31 +6,15 @@ use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 
 use anyhow::{Context as _, Result, anyhow};
 
-use crate::cache::{Cache, Output, Record};
+use crate::cache::{Output, Record};
 use crate::cancel::Cancel;
-use crate::docker::Docker;
 use crate::doctor;
-use crate::facts::Facts;
 use crate::plan::{Action, Plan, Status, Step};
-use crate::step::{self, Env};
-use crate::ui::{Task, Ui, bytes};
+use crate::step::{self, Context, Env};
+use crate::ui::{Task, bytes};
 
 /// With less than this many bytes left a failure is put down to the disk.
 const NO_ROOM: u64 = 16 << 20;
-
-/// What steps run with.
-pub struct Context<'a> {
-    pub cache: &'a Cache,
-    pub facts: &'a Facts,
-    pub ui: &'a Ui,
-    pub cancel: &'a Cancel,
-    /// None where no step needs it, or where none can be reached.
-    pub docker: Option<&'a Docker>,
-    /// How many steps run side by side, and what each may use.
-    pub cores: usize,
-    /// Image names start with this.
-    pub repository: &'a str,
-}
 
 /// How a step ended.
 #[derive(Debug, Clone)]

@@ -57,7 +57,7 @@ impl Planner<'_> {
                 .iter()
                 .map(|name| (name.to_string(), digest::of(self.facts.files.get(*name).map_or("", |text| text))))
                 .collect();
-            inputs.insert("code".to_owned(), digest::of(code));
+            inputs.insert("code".to_owned(), digest::of(format!("{}{code}", include_str!("../step/mod.rs"))));
             if self.facts.fake {
                 inputs.insert("fake".to_owned(), "yes".to_owned());
             }

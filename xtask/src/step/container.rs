@@ -34,7 +34,7 @@ pub fn run(step: &Container, env: &Env) -> Result<Output> {
         command: vec!["/in/build-wheel.sh".to_owned()],
         env: vec![
             ("PLATFORM".to_owned(), own.platform.clone()),
-            ("JOBS".to_owned(), env.context.cores.to_string()),
+            ("JOBS".to_owned(), env.context.engine_cores.to_string()),
             ("SOURCE_DATE_EPOCH".to_owned(), EPOCH.to_owned()),
             ("PYTHON".to_owned(), step.python.clone()),
         ],

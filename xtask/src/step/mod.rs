@@ -18,13 +18,30 @@ use std::path::Path;
 
 use anyhow::{Context as _, Result};
 
-use crate::cache::{Artefact, BuiltImage, Output};
+use crate::cache::{Artefact, BuiltImage, Cache, Output};
+use crate::cancel::Cancel;
 use crate::docker::{Build, Content, ContextFile, Docker};
+use crate::facts::Facts;
 use crate::plan::Action;
-use crate::run::Context;
-use crate::ui::Task;
+use crate::ui::{Task, Ui};
 
-/// What a step runs with.
+/// What all steps of an execution share.
+pub struct Context<'a> {
+    pub cache: &'a Cache,
+    pub facts: &'a Facts,
+    pub ui: &'a Ui,
+    pub cancel: &'a Cancel,
+    /// None where no step needs it, or where none can be reached.
+    pub docker: Option<&'a Docker>,
+    /// How many steps run side by side, and what each may use.
+    pub cores: usize,
+    /// What a step may use in the engine, which may be on a bigger machine.
+    pub engine_cores: usize,
+    /// Image names start with this.
+    pub repository: &'a str,
+}
+
+/// What one step runs with.
 pub struct Env<'a> {
     pub id: &'a str,
     pub key: &'a str,

@@ -20,7 +20,7 @@ pub fn run(python: &Python, env: &Env) -> Result<Output> {
                 ("BUILDER".to_owned(), env.image(&python.builder)?.to_owned()),
                 ("FREE_THREADED".to_owned(), flag(python.free_threaded)),
                 ("OPTIMIZE".to_owned(), flag(python.optimize)),
-                ("JOBS".to_owned(), env.context.cores.to_string()),
+                ("JOBS".to_owned(), env.context.engine_cores.to_string()),
             ]),
             network: Network::None,
             ..Build::default()
