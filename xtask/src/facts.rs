@@ -161,3 +161,6 @@ pub fn digest_folder(folder: &Path) -> Result<String> {
     }
     Ok(digest::of(text))
 }
+
+#[cfg(test)]
+mod tests;
