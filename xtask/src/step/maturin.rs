@@ -100,7 +100,8 @@ pub fn run(step: &Maturin, env: &Env) -> Result<Output> {
     .env("CARGO_TERM_COLOR", "never")
     .env("CARGO_BUILD_JOBS", env.context.cores.to_string())
     .env("CARGO_ENCODED_RUSTFLAGS", remap)
-    .env("XDG_CACHE_HOME", state.join("xdg"))
+    // The path of the linker's wrapper in it is part of what Cargo compares: one for all ABIs.
+    .env("XDG_CACHE_HOME", cache.state("zigbuild")?)
     .env("ZIG_GLOBAL_CACHE_DIR", cache.state("zig")?);
     for name in PASSED {
         if let Ok(value) = std::env::var(name) {
