@@ -140,7 +140,9 @@ fn describe(reference: &str, image: &matrix::Image, found: &Image, verdict: &Ver
     for distribution in &verdict.distributions {
         for module in &distribution.modules {
             let (name, version) = (&distribution.name, &distribution.version);
-            out.push_str(&format!("  {:11} {} ({name} {version})\n", module.status, module.name));
+            // With a GIL that is always there, what a module declares is never asked.
+            let status = if module.status == "not-applicable" { "GIL build" } else { &module.status };
+            out.push_str(&format!("  {status:11} {} ({name} {version})\n", module.name));
         }
     }
     let set = match &verdict.interpreter.python_gil {
