@@ -136,10 +136,9 @@ impl Exchange {
     /// An error when something that was made could not be pushed.
     pub fn end(&self) -> Result<()> {
         let kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
-        match (&self.to, kept.len()) {
-            (Some(side), count) if count > 0 => Err(anyhow!(
-                "{count} images were made, but not pushed to `{}`, as shown above: `{}`; when that is mended, the same \
-                 command pushes them without making them again",
+        match (&self.to, kept.is_empty()) {
+            (Some(side), false) => Err(anyhow!(
+                "not pushed to `{}`, as shown above: `{}`; all of it is made, and the same command tries to push it again",
                 side.repository,
                 kept.join("`, `")
             )),
@@ -241,7 +240,8 @@ fn give(
     let made = docker.image(&image.reference)?.with_context(|| format!("`{}` is gone", image.reference))?;
     let passport = Passport {
         image: fingerprint(&made),
-        seconds: record.seconds,
+        // Written and read once more, a longer fraction may end in another digit.
+        seconds: (record.seconds * 1000.0).round() / 1000.0,
         name: image.name.clone(),
         content: record.output.content.clone(),
         notes: record.output.notes.clone(),

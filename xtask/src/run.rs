@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Condvar, Mutex, MutexGuard, PoisonError, mpsc};
 
 use anyhow::{Context as _, Result, anyhow};
 
@@ -38,19 +38,24 @@ pub fn execute(plan: &Plan, context: &Context, exchange: &Exchange) -> Result<BT
     let changed = Condvar::new();
     let urgency = plan.urgency();
     let workers = context.cores.clamp(1, plan.steps.len().max(1));
+    // Beside the steps, one after another: an upload must not hold up what needs a processor.
+    let (upload, uploads) = mpsc::channel::<Record>();
     std::thread::scope(|scope| {
+        scope.spawn(|| uploads.into_iter().for_each(|record| exchange.publish(&record, context)));
+        let (progress, changed, urgency) = (&progress, &changed, &urgency);
         for _ in 0..workers {
-            scope.spawn(|| {
-                while let Some(step) = next(plan, &urgency, &progress, &changed, context.cancel) {
-                    let inputs = held(&progress).done.clone();
+            let upload = upload.clone();
+            scope.spawn(move || {
+                while let Some(step) = next(plan, urgency, progress, changed, context.cancel) {
+                    let inputs = held(progress).done.clone();
                     // A bug in one step must not leave the others waiting for it.
                     let outcome = catch_unwind(AssertUnwindSafe(|| perform(plan, step, &inputs, context, exchange)))
                         .unwrap_or_else(|_| Err(anyhow!("[{}] panicked, see above: this is a bug", step.id)));
-                    let made = outcome.as_ref().ok().map(|outcome| outcome.record.clone());
-                    let mut progress = held(&progress);
+                    let mut progress = held(progress);
                     progress.running.remove(&step.id);
                     match outcome {
                         Ok(outcome) => {
+                            let _ = upload.send(outcome.record.clone());
                             progress.done.insert(step.id.clone(), outcome);
                         }
                         Err(error) => {
@@ -65,14 +70,11 @@ pub fn execute(plan: &Plan, context: &Context, exchange: &Exchange) -> Result<BT
                         }
                     }
                     changed.notify_all();
-                    drop(progress);
-                    // Only now: what waits for the step need not wait for its upload.
-                    if let Some(record) = made {
-                        exchange.publish(&record, context);
-                    }
                 }
             });
         }
+        // The uploads end when the last worker has ended.
+        drop(upload);
     });
     let Progress { done, failed, .. } = progress.into_inner().unwrap_or_else(PoisonError::into_inner);
     if context.cancel.is_set() {
@@ -193,8 +195,9 @@ fn attempt(
         rename(&record, context)?;
         return Ok((Outcome { record, cached: true }, "pulled"));
     }
+    let before = task.seconds();
     let output = step::run(&step.action, &env)?;
-    let record = Record { id: step.id.clone(), key: key.to_owned(), seconds: task.seconds(), output };
+    let record = Record { id: step.id.clone(), key: key.to_owned(), seconds: task.seconds() - before, output };
     context.cache.remember(&record)?;
     Ok((Outcome { record, cached: false }, "ok"))
 }
