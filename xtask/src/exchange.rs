@@ -115,6 +115,10 @@ impl Exchange {
     /// Puts a step's image into the registry, unless it is there. A failure is said now, and again by `end`.
     pub fn publish(&self, record: &Record, context: &Context) {
         let (Some(side), Some(docker), Some(image)) = (&self.to, context.docker, &record.output.image) else { return };
+        // What is still in the queue then, the next run pushes.
+        if context.cancel.is_set() {
+            return;
+        }
         if side.open() {
             let what = format!("push to {}", side.repository);
             let task = context.ui.start(&record.id, &what, &context.cache.log(&format!("push-{}", record.id)));
@@ -173,8 +177,8 @@ fn take(from: &Repository, docker: &Docker, action: &Action, env: &Env) -> Resul
         env.context.ui.say(&format!("[{}] `{name}` is refused, and made here instead: {why}", env.id));
         Ok(None)
     };
-    // Before a gigabyte is on its way.
-    if !offer.platforms.iter().any(|platform| platform == PLATFORM) {
+    // Before a gigabyte is on its way; not every registry's answer tells.
+    if !offer.platforms.is_empty() && !offer.platforms.iter().any(|platform| platform == PLATFORM) {
         return refuse(format!("it is for {}, not {PLATFORM}", offer.platforms.join(", ")));
     }
     // By digest: the engine then makes sure of every byte, and nobody moves the tag meanwhile.
