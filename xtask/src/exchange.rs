@@ -190,6 +190,11 @@ fn take(from: &Repository, docker: &Docker, action: &Action, env: &Env) -> Resul
         Ok(passport) => passport,
         Err(error) => return refuse(format!("{error:#}")),
     };
+    // The name will be given to the image here, and must not be taken from something else.
+    let project = format!("{}/", env.context.repository);
+    if let Some(name) = passport.name.as_ref().filter(|name| !name.starts_with(&project)) {
+        return refuse(format!("it wants to be called `{name}`"));
+    }
     for new in [&reference, &name] {
         let (repository, tag) = new.rsplit_once(':').context("a reference without a tag: this is a bug")?;
         docker.tag(&pinned, repository, tag)?;
