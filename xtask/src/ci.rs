@@ -7,7 +7,7 @@ use anyhow::{Context, Result, bail};
 use crate::select::Selection;
 use crate::{How, Project, verify};
 
-pub fn run(project: &Project, how: How) -> Result<()> {
+pub fn run(project: &Project, how: &How) -> Result<()> {
     cargo(project, &["fmt", "--all", "--check"])?;
     cargo(project, &["clippy", "--locked", "--workspace", "--all-targets", "--quiet", "--", "-D", "warnings"])?;
     cargo(project, &["test", "--locked", "--workspace", "--quiet"])?;

@@ -6,6 +6,7 @@ mod ci;
 mod digest;
 mod docker;
 mod doctor;
+mod exchange;
 mod facts;
 mod manifest;
 mod matrix;
@@ -30,6 +31,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use cache::Cache;
 use cancel::Cancel;
+use exchange::{Exchange, Repository};
 use facts::Facts;
 use manifest::Manifest;
 use matrix::Matrix;
@@ -135,7 +137,7 @@ struct WheelRows {
     packages: Vec<String>,
 }
 
-#[derive(Debug, Clone, Copy, Args)]
+#[derive(Debug, Clone, Args)]
 pub struct How {
     /// Install and start what is missing, with apt, as root or through sudo
     #[arg(long)]
@@ -143,6 +145,12 @@ pub struct How {
     /// Interpreters without PGO and LTO: minutes instead of a quarter of an hour
     #[arg(long)]
     quick: bool,
+    /// Put each image into this repository of a registry, tagged with its key
+    #[arg(long, value_name = "REPO", value_parser = Repository::parse)]
+    push: Option<Repository>,
+    /// Take images from there instead of building them
+    #[arg(long, value_name = "REPO", value_parser = Repository::parse)]
+    cache_from: Option<Repository>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -211,13 +219,13 @@ fn dispatch(cli: &Cli) -> Result<()> {
         }
         Cmd::Wheels { rows, how } => {
             let selection = select::wheels(&project.matrix, &rows.abis, &rows.packages)?;
-            project.make(&selection, *how).map(|_| ())
+            project.make(&selection, how).map(|_| ())
         }
-        Cmd::Image { tags, how } => project.make(&select::images(&project.matrix, tags)?, *how).map(|_| ()),
+        Cmd::Image { tags, how } => project.make(&select::images(&project.matrix, tags)?, how).map(|_| ()),
         Cmd::Cache { what: CacheCmd::Show } => ui::out(&prune::show(&project.cache)?),
         Cmd::Cache { what: CacheCmd::Prune { max_size } } => ui::out(&prune::prune(&project.cache, *max_size)?),
         Cmd::Verify { what } => verify::run(&project, what),
-        Cmd::Ci { how } => ci::run(&project, *how),
+        Cmd::Ci { how } => ci::run(&project, how),
     }
 }
 
@@ -293,7 +301,7 @@ impl Project {
     }
 
     /// Makes what is selected, puts the wheels and the manifest into `wheels/`, and prints the table.
-    pub fn make(&self, selection: &Selection, how: How) -> Result<Manifest> {
+    pub fn make(&self, selection: &Selection, how: &How) -> Result<Manifest> {
         let (plan, facts) = self.plan(selection, how.quick)?;
         let needs = provision::Needs {
             docker: plan.steps.iter().any(|step| step.action.needs_docker()),
@@ -313,10 +321,12 @@ impl Project {
         }
         // Until the wheels are copied out of it.
         let _in_use = self.cache.in_use()?;
-        let outcomes = run::execute(&plan, &self.context(&facts, docker.as_ref()))?;
+        let exchange = Exchange::new(how.cache_from.clone(), how.push.clone());
+        let outcomes = run::execute(&plan, &self.context(&facts, docker.as_ref()), &exchange)?;
         let manifest = Manifest::of(&plan, &outcomes, &self.matrix.name);
         manifest.publish(&self.wheels(), &self.matrix, &self.cache)?;
         ui::out(&report::table(&manifest))?;
+        exchange.end()?;
         Ok(manifest)
     }
 

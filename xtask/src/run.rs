@@ -2,13 +2,14 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Condvar, Mutex, MutexGuard, PoisonError, mpsc};
 
 use anyhow::{Context as _, Result, anyhow};
 
 use crate::cache::{Output, Record};
 use crate::cancel::Cancel;
 use crate::doctor;
+use crate::exchange::Exchange;
 use crate::plan::{Action, Plan, Status, Step};
 use crate::step::{self, Context, Env};
 use crate::ui::{Task, bytes};
@@ -30,24 +31,31 @@ struct Progress {
     failed: Vec<String>,
 }
 
-/// Runs what is not cached. The first failure lets the steps under way end and starts no others.
-pub fn execute(plan: &Plan, context: &Context) -> Result<BTreeMap<String, Outcome>> {
+/// Runs what is neither cached nor in the registry. The first failure lets the steps under way end
+/// and starts no others.
+pub fn execute(plan: &Plan, context: &Context, exchange: &Exchange) -> Result<BTreeMap<String, Outcome>> {
     let progress = Mutex::new(Progress::default());
     let changed = Condvar::new();
     let urgency = plan.urgency();
     let workers = context.cores.clamp(1, plan.steps.len().max(1));
+    // Beside the steps, one after another: an upload must not hold up what needs a processor.
+    let (upload, uploads) = mpsc::channel::<Record>();
     std::thread::scope(|scope| {
+        scope.spawn(|| uploads.into_iter().for_each(|record| exchange.publish(&record, context)));
+        let (progress, changed, urgency) = (&progress, &changed, &urgency);
         for _ in 0..workers {
-            scope.spawn(|| {
-                while let Some(step) = next(plan, &urgency, &progress, &changed, context.cancel) {
-                    let inputs = held(&progress).done.clone();
+            let upload = upload.clone();
+            scope.spawn(move || {
+                while let Some(step) = next(plan, urgency, progress, changed, context.cancel) {
+                    let inputs = held(progress).done.clone();
                     // A bug in one step must not leave the others waiting for it.
-                    let outcome = catch_unwind(AssertUnwindSafe(|| perform(plan, step, &inputs, context)))
+                    let outcome = catch_unwind(AssertUnwindSafe(|| perform(plan, step, &inputs, context, exchange)))
                         .unwrap_or_else(|_| Err(anyhow!("[{}] panicked, see above: this is a bug", step.id)));
-                    let mut progress = held(&progress);
+                    let mut progress = held(progress);
                     progress.running.remove(&step.id);
                     match outcome {
                         Ok(outcome) => {
+                            let _ = upload.send(outcome.record.clone());
                             progress.done.insert(step.id.clone(), outcome);
                         }
                         Err(error) => {
@@ -65,6 +73,8 @@ pub fn execute(plan: &Plan, context: &Context) -> Result<BTreeMap<String, Outcom
                 }
             });
         }
+        // The uploads end when the last worker has ended.
+        drop(upload);
     });
     let Progress { done, failed, .. } = progress.into_inner().unwrap_or_else(PoisonError::into_inner);
     if context.cancel.is_set() {
@@ -112,7 +122,13 @@ fn next<'p>(
     }
 }
 
-fn perform(plan: &Plan, step: &Step, done: &BTreeMap<String, Outcome>, context: &Context) -> Result<Outcome> {
+fn perform(
+    plan: &Plan,
+    step: &Step,
+    done: &BTreeMap<String, Outcome>,
+    context: &Context,
+    exchange: &Exchange,
+) -> Result<Outcome> {
     let recorded = |step: &Step, _: &str| done.get(&step.id).and_then(|o| o.record.output.content.clone());
     let key = plan
         .keys(recorded)
@@ -120,9 +136,9 @@ fn perform(plan: &Plan, step: &Step, done: &BTreeMap<String, Outcome>, context: 
         .flatten()
         .with_context(|| format!("[{}] has no key although all it needs is done: this is a bug", step.id))?;
     let task = context.ui.start(&step.id, &step.action.describe(), &context.cache.log(&step.id));
-    match attempt(step, &key, done, context, &task) {
-        Ok(outcome) => {
-            task.end(if outcome.cached { "cached" } else { "ok" });
+    match attempt(step, &key, done, context, exchange, &task) {
+        Ok((outcome, how)) => {
+            task.end(how);
             Ok(outcome)
         }
         Err(error) => {
@@ -148,13 +164,15 @@ fn perform(plan: &Plan, step: &Step, done: &BTreeMap<String, Outcome>, context: 
     }
 }
 
+/// The outcome, and the word for how it came about.
 fn attempt(
     step: &Step,
     key: &str,
     done: &BTreeMap<String, Outcome>,
     context: &Context,
+    exchange: &Exchange,
     task: &Task,
-) -> Result<Outcome> {
+) -> Result<(Outcome, &'static str)> {
     // Held until the record is written: a second process waits here and then finds it.
     let _lock = context.cache.lock(&format!("{key}.lock"), context.cancel, || {
         task.waiting("waits for another process that does the same")
@@ -162,7 +180,7 @@ fn attempt(
     if let Some(record) = usable(step, key, context, |why| context.ui.say(&format!("[{}] {why}", step.id))) {
         context.cache.touch(key);
         rename(&record, context)?;
-        return Ok(Outcome { record, cached: true });
+        return Ok((Outcome { record, cached: true }, "cached"));
     }
     task.open_log()?;
     let needs = step
@@ -172,10 +190,16 @@ fn attempt(
         .collect::<BTreeMap<&str, &Output>>();
     let scratch = context.cache.scratch(&step.id)?;
     let env = Env { id: &step.id, key, needs, scratch: scratch.path(), task, context };
+    if let Some(record) = exchange.fetch(&step.action, &env)? {
+        context.cache.remember(&record)?;
+        rename(&record, context)?;
+        return Ok((Outcome { record, cached: true }, "pulled"));
+    }
+    let before = task.seconds();
     let output = step::run(&step.action, &env)?;
-    let record = Record { id: step.id.clone(), key: key.to_owned(), seconds: task.seconds(), output };
+    let record = Record { id: step.id.clone(), key: key.to_owned(), seconds: task.seconds() - before, output };
     context.cache.remember(&record)?;
-    Ok(Outcome { record, cached: false })
+    Ok((Outcome { record, cached: false }, "ok"))
 }
 
 /// The record of a key, if all that it speaks of is still there and unchanged; else `refuse` is told why.

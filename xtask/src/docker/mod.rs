@@ -7,10 +7,11 @@ mod credentials;
 mod job;
 mod lines;
 mod plan;
+mod registry;
 mod tunnel;
 mod watch;
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::fs::File;
 use std::future::Future;
 use std::io;
@@ -18,7 +19,7 @@ use std::path::Path;
 use std::pin::pin;
 use std::sync::Arc;
 
-use anyhow::{Context as _, Result, bail, ensure};
+use anyhow::{Context as _, Result, ensure};
 use bollard::errors::Error;
 use bollard::query_parameters::{CreateImageOptionsBuilder, TagImageOptionsBuilder};
 
@@ -84,6 +85,14 @@ pub struct Image {
     pub user: String,
     /// Bytes on the engine's disk.
     pub size: u64,
+    /// For example `linux/amd64`.
+    pub platform: String,
+    /// Digests of its layers, unpacked.
+    pub layers: Vec<String>,
+    /// Entry point, command and folder that it starts with.
+    pub start: (Vec<String>, Vec<String>, String),
+    /// `repository@sha256:...` in each registry that it was pulled from or pushed to.
+    pub digests: Vec<String>,
 }
 
 /// A connection to a Docker engine; its calls block, and must not be made from async code.
@@ -128,6 +137,14 @@ impl Docker {
         };
         let config = found.config.unwrap_or_default();
         Ok(Some(Image {
+            platform: format!("{}/{}", found.os.unwrap_or_default(), found.architecture.unwrap_or_default()),
+            layers: found.root_fs.and_then(|root| root.layers).unwrap_or_default(),
+            start: (
+                config.entrypoint.unwrap_or_default(),
+                config.cmd.unwrap_or_default(),
+                config.working_dir.unwrap_or_default(),
+            ),
+            digests: found.repo_digests.unwrap_or_default(),
             id: found.id.unwrap_or_default(),
             labels: config.labels.unwrap_or_default().into_iter().collect(),
             env: config.env.unwrap_or_default(),
@@ -172,45 +189,6 @@ impl Docker {
         self.watched(&beat, cancel, Some(STUCK), work, || {
             format!("cannot import `{}` as `{tag}`; check that it is the tar of a root filesystem, and the space on the engine's disk", tar.display())
         })
-    }
-
-    /// Pulls an image, with the credentials of the docker client if it has any for that registry, and returns its id.
-    pub fn pull(&self, reference: &str, on: Lines, cancel: &Cancel) -> Result<String> {
-        check_reference(reference)?;
-        let (repo, version) = split_reference(reference);
-        let credentials = credentials::find(reference, on);
-        let options = CreateImageOptionsBuilder::default().from_image(repo).tag(version).build();
-        let beat = Beat::new();
-        let work = async {
-            let mut answers = pin!(self.client.create_image(Some(options), None, credentials));
-            let mut shown = HashMap::new();
-            while let Some(answer) = self.next(&mut answers, &beat).await? {
-                let (id, status) = (answer.id.unwrap_or_default(), answer.status.unwrap_or_default());
-                // A layer repeats its state with every few kilobytes.
-                if shown.get(&id) != Some(&status) {
-                    match id.as_str() {
-                        "" => on(&status),
-                        id => on(&format!("{id}: {status}")),
-                    }
-                    shown.insert(id, status);
-                }
-            }
-            Ok(())
-        };
-        self.watched(&beat, cancel, Some(STUCK), work, || {
-            format!("cannot pull `{reference}`; check the name, the network and `docker login`")
-        })?;
-        match self.image(reference)? {
-            Some(image) => Ok(image.id),
-            None => bail!("image `{reference}` is missing right after its pull; pull it again"),
-        }
-    }
-
-    /// Whether the engine reaches the registry of an image, and finds the image there.
-    pub fn offered(&self, reference: &str) -> Result<()> {
-        check_reference(reference)?;
-        let credentials = credentials::find(reference, &|_| {});
-        self.quick(self.client.inspect_registry_image(reference, credentials)).map(|_| ())
     }
 
     /// Gives an image a further name.

@@ -1,0 +1,67 @@
+//! What is taken from a registry, and what is not.
+
+use super::*;
+use crate::plan::{Python, Root};
+
+fn image() -> Image {
+    let mut image = Image {
+        id: "sha256:1".to_owned(),
+        labels: BTreeMap::from([(KEY_LABEL.to_owned(), "k".to_owned())]),
+        env: vec!["A=b".to_owned()],
+        user: "app".to_owned(),
+        size: 1,
+        platform: PLATFORM.to_owned(),
+        layers: vec!["sha256:2".to_owned()],
+        start: (Vec::new(), vec!["python".to_owned()], String::new()),
+        digests: Vec::new(),
+    };
+    let passport = Passport {
+        image: fingerprint(&image),
+        seconds: 1.0,
+        name: None,
+        content: None,
+        notes: BTreeMap::from([("optimized".to_owned(), "yes".to_owned())]),
+    };
+    image.labels.insert(PASSPORT_LABEL.to_owned(), serde_json::to_string(&passport).unwrap());
+    image
+}
+
+#[test]
+fn an_image_is_taken_only_for_what_it_is() {
+    let python = Action::Python(Python {
+        version: "3.14.5".to_owned(),
+        free_threaded: true,
+        optimize: true,
+        builder: String::new(),
+        archive: String::new(),
+    });
+    assert_eq!(examine(&image(), "k", &python).unwrap().notes["optimized"], "yes");
+    let usual = Image { env: vec![USUAL_PATH.to_owned(), "A=b".to_owned()], ..image() };
+    assert!(examine(&usual, "k", &python).is_ok());
+    let refused = |image: Image, expected: &str| {
+        let error = format!("{:#}", examine(&image, "k", &python).unwrap_err());
+        assert!(error.contains(expected), "{error}");
+    };
+    refused(Image { platform: "linux/arm64".to_owned(), ..image() }, "linux/arm64");
+    refused(Image { labels: BTreeMap::new(), ..image() }, "no label `dev.wheel-matrix.key`");
+    for changed in [
+        Image { layers: vec!["sha256:2".to_owned(), "sha256:3".to_owned()], ..image() },
+        Image { env: vec!["A=c".to_owned()], ..image() },
+        Image { user: String::new(), ..image() },
+        Image { start: Default::default(), ..image() },
+    ] {
+        refused(changed, "changed after it was made");
+    }
+    for (name, value, expected) in [
+        (KEY_LABEL, "other", "is `other`, not `k`"),
+        (PASSPORT_LABEL, "{}", "cannot be read"),
+        (PASSPORT_LABEL, "no", "cannot be read"),
+    ] {
+        let mut image = image();
+        image.labels.insert(name.to_owned(), value.to_owned());
+        refused(image, expected);
+    }
+    let root = Action::Root(Root { suite: "bookworm".to_owned(), image: None });
+    let error = examine(&image(), "k", &root).unwrap_err().to_string();
+    assert!(error.contains("another kind of step"), "{error}");
+}

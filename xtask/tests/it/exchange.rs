@@ -1,0 +1,377 @@
+//! Images through a registry, between machines that have an engine in common but no cache: Debian's
+//! `docker-registry` on loopback, sound, dead, dying, locked, and with the wrong image under a key.
+
+use std::fs;
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{TcpListener, TcpStream};
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output, Stdio};
+use std::time::{Duration, Instant};
+
+use crate::common::{Clone, text};
+
+/// The password `secret`, as `htpasswd -B` writes it.
+const HTPASSWD: &str = "me:$2b$04$sTaXPknGZnHJe5OTR96byeJWdWb26iWuV42GNKb/CRimGRDXSTgXW\n";
+
+/// A registry of our own; it ends with the test.
+struct Registry {
+    server: Child,
+    port: u16,
+    store: PathBuf,
+}
+
+impl Registry {
+    fn start(folder: &Path, login: bool) -> Registry {
+        let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        let store = folder.join("registry");
+        fs::create_dir_all(&store).unwrap();
+        let mut config = format!(
+            "version: 0.1\nlog: {{level: error}}\nstorage: {{filesystem: {{rootdirectory: {}}}}}\n\
+             http: {{addr: \"127.0.0.1:{port}\"}}\n",
+            store.display()
+        );
+        if login {
+            let passwords = folder.join("htpasswd");
+            fs::write(&passwords, HTPASSWD).unwrap();
+            config.push_str(&format!("auth: {{htpasswd: {{realm: test, path: {}}}}}\n", passwords.display()));
+        }
+        let file = folder.join("registry.yml");
+        fs::write(&file, config).unwrap();
+        let mut command = Command::new("docker-registry");
+        command.arg("serve").arg(&file).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+        let server = command.spawn().unwrap_or_else(|error| {
+            panic!("cannot start `docker-registry`: {error}: `sudo apt-get install docker-registry`")
+        });
+        let started = Instant::now();
+        while TcpStream::connect(("127.0.0.1", port)).is_err() {
+            assert!(started.elapsed() < Duration::from_secs(60), "docker-registry does not listen");
+            std::thread::sleep(Duration::from_millis(50));
+        }
+        Registry { server, port, store }
+    }
+
+    fn repository(&self) -> String {
+        format!("127.0.0.1:{}/team/cache", self.port)
+    }
+
+    /// The tag of the image that the step `id` made.
+    fn tag(&self, id: &str) -> Option<String> {
+        let tags = self.store.join("docker/registry/v2/repositories/team/cache/_manifests/tags");
+        let names = fs::read_dir(tags).into_iter().flatten().flatten();
+        names.map(|entry| entry.file_name().into_string().unwrap()).find(|tag| tag.starts_with(&format!("{id}-")))
+    }
+
+    fn stop(&mut self) {
+        let _ = self.server.kill();
+        let _ = self.server.wait();
+    }
+}
+
+impl Drop for Registry {
+    fn drop(&mut self) {
+        self.stop();
+    }
+}
+
+/// A project with one small image of Debian's interpreter, under a name of its own.
+struct Lab {
+    clone: Clone,
+    name: String,
+    registry: Registry,
+}
+
+impl Lab {
+    fn new(name: &str, login: bool) -> Lab {
+        let clone = Clone::new();
+        let name = format!("exchange-{name}-{}", std::process::id());
+        clone.edit("\nname: aerospike-benchmark\n", &format!("\nname: {name}\n"));
+        let lab = Lab { registry: Registry::start(&clone.top, login), clone, name };
+        lab.section("packages", "  []\n");
+        lab.section("images", "  - {tag: small, abi: cp311, packages: [], gil: \"on\"}\n");
+        lab
+    }
+
+    /// Replaces one list of the matrix.
+    fn section(&self, name: &str, list: &str) {
+        let path = self.clone.project().join("matrix.yaml");
+        let matrix = fs::read_to_string(&path).unwrap();
+        let (before, rest) = matrix.split_once(&format!("\n{name}:\n")).unwrap();
+        let after = rest.split_once("\n\n").map_or("", |(_, after)| after);
+        fs::write(&path, format!("{before}\n{name}:\n{list}\n{after}")).unwrap();
+    }
+
+    fn command(&self, arguments: &[&str]) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_xtask"));
+        command.args(arguments).current_dir(self.clone.project()).stdin(Stdio::null());
+        // Whoever runs the tests may be logged in somewhere.
+        command.env("DOCKER_CONFIG", self.clone.top.join("nobody"));
+        command
+    }
+
+    fn small(&self, arguments: &[&str]) -> (Output, String) {
+        said(&mut self.command(&[&["image", "small", "--quick"], arguments].concat()))
+    }
+
+    fn good(&self, arguments: &[&str]) -> String {
+        let (output, said) = self.small(arguments);
+        assert!(output.status.success(), "{said}");
+        said
+    }
+
+    /// Takes names of images away, which are this test's own.
+    fn forget(&self, step: &str) {
+        let local = format!("{}/build:{step}", self.name);
+        let remote = format!("{}:{step}", self.registry.repository());
+        let digests = format!("{}@", self.registry.repository());
+        let ours = |name: &String| [&local, &remote].iter().any(|prefix| name.starts_with(*prefix));
+        // The last name of an image takes those by digest with it, or not.
+        for name in names().iter().filter(|name| ours(name) || name.starts_with(&digests)) {
+            let _ = Command::new("docker").args(["rmi", name]).output();
+        }
+        assert!(!names().iter().any(ours), "images of `{step}` are still there");
+    }
+
+    fn keys(&self) -> Vec<String> {
+        let manifest = fs::read_to_string(self.clone.project().join("wheels/manifest.json")).unwrap();
+        manifest.lines().filter(|line| line.contains("\"key\": ")).map(str::to_owned).collect()
+    }
+}
+
+impl Drop for Lab {
+    fn drop(&mut self) {
+        let (local, remote) = (format!("{}/", self.name), format!("127.0.0.1:{}/", self.registry.port));
+        let image = format!("{}:", self.name);
+        for name in names() {
+            if [&local, &remote, &image].iter().any(|prefix| name.starts_with(*prefix)) {
+                let _ = Command::new("docker").args(["rmi", &name]).output();
+            }
+        }
+    }
+}
+
+fn said(command: &mut Command) -> (Output, String) {
+    let output = command.output().unwrap();
+    let said = format!("{}{}", text(&output.stdout), text(&output.stderr));
+    (output, said)
+}
+
+fn docker(arguments: &[&str]) -> String {
+    let output = Command::new("docker").args(arguments).stdin(Stdio::null()).output().unwrap();
+    assert!(output.status.success(), "docker {arguments:?}: {}", text(&output.stderr));
+    text(&output.stdout)
+}
+
+/// All names of images in the engine, by tag and by digest.
+fn names() -> Vec<String> {
+    let format = "{{.Repository}}:{{.Tag}} {{.Repository}}@{{.Digest}}";
+    let listed = docker(&["image", "ls", "--digests", "--format", format]);
+    listed.split_whitespace().filter(|name| !name.contains('<')).map(str::to_owned).collect()
+}
+
+#[track_caller]
+fn ended(said: &str, id: &str, how: &str) {
+    let line =
+        said.lines().find(|line| line.starts_with(&format!("[{id}] ")) && line.contains(&format!(" ... {how} ")));
+    assert!(line.is_some(), "[{id}] did not end as `{how}`:\n{said}");
+}
+
+const SHARED: [&str; 4] = ["root", "apt-python3.11-runtime", "base-cp311", "image-small"];
+
+#[test]
+#[ignore = "needs a Docker engine and a network"]
+fn what_one_machine_made_another_takes() {
+    let lab = Lab::new("travel", false);
+    let repository = lab.registry.repository();
+    let push: Vec<&str> = vec!["--push", &repository];
+    lab.good(&push);
+    for id in SHARED.into_iter().chain(["proof-small"]) {
+        assert!(lab.registry.tag(id).is_some(), "`{id}` was not pushed");
+    }
+    let again = lab.good(&push);
+    assert_eq!(again.matches(&format!("push to {repository} ... cached")).count(), 5, "{again}");
+
+    let keys = lab.keys();
+    fs::remove_dir_all(lab.clone.project().join("wheels")).unwrap();
+    lab.forget("");
+    // Only what these steps use: the others would be downloaded once more.
+    let matrix = fs::read_to_string(lab.clone.project().join("matrix.yaml")).unwrap();
+    let pip = matrix.lines().find(|line| line.contains("{name: pip,")).unwrap();
+    lab.section("tools", &format!("{pip}\n"));
+    let elsewhere = lab.clone.top.join("cache");
+    let run = |arguments: &[&str]| {
+        let (output, said) = said(lab.command(arguments).env("XTASK_CACHE_DIR", &elsewhere));
+        assert!(output.status.success(), "{said}");
+        said
+    };
+    let pulled = run(&["image", "small", "--quick", "--cache-from", &repository]);
+    for id in SHARED {
+        ended(&pulled, id, "pulled");
+    }
+    ended(&pulled, "proof-small", "ok");
+    assert_eq!(lab.keys(), keys, "what is pulled has the same keys");
+    run(&["verify", "small"]);
+    let plan = run(&["plan", "image", "small", "--quick"]);
+    assert!(plan.contains("7 steps: 7 cached"), "{plan}");
+    // With the name for people, which is the base's other one.
+    assert!(names().contains(&format!("{}/python:3.11-slim", lab.name)));
+    // It came from there, so that it is there.
+    let both = run(&["image", "small", "--quick", "--cache-from", &repository, "--push", &repository]);
+    for id in SHARED {
+        assert!(both.contains(&format!("[{id}] push to {repository} ... cached")), "{both}");
+    }
+}
+
+#[test]
+#[ignore = "needs a Docker engine"]
+fn a_wrong_image_under_a_key_is_refused_and_replaced() {
+    let lab = Lab::new("wrong", false);
+    let repository = lab.registry.repository();
+    lab.good(&["--push", &repository]);
+    let named = |id: &str| format!("{repository}:{}", lab.registry.tag(id).unwrap());
+    let (base, image) = (named("base-cp311"), named("image-small"));
+
+    // Another step's image.
+    docker(&["tag", &image, &base]);
+    docker(&["push", &base]);
+    lab.forget("base-cp311");
+    let refused = lab.good(&["--cache-from", &repository]);
+    assert!(
+        refused.contains(&format!("`{base}` is refused")) && refused.contains("label `dev.wheel-matrix.key` is"),
+        "{refused}"
+    );
+    ended(&refused, "base-cp311", "ok");
+
+    // An image that somebody built on the right one, whose labels it has.
+    lab.good(&["--push", &repository]);
+    let dockerfile = lab.clone.top.join("Dockerfile");
+    fs::write(&dockerfile, format!("FROM {base}\nENV PYTHONPATH=/tmp\n")).unwrap();
+    let (folder, file) = (lab.clone.project().join("docker"), dockerfile.to_str().unwrap());
+    docker(&["build", "--quiet", "--tag", &base, "--file", file, folder.to_str().unwrap()]);
+    docker(&["push", &base]);
+    lab.forget("base-cp311");
+    let refused = lab.good(&["--cache-from", &repository, "--push", &repository]);
+    assert!(refused.contains("changed after it was made"), "{refused}");
+    ended(&refused, "base-cp311", "ok");
+
+    // That run has put the right one in its place.
+    lab.forget("base-cp311");
+    ended(&lab.good(&["--cache-from", &repository]), "base-cp311", "pulled");
+}
+
+#[test]
+#[ignore = "needs a Docker engine"]
+fn a_dead_registry_costs_one_line() {
+    let mut lab = Lab::new("dead", false);
+    let repository = lab.registry.repository();
+    lab.good(&["--push", &repository]);
+
+    // Dies while an image is on its way.
+    let dying = format!("127.0.0.1:{}/team/cache", gives_no_blobs(lab.registry.port));
+    lab.forget("base-cp311");
+    let said = lab.good(&["--cache-from", &dying]);
+    assert_eq!(said.matches("goes on without").count(), 1, "{said}");
+    assert!(said.contains(&format!("`{dying}`")), "{said}");
+    ended(&said, "base-cp311", "ok");
+
+    lab.registry.stop();
+    for step in ["base-cp311", "image-small"] {
+        lab.forget(step);
+    }
+    let (output, said) = lab.small(&["--cache-from", &repository, "--push", &repository]);
+    assert_eq!(output.status.code(), Some(1), "{said}");
+    assert_eq!(said.matches("goes on without").count(), 1, "{said}");
+    ended(&said, "base-cp311", "ok");
+    ended(&said, "image-small", "ok");
+    assert_eq!(said.matches("error: [").count(), 1, "the second push is not tried: {said}");
+    assert!(said.contains(&format!("not pushed to `{repository}`, as shown above: `root`, ")), "{said}");
+    assert!(text(&output.stdout).contains("small"), "the table is printed all the same: {said}");
+    let (verified, said) = self::said(&mut lab.command(&["verify", "small"]));
+    assert!(verified.status.success(), "{said}");
+}
+
+#[test]
+#[ignore = "needs a Docker engine"]
+fn a_login_is_taken_from_the_docker_client() {
+    let lab = Lab::new("login", true);
+    let repository = lab.registry.repository();
+    let (output, said) = lab.small(&["--push", &repository]);
+    assert_eq!(output.status.code(), Some(1), "{said}");
+    assert!(said.contains("docker login") && said.contains(&format!("not pushed to `{repository}`")), "{said}");
+    assert!(lab.registry.tag("root").is_none());
+
+    // As `docker login` writes it: base64 of `me:secret`.
+    let server = format!("127.0.0.1:{}", lab.registry.port);
+    let plain = lab.clone.top.join("plain");
+    fs::create_dir_all(&plain).unwrap();
+    fs::write(plain.join("config.json"), format!("{{\"auths\": {{\"{server}\": {{\"auth\": \"bWU6c2VjcmV0\"}}}}}}"))
+        .unwrap();
+    let with = |config: &Path, arguments: &[&str]| {
+        let path = format!("{}:{}", config.display(), std::env::var("PATH").unwrap());
+        let mut command = lab.command(&[&["image", "small", "--quick"], arguments].concat());
+        let (output, said) = self::said(command.env("DOCKER_CONFIG", config).env("PATH", path));
+        assert!(output.status.success(), "{said}");
+        assert!(!said.contains("secret"), "{said}");
+        said
+    };
+    with(&plain, &["--push", &repository]);
+    assert!(lab.registry.tag("base-cp311").is_some());
+
+    lab.forget("base-cp311");
+    let shut = lab.good(&["--cache-from", &repository]);
+    assert!(shut.contains(&format!("goes on without `{repository}`")), "{shut}");
+    ended(&shut, "base-cp311", "ok");
+
+    // From a helper, as a desktop has it.
+    let helped = lab.clone.top.join("helped");
+    fs::create_dir_all(&helped).unwrap();
+    fs::write(helped.join("config.json"), format!("{{\"credHelpers\": {{\"{server}\": \"xtasktest\"}}}}")).unwrap();
+    let helper = helped.join("docker-credential-xtasktest");
+    let answer = "{\"Username\": \"me\", \"Secret\": \"secret\"}";
+    fs::write(&helper, format!("#!/bin/sh\n[ \"$(cat)\" = {server} ] && echo '{answer}'\n")).unwrap();
+    fs::set_permissions(&helper, fs::Permissions::from_mode(0o755)).unwrap();
+    lab.forget("base-cp311");
+    ended(&with(&helped, &["--cache-from", &repository]), "base-cp311", "pulled");
+}
+
+#[test]
+fn a_repository_is_checked_before_anything_runs() {
+    let clone = Clone::new();
+    for (flag, wrong) in
+        [("--push", "ghcr.io/me/cache:tag"), ("--cache-from", "GHCR/Cache"), ("--push", "127.0.0.1:5000")]
+    {
+        let said = clone.bad(2, &["image", "314t", flag, wrong]);
+        assert!(said.contains(flag) && said.contains("write it as `ghcr.io/me/cache`"), "{said}");
+    }
+}
+
+/// The port of a registry that tells what it has and breaks off when it should hand it out.
+fn gives_no_blobs(port: u16) -> u16 {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let own = listener.local_addr().unwrap().port();
+    std::thread::spawn(move || {
+        for client in listener.incoming().flatten() {
+            std::thread::spawn(move || relay(client, port));
+        }
+    });
+    own
+}
+
+/// Passes one request on and its answer back, and then hangs up.
+fn relay(mut client: TcpStream, port: u16) -> Option<()> {
+    let mut head = String::new();
+    let mut lines = BufReader::new(client.try_clone().ok()?);
+    while !head.ends_with("\r\n\r\n") {
+        if lines.read_line(&mut head).ok()? == 0 {
+            return None;
+        }
+    }
+    if head.contains("/blobs/") {
+        return None;
+    }
+    let mut server = TcpStream::connect(("127.0.0.1", port)).ok()?;
+    server.write_all(head.replacen("\r\n", "\r\nConnection: close\r\n", 1).as_bytes()).ok()?;
+    let mut answer = Vec::new();
+    server.read_to_end(&mut answer).ok()?;
+    client.write_all(&answer).ok()
+}
