@@ -4,10 +4,16 @@ use std::process::Command;
 
 use anyhow::{Context, Result, bail};
 
+use crate::provision::{self, Needs};
 use crate::select::Selection;
 use crate::{How, Project, verify};
 
+/// What the tests start themselves, with the Debian packages that have it.
+const PROGRAMS: [(&str, &str); 2] = [("docker", "docker.io"), ("docker-registry", "docker-registry")];
+
 pub fn run(project: &Project, how: &How) -> Result<()> {
+    let needs = Needs { docker: false, programs: &PROGRAMS, bootstrap: &|_| false };
+    provision::prepare(&needs, how.yes, &project.cache, &project.ui, &project.cancel)?;
     cargo(project, &["fmt", "--all", "--check"])?;
     cargo(project, &["clippy", "--locked", "--workspace", "--all-targets", "--quiet", "--", "-D", "warnings"])?;
     cargo(project, &["test", "--locked", "--workspace", "--quiet"])?;

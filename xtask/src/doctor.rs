@@ -76,7 +76,7 @@ pub fn mmdebstrap() -> Check {
     check
 }
 
-fn program(name: &'static str, package: &'static str) -> Check {
+pub fn program(name: &'static str, package: &'static str) -> Check {
     match which::which(name) {
         Ok(path) => Check { name, state: State::Fine, detail: path.display().to_string(), fix: None },
         Err(_) => {

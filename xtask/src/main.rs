@@ -305,6 +305,7 @@ impl Project {
         let (plan, facts) = self.plan(selection, how.quick)?;
         let needs = provision::Needs {
             docker: plan.steps.iter().any(|step| step.action.needs_docker()),
+            programs: &[],
             bootstrap: &|docker| {
                 let (_, status) = run::forecast(&plan, &self.context(&facts, Some(docker)));
                 let image = self.matrix.root.image.as_deref();

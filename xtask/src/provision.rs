@@ -12,13 +12,15 @@ use xshell::{Shell, cmd};
 use crate::cache::Cache;
 use crate::cancel::Cancel;
 use crate::docker::Docker;
-use crate::doctor::{Check, Fix, State, engine, mmdebstrap, programs, root, said, systemd, table};
+use crate::doctor::{Check, Fix, State, engine, mmdebstrap, program, programs, root, said, systemd, table};
 use crate::proc;
 use crate::ui::Ui;
 
 /// What a plan needs of the machine.
 pub struct Needs<'a> {
     pub docker: bool,
+    /// Programs that only some commands need, with their Debian packages.
+    pub programs: &'a [(&'static str, &'static str)],
     /// Whether a root file system must be bootstrapped, as far as this engine is concerned.
     pub bootstrap: &'a dyn Fn(&Docker) -> bool,
 }
@@ -26,6 +28,7 @@ pub struct Needs<'a> {
 /// Makes sure that what is needed is there: installs and starts it with `yes`, else says all that is missing.
 pub fn prepare(needs: &Needs, yes: bool, cache: &Cache, ui: &Ui, cancel: &Cancel) -> Result<Option<Docker>> {
     let mut missing: Vec<Check> = programs();
+    missing.extend(needs.programs.iter().map(|(name, package)| program(name, package)));
     let mut connected = None;
     if needs.docker {
         let (found, check) = engine();
