@@ -87,14 +87,20 @@ impl Drop for Scratch {
 }
 
 impl Cache {
-    /// The store of this user, made if it does not exist.
-    pub fn open() -> Result<Cache> {
+    /// The store of this user, made if it does not exist. Where it cannot be written, one in the
+    /// temporary folder stands in, and `say` is told.
+    pub fn open(say: impl FnOnce(&str)) -> Result<Cache> {
         let var = |name| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
         let top = var("XTASK_CACHE_DIR")
             .or_else(|| var("XDG_CACHE_HOME").map(|dir| dir.join("wheel-matrix")))
             .or_else(|| var("HOME").map(|dir| dir.join(".cache/wheel-matrix")))
             .context("no place for the cache: set HOME, or XTASK_CACHE_DIR to a folder")?;
-        Cache::at(&std::path::absolute(&top)?)
+        Cache::at(&std::path::absolute(&top)?).or_else(|error| {
+            let stand_in = std::env::temp_dir().join(format!("wheel-matrix-{}", rustix::process::geteuid().as_raw()));
+            let cache = private(&stand_in).and_then(|()| Cache::at(&stand_in)).map_err(|_| error)?;
+            say(&format!("`{}` cannot be written: the cache is `{}` this time", top.display(), stand_in.display()));
+            Ok(cache)
+        })
     }
 
     /// The store below `top`.
@@ -102,8 +108,12 @@ impl Cache {
         let dir = top.join("v1");
         for part in ["blobs", "records", "locks", "scratch", "logs", "state"] {
             let path = dir.join(part);
-            fs::create_dir_all(&path).with_context(|| {
-                format!("cannot make the cache folder `{}`: set XTASK_CACHE_DIR to a writable folder", path.display())
+            let made = fs::create_dir_all(&path).and_then(|()| {
+                let probe = path.join(format!(".{}", std::process::id()));
+                File::create(&probe).and_then(|_| fs::remove_file(&probe))
+            });
+            made.with_context(|| {
+                format!("cannot write to the cache folder `{}`: set XTASK_CACHE_DIR to another", path.display())
             })?;
         }
         let cache = Cache { dir };
@@ -267,6 +277,19 @@ impl Cache {
             }
         }
     }
+}
+
+/// Makes a folder that nobody else can put anything into, or makes sure that it is one.
+fn private(folder: &Path) -> Result<()> {
+    use std::os::unix::fs::{DirBuilderExt, MetadataExt};
+    let made = fs::DirBuilder::new().mode(0o700).create(folder);
+    let meta = folder.symlink_metadata()?;
+    if made.is_err()
+        && (!meta.is_dir() || meta.uid() != rustix::process::geteuid().as_raw() || meta.mode() & 0o077 != 0)
+    {
+        bail!("`{}` is not a private folder of this user", folder.display());
+    }
+    Ok(())
 }
 
 /// Writes `bytes` to a temporary name beside `path`, then renames: never a half-written file.

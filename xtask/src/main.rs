@@ -252,12 +252,13 @@ impl Project {
         let shown = cli.matrix.clone().unwrap_or_else(|| PathBuf::from("matrix.yaml"));
         let matrix =
             Matrix::load(&file, &shown.display().to_string()).map_err(|error| anyhow!(Wrong(format!("{error:#}"))))?;
+        let ui = Ui::new();
         let cores = std::thread::available_parallelism().map_or(1, |n| n.get());
         Ok(Project {
             folder: file.parent().unwrap_or(Path::new("/")).to_owned(),
             matrix,
-            cache: Cache::open()?,
-            ui: Ui::new(),
+            cache: Cache::open(|line| ui.say(line))?,
+            ui,
             cancel: Cancel::on_signals(proc::kill_all)?,
             cores: cli.jobs.unwrap_or(cores).max(1),
             all_cores: cli.jobs.is_none(),

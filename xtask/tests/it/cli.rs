@@ -370,3 +370,17 @@ fn wait_for(log: &Path) {
 fn interrupt(child: &std::process::Child) {
     assert!(Command::new("kill").args(["-INT", &child.id().to_string()]).status().unwrap().success());
 }
+
+#[test]
+fn a_cache_that_cannot_be_written_is_no_reason_to_fail() {
+    let clone = Clone::new();
+    let output = clone
+        .command(&["wheels", "--package", "aerospike-py", "--abi", "cp314t"])
+        .env("XTASK_CACHE_DIR", "/proc/no-cache-here")
+        .env("TMPDIR", &clone.top)
+        .output()
+        .unwrap();
+    let said = text(&output.stderr);
+    assert!(output.status.success(), "{said}");
+    assert!(said.contains("`/proc/no-cache-here` cannot be written: the cache is `"), "{said}");
+}
