@@ -5,10 +5,10 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, anyhow, bail};
 
-use crate::digest;
 use crate::matrix::{Builder, Matrix};
+use crate::{Wrong, digest};
 
 /// What the command line and the machine say.
 #[derive(Debug, Clone, Default)]
@@ -45,7 +45,10 @@ impl Facts {
         let mut facts = Facts { project: project.to_owned(), quick, fake, ..Facts::default() };
         for name in FILES {
             let path = project.join(name);
-            let text = fs::read_to_string(&path).with_context(|| format!("cannot read `{}`", path.display()))?;
+            let text = fs::read_to_string(&path).map_err(|error| {
+                let path = path.display();
+                anyhow!(Wrong(format!("cannot read `{path}`: {error}: the matrix must lie in a clone of the project")))
+            })?;
             facts.files.insert(name.to_owned(), text);
         }
         if matrix.packages.iter().any(|package| package.build.with == Builder::Maturin) {
@@ -54,8 +57,9 @@ impl Facts {
         }
         for package in &matrix.packages {
             if let Some(folder) = package.working_copy(project) {
-                let content = digest_folder(&folder)
-                    .with_context(|| format!("cannot read the working copy of `{}`", package.id))?;
+                let content = digest_folder(&folder).map_err(|error| {
+                    anyhow!(Wrong(format!("matrix.yaml: packages[].source.path of `{}`: {error:#}", package.id)))
+                })?;
                 facts.working_copies.insert(package.id.to_string(), content);
             }
         }
@@ -100,7 +104,7 @@ pub fn list_folder(folder: &Path) -> Result<Vec<PathBuf>> {
     files.sort();
     files.dedup();
     if files.is_empty() {
-        bail!("`{}` has no files", folder.display());
+        bail!("`{}` has no files: correct the path", folder.display());
     }
     let top = folder.canonicalize()?;
     for name in &files {

@@ -23,6 +23,7 @@ mod verify;
 mod wheelfile;
 
 use std::fmt;
+use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
@@ -42,14 +43,14 @@ use ui::Ui;
 
 /// Wheels and images for free-threaded CPython, from matrix.yaml.
 #[derive(Debug, Parser)]
-#[command(name = "cargo xtask", bin_name = "cargo xtask", max_term_width = 80)]
+#[command(version, name = "cargo xtask", bin_name = "cargo xtask", max_term_width = 80)]
 struct Cli {
-    /// The matrix; by default the next matrix.yaml from this folder upwards
+    /// The matrix, in a clone of the project; by default the next matrix.yaml from this folder upwards
     #[arg(long, global = true, value_name = "FILE")]
     matrix: Option<PathBuf>,
     /// Steps side by side, and processors for each; by default all processors
     #[arg(long, short, global = true, value_name = "N")]
-    jobs: Option<usize>,
+    jobs: Option<NonZeroUsize>,
     /// Small stand-ins instead of work: for the tool's own tests
     #[arg(long, global = true, hide = true)]
     fake: bool,
@@ -108,7 +109,7 @@ enum Cmd {
 enum CacheCmd {
     /// Kinds, numbers and sizes
     Show,
-    /// Remove what nothing refers to, then what was not used for longest
+    /// Remove what nothing refers to; with --max-size, then what was not used for longest
     Prune {
         /// How much may stay, for instance 10G
         #[arg(long, value_name = "SIZE", value_parser = prune::parse_size)]
@@ -175,7 +176,7 @@ impl fmt::Display for Wrong {
 
 impl fmt::Display for Empty {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("no row of the matrix is selected: `cargo xtask plan` shows them all")
+        f.write_str("nothing is selected: matrix.yaml has no such packages or images")
     }
 }
 
@@ -183,8 +184,21 @@ impl std::error::Error for Wrong {}
 impl std::error::Error for Empty {}
 
 fn main() -> ExitCode {
-    match dispatch(&Cli::parse()) {
+    let cli = Cli::parse();
+    let cancel = match Cancel::on_signals(proc::kill_all) {
+        Ok(cancel) => cancel,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            return ExitCode::FAILURE;
+        }
+    };
+    match dispatch(&cli, &cancel) {
         Ok(()) => ExitCode::SUCCESS,
+        Err(_) if cancel.is_set() => {
+            eprintln!("error: interrupted: running the same command again continues where it stopped");
+            // As a shell reports what SIGINT has ended.
+            ExitCode::from(130)
+        }
         Err(error) => {
             eprintln!("error: {error:#}");
             if error.is::<Empty>() {
@@ -198,11 +212,12 @@ fn main() -> ExitCode {
     }
 }
 
-fn dispatch(cli: &Cli) -> Result<()> {
-    let project = Project::open(cli)?;
+fn dispatch(cli: &Cli, cancel: &Cancel) -> Result<()> {
+    let project = Project::open(cli, cancel.clone())?;
     match &cli.command {
         Cmd::Doctor => {
             let checks = doctor::all(&project.cache, project.matrix.root.image.as_deref());
+            project.cancel.check()?;
             ui::out(&doctor::table(&checks))?;
             match checks.iter().filter(|check| check.state == doctor::State::Missing).count() {
                 0 => Ok(()),
@@ -243,7 +258,7 @@ pub struct Project {
 }
 
 impl Project {
-    fn open(cli: &Cli) -> Result<Project> {
+    fn open(cli: &Cli, cancel: Cancel) -> Result<Project> {
         let file = match &cli.matrix {
             Some(file) => file.clone(),
             None => find_matrix()?,
@@ -259,8 +274,8 @@ impl Project {
             matrix,
             cache: Cache::open(|line| ui.say(line))?,
             ui,
-            cancel: Cancel::on_signals(proc::kill_all)?,
-            cores: cli.jobs.unwrap_or(cores).max(1),
+            cancel,
+            cores: cli.jobs.map_or(cores, NonZeroUsize::get),
             all_cores: cli.jobs.is_none(),
             fake: cli.fake,
         })
@@ -294,6 +309,7 @@ impl Project {
         let (plan, facts) = self.plan(selection, quick)?;
         let docker = if self.fake { None } else { doctor::engine().0 };
         let (keys, status) = run::forecast(&plan, &self.context(&facts, docker.as_ref()));
+        self.cancel.check()?;
         let status = |step: &plan::Step| status.get(&step.id).copied().unwrap_or(plan::Status::Build);
         match format {
             Format::Text => ui::out(&plan::text(&plan, &keys, &status)),

@@ -39,6 +39,8 @@ pub fn prepare(needs: &Needs, yes: bool, cache: &Cache, ui: &Ui, cancel: &Cancel
         }
         connected = found;
     }
+    // A check that Ctrl-C ended has found nothing missing.
+    cancel.check()?;
     missing.retain(|check| check.state == State::Missing);
     if missing.is_empty() {
         return Ok(connected);

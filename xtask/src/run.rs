@@ -78,7 +78,7 @@ pub fn execute(plan: &Plan, context: &Context, exchange: &Exchange) -> Result<BT
     });
     let Progress { done, failed, .. } = progress.into_inner().unwrap_or_else(PoisonError::into_inner);
     if context.cancel.is_set() {
-        return Err(anyhow!("interrupted: running the same command again continues where it stopped"));
+        return Err(anyhow!("interrupted"));
     }
     if failed.is_empty() {
         return Ok(done);

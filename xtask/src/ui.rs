@@ -43,7 +43,8 @@ impl Ui {
     /// Bars on a terminal, plain lines elsewhere.
     pub fn new() -> Ui {
         let github = std::env::var_os("GITHUB_ACTIONS").is_some();
-        let terminal = std::io::stderr().is_terminal() && !github;
+        let dumb = std::env::var_os("TERM").is_none_or(|term| term == "dumb");
+        let terminal = std::io::stderr().is_terminal() && !github && !dumb;
         Ui { bars: terminal.then(MultiProgress::new), github }
     }
 

@@ -19,19 +19,19 @@ pub fn run(project: &Project, what: &[String]) -> Result<()> {
             Some(image) => image_by_tag(project, image),
             None => wheel(project, item),
         };
+        project.cancel.check()?;
         if let Err(error) = checked {
+            if what.len() == 1 {
+                return Err(error);
+            }
             // Each is checked, whatever became of those before it.
-            eprintln!("error: {item}: {error:#}");
-            failed.push((item.clone(), error));
+            project.ui.say(&format!("error: {item}: {error:#}"));
+            failed.push(item.as_str());
         }
     }
     match failed.len() {
         0 => Ok(()),
-        1 if what.len() == 1 => match failed.pop() {
-            Some((_, error)) if error.is::<Wrong>() => Err(error),
-            _ => Err(anyhow!("the check failed")),
-        },
-        n => Err(anyhow!("{n} of {} checks failed", what.len())),
+        n => Err(anyhow!("{n} of {} checks failed: {}", what.len(), failed.join(", "))),
     }
 }
 
@@ -42,10 +42,10 @@ fn wheel(project: &Project, item: &str) -> Result<()> {
         None => PathBuf::from(item),
     };
     if !path.is_file() {
-        let tags = project.matrix.images.iter().map(|image| format!("`{}`", image.tag)).collect::<Vec<_>>().join(", ");
-        return Err(anyhow!(Wrong(format!(
-            "`{item}` is neither a wheel file, nor the id of a built wheel, nor one of the images {tags}"
-        ))));
+        let tags = project.matrix.images.iter().map(|image| image.tag.to_string());
+        let wheels = manifest.artefacts.iter().filter(|entry| entry.kind == "wheel").map(|entry| entry.id.clone());
+        let known = tags.chain(wheels).map(|id| format!("`{id}`")).collect::<Vec<_>>().join(", ");
+        return Err(anyhow!(Wrong(format!("`{item}` is neither a wheel file nor one of {known}"))));
     }
     let file = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
     let name = WheelName::parse(&file)?;
@@ -121,6 +121,14 @@ fn image_by_tag(project: &Project, image: &matrix::Image) -> Result<()> {
     let script = project.folder.join("docker/gil_probe.py");
     let script = std::fs::read_to_string(&script).with_context(|| format!("cannot read `{}`", script.display()))?;
     let (verdict, _) = proof::probe(&docker, &found.id, &script, &imports, &|_| {}, &project.cancel)?;
+    for id in &image.packages {
+        if !found.labels.contains_key(&format!("dev.wheel-matrix.wheel.{id}")) {
+            bail!(
+                "the image was built without `{id}`, which the matrix wants: `cargo xtask image {}` builds it anew",
+                image.tag
+            );
+        }
+    }
     ui::out(&describe(&reference, image, &found, &verdict))?;
     check_contents(project, image, &found, &verdict)?;
     check_slim(&docker, &found, project)?;
@@ -154,7 +162,7 @@ fn describe(reference: &str, image: &matrix::Image, found: &Image, verdict: &Ver
         let how = if verdict.effective.state == "on" { "switched it on" } else { "would switch it on" };
         out.push_str(&format!("              `{module}` {how}\n"));
     }
-    out + &format!("  user        {}\n", found.user)
+    out
 }
 
 /// What is installed, what the labels say, what the manifest says and what the matrix says agree.
@@ -220,7 +228,7 @@ fn check_slim(docker: &Docker, found: &Image, project: &Project) -> Result<()> {
             surplus.join(", ")
         );
     }
-    ui::out("              no compiler, cannot change what is installed\n")
+    ui::out(&format!("  user        {}: no compiler, cannot change what is installed\n", found.user))
 }
 
 /// Used by the checks of `cargo xtask ci`: the files below `wheels/` that a manifest lists.

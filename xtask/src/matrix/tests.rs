@@ -121,8 +121,10 @@ fn nothing_escapes_into_a_shell() {
         let message = error("  - id: cpython-runtime", &format!("  - id: {bad}"));
         assert!(message.contains("is not a name"), "{message}");
     }
-    let message = error("PYTHON_GIL: \"0\"", "PYTHON_GIL: \"0\", X: \"a\\nRUN id\"");
-    assert!(message.contains("images[].env"), "{message}");
+    for bad in ["X: \"a\\nRUN id\"", "\"A B\": x", "1A: x", "\"\": x", "X: $(id)"] {
+        let message = error("PYTHON_GIL: \"0\"", &format!("PYTHON_GIL: \"0\", {bad}"));
+        assert!(message.contains("images[].env"), "{message}");
+    }
 }
 
 #[test]
@@ -183,6 +185,7 @@ fn a_package_without_a_source_or_a_builder() {
     refused("      apt: aerospike-build\n", "", "publishes no cp314t wheel", &["needs the field `apt`"]);
     refused("platform: manylinux_2_34_x86_64", "platform: linux_x86_64", "platform: linux_x86_64", &["PEP 600"]);
     refused("{with: maturin,", "{with: poetry,", "with: poetry", &["`maturin`", "`container`"]);
+    refused("import: [aerospike_py]", "import: [aerospike-py]", "import: [aerospike-py]", &["not a module's name"]);
     refused("import: [aerospike_py]", "import: []", "- id: aerospike-py", &["import"]);
     refused(
         "{with: maturin, platform",

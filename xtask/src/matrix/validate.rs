@@ -115,6 +115,11 @@ fn check_package(matrix: &Matrix, package: &Package) -> Check {
     if import.is_empty() {
         return at(id, "packages[].import", format!("`{id}` names no module to import, so nothing could be proven"));
     }
+    for module in import {
+        if module.contains('-') || module.starts_with(|c: char| c.is_ascii_digit()) {
+            return at(module, "packages[].import", format!("`{module}` is not a module's name, as `import` takes it"));
+        }
+    }
     match source {
         PackageSource { pypi: Some(Pypi { version: _, sha256: _ }), path: None } => {}
         PackageSource { pypi: None, path: Some(path) } => {
@@ -188,12 +193,13 @@ fn check_image(matrix: &Matrix, image: &Image) -> Check {
     }
     unique("images[].packages", packages.iter())?;
     for (name, value) in env {
-        let fine = !name.is_empty()
-            && name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_')
-            && !value.chars().any(|c| c.is_control() || "\"\\$`".contains(c));
-        if !fine {
-            let message =
-                format!("`{name}={value}` is not a plain variable: no quotes, `$`, `\\` or control characters");
+        let letter = |c: char| c.is_ascii_alphabetic() || c == '_';
+        if !name.starts_with(letter) || !name.chars().all(|c| letter(c) || c.is_ascii_digit()) {
+            let message = format!("{name:?} cannot be the name of a variable: letters, digits and `_` are expected");
+            return at(tag, "images[].env", message);
+        }
+        if value.chars().any(|c| c.is_control() || "\"\\$`".contains(c)) {
+            let message = format!("the value {value:?} of `{name}` has a quote, `$`, `\\` or a control character");
             return at(tag, "images[].env", message);
         }
     }

@@ -12,6 +12,7 @@ use crate::cache::{Artefact, Output};
 use crate::digest;
 use crate::plan::{Download, Fetch};
 use crate::proc::{self, Talk};
+use crate::wheelfile::{WheelName, normalise};
 
 pub fn run(fetch: &Fetch, env: &Env) -> Result<Output> {
     let mut output = Output::default();
@@ -23,8 +24,12 @@ pub fn run(fetch: &Fetch, env: &Env) -> Result<Output> {
 
 fn download(file: &Download, env: &Env) -> Result<Artefact> {
     let places = if file.from.is_empty() {
-        let (project, _) = file.name.split_once("==").context("a pin without `==`: this is a bug")?;
-        vec![look_up(project, &file.sha256, env)?]
+        let (project, version) = file.name.split_once("==").context("a pin without `==`: this is a bug")?;
+        let place = look_up(project, &file.sha256, env)?;
+        if !belongs(&place.name, project, version) {
+            bail!("the pinned SHA-256 is that of `{}`: correct version or digest in matrix.yaml", place.name);
+        }
+        vec![place]
     } else {
         let mut places = Vec::new();
         for place in &file.from {
@@ -97,6 +102,16 @@ fn find_in_index(text: &str, page: &str, sha256: &str) -> Option<Place> {
     let link = &text[start..at];
     let name = file_name(&link.rsplit('/').next()?.replace("%2B", "+").replace("%2b", "+"))?;
     Some(Place { url: absolute(page, &link.replace("&amp;", "&")), name, size: None })
+}
+
+/// Whether a file's name is that of a version of a project (PEP 427 and 625).
+fn belongs(file: &str, project: &str, version: &str) -> bool {
+    let sdist = || [".tar.gz", ".zip"].iter().find_map(|suffix| file.strip_suffix(suffix)?.rsplit_once('-'));
+    let (name, found) = match WheelName::parse(file) {
+        Ok(wheel) => (wheel.distribution, wheel.version),
+        Err(_) => sdist().map(|(name, version)| (name.to_owned(), version.to_owned())).unwrap_or_default(),
+    };
+    normalise(&name) == normalise(project) && found == version
 }
 
 /// What an index calls a file becomes a path here: letters, digits and what PEP 427 and 625 need.
@@ -223,6 +238,15 @@ mod tests {
             format!(r#"{{"files": [{{"filename": "../x.whl", "url": "x", "hashes": {{"sha256": "{SHA}"}}}}]}}"#);
         assert!(find_in_index(&outside, "https://index.example/simple/x/", SHA).is_none());
         assert!(find_in_index("<html></html>", "https://index.example/simple/x/", SHA).is_none());
+    }
+
+    #[test]
+    fn a_digest_of_another_version_is_noticed() {
+        assert!(belongs("aerospike_py-0.14.4.tar.gz", "aerospike-py", "0.14.4"));
+        assert!(belongs("aerospike-19.3.0-cp314-cp314-manylinux_2_28_x86_64.whl", "aerospike", "19.3.0"));
+        assert!(!belongs("aerospike_py-0.14.4.tar.gz", "aerospike-py", "0.14"));
+        assert!(!belongs("aerospike_py-0.14.4.tar.gz", "aerospike", "0.14.4"));
+        assert!(!belongs("aerospike_py-0.14.4.tar.gz", "aerospike-py", "0.99.4"));
     }
 
     #[test]
