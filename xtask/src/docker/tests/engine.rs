@@ -147,12 +147,12 @@ fn jobs() {
     assert!(log.has("20%") && !log.has("10%"));
 
     let mut second = job(
-        "touch /usr/x && exit 1; cat /in/a; id -u; echo out >/work/out/o; mkdir /work/out/d; echo t >/tmp/t && ls -ld /work/out /in /tmp; ls -l /in",
+        "touch /usr/x && exit 1; cat /in/a; id -u; echo out >/job/out/o; mkdir /job/out/d; echo t >/tmp/t && ls -ld /job/out /in /tmp; ls -l /in",
     );
     second.read_only = true;
     second.user = Some("1234:1234");
     second.inputs = vec![bytes("/in/a", "readable\n", 0o644), bytes("/in/sub/b", "x", 0o644)];
-    second.outputs = vec!["/work/out".into()];
+    second.outputs = vec!["/job/out".into()];
     let result = docker.run(&second, &on, &never).unwrap();
     assert_eq!(result.exit, 0);
     assert!(result.stdout.starts_with("readable\n1234\n"));
