@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::cache::{self, Cache};
 use crate::matrix::Matrix;
-use crate::plan::{Action, Plan};
+use crate::plan::{self, Action, Plan};
 use crate::run::Outcome;
 
 /// The document. `schema` grows when a reader of an older one could be misled.
@@ -142,8 +142,7 @@ impl Manifest {
 
 fn rows(matrix: &Matrix) -> Vec<String> {
     let abis = || matrix.abis.iter().map(|abi| &*abi.id);
-    let wheels =
-        matrix.packages.iter().flat_map(|package| abis().map(move |abi| format!("wheel-{}-{abi}", package.id)));
+    let wheels = matrix.packages.iter().flat_map(|package| abis().map(|abi| plan::wheel_id(&package.id, abi)));
     let images = matrix.images.iter().map(|image| format!("proof-{}", image.tag));
     wheels.chain(abis().map(|abi| format!("base-{abi}"))).chain(images).collect()
 }

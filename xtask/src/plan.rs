@@ -10,7 +10,7 @@ use serde::Serialize;
 use crate::digest;
 use crate::matrix::{GilState, Location, Tool};
 
-pub use build::plan;
+pub use build::{plan, wheel_id};
 pub use print::{Status, json, text};
 
 /// Part of every key: a new layout of steps or outputs makes all earlier artefacts strangers.

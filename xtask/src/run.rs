@@ -1,5 +1,6 @@
 //! The one loop that executes a plan: side by side, cached, and cancellable.
 
+use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError, mpsc};
@@ -12,7 +13,7 @@ use crate::doctor;
 use crate::exchange::Exchange;
 use crate::plan::{Action, Plan, Status, Step};
 use crate::step::{self, Context, Env};
-use crate::ui::{Task, bytes};
+use crate::ui::{Task, bytes, quoted};
 
 /// With less than this many bytes left a failure is put down to the disk.
 const NO_ROOM: u64 = 16 << 20;
@@ -85,7 +86,7 @@ pub fn execute(plan: &Plan, context: &Context, exchange: &Exchange) -> Result<BT
     }
     Err(anyhow!(
         "{} failed, as shown above; when it is mended, the same command continues where it stopped",
-        failed.iter().map(|id| format!("`{id}`")).collect::<Vec<_>>().join(", ")
+        quoted(failed)
     ))
 }
 
@@ -248,7 +249,12 @@ fn rename(record: &Record, context: &Context) -> Result<()> {
 
 /// What would happen to each step, as far as can be told without running any.
 pub fn forecast(plan: &Plan, context: &Context) -> (BTreeMap<String, Option<String>>, BTreeMap<String, Status>) {
-    let usable = |step: &Step, key: &str| usable(step, key, context, |_| {});
+    // To look is to hash files and to ask the engine: once for each step.
+    let seen = RefCell::new(BTreeMap::<String, Option<Record>>::new());
+    let usable = |step: &Step, key: &str| {
+        let look = || usable(step, key, context, |_| {});
+        seen.borrow_mut().entry(step.id.clone()).or_insert_with(look).clone()
+    };
     let keys = plan.keys(|step, key| usable(step, key).and_then(|record| record.output.content));
     let status = plan
         .steps

@@ -3,6 +3,7 @@
 use anyhow::{Result, bail};
 
 use crate::matrix::Matrix;
+use crate::ui::quoted;
 
 /// Wheels and images to make; what they need follows from the matrix.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -14,11 +15,9 @@ pub struct Selection {
 
 impl Selection {
     pub fn all(matrix: &Matrix) -> Selection {
-        let everything =
-            Selection { wheels: Vec::new(), images: matrix.images.iter().map(|i| i.tag.to_string()).collect() };
-        match wheels(matrix, &[], &[]) {
-            Ok(wheels) => Selection { wheels: wheels.wheels, ..everything },
-            Err(_) => everything,
+        Selection {
+            wheels: rows(matrix, &[], &[]),
+            images: matrix.images.iter().map(|image| image.tag.to_string()).collect(),
         }
     }
 
@@ -33,14 +32,14 @@ pub fn wheels(matrix: &Matrix, abis: &[String], packages: &[String]) -> Result<S
     let known_packages: Vec<&str> = matrix.packages.iter().map(|package| &*package.id).collect();
     known("--abi", abis, &known_abis)?;
     known("--package", packages, &known_packages)?;
+    Ok(Selection { wheels: rows(matrix, abis, packages), images: Vec::new() })
+}
+
+fn rows(matrix: &Matrix, abis: &[String], packages: &[String]) -> Vec<(String, String)> {
     let wanted = |list: &[String], id: &str| list.is_empty() || list.iter().any(|item| item == id);
-    let wheels = known_packages
-        .iter()
-        .filter(|package| wanted(packages, package))
-        .flat_map(|package| known_abis.iter().map(move |abi| (package.to_string(), abi.to_string())))
-        .filter(|(_, abi)| wanted(abis, abi))
-        .collect();
-    Ok(Selection { wheels, images: Vec::new() })
+    let packages = matrix.packages.iter().filter(|package| wanted(packages, &package.id));
+    let abis = || matrix.abis.iter().filter(|abi| wanted(abis, &abi.id));
+    packages.flat_map(|package| abis().map(|abi| (package.id.to_string(), abi.id.to_string()))).collect()
 }
 
 /// The images with these tags; an empty list means all.
@@ -54,10 +53,9 @@ pub fn images(matrix: &Matrix, tags: &[String]) -> Result<Selection> {
 fn known(what: &str, given: &[String], choices: &[&str]) -> Result<()> {
     for item in given {
         if !choices.contains(&item.as_str()) {
-            let choices: Vec<String> = choices.iter().map(|choice| format!("`{choice}`")).collect();
             bail!(crate::Wrong(format!(
                 "there is no {what} `{item}` in the matrix; the choices are {}",
-                choices.join(", ")
+                quoted(choices)
             )));
         }
     }

@@ -174,6 +174,11 @@ pub fn out(text: &str) -> Result<()> {
     }
 }
 
+/// Names in a message: `` `a`, `b` ``.
+pub fn quoted(names: impl IntoIterator<Item = impl std::fmt::Display>) -> String {
+    names.into_iter().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ")
+}
+
 /// `12.3s`, `4m 30s`.
 pub fn seconds(seconds: f64) -> String {
     if seconds < 60.0 {

@@ -10,7 +10,7 @@ use crate::matrix::{self, Package};
 use crate::step::proof::{self, Verdict};
 use crate::step::wheel::glibc;
 use crate::wheelfile::{self, Expect, WheelName};
-use crate::{Project, Wrong, doctor, ui};
+use crate::{Project, Wrong, doctor, plan, ui};
 
 pub fn run(project: &Project, what: &[String]) -> Result<()> {
     let mut failed = Vec::new();
@@ -44,7 +44,7 @@ fn wheel(project: &Project, item: &str) -> Result<()> {
     if !path.is_file() {
         let tags = project.matrix.images.iter().map(|image| image.tag.to_string());
         let wheels = manifest.artefacts.iter().filter(|entry| entry.kind == "wheel").map(|entry| entry.id.clone());
-        let known = tags.chain(wheels).map(|id| format!("`{id}`")).collect::<Vec<_>>().join(", ");
+        let known = ui::quoted(tags.chain(wheels));
         return Err(anyhow!(Wrong(format!("`{item}` is neither a wheel file nor one of {known}"))));
     }
     let file = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
@@ -60,7 +60,7 @@ fn wheel(project: &Project, item: &str) -> Result<()> {
         },
         [abi] if project.matrix.abi(abi).is_some() => abi.as_str(),
         tags => {
-            let known = project.matrix.abis.iter().map(|abi| format!("`{}`", abi.id)).collect::<Vec<_>>().join(", ");
+            let known = ui::quoted(project.matrix.abis.iter().map(|abi| &abi.id));
             bail!("its ABI tag `{}` is not one of the matrix: {known}", tags.join("."));
         }
     };
@@ -100,7 +100,7 @@ fn wheel(project: &Project, item: &str) -> Result<()> {
 fn package_of<'p>(project: &'p Project, name: &WheelName) -> Result<&'p Package> {
     let wanted = wheelfile::normalise(&name.distribution);
     project.matrix.packages.iter().find(|package| wheelfile::normalise(&package.id) == wanted).with_context(|| {
-        let known = project.matrix.packages.iter().map(|p| format!("`{}`", p.id)).collect::<Vec<_>>().join(", ");
+        let known = ui::quoted(project.matrix.packages.iter().map(|package| &package.id));
         format!("`{}` is not a package of the matrix: {known}", name.distribution)
     })
 }
@@ -182,7 +182,7 @@ fn check_contents(project: &Project, image: &matrix::Image, found: &Image, verdi
         if let Some(wanted) = package.version().filter(|wanted| *wanted != labelled) {
             bail!("the matrix wants `{id}` {wanted}, but the image has {labelled}: {again}");
         }
-        let entry = manifest.artefacts.iter().find(|entry| entry.id == format!("wheel-{id}-{}", image.abi));
+        let entry = manifest.artefacts.iter().find(|entry| entry.id == plan::wheel_id(id, &image.abi));
         match entry {
             Some(entry) if value.ends_with(&entry.sha256) => {}
             Some(entry) => bail!(

@@ -7,6 +7,7 @@ use super::{
     Abi, AptSet, Build, Builder, Distribution, FromSource, GilState, Image, Interpreter, Matrix, Package,
     PackageSource, Published, Pypi, Root, Source, Tool, Word,
 };
+use crate::ui::quoted;
 
 type Check = Result<(), Problem>;
 
@@ -56,7 +57,7 @@ pub fn validate(matrix: &Matrix) -> Check {
         for place in from {
             let scheme = ["https://", "http://", "debian:", "file:///"];
             if !scheme.iter().any(|scheme| place.starts_with(scheme)) {
-                let message = format!("`{place}` starts with none of {}", list(scheme.iter()));
+                let message = format!("`{place}` starts with none of {}", quoted(scheme));
                 return Err(problem(place.ordinal, "sources[].from", message));
             }
         }
@@ -250,12 +251,7 @@ fn known<'m>(field: &str, word: &Word, choices: impl Iterator<Item = &'m Word>) 
     if choices.iter().any(|choice| **choice == **word) {
         return Ok(());
     }
-    at(word, field, format!("there is no `{word}`; the choices are {}", list(choices.iter())))
-}
-
-/// Quotes alternatives for an error: `` `a`, `b` ``.
-fn list(items: impl Iterator<Item = impl std::fmt::Display>) -> String {
-    items.map(|item| format!("`{item}`")).collect::<Vec<_>>().join(", ")
+    at(word, field, format!("there is no `{word}`; the choices are {}", quoted(choices)))
 }
 
 fn is_digest(hex: &str) -> bool {

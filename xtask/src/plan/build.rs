@@ -42,6 +42,11 @@ pub fn plan(matrix: &Matrix, selection: &Selection, facts: &Facts) -> Plan {
     planner.plan
 }
 
+/// The id of a wheel's row.
+pub fn wheel_id(package: &str, abi: &str) -> String {
+    format!("wheel-{package}-{abi}")
+}
+
 struct Planner<'a> {
     matrix: &'a Matrix,
     facts: &'a Facts,
@@ -175,7 +180,7 @@ impl Planner<'_> {
     }
 
     fn wheel(&mut self, package: &Package, abi: &Abi) -> String {
-        let id = format!("wheel-{}-{}", package.id, abi.id);
+        let id = wheel_id(&package.id, &abi.id);
         let glibc = self.matrix.root.glibc.to_string();
         let version = package.version().map(str::to_owned);
         if let (Some(pin), Some(pypi)) = (package.published_for(&abi.id), &package.source.pypi) {
