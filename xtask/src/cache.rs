@@ -6,7 +6,7 @@
 //! what the steps printed, `v1/state` for what may be reused but proves nothing (Cargo's folders).
 
 use std::fs::{self, File, TryLockError};
-use std::io::Write;
+use std::io::{ErrorKind, Write};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -14,7 +14,7 @@ use anyhow::{Context, Result, anyhow, bail};
 use serde::{Deserialize, Serialize};
 
 use crate::cancel::Cancel;
-use crate::digest;
+use crate::{digest, doctor};
 
 /// A file that a step made.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -64,10 +64,18 @@ pub struct Record {
     pub output: Output,
 }
 
+/// The folder of this layout; another layout's is a stranger.
+const LAYOUT: &str = "v1";
+
+/// With less room than this many bytes on its disk, work is as good as impossible.
+pub const NO_ROOM: u64 = 64 << 20;
+
 /// The store. Cheap to clone.
 #[derive(Debug, Clone)]
 pub struct Cache {
     dir: PathBuf,
+    /// A store that can only be read, whose files and records count as well.
+    behind: Option<PathBuf>,
 }
 
 /// A folder that is gone when this is dropped; its lock tells other processes that it is in use.
@@ -87,25 +95,42 @@ impl Drop for Scratch {
 }
 
 impl Cache {
-    /// The store of this user, made if it does not exist. Where it cannot be written, one in the
-    /// temporary folder stands in, and `say` is told.
+    /// The store of this user, made if it does not exist. Where it cannot be written, or its disk is
+    /// full, one in the temporary folder is written in its place, and `say` is told; what is in the
+    /// first is used all the same.
     pub fn open(say: impl FnOnce(&str)) -> Result<Cache> {
         let var = |name| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
         let top = var("XTASK_CACHE_DIR")
             .or_else(|| var("XDG_CACHE_HOME").map(|dir| dir.join("wheel-matrix")))
             .or_else(|| var("HOME").map(|dir| dir.join(".cache/wheel-matrix")))
             .context("no place for the cache: set HOME, or XTASK_CACHE_DIR to a folder")?;
-        Cache::at(&std::path::absolute(&top)?).or_else(|error| {
-            let stand_in = std::env::temp_dir().join(format!("wheel-matrix-{}", rustix::process::geteuid().as_raw()));
-            let cache = private(&stand_in).and_then(|()| Cache::at(&stand_in)).map_err(|_| error)?;
-            say(&format!("`{}` cannot be written: the cache is `{}` this time", top.display(), stand_in.display()));
-            Ok(cache)
-        })
+        let top = std::path::absolute(&top)?;
+        let usual = Cache::at(&top);
+        let full = |dir: &Path| doctor::free(dir).is_some_and(|free| free < NO_ROOM);
+        let why = match &usual {
+            Ok(cache) if !full(&cache.dir) => return usual,
+            Ok(_) => "has no room left",
+            Err(_) => "cannot be written",
+        };
+        let temporary = std::env::temp_dir();
+        let other = temporary.join(format!("wheel-matrix-{}", rustix::process::geteuid().as_raw()));
+        let stand_in = match full(&temporary) {
+            true => Err(anyhow!("no room there either")),
+            false => private(&other).and_then(|()| Cache::at(&other)),
+        };
+        match (stand_in, usual) {
+            (Ok(cache), _) => {
+                say(&format!("`{}` {why}: the cache is `{}` this time", top.display(), other.display()));
+                Ok(Cache { behind: Some(top.join(LAYOUT)), ..cache })
+            }
+            // Without room, what is made already can still be had.
+            (Err(_), usual) => usual,
+        }
     }
 
     /// The store below `top`.
     pub fn at(top: &Path) -> Result<Cache> {
-        let dir = top.join("v1");
+        let dir = top.join(LAYOUT);
         for part in ["blobs", "records", "locks", "scratch", "logs", "state"] {
             let path = dir.join(part);
             let made = fs::create_dir_all(&path).and_then(|()| {
@@ -116,7 +141,7 @@ impl Cache {
                 format!("cannot write to the cache folder `{}`: set XTASK_CACHE_DIR to another", path.display())
             })?;
         }
-        let cache = Cache { dir };
+        let cache = Cache { dir, behind: None };
         cache.sweep();
         Ok(cache)
     }
@@ -125,12 +150,19 @@ impl Cache {
         &self.dir
     }
 
+    /// Where the stored file of this digest is.
     pub fn blob(&self, sha256: &str) -> PathBuf {
+        let own = self.own_blob(sha256);
+        let behind = self.behind.as_ref().map(|dir| dir.join("blobs").join(sha256));
+        behind.filter(|behind| !own.exists() && behind.exists()).unwrap_or(own)
+    }
+
+    fn own_blob(&self, sha256: &str) -> PathBuf {
         self.dir.join("blobs").join(sha256)
     }
 
-    pub fn log(&self, id: &str) -> PathBuf {
-        self.dir.join("logs").join(format!("{id}.log"))
+    pub fn log(&self, name: &str) -> PathBuf {
+        self.dir.join("logs").join(format!("{name}.log"))
     }
 
     /// A folder that lasts, for what a tool of another maker may reuse.
@@ -157,7 +189,7 @@ impl Cache {
     pub fn take(&self, path: &Path, name: &str) -> Result<Artefact> {
         let sha256 = digest::of_file(path)?;
         let size = fs::metadata(path)?.len();
-        let blob = self.blob(&sha256);
+        let blob = self.own_blob(&sha256);
         if fs::rename(path, &blob).is_err() {
             copy(path, &blob)?;
         }
@@ -167,24 +199,28 @@ impl Cache {
     /// Writes `bytes` into the store.
     pub fn put(&self, bytes: &[u8], name: &str) -> Result<Artefact> {
         let sha256 = digest::of(bytes);
-        write(&self.blob(&sha256), bytes)?;
+        write(&self.own_blob(&sha256), bytes)?;
         Ok(Artefact { name: name.to_owned(), sha256, size: bytes.len() as u64 })
     }
 
     /// What the step of `key` made, without looking at its files.
     pub fn record(&self, key: &str) -> Result<Option<Record>> {
-        let path = self.dir.join("records").join(format!("{key}.json"));
-        let text = match fs::read_to_string(&path) {
-            Ok(text) => text,
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
-            Err(error) => return Err(error).with_context(|| format!("cannot read `{}`", path.display())),
-        };
-        let record: Record =
-            serde_json::from_str(&text).with_context(|| format!("`{}` is not a record", path.display()))?;
-        if record.key != key {
-            bail!("`{}` is the record of another key, `{}`", path.display(), record.key);
+        for dir in [Some(&self.dir), self.behind.as_ref()].into_iter().flatten() {
+            let path = dir.join("records").join(format!("{key}.json"));
+            let text = match fs::read_to_string(&path) {
+                Ok(text) => text,
+                // Another user's folder behind is as good as none.
+                Err(error) if error.kind() == ErrorKind::NotFound || Some(dir) == self.behind.as_ref() => continue,
+                Err(error) => return Err(error).with_context(|| format!("cannot read `{}`", path.display())),
+            };
+            let record: Record =
+                serde_json::from_str(&text).with_context(|| format!("`{}` is not a record", path.display()))?;
+            if record.key != key {
+                bail!("`{}` is the record of another key, `{}`", path.display(), record.key);
+            }
+            return Ok(Some(record));
         }
-        Ok(Some(record))
+        Ok(None)
     }
 
     /// Notes that a record is used now, which only `prune` asks for.
@@ -317,7 +353,7 @@ fn finish(temporary: &Path, path: &Path, written: std::io::Result<()>) -> Result
     written.and_then(|()| fs::rename(temporary, path)).map_err(|error| {
         let _ = fs::remove_file(temporary);
         let hint = match error.kind() {
-            std::io::ErrorKind::StorageFull => ": free some space there, then run the same command again",
+            ErrorKind::StorageFull => ": free some space there, then run the same command again",
             _ => "",
         };
         anyhow!(error).context(format!("cannot write `{}`{hint}", path.display()))

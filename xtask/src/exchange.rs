@@ -1,13 +1,13 @@
-//! Images to and from a registry, tagged with their keys, so that what one machine made another need not make.
+//! What steps made, to and from a registry, tagged with their keys, so that what one machine made another need not make.
 //!
-//! What a step knows of its image beside the image itself (what it stands for in the keys of others,
-//! its notes, its name) is known only when the image is there, so it cannot be in the image's own
-//! labels. What is pushed is therefore the image with two labels more, of the same layers: the key,
-//! and a `Passport`. That goes for every kind of step alike, and none of them has to know of it.
+//! What is pushed is an image with two labels, the key and a `Passport`: for a step that makes an
+//! image the same layers, for a wheel an image of nothing but the file, and for what Debian's archive
+//! gave one more, tagged `….note`: the keys of what was made of it are known without its gigabytes.
 //!
 //! Whoever may write to the repository decides what comes out of it: a passport tells a mistake from
 //! what was meant, not an attacker from a friend.
 
+mod passport;
 mod repository;
 
 use std::collections::BTreeMap;
@@ -16,40 +16,20 @@ use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, anyhow, ensure};
-use serde::{Deserialize, Serialize};
 
 use crate::cache::{BuiltImage, Output, Record};
-use crate::digest;
-use crate::docker::{Build, Docker, Image, Network};
-use crate::plan::Action;
-use crate::step::{Context, Env, KEY_LABEL};
+use crate::docker::{Build, Content, ContextFile, Docker, Image, Network, Offer};
+use crate::plan::{Action, Step};
+use crate::run::log_name;
+use crate::step::{Context, Env, KEY_LABEL, wheel};
 use crate::ui::Task;
+use passport::{PASSPORT_LABEL, PLATFORM, Passport, fingerprint};
 pub use repository::Repository;
 
-/// The label with the passport.
-const PASSPORT_LABEL: &str = "dev.wheel-matrix.passport";
-/// What all images here are made for.
-const PLATFORM: &str = "linux/amd64";
 /// How long a transfer may stand still: waiting longer than building takes would help nobody.
 const STILL: Duration = Duration::from_secs(180);
-/// Set in an image without one by BuildKit, and assumed by the engine: it makes no difference.
-const USUAL_PATH: &str = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
-
-/// What is to be known of an image besides its bytes.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-struct Passport {
-    /// The digest of what the image was when it was made. Labels are inherited: an image that
-    /// somebody built on this one has the same.
-    image: String,
-    /// Wall time that it took.
-    seconds: f64,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    name: Option<String>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    content: Option<String>,
-    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    notes: BTreeMap<String, String>,
-}
+/// Where the files are in an image of nothing else.
+const FILES: &str = "/files";
 
 /// A repository and whether it is still spoken to.
 #[derive(Debug)]
@@ -73,56 +53,92 @@ impl Side {
     }
 }
 
-/// Where images are taken from and put to during one run.
+/// Where results are taken from and put to during one run.
 #[derive(Debug)]
 pub struct Exchange {
     from: Option<Side>,
     to: Option<Side>,
-    /// The steps whose images were not pushed.
+    /// What was asked for already, and what came of it, by key.
+    notes: Mutex<BTreeMap<String, Option<Record>>>,
+    /// The steps whose results were not pushed.
     kept: Mutex<Vec<String>>,
 }
 
 impl Exchange {
     pub fn new(from: Option<Repository>, to: Option<Repository>) -> Exchange {
-        Exchange { from: from.map(Side::new), to: to.map(Side::new), kept: Mutex::default() }
+        Exchange { from: from.map(Side::new), to: to.map(Side::new), notes: Mutex::default(), kept: Mutex::default() }
     }
 
-    /// What the step of this environment made elsewhere, if it is there and is what it says.
-    /// A registry that fails is said once and not asked again; the only error is an interruption.
-    pub fn fetch(&self, action: &Action, env: &Env) -> Result<Option<Record>> {
-        let (Some(side), Some(docker)) = (self.from.as_ref().filter(|side| side.open()), env.context.docker) else {
+    /// Whether results are to be put anywhere.
+    pub fn pushes(&self) -> bool {
+        self.to.is_some()
+    }
+
+    /// What the registry has of a step's result. A registry that fails is said once and not asked
+    /// again; the only error is an interruption.
+    pub fn offer(&self, step: &Step, key: &str, context: &Context) -> Result<Option<Offer>> {
+        if !taken(&step.action) {
+            return Ok(None);
+        }
+        self.ask(step, context, |from, docker| docker.offer(&from.name(&step.id, key), context.cancel))
+    }
+
+    /// Takes what was offered, if it is what it says.
+    pub fn fetch(&self, step: &Step, offer: &Offer, env: &Env) -> Result<Option<Record>> {
+        self.ask(step, env.context, |from, docker| {
+            let taken = match step.action {
+                Action::Maturin(_) | Action::Container(_) => take_wheel(from, docker, step, offer, env),
+                _ => take_image(from, docker, step, offer, env),
+            };
+            taken.inspect_err(|error| env.task.line(&format!("{error:#}")))
+        })
+    }
+
+    /// What Debian's archive gave a step elsewhere, without the image that came of it.
+    pub fn note(&self, step: &Step, key: &str, context: &Context) -> Option<Record> {
+        let mut notes = self.notes.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(known) = notes.get(key) {
+            return known.clone();
+        }
+        // An interruption is seen by whoever asks.
+        let found = self.ask(step, context, |from, docker| take_note(from, docker, step, key, context)).ok().flatten();
+        notes.insert(key.to_owned(), found.clone());
+        found
+    }
+
+    fn ask<T>(
+        &self,
+        step: &Step,
+        context: &Context,
+        question: impl FnOnce(&Repository, &Docker) -> Result<Option<T>>,
+    ) -> Result<Option<T>> {
+        let (Some(side), Some(docker)) = (self.from.as_ref().filter(|side| side.open()), context.docker) else {
             return Ok(None);
         };
-        if !taken(action) {
-            return Ok(None);
-        }
-        match take(&side.repository, docker, action, env) {
-            Ok(found) => Ok(found),
-            Err(error) => {
-                env.context.cancel.check()?;
-                env.task.line(&format!("{error:#}"));
-                if side.close() {
-                    env.context.ui.say(&format!(
-                        "[{}] goes on without `{}`, which is not asked again in this run: {error:#}",
-                        env.id, side.repository
-                    ));
-                }
-                Ok(None)
+        question(&side.repository, docker).or_else(|error| {
+            context.cancel.check()?;
+            if side.close() {
+                context.ui.say(&format!(
+                    "[{}] goes on without `{}`, which is not asked again in this run: {error:#}",
+                    step.id, side.repository
+                ));
             }
-        }
+            Ok(None)
+        })
     }
 
-    /// Puts a step's image into the registry, unless it is there. A failure is said now, and again by `end`.
-    pub fn publish(&self, record: &Record, context: &Context) {
-        let (Some(side), Some(docker), Some(image)) = (&self.to, context.docker, &record.output.image) else { return };
+    /// Puts a step's result into the registry, unless it is there. A failure is said now, and again by `end`.
+    pub fn publish(&self, step: &Step, record: &Record, context: &Context) {
+        let (Some(side), Some(docker)) = (&self.to, context.docker) else { return };
         // What is still in the queue then, the next run pushes.
-        if context.cancel.is_set() {
+        if context.cancel.is_set() || !(taken(&step.action) || record.output.image.is_some()) {
             return;
         }
         if side.open() {
             let what = format!("push to {}", side.repository);
-            let task = context.ui.start(&record.id, &what, &context.cache.log(&format!("push-{}", record.id)));
-            let given = task.open_log().and_then(|()| give(&side.repository, record, image, docker, context, &task));
+            let log = context.cache.log(&format!("push-{}", log_name(&record.id, &record.key)));
+            let task = context.ui.start(&record.id, &what, &log);
+            let given = task.open_log().and_then(|()| give(&side.repository, record, docker, context, &task));
             match given {
                 Ok(true) => return task.end("ok"),
                 Ok(false) => return task.end("cached"),
@@ -152,143 +168,207 @@ impl Exchange {
 }
 
 /// Whether what a step of this kind made elsewhere is used. A proof is not: it takes seconds, and
-/// what somebody else says of the GIL is no proof.
+/// what somebody else says of the GIL is no proof. What the vendor publishes comes from the index.
 fn taken(action: &Action) -> bool {
     match action {
-        Action::Root(_) | Action::Apt(_) | Action::Python(_) | Action::Base(_) | Action::Image(_) => true,
-        Action::Tools(_)
-        | Action::Fetch(_)
+        Action::Root(_)
+        | Action::Apt(_)
+        | Action::Python(_)
+        | Action::Base(_)
         | Action::Maturin(_)
         | Action::Container(_)
-        | Action::Published(_)
-        | Action::Proof(_) => false,
+        | Action::Image(_) => true,
+        Action::Tools(_) | Action::Fetch(_) | Action::Published(_) | Action::Proof(_) => false,
     }
 }
 
-fn take(from: &Repository, docker: &Docker, action: &Action, env: &Env) -> Result<Option<Record>> {
-    let cancel = env.context.cancel;
-    let reference = env.reference();
-    let name = from.name(&reference)?;
-    let Some(offer) = docker.offer(&name, cancel)? else {
-        env.task.line(&format!("`{name}` is not there"));
-        return Ok(None);
-    };
-    let refuse = |why: String| {
-        env.context.ui.say(&format!("[{}] `{name}` is refused, and made here instead: {why}", env.id));
-        Ok(None)
-    };
+/// Says why something is not taken.
+fn refuse<T>(name: &str, id: &str, context: &Context, why: &str) -> Result<Option<T>> {
+    context.ui.say(&format!("[{id}] `{name}` is refused, and made here instead: {why}"));
+    Ok(None)
+}
+
+/// Pulls what is offered, unless that is for other machines.
+fn pull(
+    from: &Repository,
+    offer: &Offer,
+    docker: &Docker,
+    context: &Context,
+    on: &(dyn Fn(&str) + Sync),
+) -> Result<Result<(String, Image), String>> {
     // Before a gigabyte is on its way; not every registry's answer tells.
     if !offer.platforms.is_empty() && !offer.platforms.iter().any(|platform| platform == PLATFORM) {
-        return refuse(format!("it is for {}, not {PLATFORM}", offer.platforms.join(", ")));
+        return Ok(Err(format!("it is for {}, not {PLATFORM}", offer.platforms.join(", "))));
     }
     // By digest: the engine then makes sure of every byte, and nobody moves the tag meanwhile.
     let pinned = format!("{from}@{}", offer.digest);
-    env.task.waiting(&format!("pulling {name}"));
-    docker.pull_within(&pinned, STILL, &|line| env.task.line(line), cancel)?;
+    docker.pull_within(&pinned, STILL, on, context.cancel)?;
     let image = docker.image(&pinned)?.with_context(|| format!("`{pinned}` is missing right after its pull"))?;
-    let passport = match examine(&image, env.key, action) {
-        Ok(passport) => passport,
-        Err(error) => return refuse(format!("{error:#}")),
+    Ok(Ok((pinned, image)))
+}
+
+fn take_image(from: &Repository, docker: &Docker, step: &Step, offer: &Offer, env: &Env) -> Result<Option<Record>> {
+    let (name, reference) = (from.name(&step.id, env.key), env.reference());
+    env.task.waiting(&format!("pulling {name}"));
+    let pulled = pull(from, offer, docker, env.context, &|line| env.task.line(line))?;
+    let examined = pulled.and_then(|(pinned, image)| {
+        let passport = Passport::of_image(&image, env.key, &step.action).map_err(|error| format!("{error:#}"))?;
+        Ok((pinned, image, passport))
+    });
+    let (pinned, image, passport) = match examined {
+        Ok(found) => found,
+        Err(why) => return refuse(&name, env.id, env.context, &why),
     };
     // The name will be given to the image here, and must not be taken from something else.
     let project = format!("{}/", env.context.repository);
-    if let Some(name) = passport.name.as_ref().filter(|name| !name.starts_with(&project)) {
-        return refuse(format!("it wants to be called `{name}`"));
+    if let Some(wish) = passport.name.as_ref().filter(|wish| !wish.starts_with(&project)) {
+        return refuse(&name, env.id, env.context, &format!("it wants to be called `{wish}`"));
     }
     for new in [&reference, &name] {
-        let (repository, tag) = new.rsplit_once(':').context("a reference without a tag: this is a bug")?;
-        docker.tag(&pinned, repository, tag)?;
+        tag(docker, &pinned, new)?;
     }
     let image = BuiltImage { reference, name: passport.name, id: image.id, size: image.size };
     let output = Output { files: Vec::new(), image: Some(image), content: passport.content, notes: passport.notes };
     Ok(Some(Record { id: env.id.to_owned(), key: env.key.to_owned(), seconds: passport.seconds, output }))
 }
 
-/// The passport of an image, if the image is what the step of `key` made.
-fn examine(image: &Image, key: &str, action: &Action) -> Result<Passport> {
-    ensure!(image.platform == PLATFORM, "it is for {}, not {PLATFORM}", image.platform);
-    match image.labels.get(KEY_LABEL) {
-        Some(label) if label == key => {}
-        Some(label) => return Err(anyhow!("its label `{KEY_LABEL}` is `{label}`, not `{key}`")),
-        None => return Err(anyhow!("it has no label `{KEY_LABEL}`")),
+/// A wheel goes through the same checks as one that was just built.
+fn take_wheel(from: &Repository, docker: &Docker, step: &Step, offer: &Offer, env: &Env) -> Result<Option<Record>> {
+    let own = match &step.action {
+        Action::Maturin(maturin) => &maturin.wheel,
+        Action::Container(container) => &container.wheel,
+        _ => return Ok(None),
+    };
+    let name = from.name(&step.id, env.key);
+    env.task.waiting(&format!("pulling {name}"));
+    let (pinned, image) = match pull(from, offer, docker, env.context, &|line| env.task.line(line))? {
+        Ok(pulled) => pulled,
+        Err(why) => return refuse(&name, env.id, env.context, &why),
+    };
+    let checked = Passport::of_files(&image, env.key).and_then(|passport| {
+        let out = env.scratch.join("out");
+        passport.unpack(docker.files(&pinned, FILES, env.context.cancel)?, &out)?;
+        let output = wheel::keep(own, &out, env)?;
+        ensure!(output.files == passport.files, "its label `{PASSPORT_LABEL}` speaks of other files");
+        Ok((passport.seconds, output))
+    });
+    match checked {
+        Ok((seconds, output)) => {
+            tag(docker, &pinned, &name)?;
+            Ok(Some(Record { id: env.id.to_owned(), key: env.key.to_owned(), seconds, output }))
+        }
+        Err(error) => {
+            env.context.cancel.check()?;
+            refuse(&name, env.id, env.context, &format!("{error:#}"))
+        }
     }
-    let label = image.labels.get(PASSPORT_LABEL).with_context(|| format!("it has no label `{PASSPORT_LABEL}`"))?;
-    let passport: Passport =
-        serde_json::from_str(label).with_context(|| format!("its label `{PASSPORT_LABEL}` cannot be read"))?;
-    let found = fingerprint(image);
-    ensure!(
-        passport.image == found,
-        "it was changed after it was made: its layers and settings have the SHA-256 `{found}`, not `{}`",
-        passport.image
-    );
-    let recorded = matches!(action, Action::Root(_) | Action::Apt(_));
-    ensure!(recorded == passport.content.is_some(), "its label `{PASSPORT_LABEL}` is that of another kind of step");
-    Ok(passport)
 }
 
-/// The digest of all that a program in the image can tell: further labels change its id, but not this.
-fn fingerprint(image: &Image) -> String {
-    let env: Vec<&String> = image.env.iter().filter(|entry| *entry != USUAL_PATH).collect();
-    let (entrypoint, command, folder) = &image.start;
-    // What an engine writes where no folder was set.
-    let folder = if folder.is_empty() { "/" } else { folder };
-    // Text and lists of it: serialisation cannot fail.
-    digest::of(serde_json::to_vec(&(&image.layers, env, &image.user, entrypoint, command, folder)).unwrap_or_default())
+fn take_note(from: &Repository, docker: &Docker, step: &Step, key: &str, context: &Context) -> Result<Option<Record>> {
+    let name = note_name(&from.name(&step.id, key));
+    let Some(offer) = docker.offer(&name, context.cancel)? else { return Ok(None) };
+    let (pinned, image) = match pull(from, &offer, docker, context, &|_| {})? {
+        Ok(pulled) => pulled,
+        Err(why) => return refuse(&name, &step.id, context, &why),
+    };
+    let passport = match Passport::of_files(&image, key) {
+        Ok(passport) if passport.content.is_some() => passport,
+        Ok(_) => return refuse(&name, &step.id, context, "it is no note"),
+        Err(error) => return refuse(&name, &step.id, context, &format!("{error:#}")),
+    };
+    tag(docker, &pinned, &name)?;
+    // An image that is not here, so that the step counts as not done.
+    let elsewhere = BuiltImage { reference: name, name: None, id: String::new(), size: 0 };
+    let output =
+        Output { image: Some(elsewhere), content: passport.content, notes: passport.notes, ..Output::default() };
+    Ok(Some(Record { id: step.id.clone(), key: key.to_owned(), seconds: passport.seconds, output }))
 }
 
-/// Pushes an image with its passport; whether it was not there.
-fn give(
-    to: &Repository,
-    record: &Record,
-    image: &BuiltImage,
+fn note_name(name: &str) -> String {
+    format!("{name}.note")
+}
+
+fn tag(docker: &Docker, image: &str, name: &str) -> Result<()> {
+    let (repository, tag) = name.rsplit_once(':').context("a name without a tag: this is a bug")?;
+    docker.tag(image, repository, tag)
+}
+
+/// Pushes a result with its passport; whether any of it was not there.
+fn give(to: &Repository, record: &Record, docker: &Docker, context: &Context, task: &Task) -> Result<bool> {
+    let name = to.name(&record.id, &record.key);
+    let general = Passport {
+        // Written and read once more, a longer fraction may end in another digit.
+        seconds: (record.seconds * 1000.0).round() / 1000.0,
+        content: record.output.content.clone(),
+        notes: record.output.notes.clone(),
+        ..Passport::default()
+    };
+    let mut new = false;
+    if let Some(image) = &record.output.image {
+        let made = docker.image(&image.reference)?.with_context(|| format!("`{}` is gone", image.reference))?;
+        let passport = Passport { image: Some(fingerprint(&made)), name: image.name.clone(), ..general.clone() };
+        let build = Build {
+            dockerfile: "ARG IMAGE\nFROM ${IMAGE}\n",
+            args: BTreeMap::from([("IMAGE".to_owned(), image.reference.clone())]),
+            ..Build::default()
+        };
+        new |= send(&name, &record.key, &passport, build, docker, context, task)?;
+    } else {
+        let passport = Passport { files: record.output.files.clone(), ..general.clone() };
+        let file = |file: &crate::cache::Artefact| (file.name.clone(), Content::File(context.cache.blob(&file.sha256)));
+        let build = parcel(record.output.files.iter().map(file));
+        new |= send(&name, &record.key, &passport, build, docker, context, task)?;
+    }
+    if let Some(content) = &record.output.content {
+        // Not every registry takes an image without a layer.
+        let build = parcel([("content".to_owned(), Content::Bytes(content.clone().into_bytes()))]);
+        new |= send(&note_name(&name), &record.key, &general, build, docker, context, task)?;
+    }
+    Ok(new)
+}
+
+/// An image of nothing but these files.
+fn parcel<'a>(files: impl IntoIterator<Item = (String, Content)>) -> Build<'a> {
+    let file = |(name, source)| ContextFile { path: format!("files/{name}"), source, mode: 0o644 };
+    let context = files.into_iter().map(file).collect();
+    Build { dockerfile: "FROM scratch\nCOPY files /files\n", context, ..Build::default() }
+}
+
+/// Pushes what `build` makes, with its labels, under `name`; whether it was not there.
+fn send(
+    name: &str,
+    key: &str,
+    passport: &Passport,
+    mut build: Build,
     docker: &Docker,
     context: &Context,
     task: &Task,
 ) -> Result<bool> {
-    let name = to.name(&image.reference)?;
-    let made = docker.image(&image.reference)?.with_context(|| format!("`{}` is gone", image.reference))?;
-    let passport = Passport {
-        image: fingerprint(&made),
-        // Written and read once more, a longer fraction may end in another digit.
-        seconds: (record.seconds * 1000.0).round() / 1000.0,
-        name: image.name.clone(),
-        content: record.output.content.clone(),
-        notes: record.output.notes.clone(),
-    };
-    let labels = BTreeMap::from([
-        (KEY_LABEL.to_owned(), record.key.clone()),
-        (PASSPORT_LABEL.to_owned(), serde_json::to_string(&passport)?),
+    build.labels = BTreeMap::from([
+        (KEY_LABEL.to_owned(), key.to_owned()),
+        (PASSPORT_LABEL.to_owned(), serde_json::to_string(passport)?),
     ]);
+    build.tags = vec![name.to_owned()];
+    build.network = Network::None;
     let labelled = |image: &Image| {
-        labels.iter().all(|(name, value)| image.labels.get(name) == Some(value)) && fingerprint(image) == passport.image
+        build.labels.iter().all(|(name, value)| image.labels.get(name) == Some(value))
+            && passport.image.as_ref().is_none_or(|made| fingerprint(image) == *made)
     };
-    let ready = docker.image(&name)?.filter(labelled);
-    match &ready {
+    match docker.image(name)?.filter(labelled) {
         // The engine remembers what it pushed and pulled. What the registry has may be another's of
         // the same key, made of other Debian packages, with which what follows would not fit.
         Some(ready) => {
-            let offer = docker.offer(&name, context.cancel)?;
+            let offer = docker.offer(name, context.cancel)?;
             if offer.is_some_and(|offer| ready.digests.iter().any(|known| known.ends_with(&offer.digest))) {
                 return Ok(false);
             }
         }
         None => {
-            let build = Build {
-                dockerfile: "ARG IMAGE\nFROM ${IMAGE}\n",
-                args: BTreeMap::from([("IMAGE".to_owned(), image.reference.clone())]),
-                labels: labels.clone(),
-                tags: vec![name.clone()],
-                network: Network::None,
-                ..Build::default()
-            };
             docker.build(&build, &|line| task.line(line), context.cancel)?;
-            let built = docker.image(&name)?.with_context(|| format!("`{name}` is gone"))?;
+            let built = docker.image(name)?.with_context(|| format!("`{name}` is gone"))?;
             ensure!(labelled(&built), "this engine changes an image when it adds labels to it, so it cannot be pushed");
         }
     }
-    docker.push(&name, STILL, &|line| task.line(line), context.cancel)?;
+    docker.push(name, STILL, &|line| task.line(line), context.cancel)?;
     Ok(true)
 }
-
-#[cfg(test)]
-mod tests;

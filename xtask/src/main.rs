@@ -69,6 +69,9 @@ enum Cmd {
         /// Interpreters without PGO and LTO
         #[arg(long, global = true)]
         quick: bool,
+        /// Ask this repository of a registry what it has
+        #[arg(long, global = true, value_name = "REPO", value_parser = Repository::parse)]
+        cache_from: Option<Repository>,
         #[arg(long, global = true, value_enum, default_value_t = Format::Text)]
         format: Format,
     },
@@ -146,10 +149,10 @@ pub struct How {
     /// Interpreters without PGO and LTO: minutes instead of a quarter of an hour
     #[arg(long)]
     quick: bool,
-    /// Put each image into this repository of a registry, tagged with its key
+    /// Put each image and wheel into this repository of a registry, tagged with its key
     #[arg(long, value_name = "REPO", value_parser = Repository::parse)]
     push: Option<Repository>,
-    /// Take images from there instead of building them
+    /// Take images and wheels from there instead of building them
     #[arg(long, value_name = "REPO", value_parser = Repository::parse)]
     cache_from: Option<Repository>,
 }
@@ -224,13 +227,13 @@ fn dispatch(cli: &Cli, cancel: &Cancel) -> Result<()> {
                 n => Err(anyhow!("{n} missing; `--yes` on `wheels`, `image` and `ci` installs and starts what it can")),
             }
         }
-        Cmd::Plan { rows, quick, format } => {
+        Cmd::Plan { rows, quick, cache_from, format } => {
             let selection = match rows {
                 None => Selection::all(&project.matrix),
                 Some(Rows::Wheels(rows)) => select::wheels(&project.matrix, &rows.abis, &rows.packages)?,
                 Some(Rows::Image { tags }) => select::images(&project.matrix, tags)?,
             };
-            project.show(&selection, *quick, *format)
+            project.show(&selection, *quick, Exchange::new(cache_from.clone(), None), *format)
         }
         Cmd::Wheels { rows, how } => {
             let selection = select::wheels(&project.matrix, &rows.abis, &rows.packages)?;
@@ -305,10 +308,10 @@ impl Project {
         }
     }
 
-    fn show(&self, selection: &Selection, quick: bool, format: Format) -> Result<()> {
+    fn show(&self, selection: &Selection, quick: bool, exchange: Exchange, format: Format) -> Result<()> {
         let (plan, facts) = self.plan(selection, quick)?;
         let docker = if self.fake { None } else { doctor::engine().0 };
-        let (keys, status) = run::forecast(&plan, &self.context(&facts, docker.as_ref()));
+        let (keys, status) = run::forecast(&plan, &self.context(&facts, docker.as_ref()), &exchange);
         self.cancel.check()?;
         let status = |step: &plan::Step| status.get(&step.id).copied().unwrap_or(plan::Status::Build);
         match format {
@@ -320,14 +323,15 @@ impl Project {
     /// Makes what is selected, puts the wheels and the manifest into `wheels/`, and prints the table.
     pub fn make(&self, selection: &Selection, how: &How) -> Result<Manifest> {
         let (plan, facts) = self.plan(selection, how.quick)?;
+        let exchange = Exchange::new(how.cache_from.clone(), how.push.clone());
         let needs = provision::Needs {
             docker: plan.steps.iter().any(|step| step.action.needs_docker()),
             programs: &[],
             bootstrap: &|docker| {
-                let (_, status) = run::forecast(&plan, &self.context(&facts, Some(docker)));
+                let (_, status) = run::forecast(&plan, &self.context(&facts, Some(docker)), &exchange);
                 let image = self.matrix.root.image.as_deref();
-                let cached = status.get("root").is_none_or(|status| *status == plan::Status::Cached);
-                !cached && image.is_none_or(|image| docker.offered(image).is_err())
+                let build = status.get("root").is_some_and(|status| *status == plan::Status::Build);
+                build && image.is_none_or(|image| docker.offered(image).is_err())
             },
         };
         let docker = match self.fake {
@@ -339,7 +343,6 @@ impl Project {
         }
         // Until the wheels are copied out of it.
         let _in_use = self.cache.in_use()?;
-        let exchange = Exchange::new(how.cache_from.clone(), how.push.clone());
         let outcomes = run::execute(&plan, &self.context(&facts, docker.as_ref()), &exchange)?;
         let manifest = Manifest::of(&plan, &outcomes, &self.matrix.name);
         manifest.publish(&self.wheels(), &self.matrix, &self.cache)?;

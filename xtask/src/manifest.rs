@@ -73,7 +73,6 @@ impl Manifest {
                 (None, Some(file)) => (file.name.clone(), file.sha256.clone(), file.size),
                 (None, None) => continue,
             };
-            let key_of = |need: &String| Some((need.clone(), outcomes.get(need)?.record.key.clone()));
             artefacts.push(Entry {
                 id: step.id.clone(),
                 kind: kind.to_owned(),
@@ -85,7 +84,7 @@ impl Manifest {
                 key: outcome.record.key.clone(),
                 seconds: outcome.record.seconds,
                 cached: outcome.cached,
-                inputs: step.needs.iter().filter_map(key_of).collect(),
+                inputs: outcome.inputs.clone(),
                 notes: output.notes.clone(),
             });
         }

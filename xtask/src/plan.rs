@@ -3,7 +3,7 @@
 mod build;
 mod print;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::Serialize;
 
@@ -222,6 +222,26 @@ impl Action {
         }
     }
 
+    /// Whether it makes a row of the tables: what people ask for, be it needed for another step or not.
+    fn is_row(&self) -> bool {
+        match self {
+            Action::Base(_) | Action::Maturin(_) | Action::Container(_) | Action::Published(_) | Action::Proof(_) => {
+                true
+            }
+            Action::Tools(_)
+            | Action::Fetch(_)
+            | Action::Root(_)
+            | Action::Apt(_)
+            | Action::Python(_)
+            | Action::Image(_) => false,
+        }
+    }
+
+    /// Whether its result stands for it in the keys of others, which are not known before.
+    pub fn is_recorded(&self) -> bool {
+        matches!(self.identity(), Identity::Recorded)
+    }
+
     /// About how many seconds it takes on two cores: only the order of waiting steps depends on it.
     fn weight(&self) -> u32 {
         match self {
@@ -261,6 +281,19 @@ impl Plan {
             keys.insert(step.id.clone(), key);
         }
         keys
+    }
+
+    /// The ids of the steps that are asked for: each row, each that is `asked` for besides, and what
+    /// one of them needs, unless that one is `there` without it.
+    pub fn wanted(&self, asked: impl Fn(&Step) -> bool, there: impl Fn(&Step) -> bool) -> BTreeSet<&str> {
+        let first = self.steps.iter().filter(|step| step.action.is_row() || asked(step));
+        let mut wanted: BTreeSet<&str> = first.map(|step| step.id.as_str()).collect();
+        for step in self.steps.iter().rev() {
+            if wanted.contains(step.id.as_str()) && !there(step) {
+                wanted.extend(step.needs.iter().map(String::as_str));
+            }
+        }
+        wanted
     }
 
     /// For each step the seconds from its start to the end of all that waits for it.

@@ -1,206 +1,350 @@
 //! The one loop that executes a plan: side by side, cached, and cancellable.
 
-use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError, mpsc};
 
-use anyhow::{Context as _, Result, anyhow};
+use anyhow::{Context as _, Result, anyhow, ensure};
 
-use crate::cache::{Output, Record};
-use crate::cancel::Cancel;
+use crate::cache::{NO_ROOM, Output, Record};
 use crate::doctor;
 use crate::exchange::Exchange;
 use crate::plan::{Action, Plan, Status, Step};
 use crate::step::{self, Context, Env};
 use crate::ui::{Task, bytes, quoted};
 
-/// With less than this many bytes left a failure is put down to the disk.
-const NO_ROOM: u64 = 16 << 20;
-
 /// How a step ended.
 #[derive(Debug, Clone)]
 pub struct Outcome {
     pub record: Record,
     pub cached: bool,
+    /// Keys of the steps that it was made from, by id.
+    pub inputs: BTreeMap<String, String>,
 }
 
+/// What is known so far.
 #[derive(Default)]
 struct Progress {
+    keys: BTreeMap<String, Option<String>>,
     done: BTreeMap<String, Outcome>,
+    /// Keys of steps that are neither here nor in the registry: these must be made.
+    absent: BTreeSet<String>,
     running: BTreeSet<String>,
     failed: Vec<String>,
 }
 
-/// Runs what is neither cached nor in the registry. The first failure lets the steps under way end
-/// and starts no others.
+impl Progress {
+    fn key(&self, id: &str) -> Option<&String> {
+        self.keys.get(id)?.as_ref()
+    }
+
+    /// How a step ended. When Debian's archive gave something else than before, steps downstream
+    /// have other keys than those under which they were found: then they have not ended.
+    fn outcome(&self, id: &str) -> Option<&Outcome> {
+        self.done.get(id).filter(|outcome| Some(&outcome.record.key) == self.key(id))
+    }
+
+    fn absent(&self, id: &str) -> bool {
+        self.key(id).is_some_and(|key| self.absent.contains(key))
+    }
+}
+
+/// What is to be done for a step: look for what was made before, which needs no other step; then make it.
+#[derive(Clone, Copy)]
+enum Work {
+    Look,
+    Make,
+}
+
+/// Makes the rows of the plan, and of the other steps those that are needed for what is neither
+/// cached nor in the registry. The first failure lets the steps under way end and starts no others.
 pub fn execute(plan: &Plan, context: &Context, exchange: &Exchange) -> Result<BTreeMap<String, Outcome>> {
-    let progress = Mutex::new(Progress::default());
-    let changed = Condvar::new();
-    let urgency = plan.urgency();
+    let mut first = Progress::default();
+    first.keys = keys(plan, &first, context, exchange);
+    // What is there already travels too, needed here or not.
+    let travels = |step: &Step, key: &String| exchange.pushes() && usable(step, key, context, |_| {}).is_some();
+    let pushed = plan.steps.iter().filter(|step| first.key(&step.id).is_some_and(|key| travels(step, key)));
+    let pushed: BTreeSet<&str> = pushed.map(|step| step.id.as_str()).collect();
+    let run = Run { plan, context, exchange, pushed, urgency: plan.urgency(), changed: Condvar::new() };
+
+    let progress = Mutex::new(first);
     let workers = context.cores.clamp(1, plan.steps.len().max(1));
     // Beside the steps, one after another: an upload must not hold up what needs a processor.
-    let (upload, uploads) = mpsc::channel::<Record>();
+    let (upload, uploads) = mpsc::channel::<(&Step, Record)>();
     std::thread::scope(|scope| {
-        scope.spawn(|| uploads.into_iter().for_each(|record| exchange.publish(&record, context)));
-        let (progress, changed, urgency) = (&progress, &changed, &urgency);
+        scope.spawn(|| uploads.into_iter().for_each(|(step, record)| exchange.publish(step, &record, context)));
+        let (run, progress) = (&run, &progress);
         for _ in 0..workers {
             let upload = upload.clone();
             scope.spawn(move || {
-                while let Some(step) = next(plan, urgency, progress, changed, context.cancel) {
-                    let inputs = held(progress).done.clone();
-                    // A bug in one step must not leave the others waiting for it.
-                    let outcome = catch_unwind(AssertUnwindSafe(|| perform(plan, step, &inputs, context, exchange)))
-                        .unwrap_or_else(|_| Err(anyhow!("[{}] panicked, see above: this is a bug", step.id)));
-                    let mut progress = held(progress);
-                    progress.running.remove(&step.id);
-                    match outcome {
-                        Ok(outcome) => {
-                            let _ = upload.send(outcome.record.clone());
-                            progress.done.insert(step.id.clone(), outcome);
-                        }
-                        Err(error) => {
-                            // Said at once: what is still under way may take minutes.
-                            if !context.cancel.is_set() {
-                                context.ui.say(&format!("error: {error:#}"));
-                                if !progress.running.is_empty() {
-                                    context.ui.say("the steps under way are brought to their end; none is started");
-                                }
-                            }
-                            progress.failed.push(step.id.clone());
-                        }
+                while let Some((step, work)) = run.next(progress) {
+                    if let Some(record) = run.work(step, work, progress) {
+                        let _ = upload.send((step, record));
                     }
-                    changed.notify_all();
+                    run.changed.notify_all();
                 }
             });
         }
         // The uploads end when the last worker has ended.
         drop(upload);
     });
-    let Progress { done, failed, .. } = progress.into_inner().unwrap_or_else(PoisonError::into_inner);
+    let progress = progress.into_inner().unwrap_or_else(PoisonError::into_inner);
     if context.cancel.is_set() {
         return Err(anyhow!("interrupted"));
     }
-    if failed.is_empty() {
-        return Ok(done);
+    if !progress.failed.is_empty() {
+        return Err(anyhow!(
+            "{} failed, as shown above; when it is mended, the same command continues where it stopped",
+            quoted(progress.failed)
+        ));
     }
-    Err(anyhow!(
-        "{} failed, as shown above; when it is mended, the same command continues where it stopped",
-        quoted(failed)
-    ))
+    let open = run.wanted(&progress).into_iter().filter(|id| progress.outcome(id).is_none());
+    let open: Vec<&str> = open.collect();
+    ensure!(open.is_empty(), "{} could not be started: this is a bug", quoted(open));
+    Ok(plan.steps.iter().filter_map(|step| Some((step.id.clone(), progress.outcome(&step.id)?.clone()))).collect())
 }
 
-/// Waits for a step whose needs are met and takes the most urgent; none when nothing is left to start.
-fn next<'p>(
-    plan: &'p Plan,
-    urgency: &BTreeMap<&str, u32>,
-    progress: &Mutex<Progress>,
-    changed: &Condvar,
-    cancel: &Cancel,
-) -> Option<&'p Step> {
-    let mut progress = held(progress);
-    loop {
-        if cancel.is_set() || !progress.failed.is_empty() {
-            return None;
-        }
-        let waiting = plan
-            .steps
-            .iter()
-            .filter(|step| !progress.done.contains_key(&step.id) && !progress.running.contains(&step.id));
-        let ready = waiting
-            .clone()
-            .filter(|step| step.needs.iter().all(|need| progress.done.contains_key(need)))
+/// What all workers share and none changes.
+struct Run<'a> {
+    plan: &'a Plan,
+    context: &'a Context<'a>,
+    exchange: &'a Exchange,
+    /// The steps whose results are here, and are to be in the registry.
+    pushed: BTreeSet<&'a str>,
+    urgency: BTreeMap<&'a str, u32>,
+    changed: Condvar,
+}
+
+impl<'a> Run<'a> {
+    /// The ids of the steps that something needs, as far as is known by now.
+    fn wanted(&self, progress: &Progress) -> BTreeSet<&'a str> {
+        // Not yet looked for counts as there.
+        let there = |step: &Step| {
+            progress.outcome(&step.id).is_some() || (progress.key(&step.id).is_some() && !progress.absent(&step.id))
+        };
+        self.plan.wanted(|step| self.pushed.contains(step.id.as_str()), there)
+    }
+
+    /// Waits for a step that can be worked on and takes the most urgent; none when nothing is left to start.
+    fn next(&self, progress: &Mutex<Progress>) -> Option<(&'a Step, Work)> {
+        let mut progress = held(progress);
+        loop {
+            if self.context.cancel.is_set() || !progress.failed.is_empty() {
+                return None;
+            }
+            let wanted = self.wanted(&progress);
+            let waiting = self
+                .plan
+                .steps
+                .iter()
+                .filter(|step| wanted.contains(step.id.as_str()) && progress.outcome(&step.id).is_none());
+            let met = |step: &Step| step.needs.iter().all(|need| progress.outcome(need).is_some());
+            let ready = waiting.clone().filter(|step| !progress.running.contains(&step.id)).filter_map(|step| {
+                progress.key(&step.id)?;
+                match progress.absent(&step.id) {
+                    false => Some((step, Work::Look)),
+                    true => met(step).then_some((step, Work::Make)),
+                }
+            });
             // The first of equals, so that a plan is executed in the order in which it is printed.
-            .rev()
-            .max_by_key(|step| urgency.get(step.id.as_str()).copied());
-        if let Some(step) = ready {
-            progress.running.insert(step.id.clone());
-            return Some(step);
-        }
-        waiting.clone().next()?;
-        let timeout = std::time::Duration::from_millis(200);
-        progress = changed.wait_timeout(progress, timeout).unwrap_or_else(PoisonError::into_inner).0;
-    }
-}
-
-fn perform(
-    plan: &Plan,
-    step: &Step,
-    done: &BTreeMap<String, Outcome>,
-    context: &Context,
-    exchange: &Exchange,
-) -> Result<Outcome> {
-    let recorded = |step: &Step, _: &str| done.get(&step.id).and_then(|o| o.record.output.content.clone());
-    let key = plan
-        .keys(recorded)
-        .remove(&step.id)
-        .flatten()
-        .with_context(|| format!("[{}] has no key although all it needs is done: this is a bug", step.id))?;
-    let task = context.ui.start(&step.id, &step.action.describe(), &context.cache.log(&step.id));
-    match attempt(step, &key, done, context, exchange, &task) {
-        Ok((outcome, how)) => {
-            task.end(how);
-            Ok(outcome)
-        }
-        Err(error) => {
-            let interrupted = context.cancel.is_set();
-            let mut text = format!("[{}] {error:#}", step.id);
-            for line in task.tail() {
-                let long = line.chars().count() > 160;
-                let line: String = line.chars().take(160).collect();
-                text.push_str(&format!("\n    | {line}{}", if long { " …" } else { "" }));
+            let ready = ready.rev().max_by_key(|(step, _)| self.urgency.get(step.id.as_str()).copied());
+            if let Some((step, work)) = ready {
+                progress.running.insert(step.id.clone());
+                return Some((step, work));
             }
-            text.push_str(&format!("\n    whole log: {}", task.log().display()));
-            // Programs that find no room say so in many words, or in none.
-            if let Some(left) = doctor::free(context.cache.dir()).filter(|left| *left < NO_ROOM) {
-                let folder = context.cache.dir().display();
-                text.push_str(&format!(
-                    "\n    the disk is full: {} left at `{folder}`; free some space there",
-                    bytes(left)
-                ));
+            if waiting.clone().next().is_none() || progress.running.is_empty() {
+                return None;
             }
-            task.end(if interrupted { "interrupted" } else { "FAILED" });
-            Err(anyhow!(text))
+            let timeout = std::time::Duration::from_millis(200);
+            progress = self.changed.wait_timeout(progress, timeout).unwrap_or_else(PoisonError::into_inner).0;
         }
     }
-}
 
-/// The outcome, and the word for how it came about.
-fn attempt(
-    step: &Step,
-    key: &str,
-    done: &BTreeMap<String, Outcome>,
-    context: &Context,
-    exchange: &Exchange,
-    task: &Task,
-) -> Result<(Outcome, &'static str)> {
-    // Held until the record is written: a second process waits here and then finds it.
-    let _lock = context.cache.lock(&format!("{key}.lock"), context.cancel, || {
-        task.waiting("waits for another process that does the same")
-    })?;
-    if let Some(record) = usable(step, key, context, |why| context.ui.say(&format!("[{}] {why}", step.id))) {
+    /// Does it, notes how it ended, and returns what is there now.
+    fn work(&self, step: &Step, work: Work, progress: &Mutex<Progress>) -> Option<Record> {
+        let (key, needs) = {
+            let progress = held(progress);
+            let needs =
+                step.needs.iter().filter_map(|need| Some((need.clone(), progress.outcome(need)?.record.clone())));
+            (progress.key(&step.id).cloned().unwrap_or_default(), needs.collect::<BTreeMap<String, Record>>())
+        };
+        // A bug in one step must not leave the others waiting for it.
+        let result = catch_unwind(AssertUnwindSafe(|| match work {
+            Work::Look => self.look(step, &key),
+            Work::Make => self.make(step, &key, &needs).map(Some),
+        }))
+        .unwrap_or_else(|_| Err(anyhow!("[{}] panicked, see above: this is a bug", step.id)));
+        let mut progress = held(progress);
+        progress.running.remove(&step.id);
+        match result {
+            Ok(Some((record, cached))) => {
+                let known = step.needs.iter().filter_map(|need| Some((need.clone(), progress.key(need)?.clone())));
+                let outcome = Outcome { record: record.clone(), cached, inputs: known.collect() };
+                progress.done.insert(step.id.clone(), outcome);
+                if step.action.is_recorded() {
+                    progress.keys = keys(self.plan, &progress, self.context, self.exchange);
+                }
+                Some(record)
+            }
+            Ok(None) => {
+                progress.absent.insert(key);
+                None
+            }
+            Err(error) => {
+                // Said at once: what is still under way may take minutes.
+                if !self.context.cancel.is_set() {
+                    self.context.ui.say(&format!("error: {error:#}"));
+                    if !progress.running.is_empty() {
+                        self.context.ui.say("the steps under way are brought to their end; none is started");
+                    }
+                }
+                progress.failed.push(step.id.clone());
+                None
+            }
+        }
+    }
+
+    /// What was made before, here or elsewhere, and whether anybody has it.
+    fn look(&self, step: &Step, key: &str) -> Result<Option<(Record, bool)>> {
+        let (context, exchange) = (self.context, self.exchange);
+        let _lock = self.alone(step, key)?;
+        if let Some(found) = self.found(step, key)? {
+            return Ok(Some(found));
+        }
+        let Some(offer) = exchange.offer(step, key, context)? else { return Ok(None) };
+        let task = self.start(step, key);
+        let pulled = self.with(step, key, &BTreeMap::new(), &task, |env| exchange.fetch(step, &offer, env));
+        match pulled {
+            Ok(Some(record)) => {
+                context.cache.remember(&record)?;
+                rename(&record, context)?;
+                task.end("pulled");
+                Ok(Some((record, true)))
+            }
+            Ok(None) => {
+                task.end("not pulled");
+                Ok(None)
+            }
+            Err(error) => Err(self.told(step, error, task)),
+        }
+    }
+
+    /// Makes it, unless another process just has.
+    fn make(&self, step: &Step, key: &str, needs: &BTreeMap<String, Record>) -> Result<(Record, bool)> {
+        let _lock = self.alone(step, key)?;
+        if let Some(found) = self.found(step, key)? {
+            return Ok(found);
+        }
+        let task = self.start(step, key);
+        let made = self.with(step, key, needs, &task, |env| {
+            let before = task.seconds();
+            let output = step::run(&step.action, env)?;
+            let record = Record { id: step.id.clone(), key: key.to_owned(), seconds: task.seconds() - before, output };
+            self.context.cache.remember(&record)?;
+            Ok(record)
+        });
+        match made {
+            Ok(record) => {
+                task.end("ok");
+                Ok((record, false))
+            }
+            Err(error) => Err(self.told(step, error, task)),
+        }
+    }
+
+    /// Held until the record is written: a second process waits here and then finds it.
+    fn alone(&self, step: &Step, key: &str) -> Result<std::fs::File> {
+        let waiting = || self.context.ui.say(&format!("[{}] waits for another process that does the same", step.id));
+        let lock = self.context.cache.lock(&format!("{key}.lock"), self.context.cancel, waiting);
+        lock.with_context(|| format!("[{}]", step.id))
+    }
+
+    fn found(&self, step: &Step, key: &str) -> Result<Option<(Record, bool)>> {
+        let context = self.context;
+        let refuse = |why| context.ui.say(&format!("[{}] {why}", step.id));
+        let Some(record) = usable(step, key, context, refuse) else { return Ok(None) };
+        let task = self.start(step, key);
         context.cache.touch(key);
-        rename(&record, context)?;
-        return Ok((Outcome { record, cached: true }, "cached"));
+        match rename(&record, context) {
+            Ok(()) => task.end("cached"),
+            Err(error) => return Err(self.told(step, error, task)),
+        }
+        Ok(Some((record, true)))
     }
-    task.open_log()?;
-    let needs = step
-        .needs
-        .iter()
-        .filter_map(|need| Some((need.as_str(), &done.get(need)?.record.output)))
-        .collect::<BTreeMap<&str, &Output>>();
-    let scratch = context.cache.scratch(&step.id)?;
-    let env = Env { id: &step.id, key, needs, scratch: scratch.path(), task, context };
-    if let Some(record) = exchange.fetch(&step.action, &env)? {
-        context.cache.remember(&record)?;
-        rename(&record, context)?;
-        return Ok((Outcome { record, cached: true }, "pulled"));
+
+    fn start(&self, step: &Step, key: &str) -> Task {
+        self.context.ui.start(&step.id, &step.action.describe(), &self.context.cache.log(&log_name(&step.id, key)))
     }
-    let before = task.seconds();
-    let output = step::run(&step.action, &env)?;
-    let record = Record { id: step.id.clone(), key: key.to_owned(), seconds: task.seconds() - before, output };
-    context.cache.remember(&record)?;
-    Ok((Outcome { record, cached: false }, "ok"))
+
+    /// Calls `work` with a log and an empty folder.
+    fn with<T>(
+        &self,
+        step: &Step,
+        key: &str,
+        needs: &BTreeMap<String, Record>,
+        task: &Task,
+        work: impl FnOnce(&Env) -> Result<T>,
+    ) -> Result<T> {
+        task.open_log()?;
+        let needs: BTreeMap<&str, &Output> = needs.iter().map(|(id, record)| (id.as_str(), &record.output)).collect();
+        let scratch = self.context.cache.scratch(&step.id)?;
+        work(&Env { id: &step.id, key, needs, scratch: scratch.path(), task, context: self.context })
+    }
+
+    /// An error with all that helps to mend it.
+    fn told(&self, step: &Step, error: anyhow::Error, task: Task) -> anyhow::Error {
+        let mut text = format!("[{}] {error:#}", step.id);
+        for line in task.tail() {
+            let long = line.chars().count() > 160;
+            let line: String = line.chars().take(160).collect();
+            text.push_str(&format!("\n    | {line}{}", if long { " …" } else { "" }));
+        }
+        text.push_str(&format!("\n    whole log: {}", task.log().display()));
+        // Programs that find no room say so in many words, or in none.
+        let folder = self.context.cache.dir();
+        if let Some(left) = doctor::free(folder).filter(|left| *left < NO_ROOM) {
+            let folder = folder.display();
+            text.push_str(&format!(
+                "\n    the disk is full: {} left at `{folder}`; free some space there",
+                bytes(left)
+            ));
+        }
+        task.end(if self.context.cancel.is_set() { "interrupted" } else { "FAILED" });
+        anyhow!(text)
+    }
+}
+
+/// One for each key: two processes may be at different keys of one step.
+pub fn log_name(id: &str, key: &str) -> String {
+    format!("{id}-{}", &key[..16])
+}
+
+/// The key of each step as far as it is known, now that this much is done.
+fn keys(plan: &Plan, progress: &Progress, context: &Context, exchange: &Exchange) -> BTreeMap<String, Option<String>> {
+    plan.keys(|step, key| match progress.done.get(&step.id).filter(|outcome| outcome.record.key == key) {
+        Some(outcome) => outcome.record.output.content.clone(),
+        None => content(step, key, context, exchange, true),
+    })
+}
+
+/// What the outside world gave a step of this key when it ran last, here or where the registry's
+/// images were made. Whether its image is still there does not matter to what was made of it.
+fn content(step: &Step, key: &str, context: &Context, exchange: &Exchange, remember: bool) -> Option<String> {
+    match context.cache.record(key) {
+        Ok(Some(record)) => return record.output.content,
+        Ok(None) => {}
+        // Refused when the step is looked for.
+        Err(_) => return None,
+    }
+    let record = exchange.note(step, key, context)?;
+    // The next run must not have to ask for it, nor come to other keys.
+    if remember
+        && let Ok(_lock) = context.cache.lock(&format!("{key}.lock"), context.cancel, || {})
+        && let Ok(None) = context.cache.record(key)
+    {
+        let _ = context.cache.remember(&record);
+    }
+    record.output.content
 }
 
 /// The record of a key, if all that it speaks of is still there and unchanged; else `refuse` is told why.
@@ -248,26 +392,35 @@ fn rename(record: &Record, context: &Context) -> Result<()> {
 }
 
 /// What would happen to each step, as far as can be told without running any.
-pub fn forecast(plan: &Plan, context: &Context) -> (BTreeMap<String, Option<String>>, BTreeMap<String, Status>) {
-    // To look is to hash files and to ask the engine: once for each step.
-    let seen = RefCell::new(BTreeMap::<String, Option<Record>>::new());
-    let usable = |step: &Step, key: &str| {
-        let look = || usable(step, key, context, |_| {});
-        seen.borrow_mut().entry(step.id.clone()).or_insert_with(look).clone()
+pub fn forecast(
+    plan: &Plan,
+    context: &Context,
+    exchange: &Exchange,
+) -> (BTreeMap<String, Option<String>>, BTreeMap<String, Status>) {
+    let keys = plan.keys(|step, key| content(step, key, context, exchange, false));
+    let key = |step: &Step| keys.get(&step.id).cloned().flatten();
+    let cached =
+        plan.steps.iter().filter(|step| key(step).is_some_and(|key| usable(step, &key, context, |_| {}).is_some()));
+    let cached: BTreeSet<&str> = cached.map(|step| step.id.as_str()).collect();
+    // To look is to ask the registry: once for each step that is wanted.
+    let pulled = Mutex::new(BTreeSet::new());
+    let there = |step: &Step| {
+        let offered = || key(step).is_some_and(|key| matches!(exchange.offer(step, &key, context), Ok(Some(_))));
+        cached.contains(step.id.as_str()) || (offered() && held(&pulled).insert(step.id.clone()))
     };
-    let keys = plan.keys(|step, key| usable(step, key).and_then(|record| record.output.content));
-    let status = plan
-        .steps
-        .iter()
-        .map(|step| {
-            let status = match keys.get(&step.id).cloned().flatten() {
-                None => Status::Later,
-                Some(key) if usable(step, &key).is_some() => Status::Cached,
-                Some(_) => Status::Build,
-            };
-            (step.id.clone(), status)
-        })
-        .collect();
+    let wanted = plan.wanted(|_| false, there);
+    let pulled = held(&pulled);
+    let status = plan.steps.iter().map(|step| {
+        let status = match key(step) {
+            _ if cached.contains(step.id.as_str()) => Status::Cached,
+            _ if pulled.contains(&step.id) => Status::Pull,
+            _ if !wanted.contains(step.id.as_str()) => Status::Unused,
+            None => Status::Later,
+            Some(_) => Status::Build,
+        };
+        (step.id.clone(), status)
+    });
+    let status = status.collect();
     (keys, status)
 }
 

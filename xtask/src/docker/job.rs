@@ -76,14 +76,8 @@ impl Docker {
     pub fn run(&self, job: &Job, on: Lines, cancel: &Cancel) -> Result<JobResult> {
         check_reference(job.image)?;
         let plan = Plan::new(job)?;
-        static COUNT: AtomicU64 = AtomicU64::new(0);
         let host = machine();
-        let name = format!(
-            "xtask-job-{}-{}-{:08x}",
-            std::process::id(),
-            COUNT.fetch_add(1, Ordering::Relaxed),
-            std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default().subsec_nanos()
-        );
+        let name = container_name();
         let body = ContainerCreateBody {
             image: Some(job.image.to_owned()),
             cmd: Some(job.command.clone()),
@@ -202,6 +196,30 @@ impl Docker {
         Ok(JobResult { exit, oom_killed: state.oom_killed.unwrap_or_default(), stdout, stderr, outputs })
     }
 
+    /// The regular files below `path` in an image, without running anything of it.
+    pub fn files(&self, image: &str, path: &str, cancel: &Cancel) -> Result<Vec<(String, Vec<u8>)>> {
+        check_reference(image)?;
+        let name = container_name();
+        let body = ContainerCreateBody {
+            image: Some(image.to_owned()),
+            // The engine wants one, though it is never started.
+            cmd: Some(vec!["none".to_owned()]),
+            labels: Some(HashMap::from([(LABEL.to_owned(), format!("{}@{}", std::process::id(), machine()))])),
+            ..ContainerCreateBody::default()
+        };
+        let guard = Guard { docker: self, name: &name };
+        let beat = Beat::new();
+        let work = async {
+            let options = CreateContainerOptionsBuilder::default().name(&name).build();
+            self.client.create_container(Some(options), body).await.map_err(|error| self.explain(error))?;
+            self.copy_out(&name, path, &beat).await?.with_context(|| format!("it has no `{path}`"))
+        };
+        let files =
+            self.watched(&beat, cancel, Some(STUCK), work, || format!("cannot read `{path}` in image `{image}`"));
+        drop(guard);
+        files
+    }
+
     async fn copy_out(&self, name: &str, path: &str, beat: &Beat) -> Result<Option<Vec<(String, Vec<u8>)>>> {
         let options = DownloadFromContainerOptionsBuilder::default().path(path).build();
         let mut chunks = pin!(self.client.download_from_container(name, Some(options)));
@@ -259,6 +277,16 @@ impl Docker {
             Err(error) => Err(error.context(format!("cannot remove container `{name}`; use `docker rm -f {name}`"))),
         }
     }
+}
+
+fn container_name() -> String {
+    static COUNT: AtomicU64 = AtomicU64::new(0);
+    format!(
+        "xtask-job-{}-{}-{:08x}",
+        std::process::id(),
+        COUNT.fetch_add(1, Ordering::Relaxed),
+        std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default().subsec_nanos()
+    )
 }
 
 /// Removes the container, running or not, however the call ends.

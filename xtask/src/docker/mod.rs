@@ -29,6 +29,7 @@ pub use connect::default_socket;
 pub use context::{Content, ContextFile};
 pub use job::Job;
 use lines::LineBuffer;
+pub use registry::Offer;
 use watch::{Beat, STUCK};
 
 /// Receives each line of output or progress.

@@ -2,8 +2,6 @@
 
 use std::fmt;
 
-use anyhow::{Context as _, Result};
-
 /// The name of an image without tag and digest: `ghcr.io/me/cache`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Repository(String);
@@ -40,10 +38,9 @@ impl Repository {
         Ok(Repository(text.to_owned()))
     }
 
-    /// The name here of the image that the engine here calls `local`: the tag, which carries step and key, is the same.
-    pub fn name(&self, local: &str) -> Result<String> {
-        let (_, tag) = local.rsplit_once(':').with_context(|| format!("`{local}` has no tag: this is a bug"))?;
-        Ok(format!("{self}:{tag}"))
+    /// The name here of what the step `id` made: the tag is that of the engine's own name.
+    pub fn name(&self, id: &str, key: &str) -> String {
+        format!("{self}:{id}-{}", &key[..16])
     }
 }
 
@@ -91,11 +88,5 @@ mod tests {
         ] {
             assert!(Repository::parse(wrong).is_err(), "{wrong}");
         }
-    }
-
-    #[test]
-    fn the_tag_is_that_of_the_local_name() {
-        let repository = Repository::parse("127.0.0.1:5100/cache").unwrap();
-        assert_eq!(repository.name("x/build:root-0123").unwrap(), "127.0.0.1:5100/cache:root-0123");
     }
 }

@@ -13,7 +13,11 @@ use super::{Action, Plan, Step};
 #[serde(rename_all = "kebab-case")]
 pub enum Status {
     Cached,
+    /// The registry has it.
+    Pull,
     Build,
+    /// Not there, but nothing that is to be made needs it.
+    Unused,
     /// Its key depends on what an earlier step brings in from Debian's archive.
     Later,
 }
@@ -22,7 +26,9 @@ impl Status {
     fn word(self) -> &'static str {
         match self {
             Status::Cached => "cached",
+            Status::Pull => "pull",
             Status::Build => "build",
+            Status::Unused => "unused",
             Status::Later => "later",
         }
     }

@@ -16,11 +16,10 @@ fn image() -> Image {
         digests: Vec::new(),
     };
     let passport = Passport {
-        image: fingerprint(&image),
+        image: Some(fingerprint(&image)),
         seconds: 1.0,
-        name: None,
-        content: None,
         notes: BTreeMap::from([("optimized".to_owned(), "yes".to_owned())]),
+        ..Passport::default()
     };
     image.labels.insert(PASSPORT_LABEL.to_owned(), serde_json::to_string(&passport).unwrap());
     image
@@ -35,11 +34,11 @@ fn an_image_is_taken_only_for_what_it_is() {
         builder: String::new(),
         archive: String::new(),
     });
-    assert_eq!(examine(&image(), "k", &python).unwrap().notes["optimized"], "yes");
+    assert_eq!(Passport::of_image(&image(), "k", &python).unwrap().notes["optimized"], "yes");
     let usual = Image { env: vec![USUAL_PATH.to_owned(), "A=b".to_owned()], ..image() };
-    assert!(examine(&usual, "k", &python).is_ok());
+    assert!(Passport::of_image(&usual, "k", &python).is_ok());
     let refused = |image: Image, expected: &str| {
-        let error = format!("{:#}", examine(&image, "k", &python).unwrap_err());
+        let error = format!("{:#}", Passport::of_image(&image, "k", &python).unwrap_err());
         assert!(error.contains(expected), "{error}");
     };
     refused(Image { platform: "linux/arm64".to_owned(), ..image() }, "linux/arm64");
@@ -62,6 +61,6 @@ fn an_image_is_taken_only_for_what_it_is() {
         refused(image, expected);
     }
     let root = Action::Root(Root { suite: "bookworm".to_owned(), image: None });
-    let error = examine(&image(), "k", &root).unwrap_err().to_string();
+    let error = Passport::of_image(&image(), "k", &root).unwrap_err().to_string();
     assert!(error.contains("another kind of step"), "{error}");
 }
