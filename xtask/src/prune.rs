@@ -100,6 +100,10 @@ fn items(cache: &Cache) -> Result<Vec<Item>> {
             lost,
         });
     }
+    for (path, meta) in list(&cache.dir().join("logs"))? {
+        let used = meta.modified().unwrap_or(SystemTime::UNIX_EPOCH);
+        items.push(Item { kind: "logs".into(), path, size: meta.len(), used, lost: false });
+    }
     for (path, meta) in list(&cache.dir().join("state"))? {
         let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
         let lost = name.starts_with("tools-") && !path.join("complete").exists();

@@ -191,7 +191,7 @@ fn ctrl_c_ends_it_and_leaves_nothing() {
         .stderr(Stdio::piped())
         .spawn()
         .unwrap();
-    wait_for(&clone.top.join("cache/v1/logs/wheel-aerospike-py-cp314t.log"));
+    wait_for(&clone, "wheel-aerospike-py-cp314t-");
     interrupt(&child);
     let output = child.wait_with_output();
     let output = output.unwrap();
@@ -351,17 +351,21 @@ fn nothing_is_pruned_from_under_a_run() {
     let clone = Clone::new();
     let id = "wheel-aerospike-py-cp311";
     let mut child = clone.command(&["wheels"]).env("XTASK_FAKE_HANG", id).stderr(Stdio::null()).spawn().unwrap();
-    wait_for(&clone.top.join("cache/v1/logs").join(format!("{id}.log")));
+    wait_for(&clone, &format!("{id}-"));
     let said = clone.bad(1, &["cache", "prune"]);
     assert!(said.contains("in use by another run"), "{said}");
     interrupt(&child);
     child.wait().unwrap();
 }
 
-/// Until the step has begun to log.
-fn wait_for(log: &Path) {
+/// Until a step whose log's name begins like this has begun to log.
+fn wait_for(clone: &Clone, log: &str) {
     let started = Instant::now();
-    while !log.exists() {
+    let begun = || {
+        let names = files(&clone.top.join("cache/v1/logs"));
+        names.iter().any(|path| path.file_name().unwrap().to_str().unwrap().starts_with(log))
+    };
+    while !begun() {
         assert!(started.elapsed() < Duration::from_secs(30), "the step did not start");
         std::thread::sleep(Duration::from_millis(20));
     }
@@ -383,4 +387,143 @@ fn a_cache_that_cannot_be_written_is_no_reason_to_fail() {
     let said = text(&output.stderr);
     assert!(output.status.success(), "{said}");
     assert!(said.contains("`/proc/no-cache-here` cannot be written: the cache is `"), "{said}");
+}
+
+/// Takes the records and files of one wheel from a cache to another one, as a CI job would restore them.
+fn carry(clone: &Clone, to: &Path, id: &str) {
+    use std::os::unix::fs::PermissionsExt;
+    let manifest = fs::read(clone.project().join("wheels/manifest.json")).unwrap();
+    let manifest: serde_json::Value = serde_json::from_slice(&manifest).unwrap();
+    let row = manifest["artefacts"].as_array().unwrap().iter().find(|row| row["id"] == id).unwrap();
+    let record = format!("records/{}.json", row["key"].as_str().unwrap());
+    for name in [record, format!("blobs/{}", row["sha256"].as_str().unwrap())] {
+        let file = to.join("v1").join(&name);
+        fs::create_dir_all(file.parent().unwrap()).unwrap();
+        fs::copy(clone.top.join("cache/v1").join(&name), &file).unwrap();
+        fs::File::options().append(true).open(&file).unwrap().set_modified(std::time::UNIX_EPOCH).unwrap();
+        fs::set_permissions(&file, fs::Permissions::from_mode(0o440)).unwrap();
+    }
+}
+
+#[test]
+fn a_restored_part_of_the_cache_is_enough_for_its_row() {
+    let (here, there) = (Clone::new(), Clone::new());
+    let row = ["wheels", "--package", "aerospike", "--abi", "cp314t"];
+    here.good(&row);
+    carry(&here, &there.top.join("cache"), "wheel-aerospike-cp314t");
+    // Its key depends on what Debian's archive gave, so the records of that travel as well.
+    let plan: serde_json::Value =
+        serde_json::from_str(&here.good(&[&["plan"], &row[..], &["--format", "json"]].concat())).unwrap();
+    for step in plan["steps"].as_array().unwrap() {
+        if ["root", "apt"].contains(&step["action"]["kind"].as_str().unwrap()) {
+            let name = format!("v1/records/{}.json", step["key"].as_str().unwrap());
+            fs::copy(here.top.join("cache").join(&name), there.top.join("cache").join(&name)).unwrap();
+        }
+    }
+    let output = there.run(&row);
+    let said = text(&output.stderr);
+    assert!(text(&output.stdout).contains(" cached "), "{said}");
+    assert_eq!(said.matches(" ... ok ").count(), 0, "nothing is made for it: {said}");
+    let bytes = |clone: &Clone| fs::read(clone.wheel("-cp314t-")).unwrap();
+    assert_eq!(bytes(&here), bytes(&there));
+}
+
+#[test]
+fn what_nothing_needs_is_neither_looked_for_nor_made() {
+    let clone = Clone::new();
+    clone.good(&["image", "314t"]);
+    let plan: serde_json::Value =
+        serde_json::from_str(&clone.good(&["plan", "image", "314t", "--format", "json"])).unwrap();
+    let key = |id: &str| {
+        let step = plan["steps"].as_array().unwrap().iter().find(|step| step["id"] == id).unwrap();
+        step["key"].as_str().unwrap().to_owned()
+    };
+    let forget = |id: &str| fs::remove_file(clone.top.join(format!("cache/v1/records/{}.json", key(id)))).unwrap();
+    forget("python-cp314t");
+    forget("tools");
+    let again = clone.run(&["image", "314t"]);
+    let said = text(&again.stderr);
+    assert!(!said.contains("[python-cp314t]") && !said.contains("[tools]"), "{said}");
+    let shown = clone.good(&["plan", "image", "314t"]);
+    assert!(shown.contains("2 unused") && !shown.contains(" build"), "{shown}");
+    // What is to be made makes what it needs.
+    forget("base-cp314t");
+    let said = text(&clone.run(&["image", "314t"]).stderr);
+    assert!(said.contains("[python-cp314t] ") && said.contains("[base-cp314t] "), "{said}");
+    assert!(!said.contains("[wheel-aerospike-py-cp314t] build aerospike-py manylinux_2_28_x86_64 ... ok"), "{said}");
+}
+
+#[test]
+fn the_same_bytes_wherever_and_by_whomever() {
+    let (one, other) = (Clone::new(), Clone::new());
+    one.good(&["wheels"]);
+    let script = "umask 077; exec \"$0\" \"$@\"";
+    let mut command = Command::new("sh");
+    command.args(["-c", script, env!("CARGO_BIN_EXE_xtask"), "wheels", "--fake", "--jobs", "3"]);
+    command.current_dir(other.project()).env("XTASK_CACHE_DIR", other.top.join("cache"));
+    let changed =
+        [("USER", "somebody"), ("LANG", "tr_TR.UTF-8"), ("LC_ALL", "C"), ("TZ", "Asia/Kathmandu"), ("CFLAGS", "-O0")];
+    let output = command.envs(changed).env_remove("GITHUB_ACTIONS").stdin(Stdio::null()).output().unwrap();
+    assert!(output.status.success(), "{}", text(&output.stderr));
+    let manifest = |clone: &Clone| {
+        let text = fs::read_to_string(clone.project().join("wheels/manifest.json")).unwrap();
+        // How long it took is what may differ.
+        text.lines().filter(|line| !line.contains("\"seconds\": ")).collect::<Vec<_>>().join("\n")
+    };
+    assert_eq!(manifest(&one), manifest(&other));
+    assert!(manifest(&one).contains("\"sha256\": "));
+}
+
+/// Runs `script` with file systems of its own, gone when it ends; `$XTASK` is the tool.
+fn mounted(clone: &Clone, script: &str) -> (String, String) {
+    let output = Command::new("unshare")
+        .args(["--user", "--map-root-user", "--mount", "sh", "-euc", script])
+        .current_dir(clone.project())
+        .env("XTASK", env!("CARGO_BIN_EXE_xtask"))
+        .env("XTASK_CACHE_DIR", clone.top.join("cache"))
+        .env("TMPDIR", &clone.top)
+        .env_remove("GITHUB_ACTIONS")
+        .stdin(Stdio::null())
+        .output()
+        .unwrap();
+    assert!(output.status.success(), "{}{}", text(&output.stdout), text(&output.stderr));
+    (text(&output.stdout), text(&output.stderr))
+}
+
+#[test]
+#[ignore = "mounts file systems"]
+fn a_full_or_read_only_cache_is_still_used() {
+    for (make_so, why) in [
+        ("mount -o remount,ro none \"$XTASK_CACHE_DIR\"", "cannot be written"),
+        ("dd if=/dev/zero of=\"$XTASK_CACHE_DIR/filler\" bs=1M status=none || true", "has no room left"),
+    ] {
+        let clone = Clone::new();
+        let (out, err) = mounted(
+            &clone,
+            &format!(
+                "mkdir -p \"$XTASK_CACHE_DIR\"; mount -t tmpfs -o size=200m none \"$XTASK_CACHE_DIR\"
+                 \"$XTASK\" wheels --package aerospike --fake >/dev/null 2>&1
+                 {make_so}
+                 \"$XTASK\" wheels --fake"
+            ),
+        );
+        assert_eq!(err.matches(why).count(), 1, "said once: {err}");
+        assert_eq!((out.matches(" cached ").count(), out.matches(" built ").count()), (3, 3), "{out}");
+    }
+}
+
+#[test]
+#[ignore = "mounts file systems"]
+fn each_part_may_be_on_a_file_system_of_its_own() {
+    let clone = Clone::new();
+    let (out, _) = mounted(
+        &clone,
+        "for folder in wheels \"$XTASK_CACHE_DIR\" \"$XTASK_CACHE_DIR/v1/scratch\" \"$XTASK_CACHE_DIR/v1/records\"; do
+           mkdir -p \"$folder\"; mount -t tmpfs -o size=200m none \"$folder\"
+         done
+         \"$XTASK\" wheels --fake
+         test $(find wheels -name '*.whl' | wc -l) -eq 6
+         test -z \"$(find wheels \"$XTASK_CACHE_DIR\" -name '*.part')\"",
+    );
+    assert_eq!(out.matches(" built ").count(), 6, "{out}");
 }

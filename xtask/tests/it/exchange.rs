@@ -9,7 +9,8 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
-use crate::common::{Clone, text};
+use crate::common::{Clone, files, text};
+use crate::real::SETUPTOOLS;
 
 /// The password `secret`, as `htpasswd -B` writes it.
 const HTPASSWD: &str = "me:$2b$04$sTaXPknGZnHJe5OTR96byeJWdWb26iWuV42GNKb/CRimGRDXSTgXW\n";
@@ -59,7 +60,9 @@ impl Registry {
     fn tag(&self, id: &str) -> Option<String> {
         let tags = self.store.join("docker/registry/v2/repositories/team/cache/_manifests/tags");
         let names = fs::read_dir(tags).into_iter().flatten().flatten();
-        names.map(|entry| entry.file_name().into_string().unwrap()).find(|tag| tag.starts_with(&format!("{id}-")))
+        names
+            .map(|entry| entry.file_name().into_string().unwrap())
+            .find(|tag| tag.starts_with(&format!("{id}-")) && !tag.ends_with(".note"))
     }
 
     fn stop(&mut self) {
@@ -99,6 +102,34 @@ impl Lab {
         let (before, rest) = matrix.split_once(&format!("\n{name}:\n")).unwrap();
         let after = rest.split_once("\n\n").map_or("", |(_, after)| after);
         fs::write(&path, format!("{before}\n{name}:\n{list}\n{after}")).unwrap();
+    }
+
+    /// A wheel in the image, built in a container.
+    fn with_wheel(name: &str) -> Lab {
+        let lab = Lab::new(name, false);
+        lab.section(
+            "packages",
+            &format!(
+                "  - id: undeclared\n    import: [undeclared]\n    source: {{path: docker/undeclared}}\n    \
+                 build: {{with: container, platform: manylinux_2_34_x86_64, apt: compile, requires: [{SETUPTOOLS}]}}\n"
+            ),
+        );
+        lab.section("images", "  - {tag: small, abi: cp311, packages: [undeclared], gil: \"on\"}\n");
+        lab
+    }
+
+    /// Puts an image of nothing but a file under `name`, with these labels.
+    fn forge(&self, name: &str, file: &str, bytes: &[u8], labels: &[(&str, &str)]) {
+        let folder = self.clone.top.join(format!("forged-{file}"));
+        fs::create_dir_all(folder.join("files")).unwrap();
+        fs::write(folder.join("files").join(file), bytes).unwrap();
+        fs::write(folder.join("Dockerfile"), "FROM scratch\nCOPY files /files\n").unwrap();
+        let labels: Vec<String> = labels.iter().map(|(name, value)| format!("--label={name}={value}")).collect();
+        let mut arguments = vec!["build", "--quiet", "--tag", name];
+        arguments.extend(labels.iter().map(String::as_str));
+        arguments.push(folder.to_str().unwrap());
+        docker(&arguments);
+        docker(&["push", name]);
     }
 
     fn command(&self, arguments: &[&str]) -> Command {
@@ -205,19 +236,22 @@ fn what_one_machine_made_another_takes() {
         said
     };
     let pulled = run(&["image", "small", "--quick", "--cache-from", &repository]);
-    for id in SHARED {
+    for id in ["base-cp311", "image-small"] {
         ended(&pulled, id, "pulled");
+    }
+    for id in ["root", "apt-python3.11-runtime", "tools"] {
+        assert!(!pulled.contains(&format!("[{id}]")), "nothing needs `{id}`: {pulled}");
     }
     ended(&pulled, "proof-small", "ok");
     assert_eq!(lab.keys(), keys, "what is pulled has the same keys");
     run(&["verify", "small"]);
     let plan = run(&["plan", "image", "small", "--quick"]);
-    assert!(plan.contains("7 steps: 7 cached"), "{plan}");
+    assert!(plan.contains("7 steps: 3 cached, 4 unused"), "{plan}");
     // With the name for people, which is the base's other one.
     assert!(names().contains(&format!("{}/python:3.11-slim", lab.name)));
     // It came from there, so that it is there.
     let both = run(&["image", "small", "--quick", "--cache-from", &repository, "--push", &repository]);
-    for id in SHARED {
+    for id in ["base-cp311", "image-small"] {
         assert!(both.contains(&format!("[{id}] push to {repository} ... cached")), "{both}");
     }
 }
@@ -332,6 +366,66 @@ fn a_login_is_taken_from_the_docker_client() {
     fs::set_permissions(&helper, fs::Permissions::from_mode(0o755)).unwrap();
     lab.forget("base-cp311");
     ended(&with(&helped, &["--cache-from", &repository]), "base-cp311", "pulled");
+}
+
+#[test]
+#[ignore = "needs a Docker engine and a network"]
+fn wheels_travel_and_what_they_are_made_of_does_not() {
+    let lab = Lab::with_wheel("wheels");
+    let repository = lab.registry.repository();
+    lab.good(&["--push", &repository]);
+    let (keys, id) = (lab.keys(), "wheel-undeclared-cp311");
+    let wheel = format!("{repository}:{}", lab.registry.tag(id).unwrap());
+    let made = lab.clone.wheel("undeclared-");
+    let (file, bytes) = (made.file_name().unwrap().to_str().unwrap().to_owned(), fs::read(&made).unwrap());
+    let label =
+        |name: &str| docker(&["inspect", "--format", &format!("{{{{index .Config.Labels \"{name}\"}}}}"), &wheel]);
+    let (key, passport) = (label("dev.wheel-matrix.key"), label("dev.wheel-matrix.passport"));
+
+    fs::remove_dir_all(lab.clone.project().join("wheels")).unwrap();
+    lab.forget("");
+    let elsewhere = lab.clone.top.join("cache");
+    let run = |arguments: &[&str]| {
+        let (output, said) = said(lab.command(arguments).env("XTASK_CACHE_DIR", &elsewhere));
+        assert!(output.status.success(), "{said}");
+        said
+    };
+    let from = ["image", "small", "--quick", "--cache-from", &repository];
+    let plan = run(&["plan", "image", "small", "--quick", "--cache-from", &repository]);
+    assert!(plan.contains("3 pull") && !plan.contains(" later "), "{plan}");
+    let pulled = run(&from);
+    for id in ["base-cp311", id, "image-small"] {
+        ended(&pulled, id, "pulled");
+    }
+    for id in ["root", "apt-", "devel-", "tools", "requires-"] {
+        assert!(!pulled.contains(&format!("[{id}")), "nothing needs `{id}`: {pulled}");
+    }
+    assert_eq!(lab.keys(), keys, "what is pulled has the same keys");
+    assert_eq!(fs::read(&made).unwrap(), bytes);
+    run(&["verify", "small"]);
+
+    // A flipped byte, then the sound wheel of another ABI: what is refused is made.
+    let mut flipped = bytes.clone();
+    flipped[40] ^= 1;
+    let alien = file.replace("cp311-cp311", "cp314-cp314t");
+    let alien_passport = passport.replace(&file, &alien);
+    for (file, bytes, passport, why) in
+        [(&file, &flipped, &passport, "has the SHA-256"), (&alien, &bytes, &alien_passport, "not `cp311`")]
+    {
+        let labels = [("dev.wheel-matrix.key", key.trim()), ("dev.wheel-matrix.passport", passport.trim())];
+        lab.forge(&wheel, file, bytes, &labels);
+        lab.forget(id);
+        let record = files(&elsewhere.join("v1/records"))
+            .into_iter()
+            .find(|path| path.ends_with(format!("{}.json", key.trim())));
+        fs::remove_file(record.unwrap()).unwrap();
+        let refused = run(&from);
+        assert!(
+            refused.contains(&format!("`{wheel}` is refused, and made here instead")) && refused.contains(why),
+            "{refused}"
+        );
+        ended(&refused, id, "ok");
+    }
 }
 
 #[test]

@@ -5,7 +5,7 @@ use std::process::{Command, Output, Stdio};
 
 use crate::common::{Clone, text};
 
-const SETUPTOOLS: &str = "{name: setuptools, version: 84.2.1, \
+pub const SETUPTOOLS: &str = "{name: setuptools, version: 84.2.1, \
     sha256: ca140b45d5325a9478f880e351484f62fef15f336462e449ca0c03c873d589c2}";
 
 /// The real thing in a copy of the project, with the user's own cache.
