@@ -124,6 +124,36 @@ fn scripts_change_the_steps_that_use_them() {
 }
 
 #[test]
+fn our_own_code_is_part_of_every_key() {
+    let before = planned(REAL, &facts());
+    for (i, step) in before.steps.iter().enumerate() {
+        let mut after = before.clone();
+        let code = after.steps[i].inputs.get_mut("code").unwrap();
+        assert_eq!(code.len(), 64);
+        code.replace_range(..1, if code.starts_with('0') { "1" } else { "0" });
+        assert_ne!(keys(&before, "that day")[&step.id], keys(&after, "that day")[&step.id]);
+    }
+    let code = |id: &str| &before.step(id).unwrap().inputs["code"];
+    assert_ne!(code("image-314t"), code("proof-314t"), "each kind's own");
+}
+
+#[test]
+fn what_is_there_makes_what_it_was_made_of_needless() {
+    let plan = planned(REAL, &facts());
+    let everything: Vec<&str> = plan.steps.iter().map(|step| step.id.as_str()).collect();
+    let wanted = plan.wanted(|_| false, |_| false);
+    assert!(everything.iter().all(|id| wanted.contains(id)), "from nothing, all is needed");
+    let rows = plan.wanted(|_| false, |_| true);
+    assert!(rows.contains("proof-314t") && rows.contains("base-cp314t") && rows.contains("wheel-aerospike-cp314t"));
+    assert!(!rows.contains("image-314t") && !rows.contains("python-cp314t") && !rows.contains("tools"), "{rows:?}");
+    let one = plan.wanted(|step| step.id == "root", |step| step.id != "wheel-aerospike-cp314t");
+    assert!(
+        one.contains("devel-aerospike-cp314t") && one.contains("root") && !one.contains("python-cp314t"),
+        "{one:?}"
+    );
+}
+
+#[test]
 fn an_environment_variable_changes_its_image_only() {
     let ids = edited("env: {PYTHON_GIL: \"0\"}", "env: {PYTHON_GIL: \"0\", MODE: fast}");
     assert_eq!(ids, ["image-314t-with-official", "proof-314t-with-official"]);

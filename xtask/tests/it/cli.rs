@@ -445,7 +445,7 @@ fn what_nothing_needs_is_neither_looked_for_nor_made() {
     let said = text(&again.stderr);
     assert!(!said.contains("[python-cp314t]") && !said.contains("[tools]"), "{said}");
     let shown = clone.good(&["plan", "image", "314t"]);
-    assert!(shown.contains("2 unused") && !shown.contains(" build"), "{shown}");
+    assert!(shown.contains("12 steps: 10 cached, 2 unused"), "{shown}");
     // What is to be made makes what it needs.
     forget("base-cp314t");
     let said = text(&clone.run(&["image", "314t"]).stderr);
@@ -472,6 +472,55 @@ fn the_same_bytes_wherever_and_by_whomever() {
     };
     assert_eq!(manifest(&one), manifest(&other));
     assert!(manifest(&one).contains("\"sha256\": "));
+}
+
+#[test]
+fn the_environment_of_the_user_does_not_reach_the_compiler() {
+    use std::os::unix::fs::PermissionsExt;
+    let clone = Clone::new();
+    let copy = clone.top.join("copy");
+    fs::create_dir_all(copy.join("src")).unwrap();
+    fs::write(copy.join("src/lib.rs"), "").unwrap();
+    fs::write(copy.join("Cargo.toml"), "[package]\nname = \"copy\"\nversion = \"1.0.0\"\nedition = \"2021\"\n")
+        .unwrap();
+    let pin = "pypi: {version: 0.14.4, sha256: 2a856c78967605a5449e7236c09feabc4d5ca3abeec69ce60b16bd23c28af8e0}";
+    clone.edit(pin, "path: ../copy");
+    let real = |arguments: &[&str]| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_xtask"));
+        command.args(arguments).args(["wheels", "--package", "aerospike-py", "--abi", "cp311"]);
+        command.current_dir(clone.project()).env("XTASK_CACHE_DIR", clone.top.join("cache")).stdin(Stdio::null());
+        command
+    };
+    let plan = real(&["plan", "--format", "json"]).output().unwrap();
+    let plan: serde_json::Value = serde_json::from_slice(&plan.stdout).unwrap();
+    let key = plan["steps"][0]["key"].as_str().unwrap();
+    assert_eq!(plan["steps"][0]["id"], "tools");
+
+    // In place of maturin, a script that writes down what it is given.
+    let folder = format!("tools-{}", &key[..16]);
+    let bin = clone.top.join("cache/v1/state").join(&folder).join("bin");
+    fs::create_dir_all(&bin).unwrap();
+    for name in ["../complete", "python"] {
+        fs::write(bin.join(name), "").unwrap();
+    }
+    let given = clone.top.join("given");
+    fs::write(bin.join("maturin"), format!("#!/bin/sh\nenv >{}\nexit 1\n", given.display())).unwrap();
+    fs::set_permissions(bin.join("maturin"), fs::Permissions::from_mode(0o755)).unwrap();
+    let output = serde_json::json!({"notes": {"folder": folder}});
+    let record = serde_json::json!({"id": "tools", "key": key, "seconds": 1.0, "output": output});
+    fs::write(clone.top.join(format!("cache/v1/records/{key}.json")), record.to_string()).unwrap();
+
+    let names =
+        ["RUSTFLAGS", "CFLAGS", "CC", "LDFLAGS", "RUSTC_WRAPPER", "CARGO_PROFILE_RELEASE_OPT_LEVEL", "PYO3_PYTHON"];
+    let mut command = real(&[]);
+    // What the compiler must not be given; its own `cargo metadata` would stumble over a wrapper.
+    let output = command.envs(names.map(|name| (name, "from-the-user"))).env("RUSTC_WRAPPER", "").output().unwrap();
+    assert_eq!(output.status.code(), Some(1), "{}", text(&output.stderr));
+    let given = fs::read_to_string(&given).unwrap_or_else(|_| panic!("{}", text(&output.stderr)));
+    assert!(given.contains("SOURCE_DATE_EPOCH=") && given.contains("PATH="), "{given}");
+    for name in names {
+        assert!(!given.contains(&format!("\n{name}=")) && !given.contains("from-the-user"), "{name}: {given}");
+    }
 }
 
 /// Runs `script` with file systems of its own, gone when it ends; `$XTASK` is the tool.

@@ -77,6 +77,65 @@ impl Drop for Registry {
     }
 }
 
+/// A second engine, on a socket and in a network of its own, with a registry of the same store in it.
+struct SecondEngine {
+    engine: Child,
+    registry: Option<Child>,
+    socket: String,
+}
+
+impl SecondEngine {
+    fn start(folder: &Path, registry: &Registry) -> SecondEngine {
+        let socket = format!("unix://{}/docker.sock", folder.display());
+        let at = |option: &str, name: &str| format!("--{option}={}", folder.join(name).display());
+        // Of its own: there, a bridge of the other engine cannot be touched.
+        let script = "ip link set lo up; exec dockerd \"$@\"";
+        let log = fs::File::create(folder.join("dockerd.log")).unwrap();
+        let mut command = Command::new("unshare");
+        command
+            .args(["--net", "sh", "-euc", script, "sh", "--host", &socket])
+            .args([at("data-root", "data"), at("exec-root", "exec"), at("pidfile", "docker.pid")])
+            .args(["--containerd-namespace=second", "--containerd-plugins-namespace=second-plugins"])
+            .args(["--bridge=none", "--iptables=false", "--ip6tables=false", "--ip-forward=false", "--ip-masq=false"]);
+        let engine = command.stdin(Stdio::null()).stdout(log.try_clone().unwrap()).stderr(log).spawn().unwrap();
+        let mut second = SecondEngine { engine, registry: None, socket };
+        let started = Instant::now();
+        while !second.docker(&["version"]).status.success() {
+            let log = || fs::read_to_string(folder.join("dockerd.log")).unwrap_or_default();
+            assert!(second.engine.try_wait().unwrap().is_none(), "dockerd ended: {}", log());
+            assert!(started.elapsed() < Duration::from_secs(60), "dockerd does not answer: {}", log());
+            std::thread::sleep(Duration::from_millis(200));
+        }
+        let net = format!("--net=/proc/{}/ns/net", second.engine.id());
+        let mut command = Command::new("nsenter");
+        command.args([&net, "docker-registry", "serve"]).arg(registry.store.with_file_name("registry.yml"));
+        second.registry =
+            Some(command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap());
+        second
+    }
+
+    fn docker(&self, arguments: &[&str]) -> Output {
+        Command::new("docker").args(["--host", &self.socket]).args(arguments).stdin(Stdio::null()).output().unwrap()
+    }
+}
+
+impl Drop for SecondEngine {
+    fn drop(&mut self) {
+        if let Some(registry) = &mut self.registry {
+            let _ = registry.kill();
+            let _ = registry.wait();
+        }
+        // Asked to, it ends what it has started itself.
+        let _ = Command::new("kill").arg(self.engine.id().to_string()).status();
+        let asked = Instant::now();
+        while matches!(self.engine.try_wait(), Ok(None)) && asked.elapsed() < Duration::from_secs(30) {
+            std::thread::sleep(Duration::from_millis(100));
+        }
+        let _ = self.engine.kill();
+        let _ = self.engine.wait();
+    }
+}
+
 /// A project with one small image of Debian's interpreter, under a name of its own.
 struct Lab {
     clone: Clone,
@@ -426,6 +485,32 @@ fn wheels_travel_and_what_they_are_made_of_does_not() {
         );
         ended(&refused, id, "ok");
     }
+}
+
+#[test]
+#[ignore = "needs a Docker engine and root"]
+fn all_of_it_goes_to_the_engine_that_docker_host_names() {
+    let lab = Lab::new("second", false);
+    let repository = lab.registry.repository();
+    lab.good(&["--push", &repository]);
+    let name = format!("{}:small", lab.name);
+    docker(&["rmi", &name]);
+    let folder = lab.clone.top.join("second");
+    fs::create_dir_all(&folder).unwrap();
+    let second = SecondEngine::start(&folder, &lab.registry);
+    let run = |arguments: &[&str]| {
+        let mut command = lab.command(arguments);
+        command.env("DOCKER_HOST", &second.socket).env("XTASK_CACHE_DIR", lab.clone.top.join("cache"));
+        let (output, said) = said(&mut command);
+        assert!(output.status.success(), "{said}");
+        said
+    };
+    let pulled = run(&["image", "small", "--quick", "--cache-from", &repository]);
+    ended(&pulled, "base-cp311", "pulled");
+    ended(&pulled, "proof-small", "ok");
+    run(&["verify", "small"]);
+    assert!(second.docker(&["image", "inspect", &name]).status.success());
+    assert!(!names().contains(&name), "it is not in the other engine");
 }
 
 #[test]
