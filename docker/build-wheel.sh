@@ -4,9 +4,10 @@
 # without a network:
 #
 #   /in/sdist.tar.gz or /in/src/   the source; never written to
-#   /in/requires/                  wheels of the build requirements, of pip and of
-#                                  auditwheel, with requires.txt, which pins each
-#                                  by hash
+#   /in/requires/                  wheels of the build requirements, of auditwheel
+#                                  and of uv, with requires.txt, which pins each by
+#                                  hash
+#   /in/parallel_compile.py        says itself what it is for
 #   /out/                          receives the one repaired wheel
 #
 # Environment: PYTHON, the interpreter's command (python3.14t); PLATFORM, the
@@ -19,7 +20,7 @@ set -eu
 
 : "${PYTHON:?command of the interpreter, for example python3.14t}"
 : "${PLATFORM:?platform tag, for example manylinux_2_34_x86_64}"
-jobs=${JOBS:-$(nproc)}
+export JOBS="${JOBS:-$(nproc)}"
 export SOURCE_DATE_EPOCH="${SOURCE_DATE_EPOCH:-315532800}"
 
 # The same path each time: it ends up in debug information and in assertions.
@@ -35,25 +36,44 @@ else
 fi
 
 # In an environment of its own: the image stays as it is when it is used again.
+# uv, because pip takes ten times as long to install as much.
+"$PYTHON" -m zipfile -e /in/requires/uv-*.whl "$work/uv"
+uv=$(echo "$work"/uv/uv-*.data/scripts/uv)
+chmod +x "$uv"
 "$PYTHON" -m venv --without-pip "$work/env"
-export PATH="$work/env/bin:$PATH"
-PYTHONPATH=$(echo /in/requires/pip-*.whl) python -m pip install --quiet --no-index --find-links=/in/requires \
-    --require-hashes --no-deps --only-binary=:all: --no-cache-dir -r /in/requires/requires.txt
+export VIRTUAL_ENV="$work/env" PATH="$work/env/bin:$PATH" UV_OFFLINE=1 UV_NO_CONFIG=1 UV_NO_CACHE=1
+"$uv" pip install --quiet --no-index --find-links=/in/requires \
+    --require-hashes --no-deps --only-binary=:all: --link-mode=copy -r /in/requires/requires.txt
 
 # Nothing in the sources is changed to use all cores: make takes -j from the
-# environment; setuptools builds extension modules (not files) side by side.
-export MAKEFLAGS="-j$jobs"
-export CMAKE_BUILD_PARALLEL_LEVEL="$jobs"
-printf '[build_ext]\nparallel = %s\n' "$jobs" > "$work/distutils.cfg"
+# environment; setuptools builds extension modules side by side, and their files
+# with parallel_compile.py, which it finds as it finds any plugin.
+export MAKEFLAGS="-j$JOBS"
+export CMAKE_BUILD_PARALLEL_LEVEL="$JOBS"
+printf '[build_ext]\nparallel = %s\n' "$JOBS" > "$work/distutils.cfg"
 export DIST_EXTRA_CONFIG="$work/distutils.cfg"
+site=$(python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')
+cp /in/parallel_compile.py "$site"
+plugin="$site/parallel_compile-1.dist-info"
+mkdir "$plugin"
+printf 'Metadata-Version: 2.1\nName: parallel-compile\nVersion: 1\n' > "$plugin/METADATA"
+printf '[setuptools.finalize_distribution_options]\nparallel_compile = parallel_compile:enable\n' \
+    > "$plugin/entry_points.txt"
 
-# Four fifths of some modules are debug information. The names of functions stay:
-# a crash's stack is to be readable.
+# Four fifths of some modules are debug information, and it takes a good part of
+# the time to make. It is left out at the end for what is compiled already, and
+# not made at all for the rest: what a build says itself (-g) comes before this.
+# The names of functions stay: a crash's stack is to be readable.
 export LDFLAGS="${LDFLAGS:-} -Wl,--strip-debug"
+mkdir "$work/bin"
+for name in cc gcc c++ g++; do
+    compiler=$(command -v "$name") || continue
+    printf '#!/bin/sh\nexec %s "$@" -g0\n' "$compiler" > "$work/bin/$name"
+    chmod +x "$work/bin/$name"
+done
+export PATH="$work/bin:$PATH"
 
-# -v: without it pip keeps the compiler's output to itself while it runs.
-pip -v wheel --no-index --no-deps --no-build-isolation --no-cache-dir \
-    --wheel-dir "$work/dist" "$work/src"
+"$uv" build --wheel --no-build-isolation --out-dir "$work/dist" "$work/src"
 
 mkdir "$work/repaired"
 case $(echo "$work"/dist/*.whl) in

@@ -29,9 +29,15 @@ RUN --mount=type=bind,source=python.tar.xz,target=/mnt/python.tar.xz \
     tar -xJf /mnt/python.tar.xz --strip-components=1; \
     # configure's own value without -g, which strip would throw away again.
     ./configure -q "$@" OPT='-DNDEBUG -fwrapv -O3 -Wall'; \
+    # configure asks for a link on one core. Said to make alone, so that sysconfig
+    # does not depend on the number of cores; LDFLAGS_NODIST would also reach the
+    # helper program that is linked without LTO.
+    set --; \
+    flags="$(sed -n 's/^CONFIGURE_LDFLAGS_NODIST=//p' Makefile)"; \
+    case ${flags} in *-flto*) set -- "CONFIGURE_LDFLAGS_NODIST=${flags} -flto=${JOBS}" ;; esac; \
     # The training run of the optimised build interrupts itself, and fails where
     # it inherits an ignored SIGINT, as from a background job.
-    env --default-signal=INT make -s -j"${JOBS}"; \
+    env --default-signal=INT make -s -j"${JOBS}" "$@"; \
     # -x: no byte code here; it is written below, once, for what stays.
     make -s install COMPILEALL_OPTS='-x .'; \
     cd /; rm -rf /tmp/python; \

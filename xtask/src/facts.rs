@@ -30,12 +30,13 @@ pub struct Facts {
 }
 
 /// The files below `docker/` that steps send to the engine.
-const FILES: [&str; 6] = [
+const FILES: [&str; 7] = [
     "docker/builder.Dockerfile",
     "docker/python.Dockerfile",
     "docker/base.Dockerfile",
     "docker/image.Dockerfile",
     "docker/build-wheel.sh",
+    "docker/parallel_compile.py",
     "docker/gil_probe.py",
 ];
 

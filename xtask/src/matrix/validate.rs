@@ -149,7 +149,7 @@ fn check_package(matrix: &Matrix, package: &Package) -> Check {
     match (with, apt) {
         (Builder::Container, Some(set)) => {
             known("packages[].build.apt", set, matrix.apt.iter().map(|set| &set.id))?;
-            needs_tools(matrix, id, &["auditwheel", "pip"], true)?;
+            needs_tools(matrix, id, &["auditwheel", "uv"], true)?;
         }
         (Builder::Container, None) => {
             let message = format!("`{id}` is built in a container and needs the field `apt`");

@@ -232,7 +232,7 @@ impl Planner<'_> {
                     requires,
                 });
                 let code = concat!(include_str!("../step/container.rs"), wheel_code!());
-                self.add(id, needs, &["docker/build-wheel.sh"], code, action)
+                self.add(id, needs, &["docker/build-wheel.sh", "docker/parallel_compile.py"], code, action)
             }
         }
     }

@@ -112,6 +112,7 @@ fn scripts_change_the_steps_that_use_them() {
         ("docker/python.Dockerfile", "python-cp314t", "base-cp311"),
         ("docker/base.Dockerfile", "base-cp314t", "python-cp314t"),
         ("docker/build-wheel.sh", "wheel-aerospike-cp314t", "base-cp314t"),
+        ("docker/parallel_compile.py", "wheel-aerospike-cp314t", "base-cp314t"),
         ("docker/image.Dockerfile", "image-314t", "wheel-aerospike-cp314t"),
         ("docker/gil_probe.py", "proof-314t", "image-314t"),
         ("docker/builder.Dockerfile", "apt-cpython-build", "root"),

@@ -16,7 +16,10 @@ use crate::wheelfile;
 
 pub fn run(step: &Container, env: &Env) -> Result<Output> {
     let own = &step.wheel;
-    let mut inputs = vec![text("/in/build-wheel.sh", env.project_file("docker/build-wheel.sh")?, 0o755)];
+    let mut inputs = vec![
+        text("/in/build-wheel.sh", env.project_file("docker/build-wheel.sh")?, 0o755),
+        text("/in/parallel_compile.py", env.project_file("docker/parallel_compile.py")?, 0o644),
+    ];
     match &own.sdist {
         Some(sdist) => inputs.push(env.stored("/in/sdist.tar.gz", env.file(sdist)?)),
         None => inputs.extend(working_copy(own)?),
