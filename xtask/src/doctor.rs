@@ -13,6 +13,9 @@ use crate::docker::{self, Docker};
 use crate::step::apt::ca_bundle;
 use crate::ui::bytes;
 
+/// What images are built for.
+const PLATFORM: &str = "linux/amd64";
+
 /// A cold build of all images needs about this much, in bytes.
 const DISK: u64 = 12 << 30;
 
@@ -102,8 +105,8 @@ fn venv() -> Check {
 pub fn engine() -> (Option<Docker>, Check) {
     let name = "Docker engine";
     match Docker::connect().and_then(|docker| docker.info().map(|info| (docker, info))) {
-        Ok((_, info)) if info.os_arch != "linux/amd64" => {
-            let detail = format!("the engine at {} is {}, but images are for linux/amd64", info.endpoint, info.os_arch);
+        Ok((_, info)) if info.os_arch != PLATFORM => {
+            let detail = format!("the engine at {} is {}, but images are for {PLATFORM}", info.endpoint, info.os_arch);
             let fix = Fix::Person("point DOCKER_HOST at an engine on x86-64".to_owned());
             (None, Check { name, state: State::Missing, detail, fix: Some(fix) })
         }
@@ -123,6 +126,11 @@ pub fn engine() -> (Option<Docker>, Check) {
             (None, check)
         }
     }
+}
+
+/// The engine, where it is one that images can be built in; why not is what `engine` says.
+pub fn usable_engine() -> Option<Docker> {
+    Docker::connect().ok().filter(|docker| docker.platform() == PLATFORM)
 }
 
 fn engine_fix() -> Option<Fix> {

@@ -292,6 +292,15 @@ impl Project {
         Ok((plan::plan(&self.matrix, selection, &facts), facts))
     }
 
+    /// What a step may use in the engine.
+    fn engine_cores(&self, docker: Option<&docker::Docker>) -> usize {
+        match docker.and_then(|docker| docker.info().ok()) {
+            Some(info) if self.all_cores => usize::try_from(info.cpus).unwrap_or(1).max(1),
+            _ => self.cores,
+        }
+    }
+
+    /// For looking only: as if the engine had this machine's processors, since to ask takes time.
     fn context<'a>(&'a self, facts: &'a Facts, docker: Option<&'a docker::Docker>) -> Context<'a> {
         Context {
             cache: &self.cache,
@@ -300,17 +309,18 @@ impl Project {
             cancel: &self.cancel,
             docker,
             cores: self.cores,
-            engine_cores: match docker.and_then(|docker| docker.info().ok()) {
-                Some(info) if self.all_cores => usize::try_from(info.cpus).unwrap_or(1).max(1),
-                _ => self.cores,
-            },
+            engine_cores: self.cores,
             repository: &self.matrix.name,
         }
     }
 
     fn show(&self, selection: &Selection, quick: bool, exchange: Exchange, format: Format) -> Result<()> {
-        let (plan, facts) = self.plan(selection, quick)?;
-        let docker = if self.fake { None } else { doctor::engine().0 };
+        // Side by side: the engine's greeting and the compiler's each take a while.
+        let (planned, docker) = std::thread::scope(|scope| {
+            let docker = scope.spawn(|| if self.fake { None } else { doctor::usable_engine() });
+            (self.plan(selection, quick), docker.join().ok().flatten())
+        });
+        let (plan, facts) = planned?;
         let (keys, status) = run::forecast(&plan, &self.context(&facts, docker.as_ref()), &exchange);
         self.cancel.check()?;
         let status = |step: &plan::Step| status.get(&step.id).copied().unwrap_or(plan::Status::Build);
@@ -343,7 +353,9 @@ impl Project {
         }
         // Until the wheels are copied out of it.
         let _in_use = self.cache.in_use()?;
-        let outcomes = run::execute(&plan, &self.context(&facts, docker.as_ref()), &exchange)?;
+        let context =
+            Context { engine_cores: self.engine_cores(docker.as_ref()), ..self.context(&facts, docker.as_ref()) };
+        let outcomes = run::execute(&plan, &context, &exchange)?;
         let manifest = Manifest::of(&plan, &outcomes, &self.matrix.name);
         manifest.publish(&self.wheels(), &self.matrix, &self.cache)?;
         ui::out(&report::table(&manifest))?;

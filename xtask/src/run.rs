@@ -6,7 +6,7 @@ use std::sync::{Condvar, Mutex, MutexGuard, PoisonError, mpsc};
 
 use anyhow::{Context as _, Result, anyhow, ensure};
 
-use crate::cache::{NO_ROOM, Output, Record};
+use crate::cache::{BuiltImage, NO_ROOM, Output, Record};
 use crate::doctor;
 use crate::exchange::Exchange;
 use crate::plan::{Action, Plan, Status, Step};
@@ -391,7 +391,8 @@ fn rename(record: &Record, context: &Context) -> Result<()> {
     Ok(())
 }
 
-/// What would happen to each step, as far as can be told without running any.
+/// What would happen to each step, as far as can be told without running any. Nothing is hashed
+/// here: a file that was changed without changing its size is refused by the run that needs it.
 pub fn forecast(
     plan: &Plan,
     context: &Context,
@@ -399,9 +400,8 @@ pub fn forecast(
 ) -> (BTreeMap<String, Option<String>>, BTreeMap<String, Status>) {
     let keys = plan.keys(|step, key| content(step, key, context, exchange, false));
     let key = |step: &Step| keys.get(&step.id).cloned().flatten();
-    let cached =
-        plan.steps.iter().filter(|step| key(step).is_some_and(|key| usable(step, &key, context, |_| {}).is_some()));
-    let cached: BTreeSet<&str> = cached.map(|step| step.id.as_str()).collect();
+    let records = plan.steps.iter().filter_map(|step| Some((step.id.as_str(), on_record(step, &key(step)?, context)?)));
+    let cached = with_images(records.collect(), context);
     // To look is to ask the registry: once for each step that is wanted.
     let pulled = Mutex::new(BTreeSet::new());
     let there = |step: &Step| {
@@ -422,6 +422,24 @@ pub fn forecast(
     });
     let status = status.collect();
     (keys, status)
+}
+
+/// The record of a key, if its files are there.
+fn on_record(step: &Step, key: &str, context: &Context) -> Option<Record> {
+    let record = context.cache.record(key).ok().flatten().filter(|record| context.cache.holds(record))?;
+    let tools = matches!(step.action, Action::Tools(_)) && !context.facts.fake;
+    (!tools || step::tools::complete(context.cache, key)).then_some(record)
+}
+
+/// The steps whose image, where there is one, the engine has; it is asked for all of them in one go.
+fn with_images<'a>(records: BTreeMap<&'a str, Record>, context: &Context) -> BTreeSet<&'a str> {
+    let image = |record: &Record| record.output.image.clone().filter(|_| !context.facts.fake);
+    let images: Vec<BuiltImage> = records.values().filter_map(image).collect();
+    let references: Vec<&str> = images.iter().map(|image| image.reference.as_str()).collect();
+    // An engine that does not answer has none.
+    let there = context.docker.and_then(|docker| docker.ids(&references).ok()).unwrap_or_default();
+    let present = |record: &Record| image(record).is_none_or(|image| there.get(&image.reference) == Some(&image.id));
+    records.into_iter().filter(|(_, record)| present(record)).map(|(id, _)| id).collect()
 }
 
 fn held<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {

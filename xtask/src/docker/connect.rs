@@ -210,7 +210,12 @@ impl Docker {
         let shown = rest
             .rsplit_once('@')
             .map_or(rest.to_owned(), |(user, host)| format!("{}@{host}", user.split(':').next().unwrap_or_default()));
-        let docker = Docker { client, endpoint: format!("{scheme}://{shown}"), _tunnel: tunnel.clone() };
+        let mut docker = Docker {
+            client,
+            endpoint: format!("{scheme}://{shown}"),
+            platform: String::new(),
+            _tunnel: tunnel.clone(),
+        };
         let version = docker.block(async {
             match tokio::time::timeout(greeting, docker.client.version()).await {
                 Ok(answer) => answer.map_err(|error| docker.unreachable(error, endpoint, tunnel.as_deref())),
@@ -229,6 +234,7 @@ impl Docker {
             OLDEST_API.0,
             OLDEST_API.1
         );
+        docker.platform = format!("{}/{}", version.os.unwrap_or_default(), version.arch.unwrap_or_default());
         Ok(docker)
     }
 

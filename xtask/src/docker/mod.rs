@@ -22,6 +22,7 @@ use std::sync::Arc;
 use anyhow::{Context as _, Result, ensure};
 use bollard::errors::Error;
 use bollard::query_parameters::{CreateImageOptionsBuilder, TagImageOptionsBuilder};
+use futures_util::{StreamExt, TryStreamExt};
 
 use crate::cancel::Cancel;
 pub use build::Build;
@@ -31,6 +32,9 @@ pub use job::Job;
 use lines::LineBuffer;
 pub use registry::Offer;
 use watch::{Beat, STUCK};
+
+/// Questions to the engine at once; each is a connection, through ssh perhaps.
+const SIDE_BY_SIDE: usize = 8;
 
 /// Receives each line of output or progress.
 pub type Lines<'a> = &'a (dyn Fn(&str) + Sync);
@@ -101,6 +105,8 @@ pub struct Image {
 pub struct Docker {
     client: bollard::Docker,
     endpoint: String,
+    /// For example `linux/amd64`, as it greeted.
+    platform: String,
     /// Keeps the relay of an `ssh://` endpoint for as long as any clone lives.
     _tunnel: Option<Arc<tunnel::Tunnel>>,
 }
@@ -110,6 +116,11 @@ impl Docker {
     pub fn connect() -> Result<Docker> {
         let endpoint = connect::resolve(&|name| std::env::var(name).ok())?;
         Docker::open(&endpoint)
+    }
+
+    /// What images the engine runs, for example `linux/amd64`; known without asking again.
+    pub fn platform(&self) -> &str {
+        &self.platform
     }
 
     /// Describes the engine.
@@ -152,6 +163,21 @@ impl Docker {
             user: config.user.unwrap_or_default(),
             size: natural(found.size),
         }))
+    }
+
+    /// The ids of those of the images that the engine has, by reference; asked side by side.
+    pub fn ids(&self, references: &[&str]) -> Result<BTreeMap<String, String>> {
+        references.iter().try_for_each(|reference| check_reference(reference))?;
+        let ask = |reference: &str| {
+            let reference = reference.to_owned();
+            async move {
+                let image = found(self.client.inspect_image(&reference)).await?;
+                Ok(image.and_then(|image| image.id).map(|id| (reference, id)))
+            }
+        };
+        let asked: Vec<_> = references.iter().map(|reference| ask(reference)).collect();
+        let all = futures_util::stream::iter(asked).buffer_unordered(SIDE_BY_SIDE).try_collect::<Vec<_>>();
+        Ok(self.quick(all).context("cannot inspect images")?.into_iter().flatten().collect())
     }
 
     /// Makes an image of one layer from the tar of a root filesystem and returns its id; `changes` are Dockerfile instructions.
