@@ -1,5 +1,6 @@
 //! Builds and proves wheels and images for free-threaded CPython: everything that `matrix.yaml` says.
 
+mod bench;
 mod cache;
 mod cancel;
 mod ci;
@@ -101,6 +102,11 @@ enum Cmd {
         #[command(subcommand)]
         what: CacheCmd,
     },
+    /// Measure this tool against the plain ones, side by side
+    Bench {
+        #[command(subcommand)]
+        what: BenchCmd,
+    },
     /// Everything that must pass: formatting, lints, tests, all wheels, images and proofs
     Ci {
         #[command(flatten)]
@@ -118,6 +124,12 @@ enum CacheCmd {
         #[arg(long, value_name = "SIZE", value_parser = prune::parse_size)]
         max_size: Option<u64>,
     },
+}
+
+#[derive(Debug, Subcommand)]
+enum BenchCmd {
+    /// Wheels, images and the tool itself: how long they take, ours and by plain tools in turn
+    Build(bench::Options),
 }
 
 #[derive(Debug, Subcommand)]
@@ -243,6 +255,7 @@ fn dispatch(cli: &Cli, cancel: &Cancel) -> Result<()> {
         Cmd::Cache { what: CacheCmd::Show } => ui::out(&prune::show(&project.cache)?),
         Cmd::Cache { what: CacheCmd::Prune { max_size } } => ui::out(&prune::prune(&project.cache, *max_size)?),
         Cmd::Verify { what } => verify::run(&project, what),
+        Cmd::Bench { what: BenchCmd::Build(options) } => bench::build(&project, options),
         Cmd::Ci { how } => ci::run(&project, how),
     }
 }
@@ -250,6 +263,7 @@ fn dispatch(cli: &Cli, cancel: &Cancel) -> Result<()> {
 /// The clone that a command works in.
 pub struct Project {
     folder: PathBuf,
+    matrix_file: PathBuf,
     matrix: Matrix,
     cache: Cache,
     ui: Ui,
@@ -274,6 +288,7 @@ impl Project {
         let cores = std::thread::available_parallelism().map_or(1, |n| n.get());
         Ok(Project {
             folder: file.parent().unwrap_or(Path::new("/")).to_owned(),
+            matrix_file: file,
             matrix,
             cache: Cache::open(|line| ui.say(line))?,
             ui,

@@ -1,8 +1,11 @@
 //! Runs other programs: output to the log line by line, ended with everything they started.
 
+use std::fs::File;
 use std::io::{BufRead, BufReader, Read};
 use std::os::unix::process::CommandExt;
 use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{self, RecvTimeoutError};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -83,6 +86,52 @@ pub fn talk(command: Cmd, task: &Task, cancel: &Cancel, talk: &Talk) -> Result<S
         bail!("`{shown}` failed: {status}");
     }
     Ok(kept.into_inner().unwrap_or_default())
+}
+
+/// Runs `command` with all its output in `log`, and returns the wall time that it took. Nothing else
+/// is done meanwhile: no pipe is read, and the end is seen when it comes.
+pub fn time(command: Cmd, log: &File, limit: Duration, cancel: &Cancel) -> Result<Duration> {
+    let shown = command.to_string();
+    let mut command = Command::from(command);
+    command.process_group(0).stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log.try_clone()?);
+    let started = Instant::now();
+    let mut child = command.spawn().with_context(|| format!("cannot start `{shown}`"))?;
+    let id = child.id();
+    RUNNING.lock().unwrap_or_else(PoisonError::into_inner).push(id);
+    let late = AtomicBool::new(false);
+    let (ended, end) = mpsc::channel::<()>();
+    let (status, took) = std::thread::scope(|scope| {
+        let late = &late;
+        scope.spawn(move || {
+            let mut asked: Option<Instant> = None;
+            while end.recv_timeout(Duration::from_millis(50)) == Err(RecvTimeoutError::Timeout) {
+                late.store(started.elapsed() > limit, Ordering::Relaxed);
+                match asked {
+                    None if cancel.is_set() || late.load(Ordering::Relaxed) => {
+                        signal(id, Signal::TERM);
+                        asked = Some(Instant::now());
+                    }
+                    // A program that ends others first needs longer than one that runs alone.
+                    Some(since) if since.elapsed() > Duration::from_secs(20) => signal(id, Signal::KILL),
+                    _ => {}
+                }
+            }
+        });
+        let status = child.wait();
+        let took = started.elapsed();
+        drop(ended);
+        (status, took)
+    });
+    RUNNING.lock().unwrap_or_else(PoisonError::into_inner).retain(|running| *running != id);
+    cancel.check()?;
+    if late.into_inner() {
+        bail!("`{shown}` was ended after {} s, which is more than it may take", limit.as_secs());
+    }
+    let status = status.context("cannot wait for a child process")?;
+    if !status.success() {
+        bail!("`{shown}` failed: {status}");
+    }
+    Ok(took)
 }
 
 /// The groups of programs under way, for [`kill_all`].

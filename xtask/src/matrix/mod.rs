@@ -3,6 +3,7 @@
 //! Values are checked where they are read (a digest, an apt package name, a version), so the parser
 //! itself reports the line; what spans several rows is checked in [`validate`].
 
+mod edit;
 mod validate;
 mod words;
 
@@ -12,6 +13,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result};
 use serde::{Deserialize, Serialize};
 
+pub use edit::variant;
 pub use words::{AptName, Digest, Location, Version, Word};
 
 /// All of `matrix.yaml`, validated.
@@ -27,6 +29,8 @@ pub struct Matrix {
     pub abis: Vec<Abi>,
     pub packages: Vec<Package>,
     pub images: Vec<Image>,
+    /// What `cargo xtask bench` measures.
+    pub bench: Option<Bench>,
 }
 
 /// The Debian file system under every image.
@@ -186,6 +190,41 @@ pub struct Image {
     #[serde(default)]
     pub env: BTreeMap<String, String>,
     pub gil: GilState,
+}
+
+/// The rows of the matrix that stand for all others where something is measured.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Bench {
+    pub build: BenchBuild,
+}
+
+/// What `cargo xtask bench build` measures.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct BenchBuild {
+    /// A package that maturin builds, for these ABIs.
+    pub maturin: BenchMaturin,
+    /// A package that is built in a container, for one ABI.
+    pub container: BenchContainer,
+    /// The image with just these two.
+    pub image: Word,
+}
+
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct BenchMaturin {
+    pub package: Word,
+    pub abis: Vec<Word>,
+    /// The source file, relative to the package's top, that "one line changed" appends a line to.
+    pub touch: Location,
+}
+
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct BenchContainer {
+    pub package: Word,
+    pub abi: Word,
 }
 
 /// The GIL's effective state in a running image.

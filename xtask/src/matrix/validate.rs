@@ -1,11 +1,12 @@
 //! What makes a matrix wrong although each of its lines is well formed.
 
 use std::collections::BTreeSet;
+use std::path::{Component, Path};
 
 use super::words::Problem;
 use super::{
-    Abi, AptSet, Build, Builder, Distribution, FromSource, GilState, Image, Interpreter, Matrix, Package,
-    PackageSource, Published, Pypi, Root, Source, Tool, Word,
+    Abi, AptSet, Bench, BenchBuild, BenchContainer, BenchMaturin, Build, Builder, Distribution, FromSource, GilState,
+    Image, Interpreter, Matrix, Package, PackageSource, Published, Pypi, Root, Source, Tool, Word,
 };
 use crate::ui::quoted;
 
@@ -13,7 +14,7 @@ type Check = Result<(), Problem>;
 
 /// Each struct is taken apart field by field, so that a new field cannot be forgotten here.
 pub fn validate(matrix: &Matrix) -> Check {
-    let Matrix { name, root, apt, sources, tools, abis, packages, images } = matrix;
+    let Matrix { name, root, apt, sources, tools, abis, packages, images, bench } = matrix;
     if name.chars().any(|c| c.is_ascii_uppercase()) {
         return at(name, "name", format!("`{name}` has capitals, which an image repository cannot have"));
     }
@@ -73,6 +74,9 @@ pub fn validate(matrix: &Matrix) -> Check {
     }
     for image in images {
         check_image(matrix, image)?;
+    }
+    if let Some(Bench { build }) = bench {
+        check_bench(matrix, build)?;
     }
     Ok(())
 }
@@ -220,6 +224,55 @@ fn check_image(matrix: &Matrix, image: &Image) -> Check {
         _ => return Ok(()),
     };
     at(tag, "images[].gil", message)
+}
+
+fn check_bench(matrix: &Matrix, bench: &BenchBuild) -> Check {
+    let BenchBuild { maturin, container, image } = bench;
+    let BenchMaturin { package, abis, touch } = maturin;
+    built(matrix, "bench.build.maturin.package", package, Builder::Maturin)?;
+    for abi in abis {
+        known("bench.build.maturin.abis", abi, matrix.abis.iter().map(|abi| &abi.id))?;
+    }
+    unique("bench.build.maturin.abis", abis.iter())?;
+    let inside = Path::new(&**touch).components().all(|part| matches!(part, Component::Normal(_)));
+    if !inside {
+        let message = format!("`{touch}` is not a path below the top of `{package}`");
+        return Err(problem(touch.ordinal, "bench.build.maturin.touch", message));
+    }
+    let BenchContainer { package: other, abi } = container;
+    built(matrix, "bench.build.container.package", other, Builder::Container)?;
+    known("bench.build.container.abi", abi, matrix.abis.iter().map(|abi| &abi.id))?;
+    if matrix.package(other).is_some_and(|package| package.published_for(abi).is_some()) {
+        let message = format!("the wheel of `{other}` for `{abi}` is published, so there is no build to measure");
+        return at(abi, "bench.build.container.abi", message);
+    }
+    known("bench.build.image", image, matrix.images.iter().map(|image| &image.tag))?;
+    if let Some(row) = matrix.image(image) {
+        let both = [package, other].iter().all(|id| row.packages.iter().any(|have| **have == ***id));
+        let same = abis.iter().any(|one| **one == *row.abi) && row.abi == **abi;
+        if !both || row.packages.len() != 2 || !same {
+            let message = format!("`{image}` must contain just `{package}` and `{other}`, for `{abi}`");
+            return at(image, "bench.build.image", message);
+        }
+    }
+    match matrix.abi(abi) {
+        Some(Abi { interpreter: Interpreter { source: Some(_), .. }, .. }) => Ok(()),
+        _ => at(abi, "bench.build.container.abi", format!("the interpreter of `{abi}` is not compiled here")),
+    }
+}
+
+/// A package of the matrix that is built in this way.
+fn built(matrix: &Matrix, field: &str, package: &Word, with: Builder) -> Check {
+    let choices = matrix.packages.iter().filter(|package| package.build.with == with);
+    known(field, package, choices.map(|package| &package.id))?;
+    if matrix.package(package).is_some_and(|package| package.source.pypi.is_none()) {
+        return at(
+            package,
+            field,
+            format!("`{package}` is a working copy: only a pinned sdist is the same on both sides"),
+        );
+    }
+    Ok(())
 }
 
 fn acyclic<'m>(id: &str, sets: &'m [AptSet], path: &mut Vec<&'m str>) -> Check {

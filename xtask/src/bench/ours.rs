@@ -1,0 +1,214 @@
+//! Our side: this same program, with a project, a cache and image names of its own.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context as _, Result};
+use xshell::{Cmd, Shell, cmd};
+
+use super::rows::Row;
+use crate::Project;
+use crate::cache::{Artefact, Cache, Record};
+use crate::docker::Docker;
+use crate::exchange::Exchange;
+use crate::matrix::{Matrix, variant};
+use crate::plan::{Action, Plan, Step};
+use crate::run::{self, Outcome};
+use crate::select::Selection;
+
+pub struct Ours<'a> {
+    user: &'a Project,
+    docker: Option<&'a Docker>,
+    project: Project,
+    cache: PathBuf,
+    shell: Shell,
+}
+
+/// What is there before the clock starts.
+pub struct Ready {
+    /// All steps, measured ones included.
+    pub plan: Plan,
+    done: BTreeMap<String, Outcome>,
+    blobs: Cache,
+}
+
+impl<'a> Ours<'a> {
+    /// A project below `work`, whose images are called `name`.
+    pub fn new(user: &'a Project, docker: Option<&'a Docker>, work: &Path, name: &str) -> Result<Ours<'a>> {
+        let folder = work.join("project");
+        let cache = work.join("cache");
+        let text = matrix(user, name, None)?;
+        let project = Project {
+            folder: folder.clone(),
+            matrix_file: folder.join("matrix.yaml"),
+            matrix: Matrix::parse(&text, "matrix.yaml")?,
+            cache: Cache::at(&cache)?,
+            ui: user.ui.clone(),
+            cancel: user.cancel.clone(),
+            cores: user.cores,
+            all_cores: user.all_cores,
+            fake: user.fake,
+        };
+        fs::create_dir_all(folder.join("docker"))?;
+        fs::write(&project.matrix_file, text)?;
+        let shell = Shell::new()?;
+        shell.change_dir(&folder);
+        Ok(Ours { user, docker, project, cache, shell })
+    }
+
+    pub fn matrix(&self) -> &Matrix {
+        &self.project.matrix
+    }
+
+    /// The same project with `package` built from `folder`.
+    pub fn with_working_copy(&self, package: &str, folder: &Path) -> Result<PathBuf> {
+        let file = self.project.folder.join("working-copy.yaml");
+        fs::write(
+            &file,
+            matrix(self.user, &self.project.matrix.name, Some((package, &folder.display().to_string())))?,
+        )?;
+        Ok(file)
+    }
+
+    /// Lays out the project's `docker/`. With a `nonce` the files in `cold` begin each stage with a
+    /// build argument of that value: BuildKit takes it for part of each following RUN, so none of
+    /// them is in its cache, while nobody's cache has to be emptied and the images come out the same.
+    pub fn lay_out(&self, cold: &[&str], nonce: &str) -> Result<()> {
+        for entry in fs::read_dir(self.user.folder.join("docker"))? {
+            let entry = entry?;
+            if !entry.file_type()?.is_file() {
+                continue;
+            }
+            let name = entry.file_name().to_string_lossy().into_owned();
+            let mut text = fs::read_to_string(entry.path())?;
+            if cold.contains(&name.as_str()) {
+                text = text.lines().map(|line| with_argument(line, nonce)).collect();
+            }
+            fs::write(self.project.folder.join("docker").join(name), text)?;
+        }
+        Ok(())
+    }
+
+    /// Does all that `row` does not measure: what the user's cache has is taken over, tools and
+    /// downloads included, and the rest is made.
+    pub fn prepare(&self, row: Row, selection: &Selection) -> Result<Ready> {
+        let (plan, facts) = self.project.plan(selection, true)?;
+        let mut before = plan.clone();
+        before.steps.retain(|step| !row.measures(&step.action));
+        let cache = &self.project.cache;
+        let recorded = |step: &Step, key: &str| {
+            self.adopt(step, key);
+            cache.record(key).ok().flatten()?.output.content
+        };
+        let keys = before.keys(recorded);
+        for step in &before.steps {
+            if let Some(Some(key)) = keys.get(&step.id) {
+                self.adopt(step, key);
+            }
+        }
+        let done = run::execute(&before, &self.project.context(&facts, self.docker), &Exchange::new(None, None))?;
+        Ok(Ready { plan, done, blobs: cache.clone() })
+    }
+
+    /// Takes over what the user's cache has of a step. A failure costs only time: it is made then.
+    fn adopt(&self, step: &Step, key: &str) {
+        // The tools' environment names its own path.
+        if !matches!(step.action, Action::Tools(_)) && self.project.cache.record(key).ok().flatten().is_none() {
+            let _ = self.take_over(step, key);
+        }
+    }
+
+    fn take_over(&self, step: &Step, key: &str) -> Result<()> {
+        let (from, to) = (&self.user.cache, &self.project.cache);
+        let mut record = from.record(key)?.context("not there")?;
+        from.check(&record)?;
+        for file in &record.output.files {
+            crate::cache::copy(&from.blob(&file.sha256), &to.blob(&file.sha256))?;
+        }
+        if let Some(image) = &mut record.output.image {
+            let docker = self.docker.context("no engine")?;
+            let found = docker.image(&image.reference)?.context("the image is gone")?;
+            anyhow::ensure!(found.id == image.id, "the image is another");
+            let (repository, tag) =
+                (format!("{}/build", self.project.matrix.name), format!("{}-{}", step.id, &key[..16]));
+            docker.tag(&image.id, &repository, &tag)?;
+            image.reference = format!("{repository}:{tag}");
+            image.name = None;
+        }
+        to.remember(&record)
+    }
+
+    /// Makes what `row` measures as if it had never been done.
+    pub fn forget(&self, row: Row, selection: &Selection) -> Result<()> {
+        for record in self.measured(row, selection)? {
+            fs::remove_file(self.project.cache.dir().join("records").join(format!("{}.json", record.key)))?;
+        }
+        // What may be reused but proves nothing: Cargo's folders, zig's cache. The tools stay.
+        for entry in fs::read_dir(self.project.cache.dir().join("state"))? {
+            let entry = entry?;
+            if !entry.file_name().to_string_lossy().starts_with("tools-") {
+                fs::remove_dir_all(entry.path())?;
+            }
+        }
+        Ok(())
+    }
+
+    /// How long each of the measured steps took.
+    pub fn parts(&self, row: Row, selection: &Selection) -> Result<BTreeMap<String, f64>> {
+        Ok(self.measured(row, selection)?.into_iter().map(|record| (record.id, record.seconds)).collect())
+    }
+
+    fn measured(&self, row: Row, selection: &Selection) -> Result<Vec<Record>> {
+        let (plan, _) = self.project.plan(selection, true)?;
+        let cache = &self.project.cache;
+        let keys = plan.keys(|_, key| cache.record(key).ok().flatten()?.output.content);
+        let steps = plan.steps.iter().filter(|step| row.measures(&step.action));
+        let records = steps.filter_map(|step| cache.record(keys.get(&step.id)?.as_deref()?).transpose());
+        records.collect()
+    }
+
+    /// This program, as it is called from a shell.
+    pub fn command(&self, arguments: &[&str], matrix: &Path) -> Result<Cmd<'_>> {
+        let program = std::env::current_exe().context("cannot tell which program this is")?;
+        let fake: &[&str] = if self.project.fake { &["--fake"] } else { &[] };
+        let shell = &self.shell;
+        Ok(cmd!(shell, "{program} --matrix {matrix} {fake...} {arguments...}").env("XTASK_CACHE_DIR", &self.cache))
+    }
+
+    pub fn matrix_file(&self) -> &Path {
+        &self.project.matrix_file
+    }
+}
+
+impl Ready {
+    /// The files that a step made, each with the path of its content.
+    pub fn files(&self, step: &str) -> Result<Vec<(&Artefact, PathBuf)>> {
+        let outcome = self.done.get(step).with_context(|| format!("`{step}` was not prepared: this is a bug"))?;
+        Ok(outcome.record.output.files.iter().map(|file| (file, self.blobs.blob(&file.sha256))).collect())
+    }
+
+    pub fn image(&self, step: &str) -> Result<&str> {
+        let image = self.done.get(step).and_then(|outcome| outcome.record.output.image.as_ref());
+        Ok(&image.with_context(|| format!("`{step}` was not prepared: this is a bug"))?.reference)
+    }
+
+    /// A program of the pinned tools.
+    pub fn tool(&self, name: &str) -> Result<PathBuf> {
+        let folder = self.done.get("tools").and_then(|outcome| outcome.record.output.notes.get("folder"));
+        let folder = folder.context("the tools were not prepared: this is a bug")?;
+        Ok(self.blobs.dir().join("state").join(folder).join("bin").join(name))
+    }
+}
+
+/// The text of the user's matrix under another name.
+fn matrix(user: &Project, name: &str, working_copy: Option<(&str, &str)>) -> Result<String> {
+    let text = fs::read_to_string(&user.matrix_file)
+        .with_context(|| format!("cannot read `{}`", user.matrix_file.display()))?;
+    variant(&text, name, &user.folder, working_copy)
+}
+
+fn with_argument(line: &str, nonce: &str) -> String {
+    let argument = if line.starts_with("FROM ") { format!("ARG BENCH_RUN={nonce}\n") } else { String::new() };
+    format!("{line}\n{argument}")
+}
