@@ -182,7 +182,7 @@ impl Bench<'_> {
                     Side::Plain => ("plain", &mut samples.plain),
                 };
                 let parts = match side {
-                    Side::Ours => self.parts(row, log)?,
+                    Side::Ours => self.parts(row)?,
                     Side::Plain => BTreeMap::new(),
                 };
                 if repeat < 10 {
@@ -362,12 +362,12 @@ impl Bench<'_> {
     }
 
     /// What our side's time consists of, where it did something.
-    fn parts(&self, row: Row, log: &File) -> Result<BTreeMap<String, f64>> {
+    fn parts(&self, row: Row) -> Result<BTreeMap<String, f64>> {
         match row {
             Row::WheelsCold | Row::OfficialCold | Row::ImageCold | Row::Everything => {
                 self.ours.parts(row, &self.selection(row)?)
             }
-            Row::Xtask => crates(&self.plain.path("xtask/cargo-timings/cargo-timing.html"), log),
+            Row::Xtask => crates(&self.plain.path("xtask/cargo-timings/cargo-timing.html")),
             Row::WheelsUnchanged | Row::WheelsOneLine | Row::OfficialUnchanged | Row::ImageUnchanged | Row::Plan => {
                 Ok(BTreeMap::new())
             }
@@ -395,7 +395,7 @@ fn change(file: &Path) -> Result<()> {
 }
 
 /// Seconds that each crate took, from the report of `cargo build --timings`.
-fn crates(report: &Path, _log: &File) -> Result<BTreeMap<String, f64>> {
+fn crates(report: &Path) -> Result<BTreeMap<String, f64>> {
     let text = fs::read_to_string(report).with_context(|| format!("cannot read `{}`", report.display()))?;
     units(&text).with_context(|| format!("`{}` has no times", report.display()))
 }

@@ -40,7 +40,7 @@ pub fn text(rows: &[(Row, Samples)]) -> String {
         let _ = writeln!(out, "{}", text.trim_end());
     }
     for (row, samples) in rows {
-        for note in notes(*row, samples) {
+        if let Some(note) = note(*row, samples) {
             let _ = writeln!(out, "{note}");
         }
     }
@@ -65,7 +65,7 @@ pub fn markdown(rows: &[(Row, Samples)], machine: &str, when: &str, old: &str) -
                 out,
                 "{start} {work} | {tool} | {ours} | {plain} | {ratio} | {target} | {met} | {load} | {when} |"
             );
-            said.extend(notes(row, samples));
+            said.extend(note(row, samples));
         } else if same_machine {
             out.extend(old.lines().filter(|line| line.starts_with(&start)).map(|line| format!("{line}\n")));
             let note = format!("{}: ", row.id());
@@ -121,7 +121,7 @@ fn cells(row: Row, samples: &Samples) -> [String; 7] {
     ]
 }
 
-fn notes(row: Row, samples: &Samples) -> Option<String> {
+fn note(row: Row, samples: &Samples) -> Option<String> {
     let mut parts: Vec<(String, f64)> = samples.parts().into_iter().collect();
     parts.sort_by(|a, b| b.1.total_cmp(&a.1));
     let parts: Vec<String> = parts.iter().take(5).map(|(name, seconds)| format!("{name} {}", time(*seconds))).collect();

@@ -218,3 +218,21 @@ fn not_yaml_at_all() {
         assert!(Matrix::parse(text, "matrix.yaml").is_err(), "{text:?} is accepted");
     }
 }
+
+#[test]
+fn a_bench_of_what_is_not_there() {
+    let bench = |from: &str, to: &str, parts: &[&str]| refused(from, &format!("{to} # here\n"), "# here", parts);
+    bench(
+        "    image: 314t-with-official\n",
+        "    image: 314t-with-oficial",
+        &["bench.build.image", "`314t-with-official`"],
+    );
+    bench("    image: 314t-with-official\n", "    image: 314t", &["bench.build.image", "must contain just"]);
+    let container = "    container: {package: aerospike, abi: cp314t}\n";
+    bench(container, "    container: {package: aerospike-py, abi: cp314t}", &["container.package", "the choices are"]);
+    bench(container, "    container: {package: aerospike, abi: cp311}", &["container.abi", "is published"]);
+    let maturin = "    maturin: {package: aerospike-py, abis: [cp311, cp314t], touch: rust/src/lib.rs}\n";
+    let other = |text: &str| format!("    maturin: {{package: aerospike-py, {text}}}");
+    bench(maturin, &other("abis: [cp311, cp315t], touch: rust/src/lib.rs"), &["maturin.abis", "`cp314t`"]);
+    bench(maturin, &other("abis: [cp311, cp314t], touch: ../lib.rs"), &["maturin.touch", "not a path below"]);
+}

@@ -575,4 +575,28 @@ fn each_part_may_be_on_a_file_system_of_its_own() {
          test -z \"$(find wheels \"$XTASK_CACHE_DIR\" -name '*.part')\"",
     );
     assert_eq!(out.matches(" built ").count(), 6, "{out}");
+#[test]
+fn a_bench_prints_times_and_keeps_its_samples() {
+    let clone = Clone::new();
+    let output = clone.run(&["bench", "build", "--row", "plan", "--repeat", "2"]);
+    let (table, said) = (text(&output.stdout), text(&output.stderr));
+    assert!(output.status.success(), "{said}");
+    assert!(table.lines().nth(1).is_some_and(|line| line.starts_with("plan ") && line.contains("≤ 30 ms")), "{table}");
+    let raw = said.lines().find_map(|line| line.strip_prefix("[bench] all samples: ")).unwrap();
+    let raw: serde_json::Value = serde_json::from_str(&fs::read_to_string(raw).unwrap()).unwrap();
+    assert_eq!(raw["rows"]["plan"]["ours"].as_array().unwrap().len(), 30);
+    assert!(!clone.top.join("cache/v1/state/bench/work").exists());
+}
+
+#[test]
+fn a_bench_whose_run_fails_prints_no_row() {
+    // There is no Cargo.toml in a test's clone.
+    let clone = Clone::new();
+    let output = clone.run(&["bench", "build", "--row", "plan", "--row", "xtask", "--repeat", "1", "--write"]);
+    let said = text(&output.stderr);
+    assert_eq!(output.status.code(), Some(1), "{said}");
+    assert_eq!(text(&output.stdout), "");
+    assert!(said.contains("error: [xtask] ") && said.contains("Cargo.toml") && said.contains("whole log: "), "{said}");
+    assert!(!clone.top.join("cache/v1/state/bench/work").exists());
+    assert!(clone.bad(2, &["bench", "build", "--row", "nothing"]).contains("wheels-cold"));
 }
