@@ -64,12 +64,12 @@ fn a_row_that_was_not_run_keeps_its_line_of_the_same_machine_only() {
 #[test]
 fn only_what_is_between_the_marks_is_written() {
     let path = std::env::temp_dir().join(format!("xtask-bench-{}.md", std::process::id()));
-    fs::write(&path, format!("above\n{BEGIN}\nold\n{END}\nbelow\n")).unwrap();
+    fs::write(&path, format!("above\n{BEGIN}\nleft over\n{END}\nbelow\n")).unwrap();
     write(&path, &made_up(), "Two cores.", "today").unwrap();
     let once = fs::read_to_string(&path).unwrap();
     write(&path, &made_up(), "Two cores.", "today").unwrap();
     assert_eq!(once, fs::read_to_string(&path).unwrap());
-    assert!(once.starts_with("above\n") && once.ends_with("\nbelow\n") && !once.contains("old"), "{once}");
+    assert!(once.starts_with("above\n") && once.ends_with("\nbelow\n") && !once.contains("left over"), "{once}");
     fs::write(&path, "no marks").unwrap();
     assert!(write(&path, &made_up(), "Two cores.", "today").unwrap_err().to_string().contains("has lost the line"));
     fs::remove_file(&path).unwrap();
