@@ -575,6 +575,8 @@ fn each_part_may_be_on_a_file_system_of_its_own() {
          test -z \"$(find wheels \"$XTASK_CACHE_DIR\" -name '*.part')\"",
     );
     assert_eq!(out.matches(" built ").count(), 6, "{out}");
+}
+
 #[test]
 fn a_bench_prints_times_and_keeps_its_samples() {
     let clone = Clone::new();
