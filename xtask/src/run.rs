@@ -61,9 +61,13 @@ enum Work {
 pub fn execute(plan: &Plan, context: &Context, exchange: &Exchange) -> Result<BTreeMap<String, Outcome>> {
     let mut first = Progress::default();
     first.keys = keys(plan, &first, context, exchange);
-    // What is there already travels too, needed here or not.
-    let travels = |step: &Step, key: &String| exchange.pushes() && usable(step, key, context, |_| {}).is_some();
-    let pushed = plan.steps.iter().filter(|step| first.key(&step.id).is_some_and(|key| travels(step, key)));
+    // What is there already travels too, needed here or not; and images do even where the proof,
+    // which nobody takes from others, is all that is left of them here.
+    let here = |step: &Step, key: &String| usable(step, key, context, |_| {}).is_some();
+    let travels = |step: &&Step| {
+        matches!(step.action, Action::Image(_)) || first.key(&step.id).is_some_and(|key| here(step, key))
+    };
+    let pushed = plan.steps.iter().filter(|_| exchange.pushes()).filter(travels);
     let pushed: BTreeSet<&str> = pushed.map(|step| step.id.as_str()).collect();
     let run = Run { plan, context, exchange, pushed, urgency: plan.urgency(), changed: Condvar::new() };
 
