@@ -59,6 +59,11 @@ pub fn build(project: &Project, options: &Options) -> Result<()> {
     let what = project.matrix.bench.as_ref().map(|bench| &bench.build).ok_or_else(|| {
         anyhow!(Wrong("matrix.yaml has no `bench.build`, which says what stands for all others".to_owned()))
     })?;
+    for package in [&what.maturin.package, &what.container.package] {
+        if project.matrix.package(package).is_some_and(|package| package.source.pypi.is_none()) {
+            bail!(Wrong(format!("`{package}` is a working copy: only a pinned sdist is the same on both sides")));
+        }
+    }
     let rows: Vec<Row> =
         Row::ALL.into_iter().filter(|row| options.rows.is_empty() || options.rows.contains(row)).collect();
     let repeat = usize::from(options.repeat);

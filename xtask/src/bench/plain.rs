@@ -115,7 +115,7 @@ impl Plain {
     /// A container of the image that we compile the package in, with pip and all inputs.
     pub fn start_container(&self, bench: &BenchBuild, ready: &Ready, matrix: &Matrix) -> Result<Vec<Cmd<'_>>> {
         let own = container(bench, ready)?;
-        self.lay_out("pip/in", ready, [&own.requires].into_iter().chain(&own.wheel.sdist))?;
+        self.lay_out("pip/in", ready, [&own.requires, &"tool-pip".to_owned()].into_iter().chain(&own.wheel.sdist))?;
         let file = self.dockerfile("pip", include_str!("../../../docker/bench/pip.Dockerfile"), &[])?;
         let args = [format!("DEVEL={}", ready.image(&own.devel)?), format!("PYTHON={}", python(bench, matrix)?)];
         let (docker, image, name) = (&self.docker, self.image("pip"), self.container());

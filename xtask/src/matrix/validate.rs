@@ -264,15 +264,7 @@ fn check_bench(matrix: &Matrix, bench: &BenchBuild) -> Check {
 /// A package of the matrix that is built in this way.
 fn built(matrix: &Matrix, field: &str, package: &Word, with: Builder) -> Check {
     let choices = matrix.packages.iter().filter(|package| package.build.with == with);
-    known(field, package, choices.map(|package| &package.id))?;
-    if matrix.package(package).is_some_and(|package| package.source.pypi.is_none()) {
-        return at(
-            package,
-            field,
-            format!("`{package}` is a working copy: only a pinned sdist is the same on both sides"),
-        );
-    }
-    Ok(())
+    known(field, package, choices.map(|package| &package.id))
 }
 
 fn acyclic<'m>(id: &str, sets: &'m [AptSet], path: &mut Vec<&'m str>) -> Check {
