@@ -59,8 +59,19 @@ enum Work {
 /// Makes the rows of the plan, and of the other steps those that are needed for what is neither
 /// cached nor in the registry. The first failure lets the steps under way end and starts no others.
 pub fn execute(plan: &Plan, context: &Context, exchange: &Exchange) -> Result<BTreeMap<String, Outcome>> {
+    execute_with(plan, &|_| false, context, exchange)
+}
+
+/// The same, and the steps that are `asked` for although nothing that is made needs them.
+pub fn execute_with(
+    plan: &Plan,
+    asked: &dyn Fn(&Step) -> bool,
+    context: &Context,
+    exchange: &Exchange,
+) -> Result<BTreeMap<String, Outcome>> {
     let mut first = Progress::default();
     first.keys = keys(plan, &first, context, exchange);
+<<<<<<< HEAD
     // What is there already travels too, needed here or not; and images do even where the proof,
     // which nobody takes from others, is all that is left of them here.
     let here = |step: &Step, key: &String| usable(step, key, context, |_| {}).is_some();
@@ -70,6 +81,14 @@ pub fn execute(plan: &Plan, context: &Context, exchange: &Exchange) -> Result<BT
     let pushed = plan.steps.iter().filter(|_| exchange.pushes()).filter(travels);
     let pushed: BTreeSet<&str> = pushed.map(|step| step.id.as_str()).collect();
     let run = Run { plan, context, exchange, pushed, urgency: plan.urgency(), changed: Condvar::new() };
+=======
+    // What is there already travels too, needed here or not.
+    let travels = |step: &Step, key: &String| exchange.pushes() && usable(step, key, context, |_| {}).is_some();
+    let pushed = |step: &Step| first.key(&step.id).is_some_and(|key| travels(step, key));
+    let asked = plan.steps.iter().filter(|step| asked(step) || pushed(step));
+    let asked: BTreeSet<&str> = asked.map(|step| step.id.as_str()).collect();
+    let run = Run { plan, context, exchange, asked, urgency: plan.urgency(), changed: Condvar::new() };
+>>>>>>> 11fef89 (Bench: ask for what a measured step is made from)
 
     let progress = Mutex::new(first);
     let workers = context.cores.clamp(1, plan.steps.len().max(1));
@@ -113,8 +132,9 @@ struct Run<'a> {
     plan: &'a Plan,
     context: &'a Context<'a>,
     exchange: &'a Exchange,
-    /// The steps whose results are here, and are to be in the registry.
-    pushed: BTreeSet<&'a str>,
+    /// The steps that are asked for besides the rows: those whose results are here, and are to be in
+    /// the registry, among them.
+    asked: BTreeSet<&'a str>,
     urgency: BTreeMap<&'a str, u32>,
     changed: Condvar,
 }
@@ -126,7 +146,7 @@ impl<'a> Run<'a> {
         let there = |step: &Step| {
             progress.outcome(&step.id).is_some() || (progress.key(&step.id).is_some() && !progress.absent(&step.id))
         };
-        self.plan.wanted(|step| self.pushed.contains(step.id.as_str()), there)
+        self.plan.wanted(|step| self.asked.contains(step.id.as_str()), there)
     }
 
     /// Waits for a step that can be worked on and takes the most urgent; none when nothing is left to start.

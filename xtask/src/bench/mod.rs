@@ -60,8 +60,9 @@ pub fn build(project: &Project, options: &Options) -> Result<()> {
         anyhow!(Wrong("matrix.yaml has no `bench.build`, which says what stands for all others".to_owned()))
     })?;
     for package in [&what.maturin.package, &what.container.package] {
-        if project.matrix.package(package).is_some_and(|package| package.source.pypi.is_none()) {
-            bail!(Wrong(format!("`{package}` is a working copy: only a pinned sdist is the same on both sides")));
+        if project.matrix.package(package).is_none_or(|package| package.version().is_none()) {
+            let message = format!("`{package}` is a working copy: only a pinned sdist is the same on both sides");
+            return Err(anyhow!(Wrong(message)));
         }
     }
     let rows: Vec<Row> =

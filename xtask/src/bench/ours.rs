@@ -1,6 +1,6 @@
 //! Our side: this same program, with a project, a cache and image names of its own.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -107,7 +107,12 @@ impl<'a> Ours<'a> {
                 self.adopt(step, key);
             }
         }
-        let done = run::execute(&before, &self.project.context(&facts, self.docker), &Exchange::new(None, None))?;
+        // What a measured step is made from is there, whether or not another step needs it now.
+        let used: BTreeSet<&String> =
+            plan.steps.iter().filter(|s| row.measures(&s.action)).flat_map(|s| &s.needs).collect();
+        let asked = |step: &Step| used.contains(&step.id);
+        let context = self.project.context(&facts, self.docker);
+        let done = run::execute_with(&before, &asked, &context, &Exchange::new(None, None))?;
         Ok(Ready { plan, done, blobs: cache.clone() })
     }
 

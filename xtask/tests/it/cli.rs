@@ -601,4 +601,7 @@ fn a_bench_whose_run_fails_prints_no_row() {
     assert!(said.contains("error: [xtask] ") && said.contains("Cargo.toml") && said.contains("whole log: "), "{said}");
     assert!(!clone.top.join("cache/v1/state/bench/work").exists());
     assert!(clone.bad(2, &["bench", "build", "--row", "nothing"]).contains("wheels-cold"));
+    let pin = "pypi: {version: 0.14.4, sha256: 2a856c78967605a5449e7236c09feabc4d5ca3abeec69ce60b16bd23c28af8e0}";
+    clone.edit(pin, "path: docker");
+    assert!(clone.bad(2, &["bench", "build", "--row", "plan"]).contains("is a working copy"));
 }
