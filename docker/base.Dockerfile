@@ -14,6 +14,7 @@ ARG ROOT=scratch
 FROM ${DEVEL} AS trimmed
 RUN --mount=type=bind,target=/mnt \
     set -eu; \
+    started=$(($(date +%s) - 5)); \
     cd "$(python -c 'import sysconfig; print(sysconfig.get_path("stdlib"))')"; \
     # sysconfig reads its values from a Python module; the Makefile beside it
     # and the headers are for compiling extensions, which `devel` is for.
@@ -25,14 +26,21 @@ RUN --mount=type=bind,target=/mnt \
     # Byte code, since the ordinary user cannot write any: each start would
     # compile again. By hash, unchecked: no time stamps, no stat at import.
     # pip is run once, if ever, and does without.
-    python -m compileall -q -j0 --invalidation-mode unchecked-hash -x site-packages .
+    python -m compileall -q -j0 --invalidation-mode unchecked-hash -x site-packages .; \
+    # What this wrote gets one time, or no two builds would have the same layer.
+    find / -xdev -newermt "@$started" ! -path /etc/hosts ! -path /etc/resolv.conf -exec touch -h -d @315532800 '{}' +
 
 # ---- what both kinds share ----
 FROM ${ROOT} AS common
-RUN useradd --uid 10001 --user-group --no-log-init --no-create-home --home-dir /home/app \
+RUN set -eu; \
+    started=$(($(date +%s) - 5)); \
+    # By this variable the shadow file says when the password was set last.
+    export SOURCE_DATE_EPOCH=315532800; \
+    useradd --uid 10001 --user-group --no-log-init --no-create-home --home-dir /home/app \
         --shell /usr/sbin/nologin app; \
     # A home that can be written: libraries put their caches there.
-    install -d -o app -g app /home/app /app
+    install -d -o app -g app /home/app /app; \
+    find / -xdev -newermt "@$started" ! -path /etc/hosts ! -path /etc/resolv.conf -exec touch -h -d @315532800 '{}' +
 ENV PYTHONUNBUFFERED=1
 WORKDIR /app
 CMD ["python"]
@@ -40,7 +48,12 @@ CMD ["python"]
 # ---- slim: the base image ----
 FROM common AS slim
 COPY --from=trimmed /usr/local /usr/local
-RUN ldconfig
+RUN set -eu; \
+    started=$(($(date +%s) - 5)); \
+    ldconfig; \
+    # Inode numbers, only to make the next run of ldconfig faster.
+    rm -f /var/cache/ldconfig/aux-cache; \
+    find / -xdev -newermt "@$started" ! -path /etc/hosts ! -path /etc/resolv.conf -exec touch -h -d @315532800 '{}' +
 USER app
 # Once more, where it counts: a missing shared library shows only here.
 RUN python -c 'import _ctypes, _curses, _decimal, _hashlib, _uuid, bz2, compression.zstd, \
@@ -52,13 +65,15 @@ FROM common AS distribution
 ARG PYTHON=python3.11
 RUN --mount=type=bind,target=/mnt \
     set -eu; \
+    started=$(($(date +%s) - 5)); \
     ln -s "/usr/bin/${PYTHON}" /usr/local/bin/python; \
     ln -s python /usr/local/bin/python3; \
     # The mark protects a Debian system from pip. Nothing else here uses Python.
     rm -f "/usr/lib/${PYTHON}/EXTERNALLY-MANAGED"; \
     set -- /mnt/pip-*.whl; \
     PYTHONPATH=$1 python -m pip install \
-        --no-index --no-deps --no-compile --no-cache-dir --root-user-action=ignore "$1"
+        --no-index --no-deps --no-compile --no-cache-dir --root-user-action=ignore "$1"; \
+    find / -xdev -newermt "@$started" ! -path /etc/hosts ! -path /etc/resolv.conf -exec touch -h -d @315532800 '{}' +
 USER app
 RUN python -c 'import _ctypes, _curses, _decimal, _hashlib, _uuid, bz2, \
 ctypes, curses, hashlib, lzma, readline, sqlite3, ssl, uuid, zlib' && pip --version

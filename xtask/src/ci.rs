@@ -17,7 +17,7 @@ pub fn run(project: &Project, how: &How) -> Result<()> {
     cargo(project, &["fmt", "--all", "--check"])?;
     cargo(project, &["clippy", "--locked", "--workspace", "--all-targets", "--quiet", "--", "-D", "warnings"])?;
     cargo(project, &["test", "--locked", "--workspace", "--quiet"])?;
-    project.make(&Selection::all(&project.matrix), how)?;
+    project.make(&Selection::all(&project.matrix), how, &project.wheels())?;
     let mut promised = verify::wheel_files(&project.wheels())?;
     promised.extend(project.matrix.images.iter().map(|image| image.tag.to_string()));
     verify::run(project, &promised)?;

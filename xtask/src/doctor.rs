@@ -10,7 +10,7 @@ use anyhow::{Context, Result, bail};
 
 use crate::cache::Cache;
 use crate::docker::{self, Docker};
-use crate::step::apt::ca_bundle;
+use crate::step::apt::{self, ca_bundle};
 use crate::ui::bytes;
 
 /// What images are built for.
@@ -237,9 +237,8 @@ fn reach(name: &'static str, program: &str, args: &[&str]) -> Check {
 
 fn debian_mirror() -> Check {
     let name = "Debian packages";
-    let sites =
-        said("apt-get", &["indextargets", "--format", "$(BASE_URI)", "Created-By: Packages"]).unwrap_or_default();
-    match sites.lines().find(|site| site.starts_with("http")).map(|site| format!("{site}InRelease")) {
+    let sites = apt::index_targets("$(BASE_URI)");
+    match sites.iter().find(|site| site.starts_with("http")).map(|site| format!("{site}InRelease")) {
         Some(site) => reach(
             name,
             "curl",

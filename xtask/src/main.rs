@@ -16,6 +16,7 @@ mod proc;
 mod provision;
 mod prune;
 mod report;
+mod reproducible;
 mod run;
 mod select;
 mod step;
@@ -82,6 +83,12 @@ enum Cmd {
         rows: WheelRows,
         #[command(flatten)]
         how: How,
+        /// Build each twice, without the cache and with all that must not matter different, and compare the bytes
+        #[arg(long)]
+        check_reproducible: bool,
+        /// Another folder than wheels/
+        #[arg(long, value_name = "FOLDER", conflicts_with = "check_reproducible")]
+        out: Option<PathBuf>,
     },
     /// Build images, with the wheels that they need, and prove them
     Image {
@@ -247,11 +254,17 @@ fn dispatch(cli: &Cli, cancel: &Cancel) -> Result<()> {
             };
             project.show(&selection, *quick, Exchange::new(cache_from.clone(), None), *format)
         }
-        Cmd::Wheels { rows, how } => {
+        Cmd::Wheels { rows, how, check_reproducible, out } => {
             let selection = select::wheels(&project.matrix, &rows.abis, &rows.packages)?;
-            project.make(&selection, how).map(|_| ())
+            match (check_reproducible, out) {
+                (true, _) => reproducible::run(&project, &selection, how),
+                (false, Some(out)) => project.make(&selection, how, out).map(|_| ()),
+                (false, None) => project.make(&selection, how, &project.wheels()).map(|_| ()),
+            }
         }
-        Cmd::Image { tags, how } => project.make(&select::images(&project.matrix, tags)?, how).map(|_| ()),
+        Cmd::Image { tags, how } => {
+            project.make(&select::images(&project.matrix, tags)?, how, &project.wheels()).map(|_| ())
+        }
         Cmd::Cache { what: CacheCmd::Show } => ui::out(&prune::show(&project.cache)?),
         Cmd::Cache { what: CacheCmd::Prune { max_size } } => ui::out(&prune::prune(&project.cache, *max_size)?),
         Cmd::Verify { what } => verify::run(&project, what),
@@ -262,8 +275,9 @@ fn dispatch(cli: &Cli, cancel: &Cancel) -> Result<()> {
 
 /// The clone that a command works in.
 pub struct Project {
+    /// `matrix.yaml`, and the folder that it lies in.
+    file: PathBuf,
     folder: PathBuf,
-    matrix_file: PathBuf,
     matrix: Matrix,
     cache: Cache,
     ui: Ui,
@@ -288,7 +302,7 @@ impl Project {
         let cores = std::thread::available_parallelism().map_or(1, |n| n.get());
         Ok(Project {
             folder: file.parent().unwrap_or(Path::new("/")).to_owned(),
-            matrix_file: file,
+            file,
             matrix,
             cache: Cache::open(|line| ui.say(line))?,
             ui,
@@ -345,15 +359,13 @@ impl Project {
         }
     }
 
-    /// Makes what is selected, puts the wheels and the manifest into `wheels/`, and prints the table.
-    pub fn make(&self, selection: &Selection, how: &How) -> Result<Manifest> {
-        let (plan, facts) = self.plan(selection, how.quick)?;
-        let exchange = Exchange::new(how.cache_from.clone(), how.push.clone());
+    /// The engine, if the plan needs one, with all else that it needs of the machine.
+    fn prepare(&self, plan: &Plan, facts: &Facts, yes: bool, exchange: &Exchange) -> Result<Option<docker::Docker>> {
         let needs = provision::Needs {
             docker: plan.steps.iter().any(|step| step.action.needs_docker()),
             programs: &[],
             bootstrap: &|docker| {
-                let (_, status) = run::forecast(&plan, &self.context(&facts, Some(docker)), &exchange);
+                let (_, status) = run::forecast(plan, &self.context(facts, Some(docker)), exchange);
                 let image = self.matrix.root.image.as_deref();
                 let build = status.get("root").is_some_and(|status| *status == plan::Status::Build);
                 build && image.is_none_or(|image| docker.offered(image).is_err())
@@ -361,18 +373,26 @@ impl Project {
         };
         let docker = match self.fake {
             true => None,
-            false => provision::prepare(&needs, how.yes, &self.cache, &self.ui, &self.cancel)?,
+            false => provision::prepare(&needs, yes, &self.cache, &self.ui, &self.cancel)?,
         };
         if let Some(docker) = &docker {
             docker.remove_stale_jobs().context("cannot remove what an earlier run left in the Docker engine")?;
         }
+        Ok(docker)
+    }
+
+    /// Makes what is selected, puts the wheels and the manifest into `wheels`, and prints the table.
+    pub fn make(&self, selection: &Selection, how: &How, wheels: &Path) -> Result<Manifest> {
+        let (plan, facts) = self.plan(selection, how.quick)?;
+        let exchange = Exchange::new(how.cache_from.clone(), how.push.clone());
+        let docker = self.prepare(&plan, &facts, how.yes, &exchange)?;
         // Until the wheels are copied out of it.
         let _in_use = self.cache.in_use()?;
         let context =
             Context { engine_cores: self.engine_cores(docker.as_ref()), ..self.context(&facts, docker.as_ref()) };
         let outcomes = run::execute(&plan, &context, &exchange)?;
         let manifest = Manifest::of(&plan, &outcomes, &self.matrix.name);
-        manifest.publish(&self.wheels(), &self.matrix, &self.cache)?;
+        manifest.publish(wheels, &self.matrix, &self.cache)?;
         ui::out(&report::table(&manifest))?;
         exchange.end()?;
         Ok(manifest)

@@ -20,6 +20,8 @@ const LAYOUT: u32 = 1;
 #[derive(Debug, Clone, Default)]
 pub struct Plan {
     pub steps: Vec<Step>,
+    /// Not only the rows of the tables are asked for, but every step.
+    pub whole: bool,
 }
 
 /// One unit of work.
@@ -286,7 +288,7 @@ impl Plan {
     /// The ids of the steps that are asked for: each row, each that is `asked` for besides, and what
     /// one of them needs, unless that one is `there` without it.
     pub fn wanted(&self, asked: impl Fn(&Step) -> bool, there: impl Fn(&Step) -> bool) -> BTreeSet<&str> {
-        let first = self.steps.iter().filter(|step| step.action.is_row() || asked(step));
+        let first = self.steps.iter().filter(|step| self.whole || step.action.is_row() || asked(step));
         let mut wanted: BTreeSet<&str> = first.map(|step| step.id.as_str()).collect();
         for step in self.steps.iter().rev() {
             if wanted.contains(step.id.as_str()) && !there(step) {

@@ -1,10 +1,12 @@
 //! Refuses a wheel that would load in the wrong interpreter, ask for a newer glibc or differ from its own RECORD, because installers look no further than the file name.
 
 mod archive;
+mod differ;
 mod elf;
 mod fake;
 mod info;
 mod name;
+mod rewrite;
 #[cfg(test)]
 mod tests;
 
@@ -13,10 +15,14 @@ use std::path::Path;
 
 use anyhow::{Context, Result, ensure};
 
+pub use differ::{differences, mentions};
 use elf::Elf;
 pub use fake::{NewWheel, tiny_extension, write};
 use name::promise;
 pub use name::{WheelName, normalise};
+pub use rewrite::rewrite;
+
+use crate::digest;
 
 /// What the caller means to install.
 #[derive(Debug, Clone, Copy)]
@@ -207,7 +213,8 @@ fn check_within(path: &Path, expect: &Expect, limits: archive::Limits) -> Result
     let file_name = file_name.with_context(|| format!("`{}` has no readable file name", path.display()))?;
     let abi = Abi::parse(expect.abi)?;
     let name = WheelName::parse(file_name)?;
-    let (sha256, size) = archive::digest(path)?;
+    let sha256 = digest::of_file(path)?;
+    let size = std::fs::metadata(path)?.len();
     let mut report = Report {
         file_name: file_name.to_owned(),
         sha256,

@@ -321,7 +321,7 @@ impl Bench<'_> {
         if row == Row::Plan {
             // The user's own project and cache: what a person waits for.
             let program = std::env::current_exe().context("cannot tell which program this is")?;
-            let matrix = &self.project.matrix_file;
+            let matrix = &self.project.file;
             let fake: &[&str] = if self.project.fake { &["--fake"] } else { &[] };
             return Ok(vec![cmd!(shell, "{program} --matrix {matrix} {fake...} plan")]);
         }

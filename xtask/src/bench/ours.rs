@@ -51,7 +51,7 @@ impl<'a> Ours<'a> {
             fake: user.fake,
         };
         fs::create_dir_all(folder.join("docker"))?;
-        fs::write(&project.matrix_file, text)?;
+        fs::write(&project.file, text)?;
         let shell = Shell::new()?;
         shell.change_dir(&folder);
         Ok(Ours { user, docker, project, cache, shell })
@@ -182,7 +182,7 @@ impl<'a> Ours<'a> {
     }
 
     pub fn matrix_file(&self) -> &Path {
-        &self.project.matrix_file
+        &self.project.file
     }
 }
 

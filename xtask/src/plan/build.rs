@@ -218,7 +218,13 @@ impl Planner<'_> {
                     tools: self.matrix.tools.iter().filter(pinned).cloned().collect(),
                     interpreter: format!("python{}", abi.interpreter_name()),
                 });
-                self.add(id, needs, &[], concat!(include_str!("../step/maturin.rs"), wheel_code!()), action)
+                let code = concat!(
+                    include_str!("../step/maturin.rs"),
+                    include_str!("../step/maturin/portable.rs"),
+                    include_str!("../wheelfile/rewrite.rs"),
+                    wheel_code!()
+                );
+                self.add(id, needs, &[], code, action)
             }
             Builder::Container => {
                 let devel = self.devel(package, abi);

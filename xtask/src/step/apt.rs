@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use anyhow::Result;
+use xshell::{Shell, cmd};
 
 use super::{Env, root, text};
 use crate::cache::Output;
@@ -35,6 +36,18 @@ pub fn run(apt: &Apt, env: &Env) -> Result<Output> {
         content: Some(digest::of(format!("{}\n{packages}", env.key))),
         ..Output::default()
     })
+}
+
+/// What apt on this machine knows of where its packages are, one line each, in the words of
+/// `apt-get indextargets --format`; nothing on a system without apt.
+pub fn index_targets(format: &str) -> Vec<String> {
+    let Ok(shell) = Shell::new() else { return Vec::new() };
+    let listed =
+        cmd!(shell, "apt-get indextargets --format {format} 'Created-By: Packages'").quiet().ignore_stderr().read();
+    let mut lines: Vec<String> = listed.unwrap_or_default().lines().map(str::to_owned).collect();
+    lines.sort();
+    lines.dedup();
+    lines
 }
 
 /// The proxy that this machine goes through, for what has a network in a container.

@@ -12,6 +12,7 @@ use crate::cache::Output;
 use crate::docker::{Content, ContextFile, Job, Network};
 use crate::facts;
 use crate::plan::{Container, Wheel};
+use crate::ui::quoted;
 use crate::wheelfile;
 
 pub fn run(step: &Container, env: &Env) -> Result<Output> {
@@ -124,16 +125,15 @@ fn debian_package(file: &str, image: &str, env: &Env) -> String {
     packages.sort_by_key(|name| (!name.ends_with("-dev"), name.len()));
     packages.dedup();
     packages.truncate(4);
-    let names: Vec<String> = packages.iter().map(|name| format!("`{name}`")).collect();
     let file = file.trim_start_matches('/');
-    if names.is_empty() {
+    if packages.is_empty() {
         return format!(
             ": `{file}` is missing; `apt-file search {file}` names its Debian package, which belongs into the package's apt set in matrix.yaml"
         );
     }
     format!(
-        ": `{file}` is missing, which is in the Debian package {}: add it to the package's apt set in matrix.yaml",
-        names.join(" or ")
+        ": `{file}` is missing, which is in {} of Debian: add it to the package's apt set in matrix.yaml",
+        quoted(packages)
     )
 }
 

@@ -1,13 +1,12 @@
 //! Downloads pinned files; nothing is used or kept before its digest was checked.
 
-use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result, anyhow, bail};
 use serde_json::Value;
 use xshell::{Shell, cmd};
 
-use super::{Env, tools};
+use super::{Env, apt, tools};
 use crate::cache::{Artefact, Output};
 use crate::digest;
 use crate::plan::{Download, Fetch};
@@ -159,10 +158,7 @@ fn index_url(env: &Env) -> Result<String> {
 
 /// The mirrors that apt takes packages from; none on a system without apt.
 fn debian_mirrors(env: &Env) -> Vec<String> {
-    let Ok(shell) = Shell::new() else { return Vec::new() };
-    let listed =
-        cmd!(shell, "apt-get indextargets --format $(SITE) 'Created-By: Packages'").quiet().ignore_stderr().read();
-    let sites: BTreeSet<String> = listed.unwrap_or_default().lines().map(str::to_owned).collect();
+    let sites = apt::index_targets("$(SITE)");
     env.task.line(&format!("apt's mirrors: {}", sites.iter().map(|site| shown(site)).collect::<Vec<_>>().join(" ")));
     sites.into_iter().filter(|site| site.starts_with("http")).collect()
 }

@@ -1,5 +1,7 @@
 //! Wheels built on the host by maturin with zig, for interpreters that need not be on this machine.
 
+mod portable;
+
 use std::io::ErrorKind;
 use std::path::Path;
 use std::sync::Mutex;
@@ -112,6 +114,9 @@ pub fn run(step: &Maturin, env: &Env) -> Result<Output> {
     proc::talk(command, env.task, env.context.cancel, &talk)
         .with_context(|| format!("cannot build `{}`", own.package))?;
     release();
+    for entry in std::fs::read_dir(&out).context("maturin left no folder with a wheel")? {
+        portable::make(&entry?.path(), &source, env)?;
+    }
     wheel::keep(own, &out, env)
 }
 

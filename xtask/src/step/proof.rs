@@ -12,6 +12,7 @@ use crate::cancel::Cancel;
 use crate::docker::{Build, Docker, Job, Lines, Network};
 use crate::matrix::GilState;
 use crate::plan::Proof;
+use crate::ui::quoted;
 
 /// What `docker/gil_probe.py` reports; its docstring is the description of the format.
 #[derive(Debug, Clone, Deserialize)]
@@ -70,7 +71,7 @@ impl Verdict {
             bail!("the image cannot import its packages: {error}");
         }
         let undeclared = self.modules("undeclared");
-        let names = undeclared.iter().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ");
+        let names = quoted(&undeclared);
         if promise == GilState::Off && !undeclared.is_empty() {
             bail!(
                 "the image promises `gil: off`, but {names} does not declare that it runs without the GIL and \

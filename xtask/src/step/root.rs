@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use anyhow::{Context as _, Result};
 use xshell::{Shell, cmd};
 
-use super::{Env, KEY_LABEL};
+use super::{Env, KEY_LABEL, apt};
 use crate::cache::{BuiltImage, Output};
 use crate::digest;
 use crate::docker::{Job, Network};
@@ -67,7 +67,7 @@ fn bootstrap(root: &Root, reference: &str, env: &Env) -> Result<String> {
         "--include=usr-is-merged",
         "--hook-dir=/usr/share/mmdebstrap/hooks/merged-usr",
     ];
-    let mirrors = mirrors(&shell, suite);
+    let mirrors = mirrors(suite);
     let command = cmd!(shell, "mmdebstrap --variant=minbase {slim...} {suite} {archive} {mirrors...}")
         .env("SOURCE_DATE_EPOCH", "315532800");
     proc::run(command, env.task, env.context.cancel).context(
@@ -81,21 +81,14 @@ fn bootstrap(root: &Root, reference: &str, env: &Env) -> Result<String> {
 
 /// The mirrors of this suite that apt on this machine takes packages from, as lines of sources.list;
 /// none on another system, where mmdebstrap knows Debian's own.
-fn mirrors(shell: &Shell, suite: &str) -> Vec<String> {
-    let format = "deb $(SITE) $(RELEASE) $(COMPONENT)";
-    let listed =
-        cmd!(shell, "apt-get indextargets --format {format} 'Created-By: Packages'").quiet().ignore_stderr().read();
-    let mut lines: Vec<String> = listed
-        .unwrap_or_default()
-        .lines()
+fn mirrors(suite: &str) -> Vec<String> {
+    let lines: Vec<String> = apt::index_targets("deb $(SITE) $(RELEASE) $(COMPONENT)")
+        .into_iter()
         .filter(|line| match line.split(' ').collect::<Vec<_>>().as_slice() {
             ["deb", _, release, "main"] => *release == suite || release.starts_with(&format!("{suite}-")),
             _ => false,
         })
-        .map(str::to_owned)
         .collect();
-    lines.sort();
-    lines.dedup();
     // Updates alone would not do.
     if lines.iter().any(|line| line.ends_with(&format!(" {suite} main"))) { lines } else { Vec::new() }
 }

@@ -5,13 +5,13 @@ use std::fs::File;
 use std::io::{BufReader, Read};
 use std::path::Path;
 
-use anyhow::{Context, Result, ensure};
-use sha2::{Digest, Sha256};
+use anyhow::{Result, ensure};
 use zip::ZipArchive;
 
 use super::elf::Elf;
 use super::info::{Info, Members, is_safe, record_hash};
 use super::{WheelName, normalise};
+use crate::ui::quoted;
 
 /// Sizes in bytes, unpacked.
 #[derive(Clone, Copy)]
@@ -23,21 +23,6 @@ pub(super) struct Limits {
 pub(super) const LIMITS: Limits = Limits { member: 1 << 30, archive: 4 << 30 };
 /// These are kept in memory while the rest is read.
 const METADATA_LIMIT: u64 = 64 << 20;
-
-/// The SHA-256, as PyPI prints it, and the length of a whole file.
-pub(super) fn digest(path: &Path) -> Result<(String, u64)> {
-    let mut file = File::open(path).with_context(|| format!("cannot open `{}`", path.display()))?;
-    let (mut hash, mut size, mut buffer) = (Sha256::new(), 0, vec![0; 1 << 16]);
-    loop {
-        let count = file.read(&mut buffer).with_context(|| format!("cannot read `{}`", path.display()))?;
-        if count == 0 {
-            let hex = hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect();
-            return Ok((hex, size));
-        }
-        hash.update(buffer.get(..count).unwrap_or_default());
-        size += count as u64;
-    }
-}
 
 /// What [`read`] keeps of a wheel: enough to judge it without holding it unpacked.
 #[derive(Default)]
@@ -128,8 +113,7 @@ fn info_directory(
         }
     }
     if found.len() > 1 {
-        let found: Vec<String> = found.into_iter().collect();
-        problems.push(format!("there are several metadata directories: `{}`", found.join("`, `")));
+        problems.push(format!("there are several metadata directories: {}", quoted(found)));
         return Ok(None);
     }
     let Some(info) = found.pop_first() else {

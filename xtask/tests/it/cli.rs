@@ -605,3 +605,48 @@ fn a_bench_whose_run_fails_prints_no_row() {
     clone.edit(pin, "path: docker");
     assert!(clone.bad(2, &["bench", "build", "--row", "plan"]).contains("is a working copy"));
 }
+
+#[test]
+fn wheels_are_built_twice_and_compared() {
+    let clone = Clone::new();
+    let all = ["wheels", "--abi", "cp314t", "--abi", "cp314", "--check-reproducible"];
+    let output = clone.run(&all);
+    let (out, said) = (text(&output.stdout), text(&output.stderr));
+    assert!(output.status.success(), "{said}");
+    // Two of one package, one of the other, whose vendor has built the fourth.
+    assert_eq!(out.matches("  identical, sha256 ").count(), 3, "{out}");
+    assert!(said.contains("[wheel-aerospike-cp314] is skipped"), "{said}");
+    assert!(files(&clone.project().join("wheels")).is_empty(), "a check must not publish anything");
+    assert!(clone.leftovers().is_empty(), "{:?}", clone.leftovers());
+
+    let output = clone.command(&all).env("XTASK_FAKE_STAMP", "wheel-aerospike-cp314t").output().unwrap();
+    let (out, said) = (text(&output.stdout), text(&output.stderr));
+    assert_eq!(output.status.code(), Some(1), "{said}");
+    assert!(said.contains("1 of 3 wheels cannot be reproduced: `wheel-aerospike-cp314t`"), "{said}");
+    for part in [
+        "wheel-aerospike-cp314t  NOT REPRODUCIBLE\n",
+        "  aerospike_stamp.py: ",
+        "second  ",
+        "|somewhere else/c|",
+        &format!("names the folder `{}/", clone.top.join("cache").display()),
+    ] {
+        assert!(out.contains(part), "`{part}` expected: {out}");
+    }
+    assert_eq!(out.matches("  identical, sha256 ").count(), 2, "{out}");
+
+    let said = clone.bad(2, &["wheels", "--package", "aerospike", "--abi", "cp311", "--check-reproducible"]);
+    assert!(said.contains("there is nothing to build"), "{said}");
+}
+
+#[test]
+fn a_build_that_fails_while_it_is_checked_says_why() {
+    let clone = Clone::new();
+    let output = clone
+        .command(&["wheels", "--abi", "cp314t", "--check-reproducible"])
+        .env("XTASK_FAKE_FAIL", "wheel-aerospike-cp314t")
+        .output()
+        .unwrap();
+    let said = text(&output.stderr);
+    assert_eq!(output.status.code(), Some(1), "{said}");
+    assert!(said.contains("the first build failed:") && said.contains("told to fail"), "{said}");
+}

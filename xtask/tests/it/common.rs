@@ -40,6 +40,7 @@ impl Clone {
             .env_remove("GITHUB_ACTIONS")
             .env_remove("XTASK_FAKE_FAIL")
             .env_remove("XTASK_FAKE_HANG")
+            .env_remove("XTASK_FAKE_STAMP")
             .stdin(Stdio::null());
         command
     }
