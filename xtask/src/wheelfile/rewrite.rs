@@ -70,3 +70,46 @@ fn listed(record: &str, changed: &BTreeMap<String, Vec<u8>>) -> String {
     let text = |end: &str| record.lines().map(|l| line(l).unwrap_or_else(|| l.to_owned()) + end).collect();
     text(if record.contains("\r\n") { "\r\n" } else { "\n" })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::wheelfile::{Expect, NewWheel, check, differences, tiny_extension, write};
+
+    #[test]
+    fn a_changed_wheel_is_still_a_good_one() {
+        let folder = std::env::temp_dir().join(format!("rewrite-{}", std::process::id()));
+        std::fs::create_dir_all(&folder).unwrap();
+        let extension = tiny_extension("m", "x86_64", None).unwrap();
+        let new = NewWheel {
+            distribution: "m",
+            version: "1",
+            python: "cp314",
+            abi: "cp314t",
+            platform: "manylinux_2_28_x86_64",
+            files: vec![
+                ("m.cpython-314t-x86_64-linux-gnu.so".to_owned(), extension),
+                ("a,\"b\".txt".to_owned(), b"built in /home/me/x".to_vec()),
+                ("c.txt".to_owned(), b"built in /home/me/x".to_vec()),
+            ],
+        };
+        let (before, after) = (folder.join("before"), folder.join(new.file_name()));
+        write(&before, &new).unwrap();
+        write(&after, &new).unwrap();
+        rewrite(&after, |_, data| Ok(data.to_vec())).unwrap();
+        assert!(differences(&before, &after).unwrap().is_empty(), "nothing to change is nothing changed");
+
+        let change = |name: &str, data: &[u8]| match name.contains('b') {
+            true => Ok(String::from_utf8_lossy(data).replace("/home/me/x", "/src").into_bytes()),
+            false => Ok(data.to_vec()),
+        };
+        rewrite(&after, change).unwrap();
+        // RECORD among what is checked.
+        let expect = Expect { distribution: "m", version: None, abi: "cp314t", platform: None, max_glibc: None };
+        check(&after, &expect).unwrap();
+        let said = differences(&before, &after).unwrap().join("\n");
+        assert!(said.starts_with("a,\"b\".txt: 19 bytes in the first build, 13 in the second\n"), "{said}");
+        assert!(said.contains("m-1.dist-info/RECORD: ") && !said.contains("c.txt: "), "{said}");
+        std::fs::remove_dir_all(&folder).unwrap();
+    }
+}

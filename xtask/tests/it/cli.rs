@@ -628,7 +628,7 @@ fn wheels_are_built_twice_and_compared() {
         "  aerospike_stamp.py: ",
         "second  ",
         "|somewhere else/c|",
-        &format!("names the folder `{}/", clone.top.join("cache").display()),
+        &format!("names the folder `{}` ", clone.top.join("cache").display()),
     ] {
         assert!(out.contains(part), "`{part}` expected: {out}");
     }

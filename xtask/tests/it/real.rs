@@ -1,6 +1,7 @@
 //! What only a real Docker engine and a network can show. Run by `cargo xtask ci`, which has built
 //! everything else before, into the cache that these tests share.
 
+use std::fs;
 use std::process::{Command, Output, Stdio};
 
 use crate::common::{Clone, text};
@@ -127,4 +128,38 @@ fn without_an_engine_the_whole_list_is_said_and_nothing_changed() {
     assert_eq!(output.status.code(), Some(1), "{said}");
     assert!(said.contains("Docker engine") && said.contains("/nonexistent/docker.sock"), "{said}");
     assert!(!clone.project().join("wheels").exists());
+}
+
+#[test]
+#[ignore = "needs a Docker engine"]
+fn a_wheel_that_says_when_it_was_built_is_not_reproducible() {
+    let clone = Clone::new();
+    clone.edit(
+        "\npackages:\n",
+        &format!(
+            "\npackages:\n  - id: stamped\n    import: [stamped]\n    source: {{path: stamped}}\n    \
+             build: {{with: container, platform: manylinux_2_34_x86_64, apt: compile, requires: [{SETUPTOOLS}]}}\n"
+        ),
+    );
+    let setup = |stamp: &str| {
+        let text = format!(
+            "import os, time\nfrom setuptools import setup\nopen('stamped.py', 'w').write({stamp})\n\
+             setup(name='stamped', version='1.0', py_modules=['stamped'])\n"
+        );
+        fs::create_dir_all(clone.project().join("stamped")).unwrap();
+        fs::write(clone.project().join("stamped/setup.py"), text).unwrap();
+    };
+    let check = ["wheels", "--package", "stamped", "--abi", "cp311", "--check-reproducible"];
+
+    setup("f'folder = {os.getcwd()!r}'");
+    let (output, said) = run(&clone, &check);
+    assert!(output.status.success(), "{said}");
+    assert!(said.contains("wheel-stamped-cp311  identical, sha256 "), "{said}");
+
+    setup("f'when = {time.time_ns():020}'");
+    let (output, said) = run(&clone, &check);
+    assert_eq!(output.status.code(), Some(1), "{said}");
+    assert!(said.contains("  stamped.py: ") && said.contains(" of 27 bytes differ\n    at 0x"), "{said}");
+    assert!(said.contains("stamped-1.0.dist-info/RECORD: "), "{said}");
+    assert!(said.contains("1 of 1 wheels cannot be reproduced: `wheel-stamped-cp311`"), "{said}");
 }
