@@ -71,24 +71,14 @@ pub fn execute_with(
 ) -> Result<BTreeMap<String, Outcome>> {
     let mut first = Progress::default();
     first.keys = keys(plan, &first, context, exchange);
-<<<<<<< HEAD
     // What is there already travels too, needed here or not; and images do even where the proof,
     // which nobody takes from others, is all that is left of them here.
     let here = |step: &Step, key: &String| usable(step, key, context, |_| {}).is_some();
-    let travels = |step: &&Step| {
-        matches!(step.action, Action::Image(_)) || first.key(&step.id).is_some_and(|key| here(step, key))
-    };
-    let pushed = plan.steps.iter().filter(|_| exchange.pushes()).filter(travels);
-    let pushed: BTreeSet<&str> = pushed.map(|step| step.id.as_str()).collect();
-    let run = Run { plan, context, exchange, pushed, urgency: plan.urgency(), changed: Condvar::new() };
-=======
-    // What is there already travels too, needed here or not.
-    let travels = |step: &Step, key: &String| exchange.pushes() && usable(step, key, context, |_| {}).is_some();
-    let pushed = |step: &Step| first.key(&step.id).is_some_and(|key| travels(step, key));
-    let asked = plan.steps.iter().filter(|step| asked(step) || pushed(step));
+    let travels =
+        |step: &Step| matches!(step.action, Action::Image(_)) || first.key(&step.id).is_some_and(|key| here(step, key));
+    let asked = plan.steps.iter().filter(|step| asked(step) || (exchange.pushes() && travels(step)));
     let asked: BTreeSet<&str> = asked.map(|step| step.id.as_str()).collect();
     let run = Run { plan, context, exchange, asked, urgency: plan.urgency(), changed: Condvar::new() };
->>>>>>> 11fef89 (Bench: ask for what a measured step is made from)
 
     let progress = Mutex::new(first);
     let workers = context.cores.clamp(1, plan.steps.len().max(1));

@@ -41,7 +41,7 @@ impl<'a> Ours<'a> {
         let text = matrix(user, name, None)?;
         let project = Project {
             folder: folder.clone(),
-            matrix_file: folder.join("matrix.yaml"),
+            file: folder.join("matrix.yaml"),
             matrix: Matrix::parse(&text, "matrix.yaml")?,
             cache: Cache::at(&cache)?,
             ui: user.ui.clone(),
@@ -208,8 +208,7 @@ impl Ready {
 
 /// The text of the user's matrix under another name.
 fn matrix(user: &Project, name: &str, working_copy: Option<(&str, &str)>) -> Result<String> {
-    let text = fs::read_to_string(&user.matrix_file)
-        .with_context(|| format!("cannot read `{}`", user.matrix_file.display()))?;
+    let text = fs::read_to_string(&user.file).with_context(|| format!("cannot read `{}`", user.file.display()))?;
     variant(&text, name, &user.folder, working_copy)
 }
 

@@ -221,6 +221,7 @@ impl Planner<'_> {
                 let code = concat!(
                     include_str!("../step/maturin.rs"),
                     include_str!("../step/maturin/portable.rs"),
+                    include_str!("../step/maturin/zig.rs"),
                     include_str!("../wheelfile/rewrite.rs"),
                     wheel_code!()
                 );

@@ -1,6 +1,7 @@
 //! Wheels built on the host by maturin with zig, for interpreters that need not be on this machine.
 
 mod portable;
+mod zig;
 
 use std::io::ErrorKind;
 use std::path::Path;
@@ -87,6 +88,12 @@ pub fn run(step: &Maturin, env: &Env) -> Result<Output> {
     // Paths of this machine must not get into the wheel; the same flags for each ABI, or nothing
     // could be shared.
     let remap = format!("--remap-path-prefix={}=/src\u{1f}--remap-path-prefix={cargo_home}=/cargo", abis.display());
+    let own_zig = tools.canonicalize()?;
+    let (abis, own_zig) = (abis.display(), own_zig.display());
+    let prefix_map =
+        format!("-ffile-prefix-map={abis}=/src -ffile-prefix-map={cargo_home}=/cargo -ffile-prefix-map={own_zig}=/zig");
+    let zig = cache.state("zig")?;
+    zig::prepare(&tools, &zig, platform, env)?;
     let shell = Shell::new()?;
     shell.change_dir(&source);
     let maturin = tools.join("bin/maturin");
@@ -102,9 +109,12 @@ pub fn run(step: &Maturin, env: &Env) -> Result<Output> {
     .env("CARGO_TERM_COLOR", "never")
     .env("CARGO_BUILD_JOBS", env.context.cores.to_string())
     .env("CARGO_ENCODED_RUSTFLAGS", remap)
+    // As the crate `cc` reads them.
+    .env("CFLAGS_x86_64_unknown_linux_gnu", &prefix_map)
+    .env("CXXFLAGS_x86_64_unknown_linux_gnu", &prefix_map)
     // The path of the linker's wrapper in it is part of what Cargo compares: one for all ABIs.
     .env("XDG_CACHE_HOME", cache.state("zigbuild")?)
-    .env("ZIG_GLOBAL_CACHE_DIR", cache.state("zig")?);
+    .env("ZIG_GLOBAL_CACHE_DIR", &zig);
     for name in PASSED {
         if let Ok(value) = std::env::var(name) {
             command = command.env(name, value);
@@ -115,7 +125,7 @@ pub fn run(step: &Maturin, env: &Env) -> Result<Output> {
         .with_context(|| format!("cannot build `{}`", own.package))?;
     release();
     for entry in std::fs::read_dir(&out).context("maturin left no folder with a wheel")? {
-        portable::make(&entry?.path(), &source, env)?;
+        portable::make(&entry?.path(), &source)?;
     }
     wheel::keep(own, &out, env)
 }

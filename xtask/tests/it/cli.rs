@@ -503,6 +503,9 @@ fn the_environment_of_the_user_does_not_reach_the_compiler() {
     for name in ["../complete", "python"] {
         fs::write(bin.join(name), "").unwrap();
     }
+    let zig = clone.top.join("cache/v1/state/zig");
+    fs::create_dir_all(&zig).unwrap();
+    fs::write(zig.join(format!("stripped-{folder}-x86_64-linux-gnu.2.28")), "").unwrap();
     let given = clone.top.join("given");
     fs::write(bin.join("maturin"), format!("#!/bin/sh\nenv >{}\nexit 1\n", given.display())).unwrap();
     fs::set_permissions(bin.join("maturin"), fs::Permissions::from_mode(0o755)).unwrap();
