@@ -1,0 +1,86 @@
+"""Writes locks/: one file per ABI with the one wheel of each dependency, by hash.
+
+    uv run --no-project --with packaging docker/app/lock.py
+
+There is no environment marker for free threading, so uv cannot choose for it: it resolves, and the
+wheel is chosen here, by the tags that the interpreter of that ABI accepts. A dependency without a
+wheel for one of the ABIs is an error.
+"""
+
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+from packaging.markers import Marker
+from packaging.tags import Tag, compatible_tags, cpython_tags
+from packaging.utils import parse_wheel_filename
+
+HERE = Path(__file__).resolve().parent
+ABIS = {"cp311": (3, 11), "cp314": (3, 14), "cp314t": (3, 14)}
+# What the images' Debian has.
+GLIBC = (2, 36)
+
+
+def resolve(python: tuple[int, int], *options: str) -> dict[str, dict]:
+    """Every package that is needed, by name."""
+    version = ".".join(map(str, python))
+    command = [
+        "uv", "pip", "compile", "--quiet", "--no-config", "--no-header", "--universal", "--only-binary=:all:",
+        "--python-version", version, "--format=pylock.toml", *options, "pyproject.toml",
+    ]  # fmt: skip
+    done = subprocess.run(command, cwd=HERE, check=True, stdout=subprocess.PIPE, text=True)
+    here = {"sys_platform": "linux", "platform_system": "Linux", "python_version": version}
+    return {
+        package["name"]: package
+        for package in tomllib.loads(done.stdout)["packages"]
+        if Marker(package.get("marker", "python_version > '3'")).evaluate(here)
+    }
+
+
+def tags(abi: str, python: tuple[int, int]) -> list[Tag]:
+    """What an interpreter of that ABI accepts on x86-64, the best first."""
+    major, minor = GLIBC
+    platforms = [f"manylinux_{major}_{older}_x86_64" for older in range(minor, 4, -1)]
+    platforms += ["manylinux2014_x86_64", "manylinux2010_x86_64", "manylinux1_x86_64", "linux_x86_64"]
+    found = list(cpython_tags(python, [abi], platforms))
+    if abi.endswith("t"):
+        # A free-threaded interpreter cannot load the stable ABI of those with a GIL.
+        found = [tag for tag in found if tag.abi != "abi3"]
+    return found + list(compatible_tags(python, f"cp{python[0]}{python[1]}", platforms))
+
+
+def requirement(package: dict, accepted: list[Tag], abi: str) -> str:
+    def rank(wheel: dict) -> int:
+        of_wheel = parse_wheel_filename(wheel["url"].rpartition("/")[2])[3]
+        return min((accepted.index(tag) for tag in of_wheel if tag in accepted), default=len(accepted))
+
+    name, version = package["name"], package["version"]
+    wheels = package.get("wheels", [])
+    best = min(wheels, key=rank, default=None)
+    if best is None or rank(best) == len(accepted):
+        sys.exit(f"error: {name} {version} has no wheel for {abi}: take another version, or do without it")
+    return f"{name}=={version} --hash=sha256:{best['hashes']['sha256']}\n"
+
+
+def write(name: str, head: str, packages: dict[str, dict], abi: str) -> None:
+    accepted = tags(abi, ABIS[abi])
+    lines = [requirement(package, accepted, abi) for package in packages.values()]
+    path = HERE / "locks" / name
+    path.with_suffix(".new").write_text(f"# {head}\n# Made by lock.py from pyproject.toml.\n{''.join(lines)}")
+    path.with_suffix(".new").rename(path)
+    print(f"{path.relative_to(HERE)}: {len(lines)} packages")
+
+
+def main() -> None:
+    for abi, python in ABIS.items():
+        write(f"{abi}.txt", f"What the application needs, for {abi}, glibc 2.36.", resolve(python), abi)
+    # Pure Python, so one file is good for all.
+    needed, python = resolve(ABIS["cp311"]), ABIS["cp311"]
+    tests = resolve(python, "--extra=test")
+    only_tests = {name: package for name, package in tests.items() if name not in needed}
+    write("test.txt", "What its tests need besides.", only_tests, "cp311")
+
+
+if __name__ == "__main__":
+    main()
