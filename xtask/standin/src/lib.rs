@@ -1,0 +1,27 @@
+//! A stand-in for an Aerospike server: the part of its wire protocol that a batch-reading application
+//! needs, kept in memory, for machines that reach neither a cluster nor the vendor's image.
+//!
+//! Read it in this order: `session` (one connection), `wire` (bytes to messages and back), `command`
+//! (one record) and `batch` (many), `store` and `value` (what is kept), `info` (what clients ask about
+//! the cluster). What it does not do it answers with the protocol's own error code.
+//!
+//! The formats are those of the server 8.1: `as/include/base/proto.h` in github.com/aerospike/aerospike-server.
+
+mod batch;
+mod budget;
+mod clock;
+mod code;
+mod command;
+mod info;
+mod msgpack;
+mod server;
+mod session;
+mod store;
+mod value;
+mod wire;
+
+pub use server::{Listener, Server, Settings};
+pub use session::serve;
+
+/// What every output calls this program, so that nobody takes it for the real thing.
+pub const NAME: &str = "wheel-matrix stand-in";

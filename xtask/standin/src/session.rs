@@ -1,0 +1,112 @@
+//! One connection: frames in, frames out, until the client goes or sends what no client sends.
+
+use std::io::{self, Read, Write};
+use std::net::SocketAddr;
+
+use crate::budget::Share;
+use crate::code::Code;
+use crate::server::Server;
+use crate::store::Digest;
+use crate::wire::{FRAME_HEADER, Frame, Malformed, Message, flag, frame, message_header, parse_frame_header};
+use crate::{batch, command, info};
+
+/// Longer messages are refused. Records have at most 1 MiB; only batches of writes come near.
+const MAX_MESSAGE: u64 = 16 * 1024 * 1024;
+/// Questions about the cluster are short; their answers are not.
+const MAX_INFO: u64 = 16 * 1024;
+/// Memory is taken as bytes arrive, not as a header promises them.
+const STEP: usize = 64 * 1024;
+
+/// The answer of a server without accounts to whoever wants to log in.
+const NO_SECURITY: [u8; 16] = [0, Code::SecurityNotSupported as u8, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0];
+
+/// Serves until the client closes. An error of kind `InvalidData` is the client's doing and says what it was.
+pub fn serve(server: &Server, input: &mut impl Read, out: &mut impl Write, local: SocketAddr) -> io::Result<()> {
+    let mut body = Vec::new();
+    let mut answer = Vec::new();
+    while let Some(header) = next_header(input)? {
+        let (kind, length) = parse_frame_header(header).map_err(refused)?;
+        let most = if kind == frame::INFO { MAX_INFO } else { MAX_MESSAGE };
+        if length > most {
+            return Err(refuse(&format!("a message of {length} bytes; {most} is the most")));
+        }
+        let mut share = Share::of(&server.budget);
+        read_body(input, &mut body, length, &mut share)?;
+        answer.clear();
+        match kind {
+            frame::INFO => Frame::write(&mut answer, kind, |out| info::answer(server, &body, local, out)),
+            frame::SECURITY => Frame::write(&mut answer, kind, |out| out.extend_from_slice(&NO_SECURITY)),
+            frame::COMPRESSED => only(&mut answer, 0, Code::EnterpriseOnly),
+            _ => match Message::parse(&body) {
+                Ok(message) if message.has(flag::BATCH) => batch::run(server, &message, &mut answer, out)?,
+                Ok(message) => single(server, &message, &mut answer),
+                Err(malformed) => {
+                    only(&mut answer, 0, Code::Parameter);
+                    out.write_all(&answer)?;
+                    return Err(refused(malformed));
+                }
+            },
+        }
+        out.write_all(&answer)?;
+        // One large message does not make a connection large for good.
+        body.shrink_to(STEP);
+        answer.shrink_to(STEP);
+    }
+    Ok(())
+}
+
+/// Answers a message about one record.
+fn single(server: &Server, message: &Message, answer: &mut Vec<u8>) {
+    let Some(namespace) = server.namespace(message.fields.namespace) else {
+        return only(answer, 0, Code::Namespace);
+    };
+    match message.fields.digest.map(Digest::try_from) {
+        Some(Ok(digest)) => Frame::write(answer, frame::MESSAGE, |out| {
+            command::run(namespace, digest, message, server.clock.now(), 0, out);
+        }),
+        Some(Err(_)) => only(answer, 0, Code::Parameter),
+        // Without a digest it is a query over many records, whose answers end with a mark.
+        None => only(answer, flag::LAST.bit, Code::UnsupportedFeature),
+    }
+}
+
+/// Nothing if the client has closed between two messages.
+fn next_header(input: &mut impl Read) -> io::Result<Option<[u8; FRAME_HEADER]>> {
+    let mut header = [0; FRAME_HEADER];
+    if input.read(&mut header[..1])? == 0 {
+        return Ok(None);
+    }
+    input.read_exact(&mut header[1..])?;
+    Ok(Some(header))
+}
+
+fn read_body(input: &mut impl Read, body: &mut Vec<u8>, length: u64, share: &mut Share) -> io::Result<()> {
+    body.clear();
+    let mut left = usize::try_from(length).unwrap_or(usize::MAX);
+    while left > 0 {
+        let step = left.min(STEP);
+        if !share.grow(step) {
+            return Err(io::Error::new(io::ErrorKind::OutOfMemory, "no memory left for this message"));
+        }
+        let start = body.len();
+        body.resize(start + step, 0);
+        input.read_exact(&mut body[start..])?;
+        left -= step;
+    }
+    Ok(())
+}
+
+/// An answer that is nothing but its code.
+fn only(answer: &mut Vec<u8>, info3: u8, code: Code) {
+    Frame::write(answer, frame::MESSAGE, |out| {
+        out.extend_from_slice(&message_header(info3, code, 0, 0, 0, 0));
+    });
+}
+
+fn refused(malformed: Malformed) -> io::Error {
+    refuse(malformed.0)
+}
+
+fn refuse(why: &str) -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidData, why)
+}

@@ -1,0 +1,196 @@
+//! What is kept: namespaces of records by digest, within the memory that was granted.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use crate::budget::Budget;
+use crate::value::{Value, particle};
+
+pub type Digest = [u8; 20];
+
+/// So many parts can be written at the same time.
+const SHARDS: usize = 64;
+
+/// What one record takes besides its own bytes: map slot, vectors, pointers. Measured, rounded up.
+const RECORD_OVERHEAD: usize = 256;
+const BIN_OVERHEAD: usize = 96;
+
+#[derive(Debug, Clone)]
+pub struct Bin {
+    pub name: Box<[u8]>,
+    pub value: Value,
+}
+
+#[derive(Debug, Clone, Default)]
+pub struct Record {
+    /// Counts writes; 0 is a record that is not there.
+    pub generation: u16,
+    /// When it expires, in the protocol's seconds; 0 is never.
+    pub void_time: u32,
+    pub set: Box<[u8]>,
+    /// The user's key, where the client sent it along.
+    pub key: Option<Box<[u8]>>,
+    pub bins: Vec<Bin>,
+}
+
+impl Record {
+    pub fn is_live(&self, now: u32) -> bool {
+        self.void_time == 0 || self.void_time >= now
+    }
+
+    pub fn position(&self, name: &[u8]) -> Option<usize> {
+        self.bins.iter().position(|bin| *bin.name == *name)
+    }
+
+    pub fn get(&self, name: &[u8]) -> Option<&Value> {
+        self.position(name).map(|at| &self.bins[at].value)
+    }
+
+    /// Memory that the record takes here.
+    fn cost(&self) -> usize {
+        let key = self.key.as_ref().map_or(0, |key| key.len());
+        let bins = self.bins.iter().map(|bin| BIN_OVERHEAD + bin.name.len() + bin.value.bytes().len());
+        RECORD_OVERHEAD + self.set.len() + key + bins.sum::<usize>()
+    }
+
+    /// The size that a server compares with `max-record-size`: as it would lie on a device.
+    pub fn stored_size(&self) -> usize {
+        let varint = |number: usize| if number < 128 { 1 } else { 2 };
+        let expiry = if self.void_time == 0 { 0 } else { 4 };
+        let set = if self.set.is_empty() { 0 } else { 1 + self.set.len() };
+        let key = self.key.as_ref().map_or(0, |key| varint(key.len()) + key.len());
+        let bins = self.bins.iter().map(|bin| {
+            let value = match bin.value.particle() {
+                particle::INTEGER => 2 + integer_size(bin.value.bytes()),
+                particle::FLOAT => 1 + 8,
+                particle::BOOL => 1 + 1,
+                _ => 1 + 4 + bin.value.bytes().len(),
+            };
+            1 + bin.name.len() + value
+        });
+        35 + expiry + set + key + varint(self.bins.len()) + bins.sum::<usize>() + 4
+    }
+}
+
+/// As few of 1, 2, 4, 8 bytes as an integer needs; a negative one needs all.
+fn integer_size(bytes: &[u8]) -> usize {
+    let zeros = bytes.iter().take_while(|byte| **byte == 0).count();
+    bytes.len().saturating_sub(zeros).max(1).next_power_of_two()
+}
+
+type Shard = HashMap<Digest, Record>;
+
+#[derive(Debug)]
+pub struct Namespace {
+    name: String,
+    shards: [Mutex<Shard>; SHARDS],
+    budget: Arc<Budget>,
+}
+
+impl Namespace {
+    pub fn new(name: String, budget: Arc<Budget>) -> Namespace {
+        Namespace { name, shards: std::array::from_fn(|_| Mutex::default()), budget }
+    }
+
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// The part that has this record, for one operation from beginning to end.
+    pub fn open(&self, digest: Digest) -> Entry<'_> {
+        let shard = lock(&self.shards[usize::from(digest[0]) % SHARDS]);
+        Entry { shard, digest, budget: &self.budget }
+    }
+
+    pub fn records(&self) -> usize {
+        self.shards.iter().map(|shard| lock(shard).len()).sum()
+    }
+
+    /// Gives back what has expired: nobody else does for records that are never asked for again.
+    pub fn sweep(&self, now: u32) {
+        for shard in &self.shards {
+            lock(shard).retain(|_, record| {
+                let live = record.is_live(now);
+                if !live {
+                    self.budget.give_back(record.cost());
+                }
+                live
+            });
+        }
+    }
+}
+
+/// A thread that died holding a shard has left it whole: records are replaced in one step.
+fn lock(shard: &Mutex<Shard>) -> MutexGuard<'_, Shard> {
+    shard.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// One record's place, there or not, held until it is dropped.
+pub struct Entry<'a> {
+    shard: MutexGuard<'a, Shard>,
+    digest: Digest,
+    budget: &'a Budget,
+}
+
+impl Entry<'_> {
+    /// The record, unless it has expired.
+    pub fn live(&self, now: u32) -> Option<&Record> {
+        self.shard.get(&self.digest).filter(|record| record.is_live(now))
+    }
+
+    pub fn remove(&mut self) {
+        if let Some(old) = self.shard.remove(&self.digest) {
+            self.budget.give_back(old.cost());
+        }
+    }
+
+    /// Keeps the record instead of the one before; false if there is no memory for it.
+    #[must_use]
+    pub fn replace(&mut self, mut record: Record) -> bool {
+        record.bins.shrink_to_fit();
+        let (new, old) = (record.cost(), self.shard.get(&self.digest).map_or(0, Record::cost));
+        if new > old && !self.budget.take(new - old) {
+            return false;
+        }
+        self.budget.give_back(old.saturating_sub(new));
+        self.shard.insert(self.digest, record);
+        true
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn record(bytes: usize) -> Record {
+        let value = Value::from_client(particle::BLOB, &vec![0; bytes]).unwrap();
+        Record { bins: vec![Bin { name: (*b"b").into(), value }], ..Record::default() }
+    }
+
+    #[test]
+    fn memory_is_counted_when_records_come_change_and_go() {
+        let budget = Budget::new(10_000);
+        let namespace = Namespace::new("test".into(), budget.clone());
+        assert!(namespace.open([1; 20]).replace(record(5_000)));
+        assert!(!namespace.open([2; 20]).replace(record(5_000)));
+        assert!(namespace.open([1; 20]).replace(record(100)));
+        assert!(namespace.open([2; 20]).replace(record(5_000)));
+        assert_eq!(namespace.records(), 2);
+        namespace.open([1; 20]).remove();
+        namespace.open([2; 20]).remove();
+        assert_eq!(budget.used(), 0);
+    }
+
+    #[test]
+    fn what_has_expired_is_swept() {
+        let budget = Budget::new(10_000);
+        let namespace = Namespace::new("test".into(), budget.clone());
+        assert!(namespace.open([1; 20]).replace(Record { void_time: 10, ..record(1) }));
+        assert!(namespace.open([1; 20]).live(10).is_some());
+        assert!(namespace.open([1; 20]).live(11).is_none());
+        namespace.sweep(10);
+        assert_eq!(namespace.records(), 1);
+        namespace.sweep(11);
+        assert_eq!((namespace.records(), budget.used()), (0, 0));
+    }
+}

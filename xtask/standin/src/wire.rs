@@ -1,0 +1,379 @@
+//! Bytes to messages and back. Nothing here trusts a length that came over the wire.
+//!
+//! A frame is `version, type, 48-bit length`; a record message in it is a 22-byte header, then fields
+//! (`length, type, data`), then operations (`length, op, particle type, flags, name length, name, value`).
+
+use crate::code::Code;
+use crate::value::Value;
+
+pub const VERSION: u8 = 2;
+pub const FRAME_HEADER: usize = 8;
+pub const MESSAGE_HEADER: usize = 22;
+/// What a server takes in one operation list.
+pub const MAX_OPS: usize = 32 * 1024;
+
+/// The types of frames.
+pub mod frame {
+    pub const INFO: u8 = 1;
+    pub const SECURITY: u8 = 2;
+    pub const MESSAGE: u8 = 3;
+    pub const COMPRESSED: u8 = 4;
+}
+
+/// A bit of one of the four flag bytes.
+#[derive(Debug, Clone, Copy)]
+pub struct Flag {
+    byte: usize,
+    pub bit: u8,
+}
+
+/// What a message asks for.
+pub mod flag {
+    use super::Flag;
+
+    const fn flag(byte: usize, bit: u8) -> Flag {
+        Flag { byte, bit }
+    }
+
+    pub const READ: Flag = flag(0, 1);
+    pub const GET_ALL: Flag = flag(0, 1 << 1);
+    pub const BATCH: Flag = flag(0, 1 << 3);
+    pub const NO_BINS: Flag = flag(0, 1 << 5);
+
+    pub const WRITE: Flag = flag(1, 1);
+    pub const DELETE: Flag = flag(1, 1 << 1);
+    pub const GENERATION: Flag = flag(1, 1 << 2);
+    pub const GENERATION_GREATER: Flag = flag(1, 1 << 3);
+    pub const DURABLE_DELETE: Flag = flag(1, 1 << 4);
+    pub const CREATE_ONLY: Flag = flag(1, 1 << 5);
+    pub const RESPOND_ALL: Flag = flag(1, 1 << 7);
+
+    /// In answers: nothing follows.
+    pub const LAST: Flag = flag(2, 1);
+    pub const UPDATE_ONLY: Flag = flag(2, 1 << 3);
+    pub const CREATE_OR_REPLACE: Flag = flag(2, 1 << 4);
+    pub const REPLACE_ONLY: Flag = flag(2, 1 << 5);
+
+    /// Any part of a transaction of several records.
+    pub const TRANSACTION: Flag = flag(3, 0b1_0111);
+}
+
+/// Operations on bins.
+pub mod op {
+    pub const READ: u8 = 1;
+    pub const WRITE: u8 = 2;
+    pub const LIST_OR_MAP_READ: u8 = 3;
+    pub const LIST_OR_MAP_MODIFY: u8 = 4;
+    pub const INCREMENT: u8 = 5;
+    pub const EXPRESSION_READ: u8 = 7;
+    pub const EXPRESSION_MODIFY: u8 = 8;
+    pub const APPEND: u8 = 9;
+    pub const PREPEND: u8 = 10;
+    pub const TOUCH: u8 = 11;
+    pub const BITS_READ: u8 = 12;
+    pub const BITS_MODIFY: u8 = 13;
+    pub const DELETE_ALL: u8 = 14;
+    pub const HLL_READ: u8 = 15;
+    pub const HLL_MODIFY: u8 = 16;
+}
+
+/// The message is not what it says it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Malformed(pub &'static str);
+
+pub type Parsed<T> = Result<T, Malformed>;
+
+fn frame_header(kind: u8, length: usize) -> [u8; FRAME_HEADER] {
+    let mut header = (length as u64).to_be_bytes();
+    header[0] = VERSION;
+    header[1] = kind;
+    header
+}
+
+/// A frame at the end of a buffer, whose header is written when its content is there.
+pub struct Frame {
+    start: usize,
+}
+
+impl Frame {
+    pub fn begin(out: &mut Vec<u8>) -> Frame {
+        let start = out.len();
+        out.extend_from_slice(&[0; FRAME_HEADER]);
+        Frame { start }
+    }
+
+    pub fn end(&self, out: &mut [u8], kind: u8) {
+        let content = self.start + FRAME_HEADER;
+        let header = frame_header(kind, out.len() - content);
+        out[self.start..content].copy_from_slice(&header);
+    }
+
+    pub fn write(out: &mut Vec<u8>, kind: u8, content: impl FnOnce(&mut Vec<u8>)) {
+        let frame = Frame::begin(out);
+        content(out);
+        frame.end(out, kind);
+    }
+}
+
+/// The type and the length of the frame that follows.
+pub fn parse_frame_header(header: [u8; FRAME_HEADER]) -> Parsed<(u8, u64)> {
+    let kind = header[1];
+    // Security messages have been sent with version 0 since ever.
+    if header[0] != VERSION && !(header[0] == 0 && kind == frame::SECURITY) {
+        return Err(Malformed("unknown protocol version"));
+    }
+    if !(frame::INFO..=frame::COMPRESSED).contains(&kind) {
+        return Err(Malformed("unknown type of message"));
+    }
+    let mut length = header;
+    length[..2].fill(0);
+    Ok((kind, u64::from_be_bytes(length)))
+}
+
+/// Takes numbers and slices off the front of a message.
+#[derive(Debug, Clone, Copy)]
+pub struct Reader<'a>(pub &'a [u8]);
+
+impl<'a> Reader<'a> {
+    pub fn take(&mut self, length: usize) -> Parsed<&'a [u8]> {
+        let (head, rest) = self.0.split_at_checked(length).ok_or(Malformed("shorter than it says"))?;
+        self.0 = rest;
+        Ok(head)
+    }
+
+    pub fn array<const N: usize>(&mut self) -> Parsed<[u8; N]> {
+        let (head, rest) = self.0.split_first_chunk::<N>().ok_or(Malformed("shorter than it says"))?;
+        self.0 = rest;
+        Ok(*head)
+    }
+
+    pub fn u8(&mut self) -> Parsed<u8> {
+        self.array::<1>().map(|[byte]| byte)
+    }
+
+    pub fn u16(&mut self) -> Parsed<u16> {
+        self.array().map(u16::from_be_bytes)
+    }
+
+    pub fn u32(&mut self) -> Parsed<u32> {
+        self.array().map(u32::from_be_bytes)
+    }
+
+    /// A length, and as many bytes as it says.
+    fn sized(&mut self) -> Parsed<Reader<'a>> {
+        let length = self.u32()? as usize;
+        self.take(length).map(Reader)
+    }
+}
+
+/// The fields that mean something here; the others are skipped, as a server does.
+#[derive(Debug, Default, Clone)]
+pub struct Fields<'a> {
+    pub namespace: Option<&'a [u8]>,
+    pub set: Option<&'a [u8]>,
+    pub key: Option<&'a [u8]>,
+    pub digest: Option<&'a [u8]>,
+    pub batch: Option<&'a [u8]>,
+    /// A filter expression, a UDF: not spoken here.
+    pub unsupported: bool,
+    /// Part of a transaction of several records: the vendor's enterprise edition only.
+    pub transaction: bool,
+}
+
+impl<'a> Fields<'a> {
+    pub fn parse(reader: &mut Reader<'a>, count: u16) -> Parsed<Fields<'a>> {
+        let mut fields = Fields::default();
+        for _ in 0..count {
+            let mut field = reader.sized()?;
+            let kind = field.u8()?;
+            match kind {
+                0 => fields.namespace = Some(field.0),
+                1 => fields.set = Some(field.0).filter(|name| !name.is_empty()),
+                2 => fields.key = Some(field.0),
+                4 => fields.digest = Some(field.0),
+                5 => fields.transaction = true,
+                30..=33 | 43 => fields.unsupported = true,
+                41 | 42 => fields.batch = Some(field.0),
+                _ => {}
+            }
+        }
+        Ok(fields)
+    }
+}
+
+/// One operation on one bin.
+#[derive(Debug, Clone)]
+pub struct Op<'a> {
+    pub code: u8,
+    pub particle: u8,
+    pub name: &'a [u8],
+    pub value: &'a [u8],
+}
+
+impl<'a> Op<'a> {
+    pub fn parse_all(reader: &mut Reader<'a>, count: u16) -> Parsed<Vec<Op<'a>>> {
+        // No capacity from the count: it may lie.
+        let mut ops = Vec::new();
+        for _ in 0..count {
+            let mut op = reader.sized()?;
+            let [code, particle, flags, name_length] = op.array()?;
+            let name = op.take(name_length.into())?;
+            if flags & 1 != 0 {
+                op.take(8)?; // a time of last update, which only replication sends
+            }
+            ops.push(Op { code, particle, name, value: op.0 });
+        }
+        Ok(ops)
+    }
+}
+
+/// A request about one record, or the parent of a batch.
+#[derive(Debug, Clone)]
+pub struct Message<'a> {
+    pub info: [u8; 4],
+    pub generation: u32,
+    pub ttl: u32,
+    pub fields: Fields<'a>,
+    pub ops: Vec<Op<'a>>,
+}
+
+impl<'a> Message<'a> {
+    pub fn parse(body: &'a [u8]) -> Parsed<Message<'a>> {
+        let mut reader = Reader(body);
+        let _header_length = reader.u8()?;
+        let info = reader.array()?;
+        let _result = reader.u8()?;
+        let (generation, ttl, _timeout) = (reader.u32()?, reader.u32()?, reader.u32()?);
+        let (n_fields, n_ops) = (reader.u16()?, reader.u16()?);
+        let fields = Fields::parse(&mut reader, n_fields)?;
+        // A batch keeps its rows in a field; what a client puts behind it is of no interest.
+        if has(info, flag::BATCH) {
+            return Ok(Message { info, generation, ttl, fields, ops: Vec::new() });
+        }
+        let ops = Op::parse_all(&mut reader, n_ops)?;
+        if !reader.0.is_empty() {
+            return Err(Malformed("bytes behind the last operation"));
+        }
+        Ok(Message { info, generation, ttl, fields, ops })
+    }
+
+    pub fn has(&self, flag: Flag) -> bool {
+        has(self.info, flag)
+    }
+}
+
+fn has(info: [u8; 4], flag: Flag) -> bool {
+    info[flag.byte] & flag.bit != 0
+}
+
+/// An answer about one record, written in place at the end of `out`.
+pub struct Reply<'b> {
+    out: &'b mut Vec<u8>,
+    start: usize,
+    index: u32,
+    ops: u16,
+}
+
+impl<'b> Reply<'b> {
+    /// `index` is the row of a batch, else 0.
+    pub fn new(out: &'b mut Vec<u8>, index: u32) -> Reply<'b> {
+        let start = out.len();
+        out.resize(start + MESSAGE_HEADER, 0);
+        Reply { out, start, index, ops: 0 }
+    }
+
+    /// One operation's result; without a value the bin is there with nothing in it.
+    pub fn op(&mut self, code: u8, name: &[u8], value: Option<&Value>) {
+        let (particle, bytes) = value.map_or((0, &[] as &[u8]), |value| (value.particle(), value.bytes()));
+        let length = u32::try_from(4 + name.len() + bytes.len()).unwrap_or(u32::MAX);
+        self.out.extend_from_slice(&length.to_be_bytes());
+        self.out.extend_from_slice(&[code, particle, 0, u8::try_from(name.len()).unwrap_or(u8::MAX)]);
+        self.out.extend_from_slice(name);
+        self.out.extend_from_slice(bytes);
+        self.ops += 1;
+    }
+
+    pub fn len(&self) -> usize {
+        self.out.len() - self.start
+    }
+
+    /// An error takes back the operations that were answered before it.
+    pub fn finish(self, code: Code, generation: u16, void_time: u32) -> Code {
+        let mut ops = self.ops;
+        if code != Code::Ok {
+            self.out.truncate(self.start + MESSAGE_HEADER);
+            ops = 0;
+        }
+        let header = message_header(0, code, generation, void_time, self.index, ops);
+        self.out[self.start..self.start + MESSAGE_HEADER].copy_from_slice(&header);
+        code
+    }
+}
+
+/// A header on its own: an error, or the end of a batch.
+pub fn message_header(
+    info3: u8,
+    code: Code,
+    generation: u16,
+    void_time: u32,
+    index: u32,
+    ops: u16,
+) -> [u8; MESSAGE_HEADER] {
+    let mut header = [0; MESSAGE_HEADER];
+    header[0] = MESSAGE_HEADER as u8;
+    header[3] = info3;
+    header[5] = code as u8;
+    header[6..10].copy_from_slice(&u32::from(generation).to_be_bytes());
+    header[10..14].copy_from_slice(&void_time.to_be_bytes());
+    header[14..18].copy_from_slice(&index.to_be_bytes());
+    header[20..22].copy_from_slice(&ops.to_be_bytes());
+    header
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_frame_header_keeps_type_and_length() {
+        assert_eq!(parse_frame_header(frame_header(frame::MESSAGE, 0x0001_0203)), Ok((3, 0x0001_0203)));
+    }
+
+    #[test]
+    fn other_versions_and_types_are_refused() {
+        assert!(parse_frame_header([3, 1, 0, 0, 0, 0, 0, 0]).is_err());
+        assert!(parse_frame_header([2, 0, 0, 0, 0, 0, 0, 0]).is_err());
+        assert!(parse_frame_header([2, 5, 0, 0, 0, 0, 0, 0]).is_err());
+        assert!(parse_frame_header([0, 2, 0, 0, 0, 0, 0, 16]).is_ok());
+    }
+
+    #[test]
+    fn lengths_that_lie_are_found() {
+        let mut body = vec![0; MESSAGE_HEADER];
+        body[19] = 1; // one field, and no byte of it
+        assert_eq!(Message::parse(&body).unwrap_err(), Malformed("shorter than it says"));
+        body.extend([0, 0, 0, 9, 0, b't']); // nine bytes, it says
+        assert!(Message::parse(&body).is_err());
+        body[25] = 2;
+        assert_eq!(Message::parse(&body).unwrap().fields.namespace, Some(&b"t"[..]));
+        body.push(0);
+        assert_eq!(Message::parse(&body).unwrap_err(), Malformed("bytes behind the last operation"));
+    }
+
+    #[test]
+    fn an_error_takes_back_what_was_answered() {
+        let value = Value::from_client(1, &7u64.to_be_bytes()).unwrap();
+        let mut out = Vec::new();
+        let mut reply = Reply::new(&mut out, 3);
+        reply.op(op::READ, b"n", Some(&value));
+        reply.finish(Code::Ok, 1, 2);
+        let whole = out.len();
+        assert_eq!(whole, MESSAGE_HEADER + 4 + 4 + 1 + 8);
+        let mut reply = Reply::new(&mut out, 4);
+        reply.op(op::READ, b"n", Some(&value));
+        reply.finish(Code::NotFound, 0, 0);
+        assert_eq!(out.len(), whole + MESSAGE_HEADER);
+        assert_eq!(out[whole + 5], 2);
+        assert_eq!(out[whole + 21], 0);
+    }
+}
