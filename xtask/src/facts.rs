@@ -7,6 +7,7 @@ use std::process::Command;
 
 use anyhow::{Context, Result, anyhow, bail};
 
+use crate::lock::{self, Pin};
 use crate::matrix::{Builder, Matrix};
 use crate::{Wrong, digest};
 
@@ -25,6 +26,8 @@ pub struct Facts {
     pub cargo_config: String,
     /// Content digests of working copies, by package.
     pub working_copies: BTreeMap<String, String>,
+    /// What packages need at run time, by package and ABI.
+    pub locks: BTreeMap<(String, String), Vec<Pin>>,
     /// The text of the files below `docker/`, by path from the project's folder.
     pub files: BTreeMap<String, String>,
 }
@@ -64,7 +67,28 @@ impl Facts {
                 facts.working_copies.insert(package.id.to_string(), content);
             }
         }
+        facts.read_locks(matrix)?;
         Ok(facts)
+    }
+
+    /// The lock files of the packages in images.
+    fn read_locks(&mut self, matrix: &Matrix) -> Result<()> {
+        for image in &matrix.images {
+            for package in image.packages.iter().filter_map(|id| matrix.package(id)) {
+                let Some(folder) = &package.locks else { continue };
+                let path = self.project.join(&**folder).join(format!("{}.txt", image.abi));
+                let pins = fs::read_to_string(&path).map_err(anyhow::Error::from).and_then(|text| lock::parse(&text));
+                let pins = pins.map_err(|error| {
+                    anyhow!(Wrong(format!(
+                        "matrix.yaml: packages[].locks of `{}`: `{}`: {error:#}",
+                        package.id,
+                        path.display()
+                    )))
+                })?;
+                self.locks.insert((package.id.to_string(), image.abi.to_string()), pins);
+            }
+        }
+        Ok(())
     }
 }
 

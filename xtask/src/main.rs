@@ -9,6 +9,7 @@ mod docker;
 mod doctor;
 mod exchange;
 mod facts;
+mod lock;
 mod manifest;
 mod matrix;
 mod plan;
@@ -21,6 +22,7 @@ mod run;
 mod select;
 mod step;
 mod ui;
+mod up;
 mod verify;
 mod wheelfile;
 
@@ -114,6 +116,22 @@ enum Cmd {
         #[command(subcommand)]
         what: BenchCmd,
     },
+    /// Start an image's service with a server and data, and wait until it answers
+    Up(up::Up),
+    /// Write records into the server of what is up, or into another
+    LoadData {
+        /// Records in each set
+        #[arg(long, value_name = "N", default_value_t = 1000)]
+        records: u64,
+        /// HOST:PORT of a server, instead of the one that is up
+        #[arg(long, value_name = "HOST:PORT")]
+        server: Option<String>,
+        /// The image that writes, where nothing is up
+        #[arg(long, value_name = "TAG")]
+        tag: Option<String>,
+    },
+    /// Remove all that `up` has started
+    Down,
     /// Everything that must pass: formatting, lints, tests, all wheels, images and proofs
     Ci {
         #[command(flatten)]
@@ -269,6 +287,9 @@ fn dispatch(cli: &Cli, cancel: &Cancel) -> Result<()> {
         Cmd::Cache { what: CacheCmd::Prune { max_size } } => ui::out(&prune::prune(&project.cache, *max_size)?),
         Cmd::Verify { what } => verify::run(&project, what),
         Cmd::Bench { what: BenchCmd::Build(options) } => bench::build(&project, options),
+        Cmd::Up(asked) => up::up(&project, asked),
+        Cmd::LoadData { records, server, tag } => up::load(&project, *records, server.as_deref(), tag.as_deref()),
+        Cmd::Down => up::down(&project),
         Cmd::Ci { how } => ci::run(&project, how),
     }
 }

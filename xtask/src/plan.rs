@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::Serialize;
 
 use crate::digest;
-use crate::matrix::{GilState, Location, Tool};
+use crate::matrix::{GilState, Serve, Tool};
 
 pub use build::{plan, wheel_id};
 pub use print::{Status, json, text};
@@ -72,7 +72,7 @@ pub struct Download {
     pub name: String,
     pub sha256: String,
     /// Places to try in turn; none means the package index, looked up by digest.
-    pub from: Vec<Location>,
+    pub from: Vec<String>,
 }
 
 /// The Debian root file system as an image.
@@ -167,6 +167,9 @@ pub struct Image {
     pub base: String,
     /// Package to step.
     pub wheels: BTreeMap<String, String>,
+    /// The steps that fetch what the packages need at run time.
+    pub locked: Vec<String>,
+    pub serve: Option<Serve>,
     pub env: BTreeMap<String, String>,
 }
 

@@ -264,7 +264,7 @@ impl Docker {
         Ok(removed)
     }
 
-    fn remove(&self, name: &str) -> Result<()> {
+    pub fn remove(&self, name: &str) -> Result<()> {
         let options = RemoveContainerOptionsBuilder::default().force(true).v(true).build();
         match self.within(REMOVAL, async {
             match self.client.remove_container(name, Some(options)).await {

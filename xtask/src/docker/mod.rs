@@ -8,6 +8,7 @@ mod job;
 mod lines;
 mod plan;
 mod registry;
+mod service;
 mod tunnel;
 mod watch;
 
@@ -31,6 +32,7 @@ pub use context::{Content, ContextFile};
 pub use job::Job;
 use lines::LineBuffer;
 pub use registry::Offer;
+pub use service::{Health, Service};
 use watch::{Beat, STUCK};
 
 /// Questions to the engine at once; each is a connection, through ssh perhaps.

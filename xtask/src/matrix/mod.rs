@@ -31,6 +31,18 @@ pub struct Matrix {
     pub images: Vec<Image>,
     /// What `cargo xtask bench` measures.
     pub bench: Option<Bench>,
+    /// What the services of the images talk to when somebody tries them.
+    pub server: Option<Server>,
+}
+
+/// A database server's own image, for `up`.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Server {
+    /// With its digest.
+    pub image: Location,
+    /// The TCP port that it listens on.
+    pub port: u16,
 }
 
 /// The Debian file system under every image.
@@ -129,6 +141,41 @@ pub struct Package {
     /// Wheels of this version that the vendor publishes: taken instead of built.
     #[serde(default)]
     pub published: Vec<Published>,
+    /// A folder with one lock file for each ABI, `<abi>.txt`: what the package needs at run time.
+    pub locks: Option<Location>,
+    /// How an image with this package is started; without it an image starts Python.
+    pub serve: Option<Serve>,
+}
+
+/// A service that a package brings.
+#[derive(Debug, Clone, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct Serve {
+    /// Program and arguments.
+    pub command: Vec<String>,
+    /// The TCP port that it listens on.
+    pub port: u16,
+    /// Program and arguments; its exit code tells whether the service is healthy.
+    pub health: Vec<String>,
+    /// The path that answers 200 when requests can be served.
+    pub ready: Location,
+    /// Program and arguments that write its data; `--records N` is added.
+    pub load: Vec<String>,
+    pub env: ServeEnv,
+}
+
+/// The names of the variables by which a service is told where it is.
+#[derive(Debug, Clone, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct ServeEnv {
+    /// `HOST:PORT` of the server that it talks to.
+    pub server: Word,
+    /// The address that it binds.
+    pub host: Word,
+    /// The port that it binds.
+    pub port: Word,
+    /// The labels of its image, as JSON: they cannot be seen from inside.
+    pub labels: Word,
 }
 
 /// Where a package's source comes from: exactly one of the two.

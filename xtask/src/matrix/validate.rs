@@ -6,7 +6,8 @@ use std::path::{Component, Path};
 use super::words::Problem;
 use super::{
     Abi, AptSet, Bench, BenchBuild, BenchContainer, BenchMaturin, Build, Builder, Distribution, FromSource, GilState,
-    Image, Interpreter, Matrix, Package, PackageSource, Published, Pypi, Root, Source, Tool, Word,
+    Image, Interpreter, Location, Matrix, Package, PackageSource, Published, Pypi, Root, Serve, ServeEnv, Server,
+    Source, Tool, Word,
 };
 use crate::ui::quoted;
 
@@ -14,7 +15,7 @@ type Check = Result<(), Problem>;
 
 /// Each struct is taken apart field by field, so that a new field cannot be forgotten here.
 pub fn validate(matrix: &Matrix) -> Check {
-    let Matrix { name, root, apt, sources, tools, abis, packages, images, bench } = matrix;
+    let Matrix { name, root, apt, sources, tools, abis, packages, images, bench, server } = matrix;
     if name.chars().any(|c| c.is_ascii_uppercase()) {
         return at(name, "name", format!("`{name}` has capitals, which an image repository cannot have"));
     }
@@ -26,14 +27,14 @@ pub fn validate(matrix: &Matrix) -> Check {
             format!("`{glibc}` is not `major.minor`, `2.36` for instance"),
         ));
     }
-    if let Some(image) = image
-        && !image.split_once("@sha256:").is_some_and(|(_, hex)| is_digest(hex))
-    {
-        return Err(problem(
-            image.ordinal,
-            "root.image",
-            format!("`{image}` has no digest: write `name:tag@sha256:<64 hexadecimal digits>`"),
-        ));
+    if let Some(image) = image {
+        pinned("root.image", image)?;
+    }
+    if let Some(Server { image, port }) = server {
+        pinned("server.image", image)?;
+        if *port == 0 {
+            return Err(problem(image.ordinal, "server.port", "a server cannot listen on port 0".to_owned()));
+        }
     }
 
     unique("apt", apt.iter().map(|set| &set.id))?;
@@ -116,7 +117,7 @@ fn check_abi(matrix: &Matrix, abi: &Abi) -> Check {
 }
 
 fn check_package(matrix: &Matrix, package: &Package) -> Check {
-    let Package { id, import, source, build, published } = package;
+    let Package { id, import, source, build, published, locks: _, serve } = package;
     if import.is_empty() {
         return at(id, "packages[].import", format!("`{id}` names no module to import, so nothing could be proven"));
     }
@@ -169,11 +170,33 @@ fn check_package(matrix: &Matrix, package: &Package) -> Check {
             needs_tools(matrix, id, &["maturin", "ziglang", "pip"], false)?;
         }
     }
+    if let Some(serve) = serve {
+        check_serve(id, serve)?;
+    }
     unique("packages[].build.requires", requires.iter().map(|tool| &tool.name))?;
     unique("packages[].published", published.iter().map(|wheel| &wheel.abi))?;
     for wheel in published {
         let Published { abi, sha256: _ } = wheel;
         known("packages[].published[].abi", abi, matrix.abis.iter().map(|abi| &abi.id))?;
+    }
+    Ok(())
+}
+
+fn check_serve(package: &Word, serve: &Serve) -> Check {
+    let Serve { command, port, health, ready, load, env } = serve;
+    let ServeEnv { server: _, host: _, port: _, labels: _ } = env;
+    for (field, words) in [("command", command), ("health", health), ("load", load)] {
+        if words.is_empty() || words.iter().any(|word| word.is_empty() || word.chars().any(char::is_control)) {
+            let message = format!("`{field}` of `{package}` must be a program and its arguments");
+            return at(package, "packages[].serve", message);
+        }
+    }
+    if *port == 0 {
+        return at(package, "packages[].serve.port", format!("`{package}` cannot listen on port 0"));
+    }
+    if !ready.starts_with('/') {
+        let message = format!("`{ready}` is not the path of a URL, which starts with `/`");
+        return Err(problem(ready.ordinal, "packages[].serve.ready", message));
     }
     Ok(())
 }
@@ -197,6 +220,11 @@ fn check_image(matrix: &Matrix, image: &Image) -> Check {
         known("images[].packages", package, matrix.packages.iter().map(|package| &package.id))?;
     }
     unique("images[].packages", packages.iter())?;
+    let mut services = packages.iter().filter(|id| matrix.package(id).is_some_and(|package| package.serve.is_some()));
+    if let (Some(first), Some(second)) = (services.next(), services.next()) {
+        let message = format!("`{first}` and `{second}` both bring a service, and `{tag}` can start only one");
+        return at(second, "images[].packages", message);
+    }
     for (name, value) in env {
         let letter = |c: char| c.is_ascii_alphabetic() || c == '_';
         if !name.starts_with(letter) || !name.chars().all(|c| letter(c) || c.is_ascii_digit()) {
@@ -297,6 +325,14 @@ fn known<'m>(field: &str, word: &Word, choices: impl Iterator<Item = &'m Word>) 
         return Ok(());
     }
     at(word, field, format!("there is no `{word}`; the choices are {}", quoted(choices)))
+}
+
+fn pinned(field: &str, image: &Location) -> Check {
+    if image.split_once("@sha256:").is_some_and(|(_, hex)| is_digest(hex)) {
+        return Ok(());
+    }
+    let message = format!("`{image}` has no digest: write `name:tag@sha256:<64 hexadecimal digits>`");
+    Err(problem(image.ordinal, field, message))
 }
 
 fn is_digest(hex: &str) -> bool {

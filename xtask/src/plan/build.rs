@@ -8,7 +8,7 @@ use super::{
 };
 use crate::digest;
 use crate::facts::Facts;
-use crate::matrix::{Abi, Builder, FromSource, Location, Matrix, Package, Tool, Version};
+use crate::matrix::{Abi, Builder, FromSource, Matrix, Package, Tool, Version};
 use crate::select::Selection;
 
 /// The tools that leave traces in a wheel that maturin builds.
@@ -82,14 +82,15 @@ impl Planner<'_> {
 
     /// Pinned files of the package index.
     fn pinned(&mut self, id: String, files: Vec<(&str, &Version, &str)>) -> String {
-        let files = files
-            .into_iter()
-            .map(|(name, version, sha256)| Download {
-                name: format!("{name}=={version}"),
-                sha256: sha256.to_owned(),
-                from: Vec::<Location>::new(),
-            })
-            .collect();
+        let files = files.into_iter().map(|(name, version, sha256)| Download {
+            name: format!("{name}=={version}"),
+            sha256: sha256.to_owned(),
+            from: Vec::new(),
+        });
+        self.index(id, files.collect())
+    }
+
+    fn index(&mut self, id: String, files: Vec<Download>) -> String {
         // The tools' own pip says where this user's index is.
         let tools = self.tools();
         self.add(id, vec![tools], &[], include_str!("../step/fetch.rs"), Action::Fetch(Fetch { files }))
@@ -110,7 +111,7 @@ impl Planner<'_> {
             .map(|source| Download {
                 name: id.to_owned(),
                 sha256: source.sha256.to_string(),
-                from: source.from.clone(),
+                from: source.from.iter().map(|place| place.to_string()).collect(),
             })
             .into_iter()
             .collect();
@@ -274,6 +275,18 @@ impl Planner<'_> {
         self.pinned(format!("requires-{}", package.id), files)
     }
 
+    /// What a package needs at run time.
+    fn locked(&mut self, package: &Package, abi: &Abi) -> Option<String> {
+        let facts = self.facts;
+        let pins = facts.locks.get(&(package.id.to_string(), abi.id.to_string()))?;
+        let files = pins.iter().map(|pin| Download {
+            name: pin.file.clone().unwrap_or_else(|| format!("{}=={}", pin.name, pin.version)),
+            sha256: pin.sha256.clone(),
+            from: pin.url.iter().cloned().collect(),
+        });
+        Some(self.index(format!("locked-{}-{}", package.id, abi.id), files.collect()))
+    }
+
     fn image(&mut self, tag: &str) -> Option<String> {
         let matrix = self.matrix;
         let image = matrix.image(tag)?;
@@ -285,14 +298,18 @@ impl Planner<'_> {
             .filter_map(|id| matrix.package(id))
             .map(|package| (package.id.to_string(), self.wheel(package, abi)))
             .collect();
+        let packages = || image.packages.iter().filter_map(|id| matrix.package(id));
+        let locked: Vec<String> = packages().filter_map(|package| self.locked(package, abi)).collect();
         let mut needs = vec![base.clone()];
-        needs.extend(wheels.values().cloned());
+        needs.extend(wheels.values().chain(&locked).cloned());
         let action = Action::Image(Image {
             repository: matrix.name.to_string(),
             tag: tag.to_owned(),
             abi: abi.id.to_string(),
             base,
             wheels,
+            locked,
+            serve: packages().find_map(|package| package.serve.clone()),
             env: image.env.clone(),
         });
         let code = include_str!("../step/image.rs");
