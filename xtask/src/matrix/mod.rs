@@ -200,7 +200,7 @@ pub struct Pypi {
 #[serde(deny_unknown_fields)]
 pub struct Build {
     pub with: Builder,
-    /// The platform tag that the wheel must carry.
+    /// The platform tag that the wheel must carry; `any` for one of Python only.
     pub platform: Word,
     /// `container` only: the Debian packages that the build needs.
     pub apt: Option<Word>,

@@ -89,9 +89,9 @@ fn dangling_references() {
     refused("apt: aerospike-build", "apt: aerospike", "apt: aerospike", &["build.apt", "`aerospike-build`"]);
     refused("{tag: 314t, abi: cp314t,", "{tag: 314t, abi: cp315t,", "cp315t", &["images[].abi", "`cp314`, `cp314t`"]);
     refused(
-        "packages: [aerospike-py], gil",
-        "packages: [aerospike_py], gil",
-        "[aerospike_py], gil",
+        "packages: [aerospike-py, aerospike-benchmark-app], gil",
+        "packages: [aerospike_py, aerospike-benchmark-app], gil",
+        "[aerospike_py, aerospike-benchmark-app], gil",
         &["images[].packages", "`aerospike-py`, `aerospike`"],
     );
     refused("- {abi: cp311, sha256", "- {abi: cp31, sha256", "{abi: cp31,", &["published", "`cp311`"]);
@@ -154,8 +154,8 @@ fn an_abi_and_its_version_agree() {
 #[test]
 fn a_promise_that_cannot_be_kept() {
     refused(
-        "{tag: \"311\", abi: cp311, packages: [aerospike-py, aerospike], gil: \"on\"}",
-        "{tag: \"311\", abi: cp311, packages: [aerospike-py], gil: \"off\"}",
+        "{tag: \"311\", abi: cp311, packages: [aerospike-py, aerospike, aerospike-benchmark-app], gil: \"on\"}",
+        "{tag: \"311\", abi: cp311, packages: [aerospike-py, aerospike], gil: \"off\"}",
         "tag: \"311\"",
         &["always has a GIL", "`on`"],
     );
@@ -167,7 +167,7 @@ fn a_promise_that_cannot_be_kept() {
     );
     refused("    env: {PYTHON_GIL: \"0\"}\n", "", "- tag: 314t-with-official", &["needs `PYTHON_GIL: \"0\"`"]);
     refused(
-        "packages: [aerospike-py, aerospike], gil: \"on\"}",
+        "packages: [aerospike-py, aerospike, aerospike-benchmark-app], gil: \"on\"}",
         "packages: [], env: {PYTHON_GIL: \"0\"}, gil: \"on\"}",
         "env: {PYTHON_GIL: \"0\"}, gil",
         &["fatal error on `cp311`"],
@@ -227,7 +227,7 @@ fn a_bench_of_what_is_not_there() {
         "    image: 314t-with-oficial",
         &["bench.build.image", "`314t-with-official`"],
     );
-    bench("    image: 314t-with-official\n", "    image: 314t", &["bench.build.image", "must contain just"]);
+    bench("    image: 314t-with-official\n", "    image: 314t", &["bench.build.image", "must contain"]);
     let container = "    container: {package: aerospike, abi: cp314t}\n";
     bench(container, "    container: {package: aerospike-py, abi: cp314t}", &["container.package", "the choices are"]);
     bench(container, "    container: {package: aerospike, abi: cp311}", &["container.abi", "is published"]);
@@ -235,4 +235,32 @@ fn a_bench_of_what_is_not_there() {
     let other = |text: &str| format!("    maturin: {{package: aerospike-py, {text}}}");
     bench(maturin, &other("abis: [cp311, cp315t], touch: rust/src/lib.rs"), &["maturin.abis", "`cp314t`"]);
     bench(maturin, &other("abis: [cp311, cp314t], touch: ../lib.rs"), &["maturin.touch", "not a path below"]);
+}
+
+#[test]
+fn a_service_that_could_not_be_started() {
+    let own = "- id: aerospike-benchmark-app";
+    refused("command: [python, -m, app]", "command: []", own, &["packages[].serve", "`command`"]);
+    refused("load: [load-data]", "load: [\"\"]", own, &["packages[].serve", "`load`"]);
+    refused("port: 8000", "port: 0", own, &["serve.port"]);
+    refused("ready: /ready", "ready: ready", "ready: ready", &["serve.ready", "starts with `/`"]);
+    let digest = "@sha256:73c78ec8c2010dbc83ffb4b1249abbdfad3a66173492f46fa54996d0608f122d";
+    refused(digest, "", "image: aerospike/aerospike-server", &["server.image", "no digest"]);
+    refused("port: 3000", "port: 0", "image: aerospike/aerospike-server", &["server.port"]);
+}
+
+#[test]
+fn two_services_in_one_image() {
+    let start = REAL.find("  - id: aerospike-benchmark-app").unwrap();
+    let end = REAL.find("# `gil` is what an image promises").unwrap();
+    let second = REAL[start..end].replace("aerospike-benchmark-app", "second-app");
+    let text = format!("{}{second}{}", &REAL[..end], &REAL[end..]).replace(
+        "packages: [aerospike-py, aerospike-benchmark-app]",
+        "packages: [second-app, aerospike-benchmark-app]",
+    );
+    let error = format!("{:#}", Matrix::parse(&text, "matrix.yaml").unwrap_err());
+    assert!(
+        error.contains("images[].packages") && error.contains("`second-app`") && error.contains("only one"),
+        "{error}"
+    );
 }
