@@ -28,7 +28,8 @@ RUN --mount=type=bind,target=/mnt \
     # pip is run once, if ever, and does without.
     python -m compileall -q -j0 --invalidation-mode unchecked-hash -x site-packages .; \
     # What this wrote gets one time, or no two builds would have the same layer.
-    find / -xdev -newermt "@$started" ! -path /etc/hosts ! -path /etc/resolv.conf -exec touch -h -d @315532800 '{}' +
+    find / -xdev -newermt "@$started" ! -regex '/\(dev\|mnt\|proc\|sys\|etc/hosts\|etc/resolv.conf\)' \
+        -exec touch -h -d @315532800 '{}' +
 
 # ---- what both kinds share ----
 FROM ${ROOT} AS common
@@ -40,7 +41,8 @@ RUN set -eu; \
         --shell /usr/sbin/nologin app; \
     # A home that can be written: libraries put their caches there.
     install -d -o app -g app /home/app /app; \
-    find / -xdev -newermt "@$started" ! -path /etc/hosts ! -path /etc/resolv.conf -exec touch -h -d @315532800 '{}' +
+    find / -xdev -newermt "@$started" ! -regex '/\(dev\|mnt\|proc\|sys\|etc/hosts\|etc/resolv.conf\)' \
+        -exec touch -h -d @315532800 '{}' +
 ENV PYTHONUNBUFFERED=1
 WORKDIR /app
 CMD ["python"]
@@ -52,8 +54,9 @@ RUN set -eu; \
     started=$(($(date +%s) - 5)); \
     ldconfig; \
     # Inode numbers, only to make the next run of ldconfig faster.
-    rm -f /var/cache/ldconfig/aux-cache; \
-    find / -xdev -newermt "@$started" ! -path /etc/hosts ! -path /etc/resolv.conf -exec touch -h -d @315532800 '{}' +
+    : > /var/cache/ldconfig/aux-cache; \
+    find / -xdev -newermt "@$started" ! -regex '/\(dev\|mnt\|proc\|sys\|etc/hosts\|etc/resolv.conf\)' \
+        -exec touch -h -d @315532800 '{}' +
 USER app
 # Once more, where it counts: a missing shared library shows only here.
 RUN python -c 'import _ctypes, _curses, _decimal, _hashlib, _uuid, bz2, compression.zstd, \
@@ -68,12 +71,11 @@ RUN --mount=type=bind,target=/mnt \
     started=$(($(date +%s) - 5)); \
     ln -s "/usr/bin/${PYTHON}" /usr/local/bin/python; \
     ln -s python /usr/local/bin/python3; \
-    # The mark protects a Debian system from pip. Nothing else here uses Python.
-    rm -f "/usr/lib/${PYTHON}/EXTERNALLY-MANAGED"; \
     set -- /mnt/pip-*.whl; \
     PYTHONPATH=$1 python -m pip install \
         --no-index --no-deps --no-compile --no-cache-dir --root-user-action=ignore "$1"; \
-    find / -xdev -newermt "@$started" ! -path /etc/hosts ! -path /etc/resolv.conf -exec touch -h -d @315532800 '{}' +
+    find / -xdev -newermt "@$started" ! -regex '/\(dev\|mnt\|proc\|sys\|etc/hosts\|etc/resolv.conf\)' \
+        -exec touch -h -d @315532800 '{}' +
 USER app
 RUN python -c 'import _ctypes, _curses, _decimal, _hashlib, _uuid, bz2, \
 ctypes, curses, hashlib, lzma, readline, sqlite3, ssl, uuid, zlib' && pip --version

@@ -24,9 +24,14 @@ RUN --mount=type=bind,target=/mnt \
     apt-get "$@" update -o APT::Update::Error-Mode=any; \
     apt-get "$@" install -y --no-install-recommends ${APT}; \
     apt-get clean; \
+    # The mark protects a Debian system from pip. Nothing else here uses Python.
+    rm -f /tmp/ca.crt /usr/lib/python3*/EXTERNALLY-MANAGED; \
     # Lists, caches and logs hold times and would be dead weight. ldconfig's
-    # cache of inode numbers is rewritten at need.
-    rm -rf /tmp/ca.crt /var/lib/apt/lists/* /var/cache/debconf/*-old /var/cache/ldconfig/aux-cache \
-        /var/lib/dpkg/*-old /var/log/apt /var/log/dpkg.log /var/log/alternatives.log; \
+    # cache of inode numbers is rewritten at need. What the root has is emptied:
+    # that it was removed would be in the layer with the time of this build.
+    find /var/lib/apt/lists -type f ! -name lock -delete; \
+    find /var/log /var/lib/dpkg /var/cache/debconf /var/cache/ldconfig -type f \
+        '(' -path '/var/log/*' -o -name '*-old' -o -name aux-cache ')' -size +0 -exec truncate -s 0 '{}' +; \
     # What this wrote gets one time, or no two builds would have the same layer.
-    find / -xdev -newermt "@$started" ! -path /etc/hosts ! -path /etc/resolv.conf -exec touch -h -d @315532800 '{}' +
+    find / -xdev -newermt "@$started" ! -regex '/\(dev\|mnt\|proc\|sys\|etc/hosts\|etc/resolv.conf\)' \
+        -exec touch -h -d @315532800 '{}' +

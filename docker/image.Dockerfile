@@ -19,5 +19,6 @@ RUN --mount=type=bind,source=wheelhouse,target=/mnt \
         --root-user-action=ignore -r /mnt/requirements.txt; \
     python -m pip check; \
     # What this wrote gets one time, or no two builds would have the same layer.
-    find / -xdev -newermt "@$started" ! -path /etc/hosts ! -path /etc/resolv.conf -exec touch -h -d @315532800 '{}' +
+    find / -xdev -newermt "@$started" ! -regex '/\(dev\|mnt\|proc\|sys\|etc/hosts\|etc/resolv.conf\)' \
+        -exec touch -h -d @315532800 '{}' +
 USER app

@@ -51,7 +51,8 @@ RUN --mount=type=bind,source=python.tar.xz,target=/mnt/python.tar.xz \
     find /usr/local/bin /usr/local/lib -type f \( -name '*.so' -o -path '*/bin/python3.*[0-9t]' \) \
         -exec strip --strip-unneeded '{}' +; \
     # What this wrote gets one time, or no two builds would have the same layer.
-    find / -xdev -newermt "@$started" ! -path /etc/hosts ! -path /etc/resolv.conf -exec touch -h -d @315532800 '{}' +
+    find / -xdev -newermt "@$started" ! -regex '/\(dev\|mnt\|proc\|sys\|etc/hosts\|etc/resolv.conf\)' \
+        -exec touch -h -d @315532800 '{}' +
 
 # A missing header makes CPython leave the module out without an error.
 RUN python -c 'import _ctypes, _curses, _decimal, _hashlib, _uuid, bz2, compression.zstd, \

@@ -66,6 +66,10 @@ fn bootstrap(root: &Root, reference: &str, env: &Env) -> Result<String> {
         "--aptopt=Acquire::Languages \"none\"",
         "--include=usr-is-merged",
         "--hook-dir=/usr/share/mmdebstrap/hooks/merged-usr",
+        // mmdebstrap copies two of them from this machine. Where one is not there, an engine makes it
+        // before each command of a build and removes it afterwards, and the layer says when.
+        "--customize-hook=for file in hostname hosts resolv.conf; do \
+            : > \"$1/etc/$file\"; chmod 644 \"$1/etc/$file\"; done",
     ];
     let mirrors = mirrors(suite);
     let command = cmd!(shell, "mmdebstrap --variant=minbase {slim...} {suite} {archive} {mirrors...}")
