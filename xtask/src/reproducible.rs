@@ -19,7 +19,7 @@ use crate::manifest::{Entry, Manifest};
 use crate::plan::{Action, Plan};
 use crate::run::{self, Outcome};
 use crate::select::Selection;
-use crate::step::tools;
+use crate::step::{Context, tools};
 use crate::{How, Project, Wrong, proc, ui};
 
 /// One of the two builds, and what is different in it.
@@ -63,7 +63,9 @@ pub fn run(project: &Project, selection: &Selection, how: &How) -> Result<()> {
     // All but the wheels themselves, on which nothing in this plan depends.
     let steps = plan.steps.iter().filter(|step| !built.contains(&step.id.as_str())).cloned().collect();
     let needs = Plan { steps, whole: true };
-    let needs = run::execute(&needs, &project.context(&facts, docker.as_ref()), &exchange)?;
+    let context =
+        Context { engine_cores: project.engine_cores(docker.as_ref()), ..project.context(&facts, docker.as_ref()) };
+    let needs = run::execute(&needs, &context, &exchange)?;
     exchange.end()?;
 
     let scratch = project.cache.scratch("reproducible")?;
