@@ -89,9 +89,9 @@ fn dangling_references() {
     refused("apt: aerospike-build", "apt: aerospike", "apt: aerospike", &["build.apt", "`aerospike-build`"]);
     refused("{tag: 314t, abi: cp314t,", "{tag: 314t, abi: cp315t,", "cp315t", &["images[].abi", "`cp314`, `cp314t`"]);
     refused(
-        "packages: [aerospike-py, aerospike-benchmark-app], gil",
-        "packages: [aerospike_py, aerospike-benchmark-app], gil",
-        "[aerospike_py, aerospike-benchmark-app], gil",
+        "packages: [aerospike-py, benchmark-app], gil",
+        "packages: [aerospike_py, benchmark-app], gil",
+        "[aerospike_py, benchmark-app], gil",
         &["images[].packages", "`aerospike-py`, `aerospike`"],
     );
     refused("- {abi: cp311, sha256", "- {abi: cp31, sha256", "{abi: cp31,", &["published", "`cp311`"]);
@@ -154,7 +154,7 @@ fn an_abi_and_its_version_agree() {
 #[test]
 fn a_promise_that_cannot_be_kept() {
     refused(
-        "{tag: \"311\", abi: cp311, packages: [aerospike-py, aerospike, aerospike-benchmark-app], gil: \"on\"}",
+        "{tag: \"311\", abi: cp311, packages: [aerospike-py, aerospike, benchmark-app], gil: \"on\"}",
         "{tag: \"311\", abi: cp311, packages: [aerospike-py, aerospike], gil: \"off\"}",
         "tag: \"311\"",
         &["always has a GIL", "`on`"],
@@ -167,7 +167,7 @@ fn a_promise_that_cannot_be_kept() {
     );
     refused("    env: {PYTHON_GIL: \"0\"}\n", "", "- tag: 314t-with-official", &["needs `PYTHON_GIL: \"0\"`"]);
     refused(
-        "packages: [aerospike-py, aerospike, aerospike-benchmark-app], gil: \"on\"}",
+        "packages: [aerospike-py, aerospike, benchmark-app], gil: \"on\"}",
         "packages: [], env: {PYTHON_GIL: \"0\"}, gil: \"on\"}",
         "env: {PYTHON_GIL: \"0\"}, gil",
         &["fatal error on `cp311`"],
@@ -239,7 +239,7 @@ fn a_bench_of_what_is_not_there() {
 
 #[test]
 fn a_service_that_could_not_be_started() {
-    let own = "- id: aerospike-benchmark-app";
+    let own = "- id: benchmark-app";
     refused("command: [python, -m, app]", "command: []", own, &["packages[].serve", "`command`"]);
     refused("load: [load-data]", "load: [\"\"]", own, &["packages[].serve", "`load`"]);
     refused("port: 8000", "port: 0", own, &["serve.port"]);
@@ -251,13 +251,11 @@ fn a_service_that_could_not_be_started() {
 
 #[test]
 fn two_services_in_one_image() {
-    let start = REAL.find("  - id: aerospike-benchmark-app").unwrap();
+    let start = REAL.find("  - id: benchmark-app").unwrap();
     let end = REAL.find("# `gil` is what an image promises").unwrap();
-    let second = REAL[start..end].replace("aerospike-benchmark-app", "second-app");
-    let text = format!("{}{second}{}", &REAL[..end], &REAL[end..]).replace(
-        "packages: [aerospike-py, aerospike-benchmark-app]",
-        "packages: [second-app, aerospike-benchmark-app]",
-    );
+    let second = REAL[start..end].replace("benchmark-app", "second-app");
+    let text = format!("{}{second}{}", &REAL[..end], &REAL[end..])
+        .replace("packages: [aerospike-py, benchmark-app]", "packages: [second-app, benchmark-app]");
     let error = format!("{:#}", Matrix::parse(&text, "matrix.yaml").unwrap_err());
     assert!(
         error.contains("images[].packages") && error.contains("`second-app`") && error.contains("only one"),

@@ -64,7 +64,7 @@ fn image(env: &Env) -> Output {
     Output { image: Some(image), notes: BTreeMap::new(), ..Output::default() }
 }
 
-/// A real wheel, which passes the same checks, with an extension module that does nothing.
+/// A real wheel, which passes the same checks, with an extension module that does nothing, or none.
 fn wheel(wheel: &Wheel, env: &Env) -> Result<Output> {
     let distribution = wheelfile::normalise(&wheel.package).replace('-', "_");
     let version = wheel.version.clone().unwrap_or_else(|| "0".to_owned());
@@ -82,6 +82,10 @@ fn wheel(wheel: &Wheel, env: &Env) -> Result<Output> {
         platform: &wheel.platform,
         files: vec![(format!("{module}.{suffix}"), extension)],
     };
+    if wheel.platform == "any" {
+        new.files = vec![(format!("{module}.py"), b"pass\n".to_vec())];
+        (new.python, new.abi) = ("py3", "none");
+    }
     // The one way to see a wheel that no second build gives again.
     if std::env::var("XTASK_FAKE_STAMP").is_ok_and(|id| id == env.id) {
         let text = format!("built in {} for {:?}", env.scratch.display(), std::env::var_os("USER"));

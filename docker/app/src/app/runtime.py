@@ -15,7 +15,7 @@ from app import gil
 from app.settings import Settings
 
 PACKAGES = (
-    "aerospike-benchmark-app",
+    "benchmark-app",
     "aerospike-py",
     "aerospike",
     "fastapi",
