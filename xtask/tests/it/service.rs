@@ -1,0 +1,185 @@
+//! The service of each image, with the stand-in to talk to: `up`, requests, a server that is lost, `down`.
+
+use std::io::{Read as _, Write as _};
+use std::net::TcpStream;
+use std::path::Path;
+use std::process::{Command, Output, Stdio};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+
+use crate::common::text;
+
+const PORT: u16 = 18_473;
+const SERVER: &str = "aerospike-benchmark-server";
+const MODES: [&str; 3] = ["single", "gather", "merge_gather"];
+
+/// In the clone itself: the stand-in is compiled there. Nothing in it is written.
+fn xtask(arguments: &[&str]) -> Output {
+    let top = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
+    let mut command = Command::new(env!("CARGO_BIN_EXE_xtask"));
+    command.args(arguments).current_dir(top).stdin(Stdio::null());
+    command.output().unwrap()
+}
+
+fn good(arguments: &[&str]) -> String {
+    let output = xtask(arguments);
+    assert!(output.status.success(), "{}{}", text(&output.stdout), text(&output.stderr));
+    text(&output.stdout)
+}
+
+fn docker(arguments: &[&str]) {
+    let output = Command::new("docker").args(arguments).output().unwrap();
+    assert!(output.status.success(), "{}", text(&output.stderr));
+}
+
+/// Removed however the test ends.
+struct Up;
+
+impl Up {
+    fn new(tag: &str) -> Up {
+        xtask(&["down"]);
+        let up = Up;
+        let said = good(&["up", tag, "--server", "standin", "--records", "200", "--port", &PORT.to_string()]);
+        assert!(said.contains("STAND-IN") && said.contains(&format!("http://127.0.0.1:{PORT}")), "{said}");
+        up
+    }
+}
+
+impl Drop for Up {
+    fn drop(&mut self) {
+        xtask(&["down"]);
+    }
+}
+
+/// Status and body; no answer is status 0.
+fn get(path: &str) -> (u16, String) {
+    let ask = || -> std::io::Result<String> {
+        let mut stream = TcpStream::connect(("127.0.0.1", PORT))?;
+        stream.set_read_timeout(Some(Duration::from_secs(60)))?;
+        stream.write_all(format!("GET {path} HTTP/1.0\r\nHost: localhost\r\n\r\n").as_bytes())?;
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer)?;
+        Ok(answer)
+    };
+    let answer = ask().unwrap_or_default();
+    let status = answer.split(' ').nth(1).and_then(|status| status.parse().ok()).unwrap_or(0);
+    (status, answer.split_once("\r\n\r\n").map_or(String::new(), |(_, body)| body.to_owned()))
+}
+
+fn json(path: &str) -> Value {
+    let (status, body) = get(path);
+    assert_eq!(status, 200, "{path}: {body}");
+    serde_json::from_str(&body).unwrap()
+}
+
+/// `requests` at ten connections, each the next of `paths`; how many were not answered with 200.
+fn hammer(paths: &[String], requests: usize) -> usize {
+    let (next, failed) = (AtomicUsize::new(0), AtomicUsize::new(0));
+    std::thread::scope(|scope| {
+        for _ in 0..10 {
+            scope.spawn(|| {
+                loop {
+                    let number = next.fetch_add(1, Ordering::Relaxed);
+                    if number >= requests {
+                        break;
+                    }
+                    if get(&paths[number % paths.len()]).0 != 200 {
+                        failed.fetch_add(1, Ordering::Relaxed);
+                    }
+                }
+            });
+        }
+    });
+    failed.into_inner()
+}
+
+fn eventually(what: &str, mut met: impl FnMut() -> bool) {
+    let begun = Instant::now();
+    while !met() {
+        assert!(begun.elapsed() < Duration::from_secs(60), "{what}");
+        std::thread::sleep(Duration::from_millis(100));
+    }
+}
+
+#[test]
+#[ignore = "needs a Docker engine and the images"]
+fn every_image_serves_the_same_predictions() {
+    let mut first: Option<Vec<(String, f64)>> = None;
+    for (tag, clients, gil) in [
+        ("311", &["py-async", "official"][..], true),
+        ("314", &["py-async", "official"][..], true),
+        ("314t", &["py-async"][..], false),
+        ("314t-with-official", &["py-async", "official"][..], false),
+    ] {
+        let _up = Up::new(tag);
+        let mut paths = Vec::new();
+        for (client, mode) in clients.iter().flat_map(|client| MODES.map(|mode| (client, mode))) {
+            let path = format!("/predict/{client}/sample?mode={mode}");
+            let answer = json(&path);
+            assert_eq!(answer["recordsFound"], answer["recordsTotal"], "{tag} {path}");
+            let scores = answer["predictions"].as_array().unwrap().iter();
+            let scores: Vec<(String, f64)> =
+                scores.map(|p| (p["adId"].to_string(), p["score"].as_f64().unwrap())).collect();
+            assert_eq!(scores.len(), 200, "{tag} {path}");
+            let known = first.get_or_insert_with(|| scores.clone());
+            for (one, other) in known.iter().zip(&scores) {
+                assert!(one.0 == other.0 && (one.1 - other.1).abs() < 1e-5, "{tag} {path}: {one:?} {other:?}");
+            }
+            paths.push(path);
+        }
+        assert_eq!(hammer(&paths, 2000), 0, "{tag}: requests that were not answered");
+        let state = json("/runtime");
+        assert_eq!(state["gil"]["now"], gil, "{tag}: {state}");
+        assert_eq!(state["image_labels"]["org.opencontainers.image.version"], tag, "{state}");
+        if clients.len() == 1 {
+            let (status, body) = get("/predict/official/sample");
+            assert!(status == 503 && body.contains("not installed"), "{tag}: {status} {body}");
+        }
+    }
+}
+
+#[test]
+#[ignore = "needs a Docker engine and the images"]
+fn a_server_that_is_lost_is_found_again() {
+    let _up = Up::new("314t-with-official");
+    let paths = ["py-async", "official"].map(|client| format!("/predict/{client}/sample?mode=gather"));
+    let stop = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            while !stop.load(Ordering::Relaxed) {
+                hammer(&paths, 50);
+            }
+        });
+        docker(&["kill", SERVER]);
+        eventually("without its server it is still ready", || get("/ready").0 == 503);
+        for path in &paths {
+            eventually("a lost server is not said", || get(path).0 == 503);
+        }
+        assert_eq!(get("/health").0, 200, "the process itself is well");
+        docker(&["start", SERVER]);
+        eventually("the data cannot be written again", || xtask(&["load-data", "--records", "200"]).status.success());
+        eventually("it is not ready again", || get("/ready").0 == 200);
+        stop.store(true, Ordering::Relaxed);
+    });
+    for path in &paths {
+        eventually("it does not answer again", || get(path).0 == 200);
+    }
+}
+
+#[test]
+#[ignore = "needs a Docker engine and the images"]
+fn what_is_up_is_told_and_removed() {
+    let up = Up::new("314t");
+    let again = xtask(&["up", "314t", "--server", "standin"]);
+    assert!(!again.status.success() && text(&again.stderr).contains("cargo xtask down"), "{}", text(&again.stderr));
+    drop(up);
+    assert_eq!(good(&["down"]), "nothing was up\n");
+    assert_eq!(get("/health").0, 0, "nobody listens");
+    // A server that is not there: all that was started is gone again.
+    let output = xtask(&["up", "314t", "--server", "127.0.0.1:1", "--records", "0", "--port", &PORT.to_string()]);
+    let said = text(&output.stderr);
+    assert!(!output.status.success() && said.contains("/ready"), "{said}");
+    assert_eq!(good(&["down"]), "nothing was up\n");
+}
