@@ -83,45 +83,28 @@ pub struct Up {
 }
 
 pub fn up(project: &Project, asked: &Up) -> Result<()> {
-    let running = Stack::start(project, asked)?;
-    ui::out(&format!(
-        "{}:{} with {}\n  http://127.0.0.1:{}\n  stop it with `cargo xtask down`\n",
-        project.matrix.name, asked.tag, running.server, asked.port
-    ))
-}
-
-/// Everything that `up` has started; stays when this is dropped.
-pub struct Stack {
-    pub server: Server,
-}
-
-impl Stack {
-    /// Starts server and service, loads the data and waits until requests are answered; on failure all of it is removed.
-    pub fn start(project: &Project, asked: &Up) -> Result<Stack> {
-        let docker = engine(project, asked.yes)?;
-        let here = Place::new(project);
-        let (serve, image) = service_of(project, &docker, &asked.tag)?;
-        if !docker.labelled(here.label())?.is_empty() {
-            bail!("something is up already: `cargo xtask down` removes it");
-        }
-        let server = match &asked.server {
-            Some(server) => server.clone(),
-            None => preferred(project, &docker),
-        };
-        let started = here.bring_up(project, &docker, asked, &server, serve, &image);
-        if let Err(error) = started {
-            return Err(match docker.remove_labelled(here.label()) {
-                Ok(_) => error,
-                Err(left) => error.context(format!("and what was started could not be removed: {left:#}")),
-            });
-        }
-        Ok(Stack { server })
+    let docker = engine(project, asked.yes)?;
+    let stack = Stack::new(project, &docker);
+    let (serve, image) = service_of(project, &docker, &asked.tag)?;
+    if !docker.labelled(stack.label())?.is_empty() {
+        bail!("something is up already: `cargo xtask down` removes it");
     }
+    let server = asked.server.clone().unwrap_or_else(|| preferred(project, &docker));
+    if let Err(error) = stack.start(asked, &server, serve, &image) {
+        return Err(match docker.remove_labelled(stack.label()) {
+            Ok(_) => error,
+            Err(left) => error.context(format!("and what was started could not be removed: {left:#}")),
+        });
+    }
+    ui::out(&format!(
+        "{}:{} with {server}\n  http://127.0.0.1:{}\n  stop it with `cargo xtask down`\n",
+        project.matrix.name, asked.tag, asked.port
+    ))
 }
 
 pub fn down(project: &Project) -> Result<()> {
     let docker = Docker::connect()?;
-    let removed = docker.remove_labelled(Place::new(project).label())?;
+    let removed = docker.remove_labelled(Stack::new(project, &docker).label())?;
     ui::out(&match removed.is_empty() {
         true => "nothing was up\n".to_owned(),
         false => format!("removed {}\n", ui::quoted(removed)),
@@ -131,24 +114,27 @@ pub fn down(project: &Project) -> Result<()> {
 /// Writes the records into the server of what is up, or into another.
 pub fn load(project: &Project, records: u64, server: Option<&str>, tag: Option<&str>) -> Result<()> {
     let docker = engine(project, false)?;
-    let here = Place::new(project);
-    let up = docker.labelled(here.label())?.contains(&here.service);
-    let (tag, address, network) = match (server, up) {
-        (None, false) => bail!(Wrong("nothing is up: `cargo xtask up <TAG>` first, or name --server and --tag".into())),
-        (None, true) => {
-            let tag = docker.container_label(&here.service, TAG)?.context("the running service has no tag")?;
-            let address =
-                docker.container_label(&here.service, ADDRESS)?.context("the running service has no server")?;
-            let network = docker.container_label(&here.service, NETWORK)?;
-            (tag, address, network)
-        }
-        (Some(address), _) => {
+    let stack = Stack::new(project, &docker);
+    let up = docker.labelled(stack.label())?.contains(&stack.service);
+    let remembered = |label: &str| docker.container_label(&stack.service, label);
+    let (tag, address, network) = match server {
+        Some(address) => {
             let tag = tag.ok_or_else(|| anyhow!(Wrong("--server needs --tag, whose image writes the data".into())))?;
             (tag.to_owned(), address.to_owned(), None)
         }
+        None if up => {
+            let missing = "what is up does not say what it is: `cargo xtask down`, then `up` again";
+            (remembered(TAG)?.context(missing)?, remembered(ADDRESS)?.context(missing)?, remembered(NETWORK)?)
+        }
+        None => {
+            bail!(Wrong(
+                "nothing is up: `cargo xtask up <TAG>` first, or name a server and an image with --server and --tag"
+                    .into()
+            ))
+        }
     };
     let (serve, image) = service_of(project, &docker, &tag)?;
-    here.load(project, &docker, serve, &image, &address, network.as_deref(), records)
+    stack.load(serve, &image, &Reach { address, network: network.as_deref() }, records)
 }
 
 /// What is remembered on the service's container.
@@ -156,8 +142,16 @@ const TAG: &str = "dev.wheel-matrix.up.tag";
 const ADDRESS: &str = "dev.wheel-matrix.up.server";
 const NETWORK: &str = "dev.wheel-matrix.up.network";
 
-/// The names of one stack, which are those of the matrix: there is one at a time.
-struct Place {
+/// How a server is reached: under which address, in which network; none is this machine's own.
+struct Reach<'a> {
+    address: String,
+    network: Option<&'a str>,
+}
+
+/// What `up` starts, by the names that it has. They are those of the matrix: there is one at a time.
+struct Stack<'a> {
+    project: &'a Project,
+    docker: &'a Docker,
     repository: String,
     network: String,
     server: String,
@@ -165,11 +159,13 @@ struct Place {
     loader: String,
 }
 
-impl Place {
-    fn new(project: &Project) -> Place {
+impl<'a> Stack<'a> {
+    fn new(project: &'a Project, docker: &'a Docker) -> Stack<'a> {
         let repository = project.matrix.name.to_string();
         let name = |part: &str| format!("{repository}-{part}");
-        Place {
+        Stack {
+            project,
+            docker,
             network: name("net"),
             server: name("server"),
             service: name("service"),
@@ -186,77 +182,41 @@ impl Place {
         vec![(LABEL.to_owned(), self.repository.clone())]
     }
 
-    fn bring_up(
-        &self,
-        project: &Project,
-        docker: &Docker,
-        asked: &Up,
-        server: &Server,
-        serve: &Serve,
-        image: &Image,
-    ) -> Result<()> {
-        let say = |line: &str| project.ui.say(&format!("[up] {line}"));
-        say(&format!("server: {server}"));
-        let network = match server {
+    fn say(&self, line: &str) {
+        self.project.ui.say(&format!("[up] {line}"));
+    }
+
+    fn start(&self, asked: &Up, server: &Server, serve: &Serve, image: &Image) -> Result<()> {
+        self.say(&format!("server: {server}"));
+        let reach = match server {
             // It may announce any address, its own loopback too: the service sees what this machine sees.
-            Server::At(_) => None,
+            Server::At(address) => Reach { address: address.clone(), network: None },
             Server::Image | Server::Standin => {
-                docker.create_network(&self.network, self.label())?;
-                Some(self.network.as_str())
+                self.docker.create_network(&self.network, self.label())?;
+                Reach { address: self.start_server(server)?, network: Some(&self.network) }
             }
         };
-        let address = match server {
-            Server::At(address) => address.clone(),
-            Server::Image | Server::Standin => self.start_server(project, docker, server)?,
-        };
         if asked.records > 0 {
-            self.load(project, docker, serve, image, &address, network, asked.records)?;
+            self.load(serve, image, &reach, asked.records)?;
         }
-        say(&format!("starting {}:{}", self.repository, asked.tag));
-        let mut env = vec![
-            (serve.env.server.to_string(), address.clone()),
-            (serve.env.labels.to_string(), serde_json::to_string(&image.labels)?),
-        ];
-        if network.is_none() {
-            // On the host's network it is bound here, elsewhere by the published port.
-            env.push((serve.env.host.to_string(), "127.0.0.1".to_owned()));
-            env.push((serve.env.port.to_string(), asked.port.to_string()));
-        }
-        let mut labels = self.labels();
-        labels.extend([(TAG.to_owned(), asked.tag.clone()), (ADDRESS.to_owned(), address)]);
-        labels.extend(network.map(|network| (NETWORK.to_owned(), network.to_owned())));
-        docker.start(&Service {
-            name: &self.service,
-            image: &image.id,
-            env,
-            network,
-            port: network.map(|_| (serve.port, asked.port)),
-            read_only: true,
-            labels,
-            ..Service::default()
-        })?;
+        self.start_service(asked, serve, image, &reach)?;
         let ready = || http::status(asked.port, &serve.ready).is_ok_and(|status| status == 200);
-        self.wait(project, docker, &self.service, PATIENCE, "answers requests", ready)
-            .with_context(|| format!("`GET {}` on port {} does not answer 200", serve.ready, asked.port))
+        self.wait(ready).with_context(|| format!("`GET {}` on port {} does not answer 200", serve.ready, asked.port))
     }
 
     /// Starts the server's container and returns the address that the service reaches it under.
-    fn start_server(&self, project: &Project, docker: &Docker, server: &Server) -> Result<String> {
-        let named = project.matrix.server.as_ref();
-        let (image, command, port) = match server {
-            Server::Standin => {
-                let image = standin::image(project, docker)?;
-                (image, standin::command(), standin::PORT)
-            }
-            _ => {
-                let named = named.ok_or_else(|| anyhow!(Wrong("matrix.yaml names no `server`".to_owned())))?;
-                if docker.image(&named.image)?.is_none() {
-                    docker.pull(&named.image, &|line| project.ui.say(&format!("[up] {line}")), &project.cancel)?;
+    fn start_server(&self, server: &Server) -> Result<String> {
+        let (image, command, port) = match (server, &self.project.matrix.server) {
+            (Server::Standin, _) => (standin::image(self.project, self.docker)?, standin::command(), standin::PORT),
+            (_, Some(named)) => {
+                if self.docker.image(&named.image)?.is_none() {
+                    self.docker.pull(&named.image, &|line| self.say(line), &self.project.cancel)?;
                 }
                 (named.image.to_string(), Vec::new(), named.port)
             }
+            (_, None) => bail!(Wrong("matrix.yaml names no `server`".to_owned())),
         };
-        docker.start(&Service {
+        self.docker.start(&Service {
             name: &self.server,
             image: &image,
             command,
@@ -267,36 +227,54 @@ impl Place {
         Ok(format!("{}:{port}", self.server))
     }
 
+    fn start_service(&self, asked: &Up, serve: &Serve, image: &Image, reach: &Reach) -> Result<()> {
+        self.say(&format!("starting {}:{}", self.repository, asked.tag));
+        let mut env = vec![
+            (serve.env.server.to_string(), reach.address.clone()),
+            (serve.env.labels.to_string(), serde_json::to_string(&image.labels)?),
+        ];
+        let mut labels = self.labels();
+        labels.extend([(TAG.to_owned(), asked.tag.clone()), (ADDRESS.to_owned(), reach.address.clone())]);
+        match reach.network {
+            Some(network) => labels.push((NETWORK.to_owned(), network.to_owned())),
+            // On this machine's own network it is bound here, elsewhere by the published port.
+            None => env.extend([
+                (serve.env.host.to_string(), "127.0.0.1".to_owned()),
+                (serve.env.port.to_string(), asked.port.to_string()),
+            ]),
+        }
+        self.docker.start(&Service {
+            name: &self.service,
+            image: &image.id,
+            env,
+            network: reach.network,
+            port: reach.network.map(|_| (serve.port, asked.port)),
+            read_only: true,
+            labels,
+            ..Service::default()
+        })
+    }
+
     /// Runs the loader of the service's image to its end; again while the server does not answer yet.
-    #[allow(clippy::too_many_arguments)]
-    fn load(
-        &self,
-        project: &Project,
-        docker: &Docker,
-        serve: &Serve,
-        image: &Image,
-        address: &str,
-        network: Option<&str>,
-        records: u64,
-    ) -> Result<()> {
-        project.ui.say(&format!("[up] writing {records} records into each set"));
+    fn load(&self, serve: &Serve, image: &Image, reach: &Reach, records: u64) -> Result<()> {
+        self.say(&format!("writing {records} records into each set"));
         let mut command = serve.load.clone();
         command.extend(["--records".to_owned(), records.to_string()]);
         let begun = Instant::now();
         loop {
-            docker.start(&Service {
+            self.docker.start(&Service {
                 name: &self.loader,
                 image: &image.id,
                 command: command.clone(),
-                env: vec![(serve.env.server.to_string(), address.to_owned())],
-                network,
+                env: vec![(serve.env.server.to_string(), reach.address.clone())],
+                network: reach.network,
                 labels: self.labels(),
                 read_only: true,
                 ..Service::default()
             })?;
-            let ended = self.ended(project, docker);
-            let said = docker.last_lines(&self.loader, 5).join("\n    | ");
-            docker.remove(&self.loader)?;
+            let ended = self.loaded();
+            let said = self.docker.last_lines(&self.loader, 5).join("\n    | ");
+            self.docker.remove(&self.loader)?;
             match ended? {
                 0 => return Ok(()),
                 _ if begun.elapsed() < PATIENCE => std::thread::sleep(Duration::from_millis(500)),
@@ -305,11 +283,11 @@ impl Place {
         }
     }
 
-    fn ended(&self, project: &Project, docker: &Docker) -> Result<i64> {
+    fn loaded(&self) -> Result<i64> {
         let begun = Instant::now();
         loop {
-            project.cancel.check()?;
-            if let Health::Ended(code) = docker.health(&self.loader)? {
+            self.project.cancel.check()?;
+            if let Health::Ended(code) = self.docker.health(&self.loader)? {
                 return Ok(code);
             }
             ensure!(begun.elapsed() < LOADING, "writing the data took longer than {LOADING:?}");
@@ -317,24 +295,16 @@ impl Place {
         }
     }
 
-    /// Waits until `ready`; a container that ends before that is an error with its last lines.
-    fn wait(
-        &self,
-        project: &Project,
-        docker: &Docker,
-        name: &str,
-        limit: Duration,
-        what: &str,
-        ready: impl Fn() -> bool,
-    ) -> Result<()> {
+    /// Waits until the service is ready; one that ends before is an error with its last lines.
+    fn wait(&self, ready: impl Fn() -> bool) -> Result<()> {
         let begun = Instant::now();
         while !ready() {
-            project.cancel.check()?;
-            let last = || docker.last_lines(name, 15).join("\n    | ");
-            if let Health::Ended(code) = docker.health(name)? {
-                bail!("`{name}` ended with exit code {code}:\n    | {}", last());
+            self.project.cancel.check()?;
+            let last = || self.docker.last_lines(&self.service, 15).join("\n    | ");
+            if let Health::Ended(code) = self.docker.health(&self.service)? {
+                bail!("`{}` ended with exit code {code}:\n    | {}", self.service, last());
             }
-            ensure!(begun.elapsed() < limit, "after {limit:?} `{name}` is not one that {what}:\n    | {}", last());
+            ensure!(begun.elapsed() < PATIENCE, "it is not ready after {PATIENCE:?}:\n    | {}", last());
             std::thread::sleep(Duration::from_millis(100));
         }
         Ok(())
