@@ -2,14 +2,14 @@
 
 use std::io::{Read as _, Write as _};
 use std::net::TcpStream;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
-use crate::common::text;
+use crate::common::{Clone, text};
 
 const PORT: u16 = 18_473;
 const SERVER: &str = "aerospike-benchmark-server";
@@ -182,4 +182,40 @@ fn what_is_up_is_told_and_removed() {
     let said = text(&output.stderr);
     assert!(!output.status.success() && said.contains("/ready"), "{said}");
     assert_eq!(good(&["down"]), "nothing was up\n");
+}
+
+/// The pinned tools' Python, which has a pip that knows where this user's index is.
+fn tools_python() -> PathBuf {
+    let plan: Value = serde_json::from_str(&good(&["plan", "wheels", "--format", "json"])).unwrap();
+    let tools = plan["steps"].as_array().unwrap().iter().find(|step| step["id"] == "tools").unwrap();
+    let folder = format!("v1/state/tools-{}/bin/python", &tools["key"].as_str().unwrap()[..16]);
+    let var = |name| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
+    let cache = var("XTASK_CACHE_DIR")
+        .or_else(|| var("XDG_CACHE_HOME").map(|folder| folder.join("wheel-matrix")))
+        .unwrap_or_else(|| var("HOME").unwrap().join(".cache/wheel-matrix"));
+    cache.join(folder)
+}
+
+#[test]
+#[ignore = "needs a Docker engine and the images"]
+fn the_application_passes_its_own_tests_in_the_images() {
+    let app = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap().join("docker/app");
+    let clone = Clone::new();
+    let pytest = clone.top.join("pytest");
+    let mut pip = Command::new(tools_python());
+    pip.args(["-m", "pip", "install", "--quiet", "--no-deps", "--require-hashes", "--only-binary=:all:", "--target"]);
+    let output = pip.arg(&pytest).arg("-r").arg(app.join("locks/test.txt")).output().unwrap();
+    assert!(output.status.success(), "{}", text(&output.stderr));
+    for tag in ["311", "314t", "314t-with-official"] {
+        let mut command = Command::new("docker");
+        command.args(["run", "--rm", "--network", "none", "--read-only", "--workdir", "/work"]);
+        for (from, to) in [(&app, "/work"), (&pytest, "/pytest")] {
+            command.arg("--volume").arg(format!("{}:{to}:ro", from.display()));
+        }
+        command.args(["--env", "PYTHONPATH=/work/src:/pytest", "--env", "PYTHONDONTWRITEBYTECODE=1"]);
+        let output =
+            command.arg(format!("aerospike-benchmark:{tag}")).args(["python", "-m", "pytest"]).output().unwrap();
+        let said = text(&output.stdout);
+        assert!(output.status.success() && said.contains(" passed"), "{tag}: {said}{}", text(&output.stderr));
+    }
 }
