@@ -27,6 +27,11 @@ RUN --mount=type=bind,target=/mnt \
     # compile again. By hash, unchecked: no time stamps, no stat at import.
     # pip is run once, if ever, and does without.
     python -m compileall -q -j0 --invalidation-mode unchecked-hash -x site-packages .; \
+    # The compiler's byte code says which objects were in use elsewhere at that
+    # moment, which is chance; read and written again, it is always the same.
+    python -c 'import marshal, pathlib; [ \
+        path.write_bytes(code[:16] + marshal.dumps(marshal.loads(code[16:]))) \
+        for path in sorted(pathlib.Path().rglob("*.pyc")) for code in [path.read_bytes()]]'; \
     # What this wrote gets one time, or no two builds would have the same layer.
     find / -xdev -newermt "@$started" ! -regex '/\(dev\|mnt\|proc\|sys\|etc/hosts\|etc/resolv.conf\)' \
         -exec touch -h -d @315532800 '{}' +
@@ -49,9 +54,11 @@ CMD ["python"]
 
 # ---- slim: the base image ----
 FROM common AS slim
-COPY --from=trimmed /usr/local /usr/local
-RUN set -eu; \
+# Not COPY, which gives /usr/local the time of the build.
+RUN --mount=type=bind,from=trimmed,source=/usr/local,target=/mnt \
+    set -eu; \
     started=$(($(date +%s) - 5)); \
+    cp -a /mnt/. /usr/local; \
     ldconfig; \
     # Inode numbers, only to make the next run of ldconfig faster.
     : > /var/cache/ldconfig/aux-cache; \

@@ -18,6 +18,12 @@ RUN --mount=type=bind,source=wheelhouse,target=/mnt \
         --require-hashes --no-deps --only-binary=:all: --compile --no-cache-dir \
         --root-user-action=ignore -r /mnt/requirements.txt; \
     python -m pip check; \
+    # The compiler's byte code says which objects were in use elsewhere at that
+    # moment, which is chance; read and written again, it is always the same.
+    cd "$(python -c 'import sysconfig; print(sysconfig.get_path("platlib"))')"; \
+    python -c 'import marshal, pathlib; [ \
+        path.write_bytes(code[:16] + marshal.dumps(marshal.loads(code[16:]))) \
+        for path in sorted(pathlib.Path().rglob("*.pyc")) for code in [path.read_bytes()]]'; \
     # What this wrote gets one time, or no two builds would have the same layer.
     find / -xdev -newermt "@$started" ! -regex '/\(dev\|mnt\|proc\|sys\|etc/hosts\|etc/resolv.conf\)' \
         -exec touch -h -d @315532800 '{}' +

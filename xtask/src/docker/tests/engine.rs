@@ -355,7 +355,7 @@ fn layers_of_an_image() {
             ContextFile { path: format!("wheelhouse/{}", new.file_name()), source: Content::File(wheel), mode: 0o644 },
             bytes("wheelhouse/requirements.txt", &pins, 0o644),
         ],
-        args: BTreeMap::from([("BASE".into(), made("base-cp314t"))]),
+        args: BTreeMap::from([("BASE".into(), made("base-cp311"))]),
         network: Network::None,
         ..Build::default()
     });
