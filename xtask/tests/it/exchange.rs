@@ -149,6 +149,8 @@ impl Lab {
         let name = format!("exchange-{name}-{}", std::process::id());
         clone.edit("\nname: aerospike-benchmark\n", &format!("\nname: {name}\n"));
         let lab = Lab { registry: Registry::start(&clone.top, login), clone, name };
+        // It speaks of packages that are no longer there.
+        lab.section("bench", "");
         lab.section("packages", "  []\n");
         lab.section("images", "  - {tag: small, abi: cp311, packages: [], gil: \"on\"}\n");
         lab
@@ -159,8 +161,10 @@ impl Lab {
         let path = self.clone.project().join("matrix.yaml");
         let matrix = fs::read_to_string(&path).unwrap();
         let (before, rest) = matrix.split_once(&format!("\n{name}:\n")).unwrap();
-        let after = rest.split_once("\n\n").map_or("", |(_, after)| after);
-        fs::write(&path, format!("{before}\n{name}:\n{list}\n{after}")).unwrap();
+        // It ends where a line is not indented: the next field, or its comment.
+        let own = rest.lines().take_while(|line| line.is_empty() || line.starts_with(' ')).count();
+        let after: Vec<&str> = rest.lines().skip(own).collect();
+        fs::write(&path, format!("{before}\n{name}:\n{list}\n{}\n", after.join("\n"))).unwrap();
     }
 
     /// A wheel in the image, built in a container.
