@@ -112,6 +112,15 @@ def test_missing_records_count_as_zero_for_both(get: Get, server: Server) -> Non
     assert changed == {"ad-000000003", "ad-000000005"}
 
 
+def test_fewer_answers_than_keys(get: Get, server: Server) -> None:
+    reached(get)
+    server.silent = True
+    answer = get("/predict/official/sample")
+    assert answer.status == 503
+    assert "0 of 1800 keys were answered" in answer.json["detail"]
+    assert get("/ready").status == 503
+
+
 @pytest.mark.parametrize("client", CLIENTS)
 def test_lost_server(get: Get, server: Server, client: str) -> None:
     reached(get)

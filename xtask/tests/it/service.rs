@@ -103,6 +103,15 @@ fn eventually(what: &str, mut met: impl FnMut() -> bool) {
     }
 }
 
+/// Ends the load when it is dropped.
+struct Stop<'a>(&'a AtomicBool);
+
+impl Drop for Stop<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
 #[test]
 #[ignore = "needs a Docker engine and the images"]
 fn every_image_serves_the_same_predictions() {
@@ -152,6 +161,8 @@ fn a_server_that_is_lost_is_found_again() {
                 hammer(&paths, 50);
             }
         });
+        // Also when something below fails, or the scope would wait for ever.
+        let _load = Stop(&stop);
         docker(&["kill", SERVER]);
         eventually("without its server it is still ready", || get("/ready").0 == 503);
         for path in &paths {
@@ -161,7 +172,6 @@ fn a_server_that_is_lost_is_found_again() {
         docker(&["start", SERVER]);
         eventually("the data cannot be written again", || xtask(&["load-data", "--records", "200"]).status.success());
         eventually("it is not ready again", || get("/ready").0 == 200);
-        stop.store(true, Ordering::Relaxed);
     });
     for path in &paths {
         eventually("it does not answer again", || get(path).0 == 200);

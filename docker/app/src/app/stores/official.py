@@ -55,7 +55,12 @@ class OfficialStore(Store):
     def _read(self, keys: list[Key]) -> Records:
         """Runs in a thread of the pool, the conversion too."""
         found = []
-        for record in self._client.batch_read(keys).batch_records:
+        done = self._client.batch_read(keys)
+        # Where no node has the keys, the client raises nothing: it answers fewer than were asked for.
+        if len(done.batch_records) != len(keys):
+            answered = f"{len(done.batch_records)} of {len(keys)} keys were answered"
+            raise StoreError(f"official: {answered} (result code {getattr(done, 'result', 'unknown')})")
+        for record in done.batch_records:
             if record.result not in (OK, NOT_FOUND):
                 raise StoreError.of_record("official: reading", record.key, record.result)
             found.append(record.record[2] if record.result == OK else None)
