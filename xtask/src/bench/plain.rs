@@ -137,8 +137,8 @@ impl Plain {
 
     pub fn forget_wheels(&self, cache_too: bool) -> Cmd<'_> {
         let (docker, name) = (&self.docker, self.container());
-        let cache: &[&str] = if cache_too { &["/root/.cache/pip"] } else { &[] };
-        cmd!(self.shell, "{docker} exec {name} rm -rf /out {cache...}")
+        let script = if cache_too { "rm -rf /out ~/.cache/pip" } else { "rm -rf /out" };
+        cmd!(self.shell, "{docker} exec {name} sh -c {script}")
     }
 
     /// The image from the same base image and the same wheels.

@@ -223,11 +223,11 @@ fn the_application_passes_its_own_tests_in_the_images() {
     assert!(output.status.success(), "{}", text(&output.stderr));
     for tag in ["311", "314t", "314t-with-official"] {
         let mut command = Command::new("docker");
-        command.args(["run", "--rm", "--network", "none", "--read-only", "--workdir", "/work"]);
-        for (from, to) in [(&app, "/work"), (&pytest, "/pytest")] {
+        command.args(["run", "--rm", "--network", "none", "--read-only", "--workdir", "/source"]);
+        for (from, to) in [(&app, "/source"), (&pytest, "/pytest")] {
             command.arg("--volume").arg(format!("{}:{to}:ro", from.display()));
         }
-        command.args(["--env", "PYTHONPATH=/work/src:/pytest", "--env", "PYTHONDONTWRITEBYTECODE=1"]);
+        command.args(["--env", "PYTHONPATH=/source/src:/pytest", "--env", "PYTHONDONTWRITEBYTECODE=1"]);
         let output =
             command.arg(format!("aerospike-benchmark:{tag}")).args(["python", "-m", "pytest"]).output().unwrap();
         let said = text(&output.stdout);
