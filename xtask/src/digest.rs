@@ -15,7 +15,7 @@ pub fn of(bytes: impl AsRef<[u8]>) -> String {
 /// The digest of what `reader` yields.
 pub fn of_reader(mut reader: impl Read) -> std::io::Result<String> {
     let mut hash = Sha256::new();
-    let mut buffer = vec![0; 1 << 20];
+    let mut buffer = vec![0; 1 << 16];
     loop {
         match reader.read(&mut buffer)? {
             0 => return Ok(hex(&hash.finalize())),

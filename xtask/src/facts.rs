@@ -1,6 +1,7 @@
 //! Everything impure that planning needs, read once, so that a plan is a function of its inputs.
 
 use std::collections::BTreeMap;
+use std::ffi::OsString;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -33,12 +34,13 @@ pub struct Facts {
 }
 
 /// The files below `docker/` that steps send to the engine.
-const FILES: [&str; 7] = [
+const FILES: [&str; 8] = [
     "docker/builder.Dockerfile",
     "docker/python.Dockerfile",
     "docker/base.Dockerfile",
     "docker/image.Dockerfile",
     "docker/build-wheel.sh",
+    "docker/compile_bytecode.py",
     "docker/parallel_compile.py",
     "docker/gil_probe.py",
 ];
@@ -55,17 +57,16 @@ impl Facts {
             })?;
             facts.files.insert(name.to_owned(), text);
         }
-        if matrix.packages.iter().any(|package| package.build.with == Builder::Maturin) {
-            facts.rustc = rustc()?;
+        // Side by side: each waits for programs.
+        let compiles = matrix.packages.iter().any(|package| package.build.with == Builder::Maturin);
+        let (rustc, copies) = std::thread::scope(|scope| {
+            let rustc = scope.spawn(|| if compiles { rustc() } else { Ok(String::new()) });
+            let copies = working_copies(matrix, project);
+            (rustc.join().unwrap_or_else(|_| Err(anyhow!("panicked, see above"))), copies)
+        });
+        (facts.rustc, facts.working_copies) = (rustc?, copies?);
+        if compiles {
             facts.cargo_config = cargo_config();
-        }
-        for package in &matrix.packages {
-            if let Some(folder) = package.working_copy(project) {
-                let content = digest_folder(&folder).map_err(|error| {
-                    anyhow!(Wrong(format!("matrix.yaml: packages[].source.path of `{}`: {error:#}", package.id)))
-                })?;
-                facts.working_copies.insert(package.id.to_string(), content);
-            }
         }
         facts.read_locks(matrix)?;
         Ok(facts)
@@ -92,8 +93,21 @@ impl Facts {
     }
 }
 
+fn working_copies(matrix: &Matrix, project: &Path) -> Result<BTreeMap<String, String>> {
+    let mut contents = BTreeMap::new();
+    for package in &matrix.packages {
+        if let Some(folder) = package.working_copy(project) {
+            let content = digest_folder(&folder).map_err(|error| {
+                anyhow!(Wrong(format!("matrix.yaml: packages[].source.path of `{}`: {error:#}", package.id)))
+            })?;
+            contents.insert(package.id.to_string(), content);
+        }
+    }
+    Ok(contents)
+}
+
 fn rustc() -> Result<String> {
-    let output = Command::new("rustc")
+    let output = Command::new(compiler(&|name| std::env::var_os(name)))
         .arg("-vV")
         .output()
         .context("cannot run `rustc -vV`: install Rust with rustup, then run the command again")?;
@@ -101,6 +115,17 @@ fn rustc() -> Result<String> {
         bail!("`rustc -vV` failed: {}", String::from_utf8_lossy(&output.stderr).trim());
     }
     Ok(String::from_utf8_lossy(&output.stdout).trim().to_owned())
+}
+
+/// The compiler that `rustc` stands for. Where rustup has started us, it says which toolchain it
+/// chose, for what we start too; its stand-in of that name takes longer to find it than the answer.
+fn compiler(env: &dyn Fn(&str) -> Option<OsString>) -> PathBuf {
+    let found = || {
+        let toolchain = PathBuf::from(env("RUSTUP_TOOLCHAIN")?);
+        let beside = Path::new(&env("CARGO")?).with_file_name("rustc");
+        (beside.components().any(|part| part.as_os_str() == toolchain) && beside.is_file()).then_some(beside)
+    };
+    found().unwrap_or_else(|| PathBuf::from("rustc"))
 }
 
 fn cargo_config() -> String {
@@ -119,8 +144,13 @@ pub fn list_folder(folder: &Path) -> Result<Vec<PathBuf>> {
     }
     let mut files = Vec::new();
     if folder.canonicalize()?.ancestors().any(|above| above.join(".git").exists()) {
-        files.extend(git_lists(folder, &["--cached", "--recurse-submodules"])?);
-        files.extend(git_lists(folder, &["--others", "--exclude-standard"])?);
+        let (tracked, others) = std::thread::scope(|scope| {
+            let others = scope.spawn(|| git_lists(folder, &["--others", "--exclude-standard"]));
+            let tracked = git_lists(folder, &["--cached", "--recurse-submodules"]);
+            (tracked, others.join().unwrap_or_else(|_| Err(anyhow!("panicked, see above"))))
+        });
+        files.extend(tracked?);
+        files.extend(others?);
         // A file that git tracks may have been deleted.
         files.retain(|name| folder.join(name).symlink_metadata().is_ok());
     } else {

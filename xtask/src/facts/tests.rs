@@ -104,3 +104,22 @@ fn a_git_that_fails_is_said() {
     assert!(error.contains("`git ls-files` failed"), "{error}");
     assert!(list_folder(Path::new("/nonexistent")).is_err());
 }
+
+#[test]
+fn the_compiler_is_the_one_that_rustup_chose() {
+    let folder = Folder::new("compiler");
+    folder.write("toolchains/1.95.0-x/bin/rustc", "").write("usr/bin/rustc", "");
+    let compiler = |toolchain: Option<&str>, cargo: &str| {
+        let found = super::compiler(&|name| match name {
+            "RUSTUP_TOOLCHAIN" => toolchain.map(Into::into),
+            "CARGO" => Some(folder.0.join(cargo).into()),
+            _ => None,
+        });
+        found.strip_prefix(&folder.0).unwrap_or(&found).display().to_string()
+    };
+    assert_eq!(compiler(Some("1.95.0-x"), "toolchains/1.95.0-x/bin/cargo"), "toolchains/1.95.0-x/bin/rustc");
+    // Not rustup's cargo, another toolchain's, one without a compiler.
+    assert_eq!(compiler(None, "usr/bin/cargo"), "rustc");
+    assert_eq!(compiler(Some("1.96.0-x"), "toolchains/1.95.0-x/bin/cargo"), "rustc");
+    assert_eq!(compiler(Some("1.95.0-x"), "toolchains/1.95.0-x/other/cargo"), "rustc");
+}

@@ -154,7 +154,7 @@ fn check_package(matrix: &Matrix, package: &Package) -> Check {
     match (with, apt) {
         (Builder::Container, Some(set)) => {
             known("packages[].build.apt", set, matrix.apt.iter().map(|set| &set.id))?;
-            needs_tools(matrix, id, &["auditwheel", "uv"], true)?;
+            needs_tools(matrix, id, "packages[].build.with", &["auditwheel", "uv"], true)?;
         }
         (Builder::Container, None) => {
             let message = format!("`{id}` is built in a container and needs the field `apt`");
@@ -167,7 +167,7 @@ fn check_package(matrix: &Matrix, package: &Package) -> Check {
             if let Some(tool) = requires.first() {
                 return at(&tool.name, "packages[].build.requires", "belongs to `with: container` only".to_owned());
             }
-            needs_tools(matrix, id, &["maturin", "ziglang", "pip"], false)?;
+            needs_tools(matrix, id, "packages[].build.with", &["maturin", "ziglang", "pip"], false)?;
         }
     }
     if let Some(serve) = serve {
@@ -202,12 +202,12 @@ fn check_serve(package: &Word, serve: &Serve) -> Check {
 }
 
 /// Tools that a way of building cannot do without.
-fn needs_tools(matrix: &Matrix, package: &Word, names: &[&str], container: bool) -> Check {
+fn needs_tools(matrix: &Matrix, row: &Word, field: &'static str, names: &[&str], container: bool) -> Check {
     for name in names {
         if !matrix.tools.iter().any(|tool| tool.name == **name && (tool.container || !container)) {
             let mark = if container { " marked `container: true`" } else { "" };
-            let message = format!("`{package}` needs the tool `{name}`{mark} in `tools`");
-            return at(package, "packages[].build.with", message);
+            let message = format!("`{row}` needs the tool `{name}`{mark} in `tools`");
+            return at(row, field, message);
         }
     }
     Ok(())
@@ -220,6 +220,7 @@ fn check_image(matrix: &Matrix, image: &Image) -> Check {
         known("images[].packages", package, matrix.packages.iter().map(|package| &package.id))?;
     }
     unique("images[].packages", packages.iter())?;
+    needs_tools(matrix, tag, "images[]", &["uv", "pip"], false)?;
     let mut services = packages.iter().filter(|id| matrix.package(id).is_some_and(|package| package.serve.is_some()));
     if let (Some(first), Some(second)) = (services.next(), services.next()) {
         let message = format!("`{first}` and `{second}` both bring a service, and `{tag}` can start only one");

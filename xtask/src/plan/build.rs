@@ -96,12 +96,10 @@ impl Planner<'_> {
         self.add(id, vec![tools], &[], include_str!("../step/fetch.rs"), Action::Fetch(Fetch { files }))
     }
 
-    fn pip(&mut self) -> Vec<String> {
-        let matrix = self.matrix;
-        let pip = matrix.tools.iter().find(|tool| tool.name == *"pip");
-        pip.map(|pip| self.pinned("tool-pip".to_owned(), vec![("pip", &pip.version, &pip.sha256)]))
-            .into_iter()
-            .collect()
+    /// One of the tools as a file, for what has it beside itself in the engine.
+    fn tool(&mut self, name: &str) -> Option<String> {
+        let tool = self.matrix.tools.iter().find(|tool| tool.name == *name)?;
+        Some(self.pinned(format!("tool-{name}"), vec![(name, &tool.version, &tool.sha256)]))
     }
 
     fn archive(&mut self, id: &str) -> String {
@@ -167,7 +165,7 @@ impl Planner<'_> {
         };
         let mut needs = vec![runtime.clone()];
         needs.extend(python.clone());
-        needs.extend(self.pip());
+        needs.extend(self.tool("pip"));
         let action = Action::Base(Base {
             repository: self.matrix.name.to_string(),
             tag: abi.base_tag(),
@@ -302,6 +300,7 @@ impl Planner<'_> {
         let locked: Vec<String> = packages().filter_map(|package| self.locked(package, abi)).collect();
         let mut needs = vec![base.clone()];
         needs.extend(wheels.values().chain(&locked).cloned());
+        needs.extend(self.tool("uv"));
         let action = Action::Image(Image {
             repository: matrix.name.to_string(),
             tag: tag.to_owned(),
@@ -313,7 +312,8 @@ impl Planner<'_> {
             env: image.env.clone(),
         });
         let code = include_str!("../step/image.rs");
-        Some(self.add(format!("image-{tag}"), needs, &["docker/image.Dockerfile"], code, action))
+        let files = ["docker/image.Dockerfile", "docker/compile_bytecode.py"];
+        Some(self.add(format!("image-{tag}"), needs, &files, code, action))
     }
 
     fn proof(&mut self, tag: &str) {

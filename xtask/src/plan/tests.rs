@@ -67,7 +67,7 @@ fn tools_change_what_they_make() {
     // uv installs what a container builds with: its digest counts there, the name of its version nowhere.
     assert_eq!(
         edited("{name: uv, version: 0.13.9", "{name: uv, version: 0.13.8"),
-        ["requires-aerospike", "requires-benchmark-app", "tools"]
+        ["requires-aerospike", "requires-benchmark-app", "tool-uv", "tools"]
     );
 }
 
@@ -117,6 +117,7 @@ fn scripts_change_the_steps_that_use_them() {
         ("docker/build-wheel.sh", "wheel-aerospike-cp314t", "base-cp314t"),
         ("docker/parallel_compile.py", "wheel-aerospike-cp314t", "base-cp314t"),
         ("docker/image.Dockerfile", "image-314t", "wheel-aerospike-cp314t"),
+        ("docker/compile_bytecode.py", "image-314t", "wheel-aerospike-cp314t"),
         ("docker/gil_probe.py", "proof-314t", "image-314t"),
         ("docker/builder.Dockerfile", "apt-cpython-build", "root"),
     ] {

@@ -32,6 +32,9 @@ pub fn run(image: &Image, env: &Env) -> Result<Output> {
             house.add(wheel, env)?;
         }
     }
+    let uv = env.file("tool-uv")?;
+    let context =
+        [env.stored(&uv.name, uv), text("compile_bytecode.py", env.project_file("docker/compile_bytecode.py")?, 0o644)];
     let mut dockerfile = env.project_file("docker/image.Dockerfile")?.to_owned();
     for (name, value) in &image.env {
         dockerfile.push_str(&format!("ENV {name}=\"{value}\"\n"));
@@ -43,7 +46,7 @@ pub fn run(image: &Image, env: &Env) -> Result<Output> {
     let built = env.build(
         Build {
             dockerfile: &dockerfile,
-            context: house.context(),
+            context: house.context().into_iter().chain(context).collect(),
             args: BTreeMap::from([("BASE".to_owned(), env.image(&image.base)?.to_owned())]),
             labels,
             network: Network::None,
@@ -54,7 +57,7 @@ pub fn run(image: &Image, env: &Env) -> Result<Output> {
     Ok(Output { image: Some(built), ..Output::default() })
 }
 
-/// All wheels of an image, with the list that pip goes by.
+/// All wheels of an image, with the list that uv goes by.
 #[derive(Default)]
 struct Wheelhouse {
     files: Vec<ContextFile>,
@@ -65,7 +68,7 @@ impl Wheelhouse {
     fn add(&mut self, wheel: &Artefact, env: &Env) -> Result<WheelName> {
         let name = WheelName::parse(&wheel.name)?;
         let pin = format!("{}=={} --hash=sha256:{}\n", name.distribution, name.version, wheel.sha256);
-        // Two packages may have locked the same wheel; pip refuses different ones itself.
+        // Two packages may have locked the same wheel; uv refuses different ones itself.
         if !self.pins.contains(&pin) {
             self.pins.push_str(&pin);
             self.files.push(env.stored(&format!("wheelhouse/{}", wheel.name), wheel));

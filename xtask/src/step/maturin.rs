@@ -15,6 +15,7 @@ use super::wheel::{self, EPOCH};
 use super::{Env, tools};
 use crate::cache::Output;
 use crate::cancel::Cancel;
+use crate::digest;
 use crate::plan::Maturin;
 use crate::proc::{self, Talk};
 
@@ -56,27 +57,6 @@ pub fn run(step: &Maturin, env: &Env) -> Result<Output> {
     let shared = cache.lock(&format!("cargo-{}.lock", own.package), env.context.cancel, waiting)?;
     let target = state.join("target");
     let crates = Crates::read(&source)?;
-    if !target.join(DEPENDENCIES).exists()
-        && let Err(error) = inherit(&crates, &target, &abis, env)
-    {
-        // Only slower: everything is compiled.
-        env.task.line(&format!("cannot take over compiled dependencies: {error:#}"));
-    }
-    let shared = Mutex::new(Some(shared));
-    let release = || {
-        if let Ok(mut shared) = shared.lock()
-            && shared.is_some()
-        {
-            // Without it the others compile everything themselves, which is only slower.
-            let _ = std::fs::write(target.join(DEPENDENCIES), "");
-            *shared = None;
-        }
-    };
-    let line = |line: &str| {
-        if crates.last.as_deref().is_some_and(|last| line.trim_start().starts_with(last)) {
-            release();
-        }
-    };
 
     let tools = tools::installed(env)?;
     let out = env.scratch.join("out");
@@ -89,9 +69,36 @@ pub fn run(step: &Maturin, env: &Env) -> Result<Output> {
     // could be shared.
     let remap = format!("--remap-path-prefix={}=/src\u{1f}--remap-path-prefix={cargo_home}=/cargo", abis.display());
     let own_zig = tools.canonicalize()?;
-    let (abis, own_zig) = (abis.display(), own_zig.display());
-    let prefix_map =
-        format!("-ffile-prefix-map={abis}=/src -ffile-prefix-map={cargo_home}=/cargo -ffile-prefix-map={own_zig}=/zig");
+    let prefix_map = format!(
+        "-ffile-prefix-map={}=/src -ffile-prefix-map={cargo_home}=/cargo -ffile-prefix-map={}=/zig",
+        abis.display(),
+        own_zig.display()
+    );
+    let lock = std::fs::read_to_string(source.join("Cargo.lock")).context("the package has no Cargo.lock")?;
+    let facts = env.context.facts;
+    let with = [&facts.rustc, &facts.cargo_config, compatibility, &remap, &prefix_map, &lock];
+    let mark = digest::of(with.join("\0"));
+    if !marked(&target, &mark)
+        && let Err(error) = inherit(&crates, &target, &abis, &mark, env)
+    {
+        // Only slower: everything is compiled.
+        env.task.line(&format!("cannot take over compiled dependencies: {error:#}"));
+    }
+    let shared = Mutex::new(Some(shared));
+    let release = || {
+        if let Ok(mut shared) = shared.lock()
+            && shared.is_some()
+        {
+            // Without it the others compile everything themselves, which is only slower.
+            let _ = std::fs::write(target.join(DEPENDENCIES), &mark);
+            *shared = None;
+        }
+    };
+    let line = |line: &str| {
+        if crates.last.as_deref().is_some_and(|last| line.trim_start().starts_with(last)) {
+            release();
+        }
+    };
     let zig = cache.state("zig")?;
     zig::prepare(&tools, &zig, platform, env)?;
     let shell = Shell::new()?;
@@ -130,8 +137,13 @@ pub fn run(step: &Maturin, env: &Env) -> Result<Output> {
     wheel::keep(own, &out, env)
 }
 
-/// Marks a Cargo folder in which all that the package's own crates need is compiled.
+/// Marks a Cargo folder in which all that the package's own crates need is compiled; its text stands
+/// for the tools, flags and versions with which it was.
 const DEPENDENCIES: &str = "dependencies-complete";
+
+fn marked(target: &Path, mark: &str) -> bool {
+    std::fs::read_to_string(target.join(DEPENDENCIES)).is_ok_and(|text| text == mark)
+}
 
 /// The crates that a package brings itself.
 struct Crates {
@@ -164,10 +176,10 @@ impl Crates {
     }
 }
 
-/// Starts `target` from the folder of another ABI, without anything that sees PyO3.
-fn inherit(crates: &Crates, target: &Path, abis: &Path, env: &Env) -> Result<()> {
+/// Starts `target` from the folder of another ABI that bears the same mark, without anything that sees PyO3.
+fn inherit(crates: &Crates, target: &Path, abis: &Path, mark: &str, env: &Env) -> Result<()> {
     let siblings = std::fs::read_dir(abis).into_iter().flatten().flatten().map(|abi| abi.path().join("target"));
-    let Some(from) = siblings.filter(|other| other != target).find(|other| other.join(DEPENDENCIES).exists()) else {
+    let Some(from) = siblings.filter(|other| other != target).find(|other| marked(other, mark)) else {
         return Ok(());
     };
     env.task.line(&format!("taking over the compiled dependencies in {}", from.display()));
