@@ -1,6 +1,9 @@
 """Writes locks/: one file per ABI with the one wheel of each dependency, by hash.
 
-    uv run --no-project --with packaging docker/app/lock.py
+    uv run --no-project --with packaging docker/app/lock.py [--torch]
+
+With --torch it writes locks-torch/ instead, with PyTorch's CPU build from PyTorch's own index; as
+`locks: docker/app/locks-torch` in matrix.yaml it makes images whose model PyTorch computes.
 
 There is no environment marker for free threading, so uv cannot choose for it: it resolves, and the
 wheel is chosen here, by the tags that the interpreter of that ABI accepts. A dependency without a
@@ -11,6 +14,7 @@ import subprocess
 import sys
 import tomllib
 from pathlib import Path
+from urllib.parse import unquote
 
 from packaging.markers import Marker
 from packaging.tags import Tag, compatible_tags, cpython_tags
@@ -20,6 +24,9 @@ HERE = Path(__file__).resolve().parent
 ABIS = {"cp311": (3, 11), "cp314": (3, 14), "cp314t": (3, 14)}
 # What the images' Debian has.
 GLIBC = (2, 36)
+# As uv and PyTorch call it, and what its index has in its address.
+TORCH_BACKEND = "cpu"
+TORCH_INDEX = f"pytorch.org/whl/{TORCH_BACKEND}"
 
 
 def resolve(python: tuple[int, int], *options: str) -> dict[str, dict]:
@@ -52,7 +59,7 @@ def tags(abi: str, python: tuple[int, int]) -> list[Tag]:
 
 def requirement(package: dict, accepted: list[Tag], abi: str) -> str:
     def rank(wheel: dict) -> int:
-        of_wheel = parse_wheel_filename(wheel["url"].rpartition("/")[2])[3]
+        of_wheel = parse_wheel_filename(unquote(wheel["url"].rpartition("/")[2]))[3]
         return min((accepted.index(tag) for tag in of_wheel if tag in accepted), default=len(accepted))
 
     name, version = package["name"], package["version"]
@@ -60,27 +67,36 @@ def requirement(package: dict, accepted: list[Tag], abi: str) -> str:
     best = min(wheels, key=rank, default=None)
     if best is None or rank(best) == len(accepted):
         sys.exit(f"error: {name} {version} has no wheel for {abi}: take another version, or do without it")
-    return f"{name}=={version} --hash=sha256:{best['hashes']['sha256']}\n"
+    # What is not on the index that everybody uses is named by its place.
+    named = f"{name} @ {best['url']}" if TORCH_INDEX in package.get("index", "") else f"{name}=={version}"
+    return f"{named} --hash=sha256:{best['hashes']['sha256']}\n"
 
 
-def write(name: str, head: str, packages: dict[str, dict], abi: str) -> None:
+def write(path: Path, head: str, packages: dict[str, dict], abi: str) -> None:
     accepted = tags(abi, ABIS[abi])
     lines = [requirement(package, accepted, abi) for package in packages.values()]
-    path = HERE / "locks" / name
+    path.parent.mkdir(exist_ok=True)
     path.with_suffix(".new").write_text(f"# {head}\n# Made by lock.py from pyproject.toml.\n{''.join(lines)}")
     path.with_suffix(".new").rename(path)
     print(f"{path.relative_to(HERE)}: {len(lines)} packages")
 
 
-def main() -> None:
+def main(*, torch: bool) -> None:
+    folder = HERE / ("locks-torch" if torch else "locks")
+    options = ["--extra=torch", f"--torch-backend={TORCH_BACKEND}"] if torch else []
     for abi, python in ABIS.items():
-        write(f"{abi}.txt", f"What the application needs, for {abi}, glibc 2.36.", resolve(python), abi)
+        head = f"What the application needs, for {abi}, glibc 2.36."
+        write(folder / f"{abi}.txt", head, resolve(python, *options), abi)
+    if torch:
+        return
     # Pure Python, so one file is good for all.
     needed, python = resolve(ABIS["cp311"]), ABIS["cp311"]
     tests = resolve(python, "--extra=test")
     only_tests = {name: package for name, package in tests.items() if name not in needed}
-    write("test.txt", "What its tests need besides.", only_tests, "cp311")
+    write(folder / "test.txt", "What its tests need besides.", only_tests, "cp311")
 
 
 if __name__ == "__main__":
-    main()
+    if sys.argv[1:] not in ([], ["--torch"]):
+        sys.exit(__doc__)
+    main(torch="--torch" in sys.argv)

@@ -1,12 +1,13 @@
 """The model against its definition, and against PyTorch where that is installed."""
 
+from importlib.util import find_spec
 from itertools import combinations
 
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from app import dlrm
+from app import dlrm, settings
 from app.features import DENSE, TABLES, extract
 from app.keys import KEYS, SETS
 from app.records import key, record, sample
@@ -86,3 +87,10 @@ def test_each_set_reaches_the_model() -> None:
     for name in SETS:
         _, dense = extract(request, {name: [record(name, 0)]})
         assert (dense != nothing).sum() >= 5, name
+
+
+def test_the_engine_is_what_is_installed() -> None:
+    assert settings.engine("auto") == ("torch" if find_spec("torch") else "numpy")
+    assert settings.engine("numpy") == "numpy"
+    with pytest.raises(ValueError, match="not one of"):
+        settings.engine("tensorflow")

@@ -4,6 +4,7 @@ import json
 import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
+from importlib.util import find_spec
 from typing import Any, Self
 
 Host = tuple[str, int]
@@ -36,6 +37,12 @@ def one_of(*choices: str) -> Callable[[str], str]:
         return text
 
     return parse
+
+
+def engine(text: str) -> str:
+    """Which lock file an image was made from says which engine it is to have: no second switch."""
+    chosen = one_of("auto", "numpy", "torch")(text)
+    return chosen if chosen != "auto" else "torch" if find_spec("torch") else "numpy"
 
 
 def hosts(text: str) -> tuple[Host, ...]:
@@ -80,7 +87,7 @@ class Settings:
     blas_threads: int = setting("BLAS_THREADS", "1", whole(1, 1024))
 
     # The model.
-    dlrm_engine: str = setting("DLRM_ENGINE", "numpy", one_of("numpy", "torch"))
+    dlrm_engine: str = setting("DLRM_ENGINE", "auto", engine)
     dlrm_seed: int = setting("DLRM_SEED", "42", whole(0, 2**63))
 
     # The web server.

@@ -278,13 +278,13 @@ fn made(id: &str) -> String {
     listed.lines().next().unwrap_or_else(|| panic!("no image of `{id}`")).to_owned()
 }
 
-/// The wheel of pip that the pipeline has downloaded.
-fn pip() -> ContextFile {
+/// The wheel of a tool that the pipeline has downloaded.
+fn tool(name: &str) -> ContextFile {
     let cache = Cache::open(|_| {}).unwrap();
     let records = fs::read_dir(cache.dir().join("records")).unwrap().flatten();
     let texts = records.filter_map(|entry| fs::read_to_string(entry.path()).ok());
     let mut found = texts.filter_map(|text| serde_json::from_str::<Record>(&text).ok());
-    let file = found.find(|record| record.id == "tool-pip").unwrap().output.files.remove(0);
+    let file = found.find(|record| record.id == format!("tool-{name}")).unwrap().output.files.remove(0);
     ContextFile { path: file.name, source: Content::File(cache.blob(&file.sha256)), mode: 0o644 }
 }
 
@@ -325,7 +325,7 @@ fn layers_of_debian_packages() {
 fn layers_of_base_images() {
     let base = |target, args: &[(&str, &str)]| Build {
         dockerfile: include_str!("../../../../docker/base.Dockerfile"),
-        context: vec![pip()],
+        context: vec![tool("pip")],
         target: Some(target),
         args: args.iter().map(|(name, id)| (name.to_string(), made(id))).collect(),
         network: Network::None,
@@ -354,6 +354,8 @@ fn layers_of_an_image() {
         context: vec![
             ContextFile { path: format!("wheelhouse/{}", new.file_name()), source: Content::File(wheel), mode: 0o644 },
             bytes("wheelhouse/requirements.txt", &pins, 0o644),
+            bytes("compile_bytecode.py", include_str!("../../../../docker/compile_bytecode.py"), 0o644),
+            tool("uv"),
         ],
         args: BTreeMap::from([("BASE".into(), made("base-cp311"))]),
         network: Network::None,
