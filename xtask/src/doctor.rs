@@ -128,11 +128,6 @@ pub fn engine() -> (Option<Docker>, Check) {
     }
 }
 
-/// The engine, where it is one that images can be built in; why not is what `engine` says.
-pub fn usable_engine() -> Option<Docker> {
-    Docker::connect().ok().filter(|docker| docker.platform() == PLATFORM)
-}
-
 fn engine_fix() -> Option<Fix> {
     let Some(socket) = docker::default_socket() else {
         return Some(Fix::Person("correct or unset DOCKER_HOST, DOCKER_CONTEXT or `docker context use`".to_owned()));

@@ -367,7 +367,7 @@ impl Project {
     fn show(&self, selection: &Selection, quick: bool, exchange: Exchange, format: Format) -> Result<()> {
         // Side by side: the engine's greeting and the compiler's each take a while.
         let (planned, docker) = std::thread::scope(|scope| {
-            let docker = scope.spawn(|| if self.fake { None } else { doctor::usable_engine() });
+            let docker = scope.spawn(|| if self.fake { None } else { docker::Docker::connect_to_look().ok() });
             (self.plan(selection, quick), docker.join().ok().flatten())
         });
         let (plan, facts) = planned?;

@@ -167,6 +167,14 @@ impl Docker {
     /// Connects to an endpoint. No API version is agreed on: requests go out without one, and the
     /// engine takes them as of its own newest.
     pub(super) fn open(endpoint: &Endpoint) -> Result<Docker> {
+        let docker = Docker::reach(endpoint)?;
+        docker.greet(endpoint)?;
+        Ok(docker)
+    }
+
+    /// The same, without asking what it is, which takes an engine longer than most answers: it starts
+    /// other programs to say what they are.
+    pub(super) fn reach(endpoint: &Endpoint) -> Result<Docker> {
         let host = endpoint.host.trim_end_matches('/');
         let (scheme, rest) = match host.split_once("://") {
             Some(parts) => parts,
@@ -174,7 +182,6 @@ impl Docker {
             None => ("tcp", host),
         };
         let origin = &endpoint.origin;
-        let mut greeting = GREETING;
         let mut tunnel = None;
         let client = match scheme {
             "unix" => {
@@ -194,7 +201,6 @@ impl Docker {
                 }
             }
             "ssh" => {
-                greeting = GREETING_SSH;
                 let opened = Tunnel::open(rest)?;
                 let client =
                     bollard::Docker::connect_with_unix(&opened.socket.to_string_lossy(), ANSWER, API_DEFAULT_VERSION);
@@ -210,16 +216,21 @@ impl Docker {
         let shown = rest
             .rsplit_once('@')
             .map_or(rest.to_owned(), |(user, host)| format!("{}@{host}", user.split(':').next().unwrap_or_default()));
-        let mut docker = Docker {
-            client,
-            endpoint: format!("{scheme}://{shown}"),
-            platform: String::new(),
-            _tunnel: tunnel.clone(),
-        };
-        let version = docker.block(async {
-            match tokio::time::timeout(greeting, docker.client.version()).await {
-                Ok(answer) => answer.map_err(|error| docker.unreachable(error, endpoint, tunnel.as_deref())),
-                Err(_) => Err(docker.stopped().context(format!(
+        Ok(Docker { client, endpoint: format!("{scheme}://{shown}"), tunnel })
+    }
+
+    /// Time until the first answer.
+    pub(super) fn greeting(&self) -> Duration {
+        if self.tunnel.is_some() { GREETING_SSH } else { GREETING }
+    }
+
+    fn greet(&self, endpoint: &Endpoint) -> Result<()> {
+        let origin = &endpoint.origin;
+        let greeting = self.greeting();
+        let version = self.block(async {
+            match tokio::time::timeout(greeting, self.client.version()).await {
+                Ok(answer) => answer.map_err(|error| self.unreachable(error, endpoint)),
+                Err(_) => Err(self.stopped().context(format!(
                     "no Docker engine greeted within {} seconds at the address chosen by {origin}",
                     greeting.as_secs()
                 ))),
@@ -230,17 +241,16 @@ impl Docker {
         ensure!(
             spoken.is_some_and(|spoken: (u32, u32)| spoken >= OLDEST_API),
             "the Docker engine at `{}` speaks API `{api}`, older than {}.{}; install Docker 20.10 or newer",
-            docker.endpoint,
+            self.endpoint,
             OLDEST_API.0,
             OLDEST_API.1
         );
-        docker.platform = format!("{}/{}", version.os.unwrap_or_default(), version.arch.unwrap_or_default());
-        Ok(docker)
+        Ok(())
     }
 
-    fn unreachable(&self, error: Error, endpoint: &Endpoint, tunnel: Option<&Tunnel>) -> anyhow::Error {
+    fn unreachable(&self, error: Error, endpoint: &Endpoint) -> anyhow::Error {
         let origin = &endpoint.origin;
-        if let Some(tunnel) = tunnel {
+        if let Some(tunnel) = &self.tunnel {
             // The connection breaks a moment before ssh has ended its message.
             std::thread::sleep(Duration::from_millis(300));
             let said = tunnel.said.lock().unwrap_or_else(PoisonError::into_inner).trim().to_owned();

@@ -107,10 +107,8 @@ pub struct Image {
 pub struct Docker {
     client: bollard::Docker,
     endpoint: String,
-    /// For example `linux/amd64`, as it greeted.
-    platform: String,
-    /// Keeps the relay of an `ssh://` endpoint for as long as any clone lives.
-    _tunnel: Option<Arc<tunnel::Tunnel>>,
+    /// The relay of an `ssh://` endpoint, kept for as long as any clone lives.
+    tunnel: Option<Arc<tunnel::Tunnel>>,
 }
 
 impl Docker {
@@ -120,9 +118,9 @@ impl Docker {
         Docker::open(&endpoint)
     }
 
-    /// What images the engine runs, for example `linux/amd64`; known without asking again.
-    pub fn platform(&self) -> &str {
-        &self.platform
+    /// The same for one look at what is there: what the engine is stays unknown.
+    pub fn connect_to_look() -> Result<Docker> {
+        Docker::reach(&connect::resolve(&|name| std::env::var(name).ok())?)
     }
 
     /// Describes the engine.
@@ -179,7 +177,8 @@ impl Docker {
         };
         let asked: Vec<_> = references.iter().map(|reference| ask(reference)).collect();
         let all = futures_util::stream::iter(asked).buffer_unordered(SIDE_BY_SIDE).try_collect::<Vec<_>>();
-        Ok(self.quick(all).context("cannot inspect images")?.into_iter().flatten().collect())
+        // Who looks waits for it.
+        Ok(self.within(self.greeting(), all).context("cannot inspect images")?.into_iter().flatten().collect())
     }
 
     /// Makes an image of one layer from the tar of a root filesystem and returns its id; `changes` are Dockerfile instructions.
