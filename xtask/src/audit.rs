@@ -29,7 +29,7 @@ use rules::Rule;
 /// What stands for a function outside of any.
 const FILE_LEVEL: &str = "(file)";
 
-#[derive(Debug, Args)]
+#[derive(Debug, Default, Args)]
 pub struct Options {
     /// Only this package; may be repeated
     #[arg(long = "package", value_name = "PACKAGE")]
@@ -45,8 +45,9 @@ pub struct Options {
     write: bool,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq, ValueEnum)]
 enum Format {
+    #[default]
     Table,
     Json,
     Sarif,

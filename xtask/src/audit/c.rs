@@ -5,6 +5,8 @@ mod lex;
 #[cfg(test)]
 mod tests;
 
+use std::collections::BTreeMap;
+
 use anyhow::{Context, Result, bail};
 
 use super::Found;
@@ -14,7 +16,7 @@ use lex::{Kind, Token};
 /// Everything in one file. Code that the preprocessor would leave out is looked at too: nobody knows
 /// here how the file will be compiled.
 pub fn scan(text: &str) -> Result<Vec<Found>> {
-    let mut scan = Scan { found: Vec::new(), inits: Vec::new(), declares: false };
+    let mut scan = Scan { found: Vec::new(), inits: Vec::new(), declares: false, macros: BTreeMap::new() };
     scan.file(&lex::tokens(text)?)?;
     if !scan.declares {
         for (name, line, column) in std::mem::take(&mut scan.inits) {
@@ -25,12 +27,14 @@ pub fn scan(text: &str) -> Result<Vec<Found>> {
     Ok(scan.found)
 }
 
-struct Scan {
+struct Scan<'t> {
     found: Vec<Found>,
     /// The functions that the interpreter calls to make a module.
     inits: Vec<(String, usize, usize)>,
     /// Whether something in the file speaks of the GIL.
     declares: bool,
+    /// What macros with arguments stand for, by name: some declare variables.
+    macros: BTreeMap<String, Vec<Token<'t>>>,
 }
 
 /// How many brackets of each kind are open.
@@ -43,13 +47,13 @@ struct Open {
     parentheses: usize,
 }
 
-impl Scan {
+impl<'t> Scan<'t> {
     fn add(&mut self, rule: &'static Rule, line: usize, column: usize, function: &str, snippet: String, note: String) {
         self.found.push(Found { rule, line, column, function: function.to_owned(), snippet, note });
     }
 
-    fn file(&mut self, all: &[Token]) -> Result<()> {
-        let tokens: Vec<&Token> = all.iter().collect();
+    fn file(&mut self, all: &[Token<'t>]) -> Result<()> {
+        let tokens: Vec<&Token<'t>> = all.iter().collect();
         let mut function: Option<String> = None;
         let mut open = Open::default();
         // Where the statement under way began.
@@ -76,6 +80,7 @@ impl Scan {
                         open.inner = 1;
                     } else {
                         if let Some(name) = name {
+                            self.declaration(&head, None);
                             if head.iter().any(|token| token.text == "PyMODINIT_FUNC") {
                                 self.inits.push((name.to_owned(), head[0].line, head[0].column));
                             }
@@ -111,7 +116,7 @@ impl Scan {
 
     /// Each branch of an `#if` starts where the first did, or the braces of
     /// `#if A` `if (x) {` `#else` `{` `#endif` would count twice.
-    fn directive(&mut self, token: &Token, branches: &mut Vec<Open>, open: &mut Open) -> Result<()> {
+    fn directive(&mut self, token: &Token<'t>, branches: &mut Vec<Open>, open: &mut Open) -> Result<()> {
         let line = token.text.trim_start_matches('#').trim_start();
         if line.starts_with("if") {
             branches.push(*open);
@@ -125,13 +130,14 @@ impl Scan {
             let text = rest.trim_start().strip_prefix(name.as_str()).unwrap_or_default();
             let body = lex::tokens(text).with_context(|| format!("in the macro `{name}`, line {}", token.line))?;
             let place = format!("define {name}");
-            let body: Vec<Token> = body
-                .into_iter()
-                .map(|inner| Token { line: token.line + inner.line - 1, column: 1, ..inner })
-                .collect();
-            let body: Vec<&Token> = body.iter().collect();
-            for at in 0..body.len() {
-                self.word(&body[at..], &place);
+            let here = |inner: Token<'t>| Token { line: token.line + inner.line - 1, column: 1, ..inner };
+            let body: Vec<Token> = body.into_iter().map(here).collect();
+            let words: Vec<&Token> = body.iter().collect();
+            for at in 0..words.len() {
+                self.word(&words[at..], &place);
+            }
+            if text.starts_with('(') {
+                self.macros.insert(name, body);
             }
         }
         Ok(())
@@ -169,6 +175,22 @@ impl Scan {
 
     fn declaration(&mut self, tokens: &[&Token], function: Option<&str>) {
         let at_file_level = function.is_none();
+        let mut tokens = tokens;
+        // At the top a macro's call can declare variables, and needs no semicolon after it.
+        while let [name, open, ..] = tokens
+            && at_file_level
+            && open.text == "("
+            && let Some(body) = self.macros.get(name.text)
+        {
+            let body: Vec<&Token> = body.iter().collect();
+            let parts = declaration::after_parenthesis(&body).split(|token| token.text == ";");
+            let count: usize = parts.map(|part| declaration::mutable_statics(part, true).len()).sum();
+            for _ in 0..count {
+                let note = format!("declared by the macro `{}`", name.text);
+                self.add(&rules::C_STATIC, name.line, name.column, super::FILE_LEVEL, call(tokens), note);
+            }
+            tokens = declaration::after_parenthesis(&tokens[1..]);
+        }
         for name in declaration::mutable_statics(tokens, at_file_level) {
             let snippet = declaration::head(tokens, name);
             let note = format!("`{}`", name.text);

@@ -85,7 +85,7 @@ fn places(out: &mut String, judged: &Judged, all: bool) {
 fn line(out: &mut String, finding: &Finding, verdict: &str) {
     let found = &finding.found;
     let note = if found.note.is_empty() { String::new() } else { format!(": {}", found.note) };
-    let text = format!("{:>5} {verdict:5} {} in {}{note}", found.line, found.rule.id, found.function);
+    let text = format!("{:>5} {verdict} {} in {}{note}", found.line, found.rule.id, found.function);
     wrapped(out, "    ", &text);
 }
 

@@ -31,10 +31,10 @@ fn the_table_shows_what_is_not_sound() {
     with_one_of_each(|judged| {
         let text = table::text(judged, false);
         assert!(text.lines().all(|line| line.chars().count() <= 80), "{text}");
-        assert!(text.contains("risk  rust-unsafe-block in second") && text.contains("it is risk"), "{text}");
-        assert!(text.contains("new   rust-unsafe-block in third"), "{text}");
+        assert!(text.contains("2 risk rust-unsafe-block in second") && text.contains("it is risk"), "{text}");
+        assert!(text.contains("3 new rust-unsafe-block in third"), "{text}");
         assert!(!text.contains("in first"), "{text}");
-        assert!(table::text(judged, true).contains("sound rust-unsafe-block in first"));
+        assert!(table::text(judged, true).contains("1 sound rust-unsafe-block in first"));
     });
 }
 

@@ -104,10 +104,10 @@ fn writing_keeps_reasons_and_takes_out_what_is_gone() {
 #[test]
 fn wrong_yaml_is_reported_with_its_line() {
     for (from, to, said) in [
-        ("verdict: sound", "verdict: fine", "unknown variant `fine`"),
-        ("reviewed: each", "reviewed: each\n    because: so", "unknown field `because`"),
-        ("package: p", "packages: p", "unknown field `packages`"),
-        ("reviews:", "reviews: [", "b.yaml:"),
+        ("    verdict: sound", "    verdict: fine", "unknown variant `fine`"),
+        ("    reviewed: each", "    reviewed: each\n    because: so", "unknown field `because`"),
+        ("\npackage: p", "\npackages: p", "unknown field `packages`"),
+        ("\nreviews:", "\nreviews: [", "b.yaml:"),
     ] {
         let text = reviewed().write().replacen(from, to, 1);
         let error = format!("{:#}", Baseline::parse(&text, "b.yaml").unwrap_err());

@@ -35,7 +35,8 @@ pub fn function_name<'t>(head: &[&Token<'t>]) -> Option<&'t str> {
     (!assigned).then_some(name.text)
 }
 
-fn after_parenthesis<'a, 't>(tokens: &'a [&'a Token<'t>]) -> &'a [&'a Token<'t>] {
+/// What comes after the parenthesis that `tokens` begin with.
+pub fn after_parenthesis<'s, 'a, 't>(tokens: &'s [&'a Token<'t>]) -> &'s [&'a Token<'t>] {
     let mut depth = 0_usize;
     for (at, token) in tokens.iter().enumerate() {
         match token.text {

@@ -77,6 +77,15 @@ fn statics_that_can_be_written() {
 }
 
 #[test]
+fn statics_that_a_macro_declares() {
+    let text = "#define KEYS(name, ...) \\\n const char *name##_keys[] = {__VA_ARGS__}; PyObject *py_##name = NULL;\n\
+                KEYS(a, \"x\")\nKEYS(b, \"y\")\nvoid f(void) { KEYS; }\n";
+    let four = [3, 3, 4, 4].map(|line| ("c-static", line, "(file)"));
+    finds(text, &four);
+    finds("#define CALL(x) g(x)\nCALL(1);", &[]);
+}
+
+#[test]
 fn both_branches_of_a_condition_are_read() {
     let text = "void f(int a)\n{\n#ifdef A\n    if (a) {\n#else\n    if (!a) {\n#endif\n        PyList_GetItem(x, 0);\n    }\n}\n\
                 void g(void) { PyList_GetItem(x, 0); }\n";
