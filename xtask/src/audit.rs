@@ -181,7 +181,7 @@ impl Judged<'_> {
         self.report.scanned.findings.iter().zip(self.reviews.iter().copied())
     }
 
-    fn new(&self) -> usize {
+    fn unreviewed(&self) -> usize {
         self.reviews.iter().filter(|review| review.is_none()).count()
     }
 }
@@ -190,7 +190,7 @@ impl Judged<'_> {
 fn refuse(judged: &[Judged]) -> Result<()> {
     let mut said = Vec::new();
     for judged in judged {
-        let (id, new) = (&judged.report.package.id, judged.new());
+        let (id, new) = (&judged.report.package.id, judged.unreviewed());
         let file = judged.report.baseline_file.as_deref();
         if new > 0 {
             let how = match file {

@@ -101,7 +101,9 @@ impl Baseline {
                 problems.push(format!("there is no rule `{}`", review.rule));
             }
             let places = review.findings.iter().flat_map(|(file, functions)| {
-                functions.iter().flat_map(move |(function, prints)| prints.iter().map(move |print| (file, function, print)))
+                functions
+                    .iter()
+                    .flat_map(move |(function, prints)| prints.iter().map(move |print| (file, function, print)))
             });
             for (file, function, print) in places {
                 let place = format!("`{}` in {file}, {function} ({print})", review.rule);

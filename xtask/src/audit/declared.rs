@@ -68,7 +68,9 @@ fn proof(project: &Project, package: &Package, all: &Manifest, wheel: &Entry, mo
     let mut offer = None;
     for image in with {
         offer.get_or_insert(&image.tag);
-        let Some(entry) = all.artefacts.iter().find(|entry| entry.id == format!("proof-{}", image.tag)) else { continue };
+        let Some(entry) = all.artefacts.iter().find(|entry| entry.id == format!("proof-{}", image.tag)) else {
+            continue;
+        };
         let Some(record) = project.cache.record(&entry.key)? else { continue };
         let Some(file) = record.output.files.first() else { continue };
         let path = project.cache.blob(&file.sha256);
@@ -132,7 +134,8 @@ fn hint(data: &[u8]) -> Result<Option<&'static str>> {
         let name = sections.section_name(endian, section).unwrap_or_default();
         if name.starts_with(b".data") || name.starts_with(b".rodata") {
             let content = section.data(endian, data)?;
-            declared |= content.chunks_exact(8).zip(content.chunks_exact(8).skip(1)).any(|(a, b)| [a, b].concat() == slot);
+            declared |=
+                content.chunks_exact(8).zip(content.chunks_exact(8).skip(1)).any(|(a, b)| [a, b].concat() == slot);
         }
     }
     Ok(module.then_some(match (multi, single) {

@@ -20,8 +20,7 @@ use attributes::{Gil, PyClass};
 use pointers::Pointers;
 
 /// Types that one thread at a time may use, by name.
-const CELLS: [&str; 7] =
-    ["UnsafeCell", "SyncUnsafeCell", "Cell", "RefCell", "OnceCell", "LazyCell", "Rc"];
+const CELLS: [&str; 7] = ["UnsafeCell", "SyncUnsafeCell", "Cell", "RefCell", "OnceCell", "LazyCell", "Rc"];
 /// What relies on the GIL as a lock.
 const GIL_CELLS: [&str; 2] = ["GILOnceCell", "GILProtected"];
 /// Functions that take it on trust that the thread is attached.
@@ -218,7 +217,11 @@ impl<'ast> Visit<'ast> for Scan<'_> {
         self.inside(own.unwrap_or_else(|| "impl".to_owned()), |scan| {
             if item.unsafety.is_some() {
                 let named = item.trait_.as_ref().and_then(|(path, _)| path.segments.last());
-                scan.add(&rules::UNSAFE_IMPL, item.span(), &named.map_or(String::new(), |name| format!("`{}`", name.ident)));
+                scan.add(
+                    &rules::UNSAFE_IMPL,
+                    item.span(),
+                    &named.map_or(String::new(), |name| format!("`{}`", name.ident)),
+                );
             }
             visit::visit_item_impl(scan, item);
         });
@@ -284,7 +287,7 @@ impl<'ast> Visit<'ast> for Scan<'_> {
         let method = call.method.to_string();
         self.name(&method, call.method.span());
         if method == "gil_used" {
-            let unused = call.args.first().is_some_and(|value| attributes::is_false(value));
+            let unused = call.args.first().is_some_and(attributes::is_false);
             self.add(if unused { &rules::MODULE_UNUSED } else { &rules::MODULE_USED }, call.method.span(), "");
         }
         self.crossing(&method, &call.args);

@@ -89,7 +89,8 @@ impl Source {
                     // A link's file is audited where it lies, or is not the package's.
                     _ if path.symlink_metadata().is_ok_and(|meta| meta.is_symlink()) => {}
                     "rs" => {
-                        let found = rust::scan(&read()?).with_context(|| format!("`{name}` is not Rust that syn reads"))?;
+                        let found =
+                            rust::scan(&read()?).with_context(|| format!("`{name}` is not Rust that syn reads"))?;
                         crates.push((file, found));
                     }
                     "c" | "h" => {
@@ -113,7 +114,9 @@ impl Source {
                 scanned.rust += 1;
             }
         }
-        scanned.findings.sort_by(|a, b| (&a.file, a.found.line, a.found.column).cmp(&(&b.file, b.found.line, b.found.column)));
+        scanned
+            .findings
+            .sort_by(|a, b| (&a.file, a.found.line, a.found.column).cmp(&(&b.file, b.found.line, b.found.column)));
         Ok(scanned)
     }
 

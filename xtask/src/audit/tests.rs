@@ -57,7 +57,10 @@ fn sarif_suppresses_what_is_sound_and_nothing_else() {
         let log = sarif::document(judged);
         let results = log["runs"][0]["results"].as_array().unwrap();
         let suppression = &results[0]["suppressions"][0];
-        assert_eq!((suppression["kind"].as_str(), suppression["justification"].as_str()), (Some("external"), Some("it is sound")));
+        assert_eq!(
+            (suppression["kind"].as_str(), suppression["justification"].as_str()),
+            (Some("external"), Some("it is sound"))
+        );
         assert!(results[1].get("suppressions").is_none() && results[2].get("suppressions").is_none());
         assert_eq!(results[1]["level"], "error");
         assert_eq!(results[2]["baselineState"], "new");
@@ -100,4 +103,13 @@ fn the_baselines_of_the_matrix_are_judged_to_the_end() {
         }
     }
     assert!(seen > 0, "the matrix names no baseline with reviews");
+}
+
+#[test]
+fn each_rule_is_documented() {
+    let text = include_str!("../../../docs/audit.md");
+    for rule in super::rules::ALL {
+        let row = format!("| `{}` | {} | {} |", rule.id, rule.title, rule.level.word());
+        assert!(text.contains(&row), "docs/audit.md lacks: {row}");
+    }
 }

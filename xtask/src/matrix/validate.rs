@@ -5,9 +5,9 @@ use std::path::{Component, Path};
 
 use super::words::Problem;
 use super::{
-    Abi, AptSet, Audit, Bench, BenchBuild, BenchContainer, BenchMaturin, Build, Builder, Distribution, FromSource, GilState,
-    Image, Interpreter, Location, Matrix, Package, PackageSource, Published, Pypi, Root, Serve, ServeEnv, Server,
-    Source, Tool, Word,
+    Abi, AptSet, Audit, Bench, BenchBuild, BenchContainer, BenchMaturin, Build, Builder, Distribution, FromSource,
+    GilState, Image, Interpreter, Location, Matrix, Package, PackageSource, Published, Pypi, Root, Serve, ServeEnv,
+    Server, Source, Tool, Word,
 };
 use crate::ui::quoted;
 

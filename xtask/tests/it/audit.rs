@@ -88,11 +88,15 @@ fn modules_for_tests_only_are_left_out_with_their_files() {
 #[ignore = "fetches a schema and sources; `cargo xtask ci` runs it"]
 fn sarif_is_valid_against_its_schema() {
     let top = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
-    let output =
-        Command::new(env!("CARGO_BIN_EXE_xtask")).args(["audit", "--format", "sarif"]).current_dir(top).output().unwrap();
+    let output = Command::new(env!("CARGO_BIN_EXE_xtask"))
+        .args(["audit", "--format", "sarif"])
+        .current_dir(top)
+        .output()
+        .unwrap();
     assert!(output.status.success(), "{}", text(&output.stderr));
     let log: Value = serde_json::from_slice(&output.stdout).unwrap();
-    let results: usize = log["runs"].as_array().unwrap().iter().map(|run| run["results"].as_array().unwrap().len()).sum();
+    let results: usize =
+        log["runs"].as_array().unwrap().iter().map(|run| run["results"].as_array().unwrap().len()).sum();
     assert!(results > 0, "nothing was found, so nothing was validated");
 
     let schema: Value = serde_json::from_slice(&fs::read(schema()).unwrap()).unwrap();
@@ -128,14 +132,16 @@ fn schema() -> PathBuf {
     let folder = std::env::temp_dir().join(format!("xtask-sarif-{}", std::process::id()));
     fs::create_dir_all(folder.join("src")).unwrap();
     fs::write(folder.join("src/lib.rs"), "").unwrap();
-    let manifest = "[package]\nname = \"schema\"\nedition = \"2024\"\n[workspace]\n[dependencies]\nserde-sarif = \"=0.8.0\"\n";
+    let manifest =
+        "[package]\nname = \"schema\"\nedition = \"2024\"\n[workspace]\n[dependencies]\nserde-sarif = \"=0.8.0\"\n";
     fs::write(folder.join("Cargo.toml"), manifest).unwrap();
     let cargo = std::env::var("CARGO").unwrap_or_else(|_| "cargo".to_owned());
     let output = Command::new(cargo).args(["metadata", "--format-version", "1"]).current_dir(&folder).output().unwrap();
     let _ = fs::remove_dir_all(&folder);
     assert!(output.status.success(), "{}", text(&output.stderr));
     let metadata: Value = serde_json::from_slice(&output.stdout).unwrap();
-    let found = metadata["packages"].as_array().unwrap().iter().find(|package| package["name"] == "serde-sarif").unwrap();
+    let found =
+        metadata["packages"].as_array().unwrap().iter().find(|package| package["name"] == "serde-sarif").unwrap();
     let path = Path::new(found["manifest_path"].as_str().unwrap()).with_file_name("src").join("schema.json");
     let sum = Command::new("sha256sum").arg(&path).output().unwrap();
     assert!(text(&sum.stdout).starts_with(SHA256), "`{}` is not the schema that is meant", path.display());

@@ -65,7 +65,8 @@ pub fn mutable_statics<'a, 't>(tokens: &[&'a Token<'t>], at_file_level: bool) ->
     let Some(first) = declarators.first() else { return Vec::new() };
     let has = |word: &str| first.tokens.iter().any(|token| token.text == word);
     let starts = |words: &[&str]| first.tokens.first().is_some_and(|token| words.contains(&token.text));
-    if starts(&["typedef", "return", "goto", "case"]) || has("_Thread_local") || has("__thread") || has("thread_local") {
+    if starts(&["typedef", "return", "goto", "case"]) || has("_Thread_local") || has("__thread") || has("thread_local")
+    {
         return Vec::new();
     }
     // In a function only `static` makes it shared; at the top everything is, unless it is defined elsewhere.

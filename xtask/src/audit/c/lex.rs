@@ -1,4 +1,4 @@
-//! The tokens of C, as far as an audit needs them: a real parser of C gives up at macros that hide half a declaration, and takes longer to build than this takes to run.
+//! The tokens of C, as far as an audit needs them: parsers of C stumble over macros that hide half a declaration, and real extensions are full of them.
 
 use anyhow::{Result, bail};
 

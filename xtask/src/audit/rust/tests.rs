@@ -10,7 +10,8 @@ fn found(text: &str) -> Vec<(&'static str, usize, String)> {
 /// Asserts that exactly these are found: rule, line, function.
 fn finds(text: &str, expected: &[(&str, usize, &str)]) {
     let found = found(text);
-    let found: Vec<(&str, usize, &str)> = found.iter().map(|(rule, line, place)| (*rule, *line, place.as_str())).collect();
+    let found: Vec<(&str, usize, &str)> =
+        found.iter().map(|(rule, line, place)| (*rule, *line, place.as_str())).collect();
     assert_eq!(found, expected, "in {text}");
 }
 
@@ -40,7 +41,10 @@ fn state_that_one_thread_may_use() {
     finds("use std::cell::Cell as Hidden;", &[("rust-cell", 1, "(file)")]);
     finds("fn f() { let a = Arc::new(Mutex::new(1)); }", &[]);
     finds("thread_local! { static N: u8 = const { 0 }; }", &[("rust-thread-local", 1, "(file)")]);
-    finds("static C: GILOnceCell<u8> = GILOnceCell::new();", &[("rust-gil-cell", 1, "(file)"), ("rust-gil-cell", 1, "(file)")]);
+    finds(
+        "static C: GILOnceCell<u8> = GILOnceCell::new();",
+        &[("rust-gil-cell", 1, "(file)"), ("rust-gil-cell", 1, "(file)")],
+    );
 }
 
 #[test]
