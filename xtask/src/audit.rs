@@ -37,7 +37,7 @@ pub struct Options {
     /// `sarif` is for code scanning, GitHub's for instance
     #[arg(long, value_enum, default_value_t = Format::Table)]
     format: Format,
-    /// The table with what is sound too, not only what is not
+    /// The table with what is sound too, and with each of those that were reviewed as a group
     #[arg(long)]
     all: bool,
     /// Bring the baselines up to date; what is new waits there for a verdict and a reason

@@ -3,13 +3,13 @@
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
-use super::baseline::Verdict;
+use super::baseline::{Review, Reviewed, Verdict};
 use super::{Finding, Judged, source};
 
 /// Columns of a terminal that nobody has made wider.
 const WIDTH: usize = 80;
 
-/// A block for each package. `all` lists what is sound too.
+/// A block for each package. `all` lists what is sound too, and each of a group.
 pub fn text(judged: &[Judged], all: bool) -> String {
     let blocks: Vec<String> = judged.iter().map(|judged| package(judged, all)).collect();
     blocks.join("\n")
@@ -31,6 +31,9 @@ fn package(judged: &Judged, all: bool) -> String {
         out.push_str("  nothing found\n");
     } else {
         counts(&mut out, judged);
+        if !all {
+            groups(&mut out, judged);
+        }
         places(&mut out, judged, all);
     }
     for problem in &judged.problems {
@@ -57,13 +60,28 @@ fn counts(out: &mut String, judged: &Judged) {
     }
 }
 
+/// Risks that were reviewed as a kind are shown as one: there may be hundreds.
+fn groups(out: &mut String, judged: &Judged) {
+    for review in judged.report.baseline.reviews.iter().filter(|review| is_group(review)) {
+        let count = judged.findings().filter(|(_, own)| *own == Some(review)).count();
+        let files = review.findings.len();
+        wrapped(out, "  ", &format!("{count} risk {} in {files} files, reviewed as a group", review.rule));
+        wrapped(out, "      ", &review.reason);
+    }
+}
+
+fn is_group(review: &Review) -> bool {
+    review.verdict == Verdict::Risk && review.reviewed == Reviewed::Group
+}
+
 fn places(out: &mut String, judged: &Judged, all: bool) {
-    let shown = |verdict: Option<Verdict>| all || verdict != Some(Verdict::Sound);
+    let shown =
+        |review: Option<&Review>| all || review.is_none_or(|own| own.verdict != Verdict::Sound && !is_group(own));
     let mut file = "";
     let mut reason = "";
     for (finding, review) in judged.findings() {
         let verdict = review.map(|review| review.verdict);
-        if !shown(verdict) {
+        if !shown(review) {
             continue;
         }
         if finding.file != file {

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use super::baseline::{Baseline, Verdict};
+use super::baseline::{Baseline, Reviewed, Verdict};
 use super::{Judged, Report, document, identified, judge, refuse, rust, sarif, source, table};
 use crate::matrix::Matrix;
 
@@ -35,6 +35,23 @@ fn the_table_shows_what_is_not_sound() {
         assert!(text.contains("3 new rust-unsafe-block in third"), "{text}");
         assert!(!text.contains("in first"), "{text}");
         assert!(table::text(judged, true).contains("1 sound rust-unsafe-block in first"));
+    });
+}
+
+#[test]
+fn risks_of_a_group_are_shown_as_one() {
+    with_one_of_each(|judged| {
+        let mut baseline = judged[0].report.baseline.clone();
+        baseline.reviews.iter_mut().for_each(|review| review.reviewed = Reviewed::Group);
+        let (package, file) = (judged[0].report.package, None);
+        let findings = judged[0].report.scanned.findings.clone();
+        let scanned = source::Scanned { findings, ..source::Scanned::default() };
+        let report = Report { package, scanned, baseline, baseline_file: file, declared: Vec::new() };
+        let judged = [judge(&report)];
+        let text = table::text(&judged, false);
+        assert!(text.contains("1 risk rust-unsafe-block in 1 files, reviewed as a group"), "{text}");
+        assert!(!text.contains("in second") && text.contains("in third"), "{text}");
+        assert!(table::text(&judged, true).contains("in second"));
     });
 }
 
