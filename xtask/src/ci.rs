@@ -6,7 +6,7 @@ use anyhow::{Context, Result, bail};
 
 use crate::provision::{self, Needs};
 use crate::select::Selection;
-use crate::{How, Project, verify};
+use crate::{How, Project, audit, verify};
 
 /// What the tests start themselves, with the Debian packages that have it.
 const PROGRAMS: [(&str, &str); 2] = [("docker", "docker.io"), ("docker-registry", "docker-registry")];
@@ -21,6 +21,7 @@ pub fn run(project: &Project, how: &How) -> Result<()> {
     let mut promised = verify::wheel_files(&project.wheels())?;
     promised.extend(project.matrix.images.iter().map(|image| image.tag.to_string()));
     verify::run(project, &promised)?;
+    audit::run(project, &audit::Options::default())?;
     // With the engine and the artefacts that are there now; one after another, since they time out.
     cargo(project, &["test", "--locked", "--workspace", "--quiet", "--", "--ignored", "--test-threads=1"])
 }

@@ -192,7 +192,8 @@ fn git_lists(folder: &Path, which: &[&str]) -> Result<Vec<PathBuf>> {
     Ok(names.map(|name| PathBuf::from(std::ffi::OsStr::from_bytes(name))).collect())
 }
 
-fn walk(top: &Path, below: &Path, found: &mut Vec<PathBuf>) -> Result<()> {
+/// Adds the files in the folder `below` of `top` and under it, relative to `top`.
+pub fn walk(top: &Path, below: &Path, found: &mut Vec<PathBuf>) -> Result<()> {
     let folder = top.join(below);
     for entry in fs::read_dir(&folder).with_context(|| format!("cannot list `{}`", folder.display()))? {
         let entry = entry?;

@@ -1,5 +1,6 @@
 //! Builds and proves wheels and images for free-threaded CPython: everything that `matrix.yaml` says.
 
+mod audit;
 mod bench;
 mod cache;
 mod cancel;
@@ -132,6 +133,8 @@ enum Cmd {
     },
     /// Remove all that `up` has started
     Down,
+    /// Look through the packages' native code for what the GIL used to hide; refuse what is not reviewed
+    Audit(audit::Options),
     /// Everything that must pass: formatting, lints, tests, all wheels, images and proofs
     Ci {
         #[command(flatten)]
@@ -290,6 +293,7 @@ fn dispatch(cli: &Cli, cancel: &Cancel) -> Result<()> {
         Cmd::Up(asked) => up::up(&project, asked),
         Cmd::LoadData { records, server, tag } => up::load(&project, *records, server.as_deref(), tag.as_deref()),
         Cmd::Down => up::down(&project),
+        Cmd::Audit(asked) => audit::run(&project, asked),
         Cmd::Ci { how } => ci::run(&project, how),
     }
 }

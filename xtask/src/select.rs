@@ -2,7 +2,7 @@
 
 use anyhow::{Result, bail};
 
-use crate::matrix::Matrix;
+use crate::matrix::{Matrix, Package};
 use crate::ui::quoted;
 
 /// Wheels and images to make; what they need follows from the matrix.
@@ -40,6 +40,14 @@ fn rows(matrix: &Matrix, abis: &[String], packages: &[String]) -> Vec<(String, S
     let packages = matrix.packages.iter().filter(|package| wanted(packages, &package.id));
     let abis = || matrix.abis.iter().filter(|abi| wanted(abis, &abi.id));
     packages.flat_map(|package| abis().map(|abi| (package.id.to_string(), abi.id.to_string()))).collect()
+}
+
+/// The packages with these ids; an empty list means all.
+pub fn packages<'m>(matrix: &'m Matrix, ids: &[String]) -> Result<Vec<&'m Package>> {
+    let choices: Vec<&str> = matrix.packages.iter().map(|package| &*package.id).collect();
+    known("--package", ids, &choices)?;
+    let wanted = |package: &&Package| ids.is_empty() || ids.iter().any(|id| package.id == **id);
+    Ok(matrix.packages.iter().filter(wanted).collect())
 }
 
 /// The images with these tags; an empty list means all.

@@ -11,6 +11,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 pub use edit::variant;
@@ -145,6 +146,19 @@ pub struct Package {
     pub locks: Option<Location>,
     /// How an image with this package is started; without it an image starts Python.
     pub serve: Option<Serve>,
+    /// What `cargo xtask audit` reads and holds its findings against.
+    pub audit: Option<Audit>,
+}
+
+/// The audit of a package's native code.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Audit {
+    /// The file with the findings that were reviewed, relative to `matrix.yaml`.
+    pub baseline: Location,
+    /// Folders of the source to audit; by default each `src` at the top or beside a Cargo.toml.
+    #[serde(default)]
+    pub sources: Vec<Location>,
 }
 
 /// A service that a package brings.
@@ -313,6 +327,11 @@ impl Matrix {
         let matrix: Matrix = words::read(text).map_err(|e| words::located(file, &e))?;
         validate::validate(&matrix).map_err(|problem| problem.locate(text, file))?;
         Ok(matrix)
+    }
+
+    /// Another YAML file of the project; `file` is what errors call it.
+    pub fn read_beside<T: DeserializeOwned>(text: &str, file: &str) -> Result<T> {
+        words::read(text).map_err(|e| words::located(file, &e))
     }
 
     pub fn abi(&self, id: &str) -> Option<&Abi> {

@@ -262,3 +262,19 @@ fn two_services_in_one_image() {
         "{error}"
     );
 }
+
+#[test]
+fn an_audit_outside_of_the_project() {
+    refused(
+        "audit: {baseline: docs/audit/aerospike-py.yaml}",
+        "audit: {baseline: ../aerospike-py.yaml}",
+        "baseline: ../",
+        &["packages[].audit.baseline", "is not a path below the folder of matrix.yaml"],
+    );
+    refused(
+        "audit: {baseline: docs/audit/aerospike.yaml}",
+        "audit: {baseline: docs/audit/aerospike.yaml, sources: [/usr/include]}",
+        "sources: [/usr",
+        &["packages[].audit.sources", "is not a path below the top of `aerospike`"],
+    );
+}

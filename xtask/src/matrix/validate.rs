@@ -5,9 +5,9 @@ use std::path::{Component, Path};
 
 use super::words::Problem;
 use super::{
-    Abi, AptSet, Bench, BenchBuild, BenchContainer, BenchMaturin, Build, Builder, Distribution, FromSource, GilState,
-    Image, Interpreter, Location, Matrix, Package, PackageSource, Published, Pypi, Root, Serve, ServeEnv, Server,
-    Source, Tool, Word,
+    Abi, AptSet, Audit, Bench, BenchBuild, BenchContainer, BenchMaturin, Build, Builder, Distribution, FromSource,
+    GilState, Image, Interpreter, Location, Matrix, Package, PackageSource, Published, Pypi, Root, Serve, ServeEnv,
+    Server, Source, Tool, Word,
 };
 use crate::ui::quoted;
 
@@ -117,7 +117,7 @@ fn check_abi(matrix: &Matrix, abi: &Abi) -> Check {
 }
 
 fn check_package(matrix: &Matrix, package: &Package) -> Check {
-    let Package { id, import, source, build, published, locks: _, serve } = package;
+    let Package { id, import, source, build, published, locks: _, serve, audit } = package;
     if import.is_empty() {
         return at(id, "packages[].import", format!("`{id}` names no module to import, so nothing could be proven"));
     }
@@ -172,6 +172,12 @@ fn check_package(matrix: &Matrix, package: &Package) -> Check {
     }
     if let Some(serve) = serve {
         check_serve(id, serve)?;
+    }
+    if let Some(Audit { baseline, sources }) = audit {
+        below("packages[].audit.baseline", baseline, "the folder of matrix.yaml")?;
+        for folder in sources {
+            below("packages[].audit.sources", folder, &format!("the top of `{id}`"))?;
+        }
     }
     unique("packages[].build.requires", requires.iter().map(|tool| &tool.name))?;
     unique("packages[].published", published.iter().map(|wheel| &wheel.abi))?;
@@ -263,11 +269,7 @@ fn check_bench(matrix: &Matrix, bench: &BenchBuild) -> Check {
         known("bench.build.maturin.abis", abi, matrix.abis.iter().map(|abi| &abi.id))?;
     }
     unique("bench.build.maturin.abis", abis.iter())?;
-    let inside = Path::new(&**touch).components().all(|part| matches!(part, Component::Normal(_)));
-    if !inside {
-        let message = format!("`{touch}` is not a path below the top of `{package}`");
-        return Err(problem(touch.ordinal, "bench.build.maturin.touch", message));
-    }
+    below("bench.build.maturin.touch", touch, &format!("the top of `{package}`"))?;
     let BenchContainer { package: other, abi } = container;
     built(matrix, "bench.build.container.package", other, Builder::Container)?;
     known("bench.build.container.abi", abi, matrix.abis.iter().map(|abi| &abi.id))?;
@@ -326,6 +328,13 @@ fn known<'m>(field: &str, word: &Word, choices: impl Iterator<Item = &'m Word>) 
         return Ok(());
     }
     at(word, field, format!("there is no `{word}`; the choices are {}", quoted(choices)))
+}
+
+fn below(field: &str, path: &Location, top: &str) -> Check {
+    if Path::new(&**path).components().all(|part| matches!(part, Component::Normal(_))) {
+        return Ok(());
+    }
+    Err(problem(path.ordinal, field, format!("`{path}` is not a path below {top}")))
 }
 
 fn pinned(field: &str, image: &Location) -> Check {

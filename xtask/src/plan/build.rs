@@ -42,6 +42,20 @@ pub fn plan(matrix: &Matrix, selection: &Selection, facts: &Facts) -> Plan {
     planner.plan
 }
 
+/// The steps that fetch the sources of these packages, of those that come from the index.
+pub fn sources(matrix: &Matrix, packages: &[&Package], facts: &Facts) -> Plan {
+    let mut planner = Planner { matrix, facts, plan: Plan::default() };
+    for package in packages {
+        planner.sdist(package);
+    }
+    planner.plan
+}
+
+/// The id of the step that fetches a package's source.
+pub fn sdist_id(package: &str) -> String {
+    format!("sdist-{package}")
+}
+
 /// The id of a wheel's row.
 pub fn wheel_id(package: &str, abi: &str) -> String {
     format!("wheel-{package}-{abi}")
@@ -194,9 +208,7 @@ impl Planner<'_> {
             });
             return self.add(id, vec![fetch], &[], wheel_code!(), action);
         }
-        let sdist = package.source.pypi.as_ref().map(|pypi| {
-            self.pinned(format!("sdist-{}", package.id), vec![(&*package.id, &pypi.version, &*pypi.sha256)])
-        });
+        let sdist = self.sdist(package);
         let wheel = Wheel {
             package: package.id.to_string(),
             version,
@@ -241,6 +253,11 @@ impl Planner<'_> {
                 self.add(id, needs, &["docker/build-wheel.sh", "docker/parallel_compile.py"], code, action)
             }
         }
+    }
+
+    fn sdist(&mut self, package: &Package) -> Option<String> {
+        let pypi = package.source.pypi.as_ref()?;
+        Some(self.pinned(sdist_id(&package.id), vec![(&*package.id, &pypi.version, &*pypi.sha256)]))
     }
 
     /// The image in which a package's C code is compiled for an ABI.

@@ -3,6 +3,7 @@
 // A test that meets something unexpected says so by ending.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
+mod audit;
 mod cli;
 mod common;
 mod exchange;

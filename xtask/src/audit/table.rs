@@ -1,0 +1,130 @@
+//! The audit for a person: how many of what, and where to look, at most 80 columns wide.
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+
+use super::baseline::{Review, Reviewed, Verdict};
+use super::{Finding, Judged, source};
+
+/// Columns of a terminal that nobody has made wider.
+const WIDTH: usize = 80;
+
+/// A block for each package. `all` lists what is sound too, and each of a group.
+pub fn text(judged: &[Judged], all: bool) -> String {
+    let blocks: Vec<String> = judged.iter().map(|judged| package(judged, all)).collect();
+    blocks.join("\n")
+}
+
+fn package(judged: &Judged, all: bool) -> String {
+    let report = judged.report;
+    let mut out = String::new();
+    let version = report.package.version().unwrap_or("(working copy)");
+    let scanned = &report.scanned;
+    let _ = writeln!(out, "{} {version}: {} files of Rust, {} of C", report.package.id, scanned.rust, scanned.c);
+    if !scanned.unread.is_empty() {
+        wrapped(&mut out, "  ", &source::unread(&scanned.unread));
+    }
+    for declared in &report.declared {
+        wrapped(&mut out, "  ", &declared.line());
+    }
+    if scanned.findings.is_empty() {
+        out.push_str("  nothing found\n");
+    } else {
+        counts(&mut out, judged);
+        if !all {
+            groups(&mut out, judged);
+        }
+        places(&mut out, judged, all);
+    }
+    for problem in &judged.problems {
+        wrapped(&mut out, "  baseline: ", problem);
+    }
+    out
+}
+
+fn counts(out: &mut String, judged: &Judged) {
+    let mut rules: BTreeMap<&str, [usize; 4]> = BTreeMap::new();
+    for (finding, review) in judged.findings() {
+        let column = match review.map(|review| review.verdict) {
+            Some(Verdict::Sound) => 0,
+            Some(Verdict::Risk) => 1,
+            Some(Verdict::Open) => 2,
+            None => 3,
+        };
+        rules.entry(finding.found.rule.id).or_default()[column] += 1;
+    }
+    let _ = writeln!(out, "  {:24} {:>6} {:>6} {:>6} {:>6}", "RULE", "SOUND", "RISK", "OPEN", "NEW");
+    let total = rules.values().fold([0; 4], |sum, row| std::array::from_fn(|column| sum[column] + row[column]));
+    for (rule, [sound, risk, open, new]) in rules.into_iter().chain([("all", total)]) {
+        let _ = writeln!(out, "  {rule:24} {sound:>6} {risk:>6} {open:>6} {new:>6}");
+    }
+}
+
+/// Risks that were reviewed as a kind are shown as one: there may be hundreds.
+fn groups(out: &mut String, judged: &Judged) {
+    for review in judged.report.baseline.reviews.iter().filter(|review| is_group(review)) {
+        let count = judged.findings().filter(|(_, own)| *own == Some(review)).count();
+        let files = review.findings.len();
+        wrapped(out, "  ", &format!("{count} risk {} in {files} files, reviewed as a group", review.rule));
+        wrapped(out, "      ", &review.reason);
+    }
+}
+
+fn is_group(review: &Review) -> bool {
+    review.verdict == Verdict::Risk && review.reviewed == Reviewed::Group
+}
+
+fn places(out: &mut String, judged: &Judged, all: bool) {
+    let shown =
+        |review: Option<&Review>| all || review.is_none_or(|own| own.verdict != Verdict::Sound && !is_group(own));
+    let mut file = "";
+    let mut reason = "";
+    for (finding, review) in judged.findings() {
+        let verdict = review.map(|review| review.verdict);
+        if !shown(review) {
+            continue;
+        }
+        if finding.file != file {
+            file = &finding.file;
+            reason = "";
+            let _ = writeln!(out, "  {file}");
+        }
+        line(out, finding, verdict.map_or("new", Verdict::word));
+        // Once for those that share it and stand together.
+        if let Some(review) = review
+            && review.reason != reason
+        {
+            reason = &review.reason;
+            wrapped(out, "        ", reason);
+        }
+    }
+}
+
+fn line(out: &mut String, finding: &Finding, verdict: &str) {
+    let found = &finding.found;
+    let note = if found.note.is_empty() { String::new() } else { format!(": {}", found.note) };
+    let text = format!("{:>5} {verdict} {} in {}{note}", found.line, found.rule.id, found.function);
+    wrapped(out, "    ", &text);
+}
+
+/// Text in lines that fit, the first after `indent`, the others a little further in.
+fn wrapped(out: &mut String, indent: &str, text: &str) {
+    let mut line = indent.to_owned();
+    let mut empty = true;
+    // Leading blanks right-align a number, and are no words.
+    let lead = text.len() - text.trim_start().len();
+    line.push_str(&text[..lead]);
+    for word in text.split_whitespace() {
+        if !empty && line.chars().count() + 1 + word.chars().count() > WIDTH {
+            let _ = writeln!(out, "{line}");
+            line = format!("{}  ", " ".repeat(indent.len()));
+            empty = true;
+        }
+        if !empty {
+            line.push(' ');
+        }
+        line.push_str(word);
+        empty = false;
+    }
+    let _ = writeln!(out, "{line}");
+}
