@@ -9,6 +9,7 @@ mod docker;
 mod doctor;
 mod exchange;
 mod facts;
+mod incoming;
 mod lock;
 mod manifest;
 mod matrix;
@@ -20,6 +21,7 @@ mod report;
 mod reproducible;
 mod run;
 mod select;
+mod since;
 mod step;
 mod ui;
 mod up;
@@ -78,6 +80,8 @@ enum Cmd {
         cache_from: Option<Repository>,
         #[arg(long, global = true, value_enum, default_value_t = Format::Text)]
         format: Format,
+        #[command(flatten)]
+        jobs: JobRows,
     },
     /// Build or fetch wheels into wheels/
     Wheels {
@@ -178,6 +182,17 @@ struct WheelRows {
     packages: Vec<String>,
 }
 
+/// Which rows are jobs: only with `--format github`.
+#[derive(Debug, Clone, Args)]
+struct JobRows {
+    /// What GitHub says has happened; `schedule` and `release` leave no row out
+    #[arg(long, global = true, value_name = "EVENT")]
+    event: Option<String>,
+    /// Leave out what has the same key as at this commit
+    #[arg(long, global = true, value_name = "REV")]
+    changed_since: Option<String>,
+}
+
 #[derive(Debug, Clone, Args)]
 pub struct How {
     /// Install and start what is missing, with apt, as root or through sudo
@@ -192,12 +207,17 @@ pub struct How {
     /// Take images and wheels from there instead of building them
     #[arg(long, value_name = "REPO", value_parser = Repository::parse)]
     cache_from: Option<Repository>,
+    /// Take the wheels in this folder, where they are what their manifest says and what is to be made
+    #[arg(long, value_name = "FOLDER")]
+    wheels_from: Option<PathBuf>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 enum Format {
     Text,
     Json,
+    /// The job matrix of a workflow
+    Github,
 }
 
 /// The command line or the configuration is wrong: exit code 2.
@@ -264,13 +284,13 @@ fn dispatch(cli: &Cli, cancel: &Cancel) -> Result<()> {
                 n => Err(anyhow!("{n} missing; `--yes` on `wheels`, `image` and `ci` installs and starts what it can")),
             }
         }
-        Cmd::Plan { rows, quick, cache_from, format } => {
+        Cmd::Plan { rows, quick, cache_from, format, jobs } => {
             let selection = match rows {
                 None => Selection::all(&project.matrix),
                 Some(Rows::Wheels(rows)) => select::wheels(&project.matrix, &rows.abis, &rows.packages)?,
                 Some(Rows::Image { tags }) => select::images(&project.matrix, tags)?,
             };
-            project.show(&selection, *quick, Exchange::new(cache_from.clone(), None), *format)
+            project.show(&selection, *quick, Exchange::new(cache_from.clone(), None), *format, jobs)
         }
         Cmd::Wheels { rows, how, check_reproducible, out } => {
             let selection = select::wheels(&project.matrix, &rows.abis, &rows.packages)?;
@@ -364,7 +384,14 @@ impl Project {
         }
     }
 
-    fn show(&self, selection: &Selection, quick: bool, exchange: Exchange, format: Format) -> Result<()> {
+    fn show(
+        &self,
+        selection: &Selection,
+        quick: bool,
+        exchange: Exchange,
+        format: Format,
+        jobs: &JobRows,
+    ) -> Result<()> {
         // Side by side: the engine's greeting and the compiler's each take a while.
         let (planned, docker) = std::thread::scope(|scope| {
             let docker = scope.spawn(|| if self.fake { None } else { doctor::usable_engine() });
@@ -374,7 +401,14 @@ impl Project {
         let (keys, status) = run::forecast(&plan, &self.context(&facts, docker.as_ref()), &exchange);
         self.cancel.check()?;
         let status = |step: &plan::Step| status.get(&step.id).copied().unwrap_or(plan::Status::Build);
+        if format != Format::Github && (jobs.event.is_some() || jobs.changed_since.is_some()) {
+            return Err(anyhow!(Wrong("--event and --changed-since choose jobs: add `--format github`".to_owned())));
+        }
         match format {
+            Format::Github => {
+                let jobs = since::jobs(self, jobs, &plan, &keys, &facts, &status)?;
+                ui::out(&format!("{}\n", serde_json::to_string(&jobs)?))
+            }
             Format::Text => ui::out(&plan::text(&plan, &keys, &status)),
             Format::Json => ui::out(&format!("{:#}\n", plan::json(&plan, &keys, &status))),
         }
@@ -405,6 +439,9 @@ impl Project {
     /// Makes what is selected, puts the wheels and the manifest into `wheels`, and prints the table.
     pub fn make(&self, selection: &Selection, how: &How, wheels: &Path) -> Result<Manifest> {
         let (plan, facts) = self.plan(selection, how.quick)?;
+        if let Some(folder) = &how.wheels_from {
+            incoming::take(self, folder)?;
+        }
         let exchange = Exchange::new(how.cache_from.clone(), how.push.clone());
         let docker = self.prepare(&plan, &facts, how.yes, &exchange)?;
         // Until the wheels are copied out of it.

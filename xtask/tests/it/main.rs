@@ -6,5 +6,6 @@
 mod cli;
 mod common;
 mod exchange;
+mod jobs;
 mod real;
 mod service;
