@@ -2,36 +2,62 @@
 
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context as _, Result, bail, ensure};
+use anyhow::{Context as _, Result, anyhow, bail, ensure};
 
-use crate::cache::{Output, Record};
+use crate::cache::{self, Output, Record};
 use crate::digest;
 use crate::manifest::{Entry, Manifest};
 use crate::step::wheel::glibc;
 use crate::wheelfile::{self, Expect};
-use crate::{Project, Wrong, plan};
+use crate::{Project, Wrong, plan, report};
 
 /// Puts each wheel that a manifest in `folder`, or in a folder below it, lists into the cache under
 /// the key that it was made for. The plan then finds those whose keys it has, and no others.
-pub fn take(project: &Project, folder: &Path) -> Result<()> {
-    let manifests = folders(folder)?;
-    for folder in &manifests {
-        for entry in Manifest::read(folder)?.artefacts.iter().filter(|entry| entry.kind == "wheel") {
-            wheel(project, folder, entry).with_context(|| {
-                let file = folder.join(&entry.file);
-                format!("`{}` of the row `{}` is refused", file.display(), entry.id)
-            })?;
+pub fn take(project: &Project, folder: &Path) -> Result<Manifest> {
+    let mut all = Manifest { schema: 1, ..Manifest::default() };
+    for folder in folders(folder)? {
+        let manifest = Manifest::read(&folder)?;
+        // Of an image only the manifest travels, and it speaks of wheels that lie elsewhere.
+        let of_image = manifest.artefacts.iter().any(|entry| entry.kind == "image");
+        for entry in manifest.artefacts {
+            let file = folder.join(&entry.file);
+            if entry.kind == "wheel" {
+                if of_image && !file.exists() {
+                    continue;
+                }
+                let refused = || format!("`{}` of the row `{}` is refused", file.display(), entry.id);
+                wheel(project, &folder, &entry).with_context(refused)?;
+            }
+            all.artefacts.retain(|other| other.id != entry.id);
+            all.artefacts.push(entry);
         }
     }
-    project.ui.say(&format!("[wheels-from] {} manifests of `{}` taken", manifests.len(), folder.display()));
-    Ok(())
+    all.artefacts.sort_by(|a, b| (&a.kind, &a.id).cmp(&(&b.kind, &b.id)));
+    project.ui.say(&format!("[wheels-from] {} artefacts of `{}` taken", all.artefacts.len(), folder.display()));
+    Ok(all)
+}
+
+/// Brings what several machines made together below `wheels/`, with one manifest; and into `publish`
+/// the wheels that a release puts on the package index.
+pub fn collect(project: &Project, folder: &Path, publish: Option<&Path>) -> Result<()> {
+    let _in_use = project.cache.in_use()?;
+    let manifest = take(project, folder)?;
+    manifest.publish(&project.wheels(), &project.matrix, &project.cache)?;
+    if let Some(publish) = publish {
+        std::fs::create_dir_all(publish).with_context(|| format!("cannot make `{}`", publish.display()))?;
+        let wanted = |entry: &&Entry| project.matrix.ci.publish.iter().any(|id| *entry.name == **id);
+        for entry in manifest.artefacts.iter().filter(|entry| entry.kind == "wheel").filter(wanted) {
+            cache::copy(&project.cache.blob(&entry.sha256), &publish.join(&entry.file))?;
+        }
+    }
+    report::publish(&manifest)
 }
 
 /// The folder and those in it that have a manifest, in order.
 fn folders(top: &Path) -> Result<Vec<PathBuf>> {
     let there = std::fs::read_dir(top).map_err(|error| {
         let top = top.display();
-        anyhow::anyhow!(Wrong(format!("--wheels-from `{top}`: {error}: name a folder with wheels and their manifest")))
+        anyhow!(Wrong(format!("--wheels-from `{top}`: {error}: name a folder with wheels and their manifest")))
     })?;
     let mut folders = vec![top.to_owned()];
     for entry in there {

@@ -23,10 +23,12 @@ mod run;
 mod select;
 mod since;
 mod step;
+mod summary;
 mod ui;
 mod up;
 mod verify;
 mod wheelfile;
+mod workflow;
 
 use std::fmt;
 use std::num::NonZeroUsize;
@@ -110,6 +112,15 @@ enum Cmd {
         #[arg(required = true, value_name = "TAG|WHEEL")]
         what: Vec<String>,
     },
+    /// Bring what several machines made together below wheels/, each wheel checked by its digest
+    Collect {
+        /// The folder with the machines' folders, each with a manifest
+        #[arg(value_name = "FOLDER")]
+        folder: PathBuf,
+        /// Put the wheels of the packages that matrix.yaml publishes into this folder
+        #[arg(long, value_name = "FOLDER")]
+        publish: Option<PathBuf>,
+    },
     /// Show what the cache holds, or make it smaller
     Cache {
         #[command(subcommand)]
@@ -140,6 +151,15 @@ enum Cmd {
     Ci {
         #[command(flatten)]
         how: How,
+        /// Only what needs no Docker engine: formatting, lints, workflows and tests
+        #[arg(long)]
+        fast: bool,
+    },
+    /// Write the parts of the workflows that depend on the matrix
+    Workflow {
+        /// Write nothing, and fail if something would be written
+        #[arg(long)]
+        check: bool,
     },
 }
 
@@ -261,6 +281,7 @@ fn main() -> ExitCode {
         }
         Err(error) => {
             eprintln!("error: {error:#}");
+            summary::failure(&error);
             if error.is::<Empty>() {
                 ExitCode::from(3)
             } else if error.is::<Wrong>() {
@@ -305,12 +326,14 @@ fn dispatch(cli: &Cli, cancel: &Cancel) -> Result<()> {
         }
         Cmd::Cache { what: CacheCmd::Show } => ui::out(&prune::show(&project.cache)?),
         Cmd::Cache { what: CacheCmd::Prune { max_size } } => ui::out(&prune::prune(&project.cache, *max_size)?),
+        Cmd::Collect { folder, publish } => incoming::collect(&project, folder, publish.as_deref()),
         Cmd::Verify { what } => verify::run(&project, what),
         Cmd::Bench { what: BenchCmd::Build(options) } => bench::build(&project, options),
         Cmd::Up(asked) => up::up(&project, asked),
         Cmd::LoadData { records, server, tag } => up::load(&project, *records, server.as_deref(), tag.as_deref()),
         Cmd::Down => up::down(&project),
-        Cmd::Ci { how } => ci::run(&project, how),
+        Cmd::Ci { how, fast } => ci::run(&project, how, *fast),
+        Cmd::Workflow { check } => workflow::run(&project, *check),
     }
 }
 
@@ -451,7 +474,7 @@ impl Project {
         let outcomes = run::execute(&plan, &context, &exchange)?;
         let manifest = Manifest::of(&plan, &outcomes, &self.matrix.name);
         manifest.publish(wheels, &self.matrix, &self.cache)?;
-        ui::out(&report::table(&manifest))?;
+        report::publish(&manifest)?;
         exchange.end()?;
         Ok(manifest)
     }

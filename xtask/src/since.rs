@@ -29,9 +29,7 @@ pub fn jobs(
     let whole = matches!(asked.event.as_deref(), Some("schedule" | "release"));
     let there = |step: &Step| matches!(status(step), Status::Cached | Status::Pull);
     let left_out = |step: &Step| !whole && (there(step) || untouched.contains(&step.id));
-    let ci = &project.matrix.ci;
-    let publish: Vec<String> = ci.publish.iter().map(|id| id.to_string()).collect();
-    let common = Jobbing { runner: &ci.runner, quick: facts.quick, publish: &publish };
+    let common = Jobbing { runner: &project.matrix.ci.runner, quick: facts.quick };
     Ok(plan::jobs(plan, keys, &common, &left_out))
 }
 

@@ -179,6 +179,15 @@ pub fn quoted(names: impl IntoIterator<Item = impl std::fmt::Display>) -> String
     names.into_iter().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ")
 }
 
+/// A word as a shell takes it.
+pub fn shell_quoted(word: &str) -> String {
+    let plain = |c: char| c.is_ascii_alphanumeric() || "-_./:=@,+".contains(c);
+    match !word.is_empty() && word.chars().all(plain) {
+        true => word.to_owned(),
+        false => format!("'{}'", word.replace('\'', "'\\''")),
+    }
+}
+
 /// `12.3s`, `4m 30s`.
 pub fn seconds(seconds: f64) -> String {
     if seconds < 60.0 {

@@ -14,7 +14,7 @@ use anyhow::{Context, Result};
 use serde::{Deserialize, Serialize};
 
 pub use edit::variant;
-pub use words::{AptName, Digest, Location, Version, Word};
+pub use words::{AptName, Digest, Location, Version, Word, document};
 
 /// All of `matrix.yaml`, validated.
 #[derive(Debug, Clone, Deserialize)]

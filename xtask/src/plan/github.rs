@@ -34,8 +34,6 @@ struct WheelJob {
     key: Option<String>,
     /// What to write after `cargo xtask`, in CI and on a laptop.
     run: String,
-    /// Whether a release puts it on the package index.
-    publish: bool,
 }
 
 #[derive(Debug, Serialize)]
@@ -53,8 +51,6 @@ struct ImageJob {
 pub struct Jobbing<'a> {
     pub runner: &'a str,
     pub quick: bool,
-    /// The packages whose wheels a release puts on the package index.
-    pub publish: &'a [String],
 }
 
 /// One row for each wheel and each image that is not `left_out`.
@@ -70,9 +66,8 @@ pub fn jobs(
         let (id, runner) = (step.id.clone(), common.runner.to_owned());
         let key = keys.get(&step.id).cloned().flatten();
         if let Some((package, abi)) = wheel(step) {
-            let publish = common.publish.iter().any(|id| id == package);
             let run = format!("wheels --package {package} --abi {abi}{how}");
-            jobs.wheels.include.push(WheelJob { id, runner, needs: Vec::new(), key, run, publish });
+            jobs.wheels.include.push(WheelJob { id, runner, needs: Vec::new(), key, run });
         } else if let Action::Proof(proof) = &step.action {
             let run = format!("image {}{how}", proof.tag);
             let needs = wheels_of(plan, &proof.image);
