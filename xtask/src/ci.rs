@@ -29,7 +29,8 @@ pub fn run(project: &Project, how: &How, fast: bool) -> Result<()> {
 /// What needs no engine.
 fn checks(project: &Project, how: &How) -> Result<()> {
     let needs = Needs { docker: false, programs: &[], bootstrap: &|_| false };
-    provision::prepare(&needs, how.yes, &project.cache, &project.ui, &project.cancel)?;
+    let yes = how.yes && !project.fake;
+    provision::prepare(&needs, yes, &project.cache, &project.ui, &project.cancel)?;
     cargo(project, &["fmt", "--all", "--check"])?;
     cargo(project, &["clippy", "--locked", "--workspace", "--all-targets", "--quiet", "--", "-D", "warnings"])?;
     workflow::run(project, true)?;

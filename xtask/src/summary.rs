@@ -5,7 +5,7 @@ use std::io::Write;
 
 use anyhow::{Context, Error, Result};
 
-use crate::ui::shell_quoted;
+use crate::ui::{Ui, shell_quoted};
 
 /// Adds Markdown to the summary of the job; nothing outside of one.
 pub fn add(markdown: &str) -> Result<()> {
@@ -15,7 +15,14 @@ pub fn add(markdown: &str) -> Result<()> {
         .with_context(|| format!("cannot write the job's summary `{}`", path.display()))
 }
 
-/// The error, which has the last lines of the step's log, with the command that shows it on a laptop.
+/// A step's error, with the last lines of its log.
+pub fn step(error: &Error, ui: &Ui) {
+    if let Err(error) = add(&format!("```text\n{error:#}\n```\n")) {
+        ui.say(&format!("error: {error:#}"));
+    }
+}
+
+/// What a command ended with, and the command that shows it on a laptop.
 pub fn failure(error: &Error) {
     let command = local(std::env::args().skip(1));
     if std::env::var_os("GITHUB_ACTIONS").is_some() {

@@ -153,6 +153,7 @@ impl Task {
         if self.ui.github
             && outcome != "cached"
             && let Ok(log) = std::fs::read_to_string(&self.log)
+            && !log.is_empty()
         {
             self.ui.say(&format!("::group::{} log\n{}\n::endgroup::", self.id, log.trim_end()));
         }

@@ -34,6 +34,8 @@ struct WheelJob {
     key: Option<String>,
     /// What to write after `cargo xtask`, in CI and on a laptop.
     run: String,
+    /// Built here; else the vendor's own is taken.
+    built: bool,
 }
 
 #[derive(Debug, Serialize)]
@@ -67,7 +69,8 @@ pub fn jobs(
         let key = keys.get(&step.id).cloned().flatten();
         if let Some((package, abi)) = wheel(step) {
             let run = format!("wheels --package {package} --abi {abi}{how}");
-            jobs.wheels.include.push(WheelJob { id, runner, needs: Vec::new(), key, run });
+            let built = !matches!(step.action, Action::Published(_));
+            jobs.wheels.include.push(WheelJob { id, runner, needs: Vec::new(), key, run, built });
         } else if let Action::Proof(proof) = &step.action {
             let run = format!("image {}{how}", proof.tag);
             let needs = wheels_of(plan, &proof.image);

@@ -6,6 +6,9 @@
 mod cli;
 mod common;
 mod exchange;
+mod expressions;
 mod jobs;
 mod real;
+mod runner;
 mod service;
+mod workflows;
