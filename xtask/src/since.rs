@@ -36,7 +36,7 @@ pub fn jobs(
 /// Parts of every key that are compiled into this program: where their text has changed, the keys
 /// before the change cannot be told, and everything counts as changed.
 const OUR_CODE: [&str; 6] = [
-    "xtask/src/plan",
+    "xtask/src/plan/build.rs",
     "xtask/src/plan.rs",
     "xtask/src/digest.rs",
     "xtask/src/step",
