@@ -2,11 +2,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
-use std::process::Command;
 
 use anyhow::{Context as _, Result, anyhow, ensure};
 
-use crate::facts::Facts;
+use crate::facts::{Facts, git};
 use crate::matrix::Matrix;
 use crate::plan::{self, Jobbing, Jobs, Plan, Status, Step};
 use crate::select::Selection;
@@ -57,7 +56,7 @@ fn untouched(project: &Project, revision: &str, plan: &Plan, facts: &Facts) -> R
     let Some(commit) = commit(project, revision)? else {
         return all("it is not among the commits that were fetched");
     };
-    if !git(project, &["diff", "--quiet", &commit, "--"]).args(OUR_CODE).status()?.success() {
+    if !git(&project.folder).args(["diff", "--quiet", &commit, "--"]).args(OUR_CODE).status()?.success() {
         return all("the text of the tool's steps is part of every key, and has changed");
     }
     let scratch = project.cache.scratch("since")?;
@@ -71,7 +70,7 @@ fn untouched(project: &Project, revision: &str, plan: &Plan, facts: &Facts) -> R
 /// The full name of a commit; none for one that is not here, as after a forced push.
 fn commit(project: &Project, revision: &str) -> Result<Option<String>> {
     let name = format!("{revision}^{{commit}}");
-    let output = git(project, &["rev-parse", "--quiet", "--verify", "--end-of-options", &name]).output();
+    let output = git(&project.folder).args(["rev-parse", "--quiet", "--verify", "--end-of-options", &name]).output();
     let output = output.context("cannot start `git`")?;
     if output.status.success() {
         return Ok(Some(String::from_utf8_lossy(&output.stdout).trim().to_owned()));
@@ -89,7 +88,8 @@ fn commit(project: &Project, revision: &str) -> Result<Option<String>> {
 fn before(project: &Project, commit: &str, folder: &Path, now: &Facts) -> Result<Plan> {
     let archive = folder.join("tree.tar");
     // A checkout of its own would leave a trace in the clone's list of work trees.
-    let written = git(project, &["archive", "--format=tar", "--output"]).arg(&archive).arg(commit).status()?;
+    let written =
+        git(&project.folder).args(["archive", "--format=tar", "--output"]).arg(&archive).arg(commit).status()?;
     ensure!(written.success(), "`git archive {commit}` failed");
     let tree = folder.join("tree");
     tar::Archive::new(std::fs::File::open(&archive)?).unpack(&tree).context("cannot unpack the commit")?;
@@ -108,14 +108,4 @@ fn same(before: &Plan, after: &Plan) -> BTreeSet<String> {
     let keys = |plan: &Plan| plan.keys(|_, key| Some(key.to_owned()));
     let before = keys(before);
     keys(after).into_iter().filter(|(id, key)| before.get(id) == Some(key)).map(|(id, _)| id).collect()
-}
-
-fn git(project: &Project, arguments: &[&str]) -> Command {
-    let mut command = Command::new("git");
-    // As in a hook, they would speak of another repository.
-    for name in ["GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE", "GIT_PREFIX"] {
-        command.env_remove(name);
-    }
-    command.arg("-C").arg(&project.folder).args(arguments);
-    command
 }

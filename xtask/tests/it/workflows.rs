@@ -106,6 +106,9 @@ fn a_night_makes_everything_and_keeps_it() {
     assert_eq!(run.calls.matches("--yes --check-reproducible").count(), 7, "{}", run.calls);
     assert_eq!(run.calls.matches("--push ghcr.io/someone/project/cache").count(), 4, "{}", run.calls);
     assert!(!run.calls.contains("--cache-from") && !run.calls.contains("actions/cache"), "{}", run.calls);
+    assert_eq!(run.summary.matches("ARTEFACT").count(), 4 + 4, "made, then pushed; each table once: {}", run.summary);
+    let by_hand = Hub::new().run("nightly.yml", "workflow_dispatch", json!({}));
+    assert!(!by_hand.calls.contains("--push"), "a branch of anybody's must not fill the cache: {}", by_hand.calls);
 }
 
 #[test]
