@@ -175,14 +175,20 @@ pub fn list_folder(folder: &Path) -> Result<Vec<PathBuf>> {
     Ok(files)
 }
 
-fn git_lists(folder: &Path, which: &[&str]) -> Result<Vec<PathBuf>> {
-    use std::os::unix::ffi::OsStrExt;
+/// git in a folder.
+pub fn git(folder: &Path) -> Command {
     let mut command = Command::new("git");
     // As in a hook, they would speak of another repository.
     for name in ["GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE", "GIT_PREFIX"] {
         command.env_remove(name);
     }
-    let output = command.arg("-C").arg(folder).args(["ls-files", "-z"]).args(which).args(["--", "."]).output();
+    command.arg("-C").arg(folder);
+    command
+}
+
+fn git_lists(folder: &Path, which: &[&str]) -> Result<Vec<PathBuf>> {
+    use std::os::unix::ffi::OsStrExt;
+    let output = git(folder).args(["ls-files", "-z"]).args(which).args(["--", "."]).output();
     let output = output.context("cannot start `git`")?;
     if !output.status.success() {
         let said = String::from_utf8_lossy(&output.stderr);

@@ -10,6 +10,7 @@ mod docker;
 mod doctor;
 mod exchange;
 mod facts;
+mod incoming;
 mod lock;
 mod manifest;
 mod matrix;
@@ -21,11 +22,14 @@ mod report;
 mod reproducible;
 mod run;
 mod select;
+mod since;
 mod step;
+mod summary;
 mod ui;
 mod up;
 mod verify;
 mod wheelfile;
+mod workflow;
 
 use std::fmt;
 use std::num::NonZeroUsize;
@@ -79,6 +83,8 @@ enum Cmd {
         cache_from: Option<Repository>,
         #[arg(long, global = true, value_enum, default_value_t = Format::Text)]
         format: Format,
+        #[command(flatten)]
+        jobs: JobRows,
     },
     /// Build or fetch wheels into wheels/
     Wheels {
@@ -106,6 +112,15 @@ enum Cmd {
         /// Tags of images, wheel files, or ids of wheels
         #[arg(required = true, value_name = "TAG|WHEEL")]
         what: Vec<String>,
+    },
+    /// Bring what several machines made together below wheels/, each wheel checked by its digest
+    Collect {
+        /// The folder with the machines' folders, each with a manifest
+        #[arg(value_name = "FOLDER")]
+        folder: PathBuf,
+        /// Put the wheels of the packages that matrix.yaml publishes into this folder
+        #[arg(long, value_name = "FOLDER")]
+        publish: Option<PathBuf>,
     },
     /// Show what the cache holds, or make it smaller
     Cache {
@@ -139,6 +154,15 @@ enum Cmd {
     Ci {
         #[command(flatten)]
         how: How,
+        /// Only what needs no Docker engine: formatting, lints, workflows and tests
+        #[arg(long)]
+        fast: bool,
+    },
+    /// Write the parts of the workflows that depend on the matrix
+    Workflow {
+        /// Write nothing, and fail if something would be written
+        #[arg(long)]
+        check: bool,
     },
 }
 
@@ -181,6 +205,17 @@ struct WheelRows {
     packages: Vec<String>,
 }
 
+/// Which rows are jobs: only with `--format github`.
+#[derive(Debug, Clone, Args)]
+struct JobRows {
+    /// What GitHub says has happened; `schedule` and `release` leave no row out
+    #[arg(long, global = true, value_name = "EVENT")]
+    event: Option<String>,
+    /// Leave out what has the same key as at this commit
+    #[arg(long, global = true, value_name = "REV")]
+    changed_since: Option<String>,
+}
+
 #[derive(Debug, Clone, Args)]
 pub struct How {
     /// Install and start what is missing, with apt, as root or through sudo
@@ -195,12 +230,17 @@ pub struct How {
     /// Take images and wheels from there instead of building them
     #[arg(long, value_name = "REPO", value_parser = Repository::parse)]
     cache_from: Option<Repository>,
+    /// Take the wheels in this folder, where they are what their manifest says and what is to be made
+    #[arg(long, value_name = "FOLDER")]
+    wheels_from: Option<PathBuf>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 enum Format {
     Text,
     Json,
+    /// The job matrix of a workflow
+    Github,
 }
 
 /// The command line or the configuration is wrong: exit code 2.
@@ -244,6 +284,7 @@ fn main() -> ExitCode {
         }
         Err(error) => {
             eprintln!("error: {error:#}");
+            summary::failure(&error);
             if error.is::<Empty>() {
                 ExitCode::from(3)
             } else if error.is::<Wrong>() {
@@ -267,13 +308,13 @@ fn dispatch(cli: &Cli, cancel: &Cancel) -> Result<()> {
                 n => Err(anyhow!("{n} missing; `--yes` on `wheels`, `image` and `ci` installs and starts what it can")),
             }
         }
-        Cmd::Plan { rows, quick, cache_from, format } => {
+        Cmd::Plan { rows, quick, cache_from, format, jobs } => {
             let selection = match rows {
                 None => Selection::all(&project.matrix),
                 Some(Rows::Wheels(rows)) => select::wheels(&project.matrix, &rows.abis, &rows.packages)?,
                 Some(Rows::Image { tags }) => select::images(&project.matrix, tags)?,
             };
-            project.show(&selection, *quick, Exchange::new(cache_from.clone(), None), *format)
+            project.show(&selection, *quick, Exchange::new(cache_from.clone(), None), *format, jobs)
         }
         Cmd::Wheels { rows, how, check_reproducible, out } => {
             let selection = select::wheels(&project.matrix, &rows.abis, &rows.packages)?;
@@ -288,13 +329,15 @@ fn dispatch(cli: &Cli, cancel: &Cancel) -> Result<()> {
         }
         Cmd::Cache { what: CacheCmd::Show } => ui::out(&prune::show(&project.cache)?),
         Cmd::Cache { what: CacheCmd::Prune { max_size } } => ui::out(&prune::prune(&project.cache, *max_size)?),
+        Cmd::Collect { folder, publish } => incoming::collect(&project, folder, publish.as_deref()),
         Cmd::Verify { what } => verify::run(&project, what),
         Cmd::Bench { what: BenchCmd::Build(options) } => bench::build(&project, options),
         Cmd::Up(asked) => up::up(&project, asked),
         Cmd::LoadData { records, server, tag } => up::load(&project, *records, server.as_deref(), tag.as_deref()),
         Cmd::Down => up::down(&project),
         Cmd::Audit(asked) => audit::run(&project, asked),
-        Cmd::Ci { how } => ci::run(&project, how),
+        Cmd::Ci { how, fast } => ci::run(&project, how, *fast),
+        Cmd::Workflow { check } => workflow::run(&project, *check),
     }
 }
 
@@ -368,7 +411,14 @@ impl Project {
         }
     }
 
-    fn show(&self, selection: &Selection, quick: bool, exchange: Exchange, format: Format) -> Result<()> {
+    fn show(
+        &self,
+        selection: &Selection,
+        quick: bool,
+        exchange: Exchange,
+        format: Format,
+        jobs: &JobRows,
+    ) -> Result<()> {
         // Side by side: the engine's greeting and the compiler's each take a while.
         let (planned, docker) = std::thread::scope(|scope| {
             let docker = scope.spawn(|| if self.fake { None } else { docker::Docker::connect_to_look().ok() });
@@ -378,7 +428,14 @@ impl Project {
         let (keys, status) = run::forecast(&plan, &self.context(&facts, docker.as_ref()), &exchange);
         self.cancel.check()?;
         let status = |step: &plan::Step| status.get(&step.id).copied().unwrap_or(plan::Status::Build);
+        if format != Format::Github && (jobs.event.is_some() || jobs.changed_since.is_some()) {
+            return Err(anyhow!(Wrong("--event and --changed-since choose jobs: add `--format github`".to_owned())));
+        }
         match format {
+            Format::Github => {
+                let jobs = since::jobs(self, jobs, &plan, &keys, &facts, &status)?;
+                ui::out(&format!("{}\n", serde_json::to_string(&jobs)?))
+            }
             Format::Text => ui::out(&plan::text(&plan, &keys, &status)),
             Format::Json => ui::out(&format!("{:#}\n", plan::json(&plan, &keys, &status))),
         }
@@ -409,6 +466,9 @@ impl Project {
     /// Makes what is selected, puts the wheels and the manifest into `wheels`, and prints the table.
     pub fn make(&self, selection: &Selection, how: &How, wheels: &Path) -> Result<Manifest> {
         let (plan, facts) = self.plan(selection, how.quick)?;
+        if let Some(folder) = &how.wheels_from {
+            incoming::take(self, folder)?;
+        }
         let exchange = Exchange::new(how.cache_from.clone(), how.push.clone());
         let docker = self.prepare(&plan, &facts, how.yes, &exchange)?;
         // Until the wheels are copied out of it.
@@ -418,7 +478,7 @@ impl Project {
         let outcomes = run::execute(&plan, &context, &exchange)?;
         let manifest = Manifest::of(&plan, &outcomes, &self.matrix.name);
         manifest.publish(wheels, &self.matrix, &self.cache)?;
-        ui::out(&report::table(&manifest))?;
+        report::publish(&manifest)?;
         exchange.end()?;
         Ok(manifest)
     }

@@ -1,6 +1,7 @@
 //! What would run, in order, with keys: the same value is printed and executed.
 
 mod build;
+mod github;
 mod print;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -11,6 +12,7 @@ use crate::digest;
 use crate::matrix::{GilState, Serve, Tool};
 
 pub use build::{plan, sdist_id, sources, wheel_id};
+pub use github::{Jobbing, Jobs, jobs};
 pub use print::{Status, json, text};
 
 /// Part of every key: a new layout of steps or outputs makes all earlier artefacts strangers.

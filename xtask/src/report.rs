@@ -2,8 +2,18 @@
 
 use std::fmt::Write as _;
 
+use anyhow::Result;
+
 use crate::manifest::Manifest;
 use crate::ui::{bytes, seconds};
+use crate::{summary, ui};
+
+/// The table for whoever has asked; on GitHub also in the job's summary.
+pub fn publish(manifest: &Manifest) -> Result<()> {
+    let table = table(manifest);
+    summary::add(&format!("```text\n{table}```\n"))?;
+    ui::out(&table)
+}
 
 /// One line per artefact, at most 80 columns wide.
 pub fn table(manifest: &Manifest) -> String {

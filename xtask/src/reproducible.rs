@@ -125,6 +125,7 @@ fn build_all(
         "sh -c 'umask \"$0\"; exec \"$@\"' {umask} {program} --matrix {matrix} --jobs {jobs} wheels --out {wheels} {options...}"
     );
     let command = command.envs(build.env).env("XTASK_CACHE_DIR", build.cache()).env_remove("GITHUB_ACTIONS");
+    let command = command.env_remove("GITHUB_STEP_SUMMARY");
     let id = format!("{}-build", build.name);
     let task = project.ui.start(&id, "build the wheels without the cache", &project.cache.log(&id));
     task.open_log()?;

@@ -11,6 +11,7 @@ use crate::doctor;
 use crate::exchange::Exchange;
 use crate::plan::{Action, Plan, Status, Step};
 use crate::step::{self, Context, Env};
+use crate::summary;
 use crate::ui::{Task, bytes, quoted};
 
 /// How a step ended.
@@ -208,6 +209,7 @@ impl<'a> Run<'a> {
                 // Said at once: what is still under way may take minutes.
                 if !self.context.cancel.is_set() {
                     self.context.ui.say(&format!("error: {error:#}"));
+                    summary::step(&error, self.context.ui);
                     if !progress.running.is_empty() {
                         self.context.ui.say("the steps under way are brought to their end; none is started");
                     }

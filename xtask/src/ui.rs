@@ -153,6 +153,7 @@ impl Task {
         if self.ui.github
             && outcome != "cached"
             && let Ok(log) = std::fs::read_to_string(&self.log)
+            && !log.is_empty()
         {
             self.ui.say(&format!("::group::{} log\n{}\n::endgroup::", self.id, log.trim_end()));
         }
@@ -177,6 +178,15 @@ pub fn out(text: &str) -> Result<()> {
 /// Names in a message: `` `a`, `b` ``.
 pub fn quoted(names: impl IntoIterator<Item = impl std::fmt::Display>) -> String {
     names.into_iter().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ")
+}
+
+/// A word as a shell takes it.
+pub fn shell_quoted(word: &str) -> String {
+    let plain = |c: char| c.is_ascii_alphanumeric() || "-_./:=@,+".contains(c);
+    match !word.is_empty() && word.chars().all(plain) {
+        true => word.to_owned(),
+        false => format!("'{}'", word.replace('\'', "'\\''")),
+    }
 }
 
 /// `12.3s`, `4m 30s`.

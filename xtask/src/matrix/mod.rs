@@ -15,7 +15,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 pub use edit::variant;
-pub use words::{AptName, Digest, Location, Version, Word};
+pub use words::{AptName, Digest, Location, Version, Word, document};
 
 /// All of `matrix.yaml`, validated.
 #[derive(Debug, Clone, Deserialize)]
@@ -30,10 +30,24 @@ pub struct Matrix {
     pub abis: Vec<Abi>,
     pub packages: Vec<Package>,
     pub images: Vec<Image>,
+    /// What the workflows run on, check with and publish.
+    pub ci: Ci,
     /// What `cargo xtask bench` measures.
     pub bench: Option<Bench>,
     /// What the services of the images talk to when somebody tries them.
     pub server: Option<Server>,
+}
+
+/// What is particular to the workflows.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Ci {
+    /// The label of the machines, as `runs-on` takes it.
+    pub runner: Word,
+    /// The packages whose wheels a release puts on the package index.
+    pub publish: Vec<Word>,
+    /// What the workflows themselves are checked with, as wheels for Linux on x86-64.
+    pub checks: Vec<Tool>,
 }
 
 /// A database server's own image, for `up`.

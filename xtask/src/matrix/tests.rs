@@ -70,6 +70,7 @@ fn duplicate_ids() {
         ("  - id: cpython-build", "  - id: compile # again", "apt"),
         ("{name: ziglang,", "{name: maturin, # again\n    ", "tools"),
         ("  - id: aerospike\n", "  - id: aerospike-py # again\n", "packages"),
+        ("{name: check-jsonschema,", "{name: zizmor, # again\n    ", "ci.checks"),
         ("{tag: \"314\",", "{tag: 311, # again\n    ", "images"),
     ] {
         refused(from, to, "# again", &[field, "is there twice"]);
@@ -94,6 +95,7 @@ fn dangling_references() {
         "[aerospike_py, benchmark-app], gil",
         &["images[].packages", "`aerospike-py`, `aerospike`"],
     );
+    refused("publish: []", "publish: [aerospik]", "[aerospik]", &["ci.publish", "`aerospike-py`"]);
     refused("- {abi: cp311, sha256", "- {abi: cp31, sha256", "{abi: cp31,", &["published", "`cp311`"]);
 }
 

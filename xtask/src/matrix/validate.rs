@@ -5,7 +5,7 @@ use std::path::{Component, Path};
 
 use super::words::Problem;
 use super::{
-    Abi, AptSet, Audit, Bench, BenchBuild, BenchContainer, BenchMaturin, Build, Builder, Distribution, FromSource,
+    Abi, AptSet, Audit, Bench, BenchBuild, BenchContainer, BenchMaturin, Build, Builder, Ci, Distribution, FromSource,
     GilState, Image, Interpreter, Location, Matrix, Package, PackageSource, Published, Pypi, Root, Serve, ServeEnv,
     Server, Source, Tool, Word,
 };
@@ -15,7 +15,7 @@ type Check = Result<(), Problem>;
 
 /// Each struct is taken apart field by field, so that a new field cannot be forgotten here.
 pub fn validate(matrix: &Matrix) -> Check {
-    let Matrix { name, root, apt, sources, tools, abis, packages, images, bench, server } = matrix;
+    let Matrix { name, root, apt, sources, tools, abis, packages, images, ci, bench, server } = matrix;
     if name.chars().any(|c| c.is_ascii_uppercase()) {
         return at(name, "name", format!("`{name}` has capitals, which an image repository cannot have"));
     }
@@ -43,6 +43,12 @@ pub fn validate(matrix: &Matrix) -> Check {
     unique("abis", abis.iter().map(|abi| &abi.id))?;
     unique("packages", packages.iter().map(|package| &package.id))?;
     unique("images", images.iter().map(|image| &image.tag))?;
+
+    let Ci { runner: _, publish, checks } = ci;
+    unique("ci.checks", checks.iter().map(|tool| &tool.name))?;
+    for id in publish {
+        known("ci.publish", id, packages.iter().map(|package| &package.id))?;
+    }
 
     for set in apt {
         let AptSet { id, include, packages: _ } = set;

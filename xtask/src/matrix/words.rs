@@ -19,6 +19,11 @@ pub fn read<T: DeserializeOwned>(text: &str) -> Result<T, serde_yaml::Error> {
     serde_yaml::from_str(text)
 }
 
+/// Any other document of this form, as data.
+pub fn document(text: &str, file: &str) -> anyhow::Result<serde_json::Value> {
+    serde_yaml::from_str(text).map_err(|error| located(file, &error))
+}
+
 /// The error of the parser as this project prints it: file, line, column, then what is wrong.
 pub fn located(file: &str, error: &serde_yaml::Error) -> Error {
     let place = error.location().map(|at| format!(":{}:{}", at.line(), at.column()));

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use crate::common::{Clone, files, text};
 
 /// Compares with a file below `tests/it/golden/`; `UPDATE_GOLDEN=1 cargo test` writes it.
-fn golden(name: &str, found: &str) {
+pub fn golden(name: &str, found: &str) {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/it/golden").join(name);
     if std::env::var_os("UPDATE_GOLDEN").is_some() {
         fs::write(&path, found).unwrap();
@@ -20,7 +20,7 @@ fn golden(name: &str, found: &str) {
 }
 
 /// Keys and digests change with the code; their form does not.
-fn without_digests(text: &str) -> String {
+pub fn without_digests(text: &str) -> String {
     let mut out = String::new();
     for word in text.split_inclusive(|c: char| !c.is_ascii_alphanumeric()) {
         let body = word.trim_end_matches(|c: char| !c.is_ascii_alphanumeric());

@@ -38,6 +38,7 @@ impl Clone {
             .current_dir(self.project())
             .env("XTASK_CACHE_DIR", self.top.join("cache"))
             .env_remove("GITHUB_ACTIONS")
+            .env_remove("GITHUB_STEP_SUMMARY")
             .env_remove("XTASK_FAKE_FAIL")
             .env_remove("XTASK_FAKE_HANG")
             .env_remove("XTASK_FAKE_STAMP")

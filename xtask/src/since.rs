@@ -1,0 +1,111 @@
+//! `--changed-since`: which steps a change leaves as they were, told by their keys before and after.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context as _, Result, anyhow, ensure};
+
+use crate::facts::{Facts, git};
+use crate::matrix::Matrix;
+use crate::plan::{self, Jobbing, Jobs, Plan, Status, Step};
+use crate::select::Selection;
+use crate::{JobRows, Project, Wrong};
+
+/// The jobs of the plan's rows, without those that are there already or that the change leaves as they were.
+pub fn jobs(
+    project: &Project,
+    asked: &JobRows,
+    plan: &Plan,
+    keys: &BTreeMap<String, Option<String>>,
+    facts: &Facts,
+    status: &dyn Fn(&Step) -> Status,
+) -> Result<Jobs> {
+    let untouched = match asked.changed_since.as_deref().filter(|revision| !revision.is_empty()) {
+        Some(revision) => untouched(project, revision, plan, facts)?,
+        None => BTreeSet::new(),
+    };
+    // These look at everything, whatever was made before.
+    let whole = matches!(asked.event.as_deref(), Some("schedule" | "release"));
+    let there = |step: &Step| matches!(status(step), Status::Cached | Status::Pull);
+    let left_out = |step: &Step| !whole && (there(step) || untouched.contains(&step.id));
+    let common = Jobbing { runner: &project.matrix.ci.runner, quick: facts.quick };
+    Ok(plan::jobs(plan, keys, &common, &left_out))
+}
+
+/// Parts of every key that are compiled into this program: where their text has changed, the keys
+/// before the change cannot be told, and everything counts as changed.
+const OUR_CODE: [&str; 6] = [
+    "xtask/src/plan/build.rs",
+    "xtask/src/plan.rs",
+    "xtask/src/digest.rs",
+    "xtask/src/step",
+    "xtask/src/wheelfile",
+    "xtask/src/wheelfile.rs",
+];
+
+/// The ids of the steps that have the same keys as at `revision`.
+fn untouched(project: &Project, revision: &str, plan: &Plan, facts: &Facts) -> Result<BTreeSet<String>> {
+    let all = |why: &str| {
+        project.ui.say(&format!("everything counts as changed since `{revision}`: {why}"));
+        Ok(BTreeSet::new())
+    };
+    // What GitHub says of a branch that is new, and of an event without a commit before it.
+    if revision.chars().all(|c| c == '0') {
+        return all("there is no such revision");
+    }
+    let Some(commit) = commit(project, revision)? else {
+        return all("it is not among the commits that were fetched");
+    };
+    if !git(&project.folder).args(["diff", "--quiet", &commit, "--"]).args(OUR_CODE).status()?.success() {
+        return all("the text of the tool's steps is part of every key, and has changed");
+    }
+    let scratch = project.cache.scratch("since")?;
+    let folder = scratch.path();
+    match before(project, &commit, folder, facts) {
+        Ok(earlier) => Ok(same(&earlier, plan)),
+        Err(error) => all(&format!("it cannot be planned there: {error:#}")),
+    }
+}
+
+/// The full name of a commit; none for one that is not here, as after a forced push.
+fn commit(project: &Project, revision: &str) -> Result<Option<String>> {
+    let name = format!("{revision}^{{commit}}");
+    let output = git(&project.folder).args(["rev-parse", "--quiet", "--verify", "--end-of-options", &name]).output();
+    let output = output.context("cannot start `git`")?;
+    if output.status.success() {
+        return Ok(Some(String::from_utf8_lossy(&output.stdout).trim().to_owned()));
+    }
+    let whole = revision.len() == 40 && revision.chars().all(|c| c.is_ascii_hexdigit());
+    match whole {
+        true => Ok(None),
+        false => {
+            Err(anyhow!(Wrong(format!("`{revision}` is no commit of this clone: `git fetch` it, or name another"))))
+        }
+    }
+}
+
+/// The plan of the commit's own matrix and files.
+fn before(project: &Project, commit: &str, folder: &Path, now: &Facts) -> Result<Plan> {
+    let archive = folder.join("tree.tar");
+    // A checkout of its own would leave a trace in the clone's list of work trees.
+    let written =
+        git(&project.folder).args(["archive", "--format=tar", "--output"]).arg(&archive).arg(commit).status()?;
+    ensure!(written.success(), "`git archive {commit}` failed");
+    let tree = folder.join("tree");
+    tar::Archive::new(std::fs::File::open(&archive)?).unpack(&tree).context("cannot unpack the commit")?;
+    let file = project.file.file_name().map(PathBuf::from).unwrap_or_default();
+    let matrix = Matrix::load(&tree.join(&file), &file.display().to_string())?;
+    let mut facts = Facts::read(&matrix, &tree, now.quick, now.fake)?;
+    let toolchain = |folder: &Path| std::fs::read(folder.join("rust-toolchain.toml")).ok();
+    if toolchain(&tree) != toolchain(&project.folder) {
+        facts.rustc = format!("not {}", now.rustc);
+    }
+    Ok(plan::plan(&matrix, &Selection::all(&matrix), &facts))
+}
+
+/// Both keys, as if Debian's archive had given the same before and after.
+fn same(before: &Plan, after: &Plan) -> BTreeSet<String> {
+    let keys = |plan: &Plan| plan.keys(|_, key| Some(key.to_owned()));
+    let before = keys(before);
+    keys(after).into_iter().filter(|(id, key)| before.get(id) == Some(key)).map(|(id, _)| id).collect()
+}

@@ -1,0 +1,208 @@
+//! The job matrix of a workflow, and wheels that travel from one job to the next.
+
+use std::fs;
+use std::path::Path;
+use std::process::Command;
+
+use serde_json::Value;
+
+use crate::cli::{golden, without_digests};
+use crate::common::{Clone, text};
+
+/// Runs git in a clone, without this user's configuration.
+pub fn git(folder: &Path, arguments: &[&str]) -> String {
+    let output = Command::new("git")
+        .args(["-c", "user.name=nobody", "-c", "user.email=nobody@example.org", "-c", "init.defaultBranch=main"])
+        .args(arguments)
+        .current_dir(folder)
+        .env("GIT_CONFIG_GLOBAL", "/dev/null")
+        .env_remove("GIT_DIR")
+        .output()
+        .unwrap();
+    assert!(output.status.success(), "git {arguments:?}: {}", text(&output.stderr));
+    text(&output.stdout).trim().to_owned()
+}
+
+/// A copy of the project with one commit, whose name comes with it.
+fn committed() -> (Clone, String) {
+    let clone = Clone::new();
+    let folder = clone.project();
+    git(&folder, &["init", "--quiet"]);
+    git(&folder, &["add", "--all"]);
+    git(&folder, &["commit", "--quiet", "--message", "everything"]);
+    let commit = git(&folder, &["rev-parse", "HEAD"]);
+    (clone, commit)
+}
+
+fn planned(clone: &Clone, arguments: &[&str]) -> Value {
+    let said = clone.good(&[&["plan", "--format", "github"], arguments].concat());
+    assert_eq!(said.lines().count(), 1, "one line, as GITHUB_OUTPUT takes it: {said}");
+    serde_json::from_str(&said).unwrap()
+}
+
+fn since(clone: &Clone, commit: &str) -> Value {
+    planned(clone, &["--event", "pull_request", "--changed-since", commit])
+}
+
+fn golden_jobs(name: &str, jobs: &Value) {
+    golden(name, &without_digests(&format!("{jobs:#}\n")));
+}
+
+fn ids<'v>(jobs: &'v Value, list: &str) -> Vec<&'v str> {
+    jobs[list]["include"].as_array().unwrap().iter().filter_map(|row| row["id"].as_str()).collect()
+}
+
+#[test]
+fn the_jobs_of_everything() {
+    golden_jobs("jobs.json", &planned(&Clone::new(), &["--quick"]));
+}
+
+#[test]
+fn the_jobs_when_only_the_application_has_changed() {
+    let (clone, commit) = committed();
+    let file = clone.project().join("docker/app/pyproject.toml");
+    fs::write(&file, fs::read_to_string(&file).unwrap() + "\n").unwrap();
+    golden_jobs("jobs-app.json", &since(&clone, &commit));
+}
+
+#[test]
+fn the_jobs_when_the_version_of_one_package_has_changed() {
+    let (clone, commit) = committed();
+    clone.edit("pypi: {version: 0.14.4, sha256: 2a856c78", "pypi: {version: 0.14.5, sha256: 3a856c78");
+    golden_jobs("jobs-version.json", &since(&clone, &commit));
+}
+
+#[test]
+fn the_jobs_when_nothing_has_changed() {
+    let (clone, commit) = committed();
+    golden_jobs("jobs-nothing.json", &since(&clone, &commit));
+    let every = planned(&clone, &["--event", "schedule", "--changed-since", &commit]);
+    assert_eq!(every, planned(&clone, &[]), "at night nothing is left out");
+}
+
+#[test]
+fn what_is_cached_is_no_job() {
+    let clone = Clone::new();
+    clone.good(&["wheels", "--abi", "cp314t"]);
+    let jobs = planned(&clone, &[]);
+    assert!(!ids(&jobs, "wheels").contains(&"wheel-aerospike-py-cp314t"), "{jobs:#}");
+    assert!(ids(&jobs, "wheels").contains(&"wheel-aerospike-py-cp314"), "{jobs:#}");
+    let every = planned(&clone, &["--event", "release"]);
+    assert!(ids(&every, "wheels").contains(&"wheel-aerospike-py-cp314t"), "a release looks at everything");
+}
+
+#[test]
+fn each_job_names_a_command_that_is_one() {
+    let clone = Clone::new();
+    let jobs = planned(&clone, &["--quick"]);
+    for list in ["wheels", "images"] {
+        for row in jobs[list]["include"].as_array().unwrap() {
+            let words: Vec<&str> = row["run"].as_str().unwrap().split(' ').collect();
+            let table = clone.good(&words);
+            assert!(table.starts_with("ARTEFACT"), "{words:?}: {table}");
+        }
+    }
+    let after = planned(&clone, &["--quick"]);
+    assert_eq!((ids(&after, "wheels"), ids(&after, "images")), (vec![], vec![]), "all of them were run");
+}
+
+#[test]
+fn a_toolchain_that_has_changed_changes_what_it_compiles() {
+    let (clone, commit) = committed();
+    fs::write(clone.project().join("rust-toolchain.toml"), "").unwrap();
+    let jobs = since(&clone, &commit);
+    assert!(ids(&jobs, "wheels").contains(&"wheel-aerospike-py-cp314t"), "{jobs:#}");
+    assert!(!ids(&jobs, "wheels").contains(&"wheel-aerospike-cp314t"), "{jobs:#}");
+}
+
+#[test]
+fn the_text_of_the_steps_changes_everything() {
+    let (clone, _) = committed();
+    let folder = clone.project();
+    let step = folder.join("xtask/src/step/maturin.rs");
+    fs::create_dir_all(step.parent().unwrap()).unwrap();
+    fs::write(&step, "// before\n").unwrap();
+    git(&folder, &["add", "--all"]);
+    git(&folder, &["commit", "--quiet", "--message", "a step"]);
+    fs::write(&step, "// after\n").unwrap();
+    assert_eq!(since(&clone, "HEAD"), planned(&clone, &[]));
+}
+
+#[test]
+fn what_cannot_be_compared_counts_as_changed_and_is_said() {
+    let (clone, _) = committed();
+    let everything = planned(&clone, &[]);
+    // A branch that is new, an event without a commit, and a commit that a forced push has left behind.
+    for revision in ["0000000000000000000000000000000000000000", "", "1234567890123456789012345678901234567890"] {
+        assert_eq!(since(&clone, revision), everything, "`{revision}`");
+    }
+    let output = clone.run(&["plan", "--format", "github", "--changed-since", &"1".repeat(40)]);
+    assert!(text(&output.stderr).contains("everything counts as changed"), "{}", text(&output.stderr));
+    let said = clone.bad(2, &["plan", "--format", "github", "--changed-since", "no-such-branch"]);
+    assert!(said.contains("`no-such-branch` is no commit"), "{said}");
+    let said = clone.bad(2, &["plan", "--changed-since", "HEAD"]);
+    assert!(said.contains("--format github"), "{said}");
+}
+
+/// Two machines: the first has made the wheels of cp314t, the second has got them.
+fn travelled() -> (Clone, Clone) {
+    let (one, other) = (Clone::new(), Clone::new());
+    one.good(&["wheels", "--abi", "cp314t"]);
+    let incoming = other.top.join("incoming/wheel-of-some-job");
+    fs::create_dir_all(&incoming).unwrap();
+    for file in crate::common::files(&one.project().join("wheels")) {
+        fs::copy(&file, incoming.join(file.file_name().unwrap())).unwrap();
+    }
+    (one, other)
+}
+
+#[test]
+fn wheels_of_an_earlier_job_are_used() {
+    let (_one, other) = travelled();
+    let incoming = other.top.join("incoming").display().to_string();
+    let table = other.good(&["image", "314t-with-official", "--wheels-from", &incoming]);
+    let state = |row: &str| table.lines().find(|line| line.starts_with(row)).unwrap().contains(" cached ");
+    assert!(state("aerospike-py ") && state("aerospike ") && state("benchmark-app "), "{table}");
+    assert!(!state("image "), "{table}");
+}
+
+#[test]
+fn a_wheel_that_was_tampered_with_is_refused() {
+    let (_one, other) = travelled();
+    let folder = other.top.join("incoming");
+    let wheel =
+        crate::common::files(&folder).into_iter().find(|path| path.display().to_string().contains("aerospike_py-"));
+    let wheel = wheel.unwrap();
+    let mut bytes = fs::read(&wheel).unwrap();
+    let middle = bytes.len() / 2;
+    bytes[middle] ^= 1;
+    fs::write(&wheel, &bytes).unwrap();
+    let said = other.bad(1, &["image", "314t", "--wheels-from", &folder.display().to_string()]);
+    assert!(said.contains("is refused") && said.contains("changed on its way"), "{said}");
+    assert!(crate::common::files(&other.project().join("wheels")).is_empty(), "nothing is made of it");
+}
+
+#[test]
+fn a_manifest_that_leads_elsewhere_is_refused() {
+    for (from, to, said) in [
+        ("\"file\": \"aerospike_py-", "\"file\": \"../aerospike_py-", "names the file"),
+        ("\"id\": \"wheel-aerospike-py-cp314t\"", "\"id\": \"root\"", "by the name `root`"),
+        ("\"key\": \"", "\"key\": \"../", "where a key belongs"),
+        ("\"tag\": \"cp314t\"", "\"tag\": \"cp314\"", "by the name"),
+    ] {
+        let (_one, other) = travelled();
+        let folder = other.top.join("incoming");
+        let manifest = folder.join("wheel-of-some-job/manifest.json");
+        let text = fs::read_to_string(&manifest).unwrap();
+        assert!(text.contains(from), "{text}");
+        fs::write(&manifest, text.replace(from, to)).unwrap();
+        let told = other.bad(1, &["image", "314t", "--wheels-from", &folder.display().to_string()]);
+        assert!(told.contains(said), "{told}");
+    }
+}
+
+#[test]
+fn wheels_from_nowhere_are_an_error() {
+    let said = Clone::new().bad(2, &["wheels", "--wheels-from", "no-such-folder"]);
+    assert!(said.contains("--wheels-from `no-such-folder`"), "{said}");
+}

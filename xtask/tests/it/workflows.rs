@@ -1,0 +1,204 @@
+//! The workflows, run as GitHub runs them with stand-ins for the work, and the gates that they pass.
+
+use std::fs;
+use std::path::Path;
+use std::process::Command;
+
+use serde_json::json;
+
+use crate::common::{Clone, files, text};
+use crate::runner::{Hub, Run};
+
+/// A pull request that changes one thing since the last commit.
+fn pull_request(hub: &Hub, change: impl FnOnce(&Clone)) -> Run {
+    let base = crate::jobs::git(&hub.clone.project(), &["rev-parse", "HEAD"]);
+    change(&hub.clone);
+    hub.commit();
+    hub.run("ci.yml", "pull_request", json!({"pull_request": {"base": {"sha": base}}}))
+}
+
+fn new_version(clone: &Clone) {
+    clone.edit("pypi: {version: 0.14.4, sha256: 2a856c78", "pypi: {version: 0.14.5, sha256: 3a856c78");
+}
+
+fn results(run: &Run) -> Vec<(&str, &str)> {
+    run.results.iter().map(|(job, result)| (job.as_str(), result.as_str())).collect()
+}
+
+/// A project with two ABIs and a vendor's wheel, for the workflows that make everything.
+fn small() -> Hub {
+    let hub = Hub::new();
+    let path = hub.clone.project().join("matrix.yaml");
+    let mut matrix = fs::read_to_string(&path).unwrap();
+    for (from, to) in [
+        ("  - id: cp314\n", "  - id: cp314t\n"),
+        ("      - {abi: cp314, sha256", "\n  # The application"),
+        ("  - {tag: \"314\"", "  - {tag: 314t,"),
+        ("  - {tag: 314t,", "  # The official client does not declare"),
+    ] {
+        let (start, end) = (matrix.find(from).unwrap(), matrix.find(to).unwrap());
+        matrix.replace_range(start..end, "");
+    }
+    fs::write(&path, matrix).unwrap();
+    hub.commit();
+    hub
+}
+
+#[test]
+fn a_change_runs_the_rows_that_it_touches() {
+    let hub = Hub::new();
+    let run = pull_request(&hub, new_version);
+    assert!(run.results.values().all(|result| result == "success"), "{:?}\n{}", run.results, run.said);
+    let calls: Vec<&str> =
+        run.calls.lines().filter(|call| call.contains(" wheels ") || call.contains(" image ")).collect();
+    assert_eq!(calls.len(), 3 + 4, "{calls:#?}");
+    assert!(calls[0].starts_with("cargo xtask wheels --package aerospike-py --abi cp311 --yes"), "{calls:#?}");
+    assert!(calls[6].starts_with("cargo xtask image 314t-with-official --yes --wheels-from incoming"), "{calls:#?}");
+    // Each image job found the wheel of the earlier one, and made the others itself.
+    assert!(run.said.contains("[wheel-aerospike-py-cp314t] build aerospike-py manylinux_2_28_x86_64 ... cached"));
+    assert_eq!(
+        run.said.matches("[wheel-aerospike-py-cp314t] build aerospike-py manylinux_2_28_x86_64 ... ok").count(),
+        1
+    );
+    assert!(run.said.contains("on your machine: cargo xtask wheels --package aerospike-py --abi cp314t\n"));
+    assert_eq!(run.summary.matches("ARTEFACT").count(), 3 + 4 + 1, "each job's table: {}", run.summary);
+    assert!(run.summary.contains("forced off"), "{}", run.summary);
+}
+
+#[test]
+fn no_change_no_rows() {
+    let hub = Hub::new();
+    let run = pull_request(&hub, |_| {});
+    let expected = ["conclusion", "images", "plan", "proof", "tests", "wheels"];
+    let expected = expected.map(|job| (job, if ["images", "wheels"].contains(&job) { "skipped" } else { "success" }));
+    assert_eq!(results(&run), expected, "{}", run.said);
+}
+
+#[test]
+fn a_push_and_a_new_branch_are_planned_too() {
+    let hub = Hub::new();
+    let run = hub.run("ci.yml", "push", json!({"before": "0".repeat(40)}));
+    assert!(run.results.values().all(|result| result == "success"), "{:?}\n{}", run.results, run.said);
+    assert!(run.calls.contains("uses actions/cache/save"), "what is on the main branch is kept: {}", run.calls);
+}
+
+#[test]
+fn a_failed_row_is_the_conclusion_with_the_local_command() {
+    let mut hub = Hub::new();
+    hub.env.insert("XTASK_FAKE_FAIL".to_owned(), "wheel-aerospike-py-cp314t".to_owned());
+    let run = pull_request(&hub, new_version);
+    assert_eq!(
+        (&*run.results["wheels"], &*run.results["images"], &*run.results["conclusion"]),
+        ("failure", "skipped", "failure")
+    );
+    for part in
+        ["| this line is the last", "On your machine:", "cargo xtask wheels --package aerospike-py --abi cp314t --yes"]
+    {
+        assert!(run.summary.contains(part), "`{part}` expected: {}", run.summary);
+    }
+    assert!(run.said.contains("::error title=cargo xtask wheels --package aerospike-py"), "{}", run.said);
+}
+
+fn tamper(name: &str, folder: &Path) {
+    if name == "wheel-aerospike-py-cp314t" || name == "release" {
+        let wheel = files(folder).into_iter().find(|path| path.extension().is_some_and(|ext| ext == "whl")).unwrap();
+        let mut bytes = fs::read(&wheel).unwrap();
+        bytes.push(0);
+        fs::write(&wheel, bytes).unwrap();
+    }
+}
+
+#[test]
+fn a_wheel_tampered_with_between_jobs_is_refused() {
+    let mut hub = Hub::new();
+    hub.meddle = Some(tamper);
+    let run = pull_request(&hub, new_version);
+    assert_eq!((&*run.results["wheels"], &*run.results["images"]), ("success", "failure"));
+    assert_eq!((&*run.results["proof"], &*run.results["conclusion"]), ("failure", "failure"));
+    assert!(run.said.contains("it was changed on its way"), "{}", run.said);
+}
+
+#[test]
+fn a_night_makes_everything_and_keeps_it() {
+    let run = small().run("nightly.yml", "schedule", json!({}));
+    assert!(run.results.values().all(|result| result == "success"), "{:?}\n{}", run.results, run.said);
+    assert_eq!(run.calls.matches("--yes --check-reproducible").count(), 5, "{}", run.calls);
+    assert_eq!(run.calls.matches("--push ghcr.io/someone/project/cache").count(), 2, "{}", run.calls);
+    assert!(!run.calls.contains("--cache-from") && !run.calls.contains("actions/cache"), "{}", run.calls);
+    assert_eq!(run.summary.matches("ARTEFACT").count(), 2 + 2, "made, then pushed; each table once: {}", run.summary);
+    let by_hand = small().run("nightly.yml", "workflow_dispatch", json!({}));
+    assert!(!by_hand.calls.contains("--push"), "a branch of anybody's must not fill the cache: {}", by_hand.calls);
+}
+
+#[test]
+fn a_release_publishes_what_is_ours_and_checks_it_on_arrival() {
+    let mut hub = small();
+    let tampered = |name: &str, folder: &Path| {
+        if name == "release" {
+            tamper(name, folder);
+        }
+    };
+    hub.meddle = Some(tampered);
+    let run = hub.run("release.yml", "push", json!({}));
+    assert_eq!((&*run.results["collect"], &*run.results["ghcr"]), ("success", "success"), "{}", run.said);
+    assert_eq!((&*run.results["pypi"], &*run.results["release"]), ("skipped", "failure"), "{}", run.said);
+    assert!(!run.calls.contains("gh release"), "{}", run.calls);
+
+    hub.clone.edit("publish: []", "publish: [aerospike-py]");
+    hub.commit();
+    let run = hub.run("release.yml", "push", json!({}));
+    assert_eq!((&*run.results["pypi"], &*run.results["release"]), ("failure", "skipped"), "{}", run.said);
+
+    hub.meddle = None;
+    let run = hub.run("release.yml", "push", json!({}));
+    assert!(run.results.values().all(|result| result == "success"), "{:?}\n{}", run.results, run.said);
+    assert!(run.said.contains("dist/aerospike_py-0.14.4-cp314-cp314t-manylinux_2_28_x86_64.whl: OK"), "{}", run.said);
+    assert!(!run.said.contains("dist/aerospike-"), "{}", run.said);
+    assert!(run.calls.contains("docker push ghcr.io/someone/project:314t-with-official-v1"), "{}", run.calls);
+    let made = run.calls.lines().find(|call| call.starts_with("gh release create v1")).unwrap();
+    assert!(made.contains("wheels/manifest.json") && made.matches(".whl").count() == 5, "{made}");
+    assert!(!run.calls.contains("--cache-from") && !run.calls.contains("actions/cache"), "{}", run.calls);
+}
+
+#[test]
+fn workflows_that_have_drifted_name_the_command_that_mends_them() {
+    let hub = Hub::new();
+    hub.clone.good(&["workflow", "--check"]);
+    hub.clone.edit("{tag: 314t, abi: cp314t,", "{tag: 314t-slim, abi: cp314t,");
+    let said = hub.clone.bad(1, &["workflow", "--check"]);
+    assert!(said.contains("`.github/workflows/ci.yml`") && said.contains("run `cargo xtask workflow`"), "{said}");
+    assert_eq!(hub.clone.good(&["workflow"]), ".github/workflows/ci.yml\n");
+    hub.clone.good(&["workflow", "--check"]);
+}
+
+/// The linters themselves, on the workflows with one thing changed.
+fn linted(from: &str, to: &str) -> String {
+    let hub = Hub::new();
+    let path = hub.clone.project().join(".github/workflows/ci.yml");
+    let workflow = fs::read_to_string(&path).unwrap();
+    assert!(workflow.contains(from), "ci.yml no longer has `{from}`");
+    fs::write(&path, workflow.replacen(from, to, 1)).unwrap();
+    let mut command = Command::new(env!("CARGO_BIN_EXE_xtask"));
+    let output = command.args(["workflow", "--check"]).current_dir(hub.clone.project()).output().unwrap();
+    format!("{:?}\n{}", output.status.code(), text(&output.stderr))
+}
+
+#[test]
+#[ignore = "needs a network"]
+fn each_linter_finds_what_the_others_do_not() {
+    let said = linted("jobs:\n", "jobs:\n");
+    assert!(said.starts_with("Some(0)"), "{said}");
+    for (from, to, finding) in [
+        ("timeout-minutes: 20", "timeout-minuets: 20", "data.jobs.plan"),
+        (
+            "needs.plan.outputs.plan).wheels }}",
+            "needs.plan.outputs.plans).wheels }}",
+            "property \"plans\" is not defined",
+        ),
+        ("          persist-credentials: false\n", "", "artipacked"),
+        ("checkout@3d3c42e5aac5ba805825da76410c181273ba90b1 # v7.0.1", "checkout@v7", "unpinned-uses"),
+    ] {
+        let said = linted(from, to);
+        assert!(said.starts_with("Some(1)") && said.contains(finding), "`{finding}` expected: {said}");
+    }
+}
