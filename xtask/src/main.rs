@@ -21,6 +21,7 @@ mod reproducible;
 mod run;
 mod select;
 mod step;
+mod suites;
 mod ui;
 mod up;
 mod verify;
@@ -132,6 +133,8 @@ enum Cmd {
     },
     /// Remove all that `up` has started
     Down,
+    /// Test what is in an image: whether it works, passes its own tests, and survives without the GIL
+    Test(suites::Options),
     /// Everything that must pass: formatting, lints, tests, all wheels, images and proofs
     Ci {
         #[command(flatten)]
@@ -290,6 +293,7 @@ fn dispatch(cli: &Cli, cancel: &Cancel) -> Result<()> {
         Cmd::Up(asked) => up::up(&project, asked),
         Cmd::LoadData { records, server, tag } => up::load(&project, *records, server.as_deref(), tag.as_deref()),
         Cmd::Down => up::down(&project),
+        Cmd::Test(asked) => suites::run(&project, asked),
         Cmd::Ci { how } => ci::run(&project, how),
     }
 }

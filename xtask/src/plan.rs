@@ -10,7 +10,7 @@ use serde::Serialize;
 use crate::digest;
 use crate::matrix::{GilState, Serve, Tool};
 
-pub use build::{plan, wheel_id};
+pub use build::{fetch, plan, wheel_id};
 pub use print::{Status, json, text};
 
 /// Part of every key: a new layout of steps or outputs makes all earlier artefacts strangers.

@@ -53,3 +53,6 @@ class Adapter(client.Adapter):
             (lambda: client.put(missing, 17, policy=TIMEOUT), exception.ParamError),
             (lambda: client.batch_read([None], policy=TIMEOUT), exception.ParamError),
         ]
+
+    def server(self, client):
+        return " ".join(client.info_random_node(what).split("\t")[-1].strip() for what in ("edition", "build"))

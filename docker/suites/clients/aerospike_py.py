@@ -46,6 +46,9 @@ class Adapter(client.Adapter):
             (lambda: client.batch_read([None], policy=TIMEOUT), TypeError),
         ]
 
+    def server(self, client):
+        return " ".join(client.info_all(what)[0].response.split("\t")[-1].strip() for what in ("edition", "build"))
+
     async def connect_async(self):
         return await aerospike_py.AsyncClient(self._config()).connect()
 

@@ -28,47 +28,44 @@ def watch(limit: float) -> None:
     threading.Thread(target=dump, daemon=True, name="watch").start()
 
 
-def serve(adapter, suite, case, other):
-    """What the other processes count on: the records, and which calls this server answers."""
+def prepare(adapter) -> dict:
+    """Writes the records that the other processes count on, and says which calls this server answers."""
     from proving import records, storm
 
     client = adapter.connect()
     for number in range(records.COUNT):
         adapter.put(client, records.key(number), records.bins(number))
     for number in range(storm.THREADS):
-        adapter.put(client, records.key(number, "suites-counters"), {"count": 0})
+        adapter.put(client, records.key(number, storm.COUNTERS), {"count": 0})
     unserved = {}
     for name in sorted(storm.OPTIONAL):
         try:
             storm.CALLS[name](adapter, client, 0)
         except Exception as error:
             unserved[name] = f"{type(error).__name__}: {error}"[:300]
+    server = adapter.server(client)
     adapter.close(client)
-    return unserved
+    return {"unserved": unserved, "server": server, "precautions": sorted(adapter.precautions)}
 
 
 def run(task: dict) -> dict:
     from proving import client, smoke, storm
 
-    problems = storm.Problems()
-    unserved = {}
     if task["case"] == "import":
         smoke.modules(task["imports"])
+        return {}
+    adapter = client.load(task["file"], task["host"], task["port"])
+    for name, precaution in adapter.precautions.items():
+        if name not in task["without"]:
+            precaution()
+    problems = storm.Problems()
+    if task["suite"] == "smoke":
+        {"alone": smoke.alone, "other": smoke.other}[task["how"]](adapter, task["of"])
+    elif task["suite"] == "storm":
+        storm.SCENARIOS[task["case"]](adapter, problems)
     else:
-        adapter = client.load(task["file"], task["host"], task["port"])
-        unknown = set(task["without"]) - set(adapter.precautions)
-        for name, precaution in adapter.precautions.items():
-            if name not in task["without"]:
-                precaution()
-        if task["suite"] == "smoke":
-            {"alone": smoke.alone, "other": smoke.other}[task["how"]](adapter, task["of"])
-        elif task["suite"] == "storm":
-            storm.SCENARIOS[task["case"]](adapter, problems)
-        else:
-            unserved = serve(adapter, None, None, None)
-        if unknown and task["strict"]:
-            raise KeyError(f"no precaution {sorted(unknown)}; there are {sorted(adapter.precautions)}")
-    return {"problems": problems.texts, "unserved": unserved}
+        return prepare(adapter)
+    return {"problems": problems.texts}
 
 
 def main() -> None:

@@ -54,6 +54,10 @@ class Adapter:
         """Calls that must raise, and what."""
         raise NotImplementedError
 
+    def server(self, client: Any) -> str:  # noqa: ANN401
+        """What the server says it is."""
+        return ""
+
     # A client that is synchronous only runs in the loop's pool of threads, as applications do it.
     async def connect_async(self) -> Any:  # noqa: ANN401
         return await asyncio.to_thread(self.connect)

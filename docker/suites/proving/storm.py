@@ -16,6 +16,9 @@ from proving.client import Adapter
 THREADS = 16
 ROUNDS = 5
 LOOPS = 4
+CALLERS = 4
+# The set that `operate` counts in.
+COUNTERS = "suites-counters"
 
 
 class Problems:
@@ -60,7 +63,7 @@ def put(adapter: Adapter, client: object, number: int) -> None:
 
 
 def operate(adapter: Adapter, client: object, number: int) -> None:
-    key = records.key(number, "suites-counters")
+    key = records.key(number, COUNTERS)
     first = adapter.add(client, key, "count", 1)
     second = adapter.add(client, key, "count", 3)
     if second != first + 3:
@@ -193,9 +196,10 @@ def shutdown(adapter: Adapter, problems: Problems) -> None:
             except BaseException:
                 return
 
-    for number in range(THREADS):
+    # Few: without a GIL nobody makes them yield to the thread that wants to end.
+    for number in range(CALLERS):
         threading.Thread(target=work, args=(number,), daemon=True).start()
-    for _ in range(THREADS):
+    for _ in range(CALLERS):
         calling.acquire()
 
 

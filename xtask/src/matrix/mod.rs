@@ -4,6 +4,7 @@
 //! itself reports the line; what spans several rows is checked in [`validate`].
 
 mod edit;
+mod suites;
 mod validate;
 mod words;
 
@@ -14,6 +15,7 @@ use anyhow::{Context, Result};
 use serde::{Deserialize, Serialize};
 
 pub use edit::variant;
+pub use suites::{Known, Tests, Upstream};
 pub use words::{AptName, Digest, Location, Version, Word};
 
 /// All of `matrix.yaml`, validated.
@@ -145,6 +147,8 @@ pub struct Package {
     pub locks: Option<Location>,
     /// How an image with this package is started; without it an image starts Python.
     pub serve: Option<Serve>,
+    /// How `cargo xtask test` tests it.
+    pub tests: Option<Tests>,
 }
 
 /// A service that a package brings.

@@ -117,7 +117,7 @@ fn check_abi(matrix: &Matrix, abi: &Abi) -> Check {
 }
 
 fn check_package(matrix: &Matrix, package: &Package) -> Check {
-    let Package { id, import, source, build, published, locks: _, serve } = package;
+    let Package { id, import, source, build, published, locks: _, serve, tests } = package;
     if import.is_empty() {
         return at(id, "packages[].import", format!("`{id}` names no module to import, so nothing could be proven"));
     }
@@ -172,6 +172,9 @@ fn check_package(matrix: &Matrix, package: &Package) -> Check {
     }
     if let Some(serve) = serve {
         check_serve(id, serve)?;
+    }
+    if let Some(tests) = tests {
+        super::suites::check(id, tests)?;
     }
     unique("packages[].build.requires", requires.iter().map(|tool| &tool.name))?;
     unique("packages[].published", published.iter().map(|wheel| &wheel.abi))?;
