@@ -225,12 +225,15 @@ class Runner:
                     yield test | {"event": "test", "suite": "upstream", "client": package["id"], "case": folder}
             if begun is not None and done["outcome"] in ("crashed", "hung"):
                 done["message"] += f" in {begun}"
-            counted = sum(test["event"] == "test" for test in tests)
-            if done["outcome"] == "failed" and done["exit"] == 1 and any(t.get("outcome") == "failed" for t in tests):
+            ended = [test["outcome"] for test in tests if test["event"] == "test"]
+            if done["outcome"] == "failed" and done["exit"] == 1 and "failed" in ended:
                 # pytest says by this code what its tests have said already.
                 done |= {"outcome": "passed", "message": ""}
-            if done["outcome"] == "passed" and not counted:
-                done |= {"outcome": "failed", "message": "it ran no test"}
+            if done["outcome"] == "failed":
+                said = [text for text in done["stderr"].splitlines() if text.startswith(("Exit:", "!", "ERROR", "E "))]
+                done["message"] += f": {said[-1].strip('! ')}" if said else ""
+            if done["outcome"] == "passed" and not set(ended) - {"skipped"}:
+                done |= {"outcome": "failed", "message": f"each of its {len(ended)} tests was skipped"}
             if done["outcome"] == "passed":
                 done["stderr"] = ""
             yield line("upstream", package, folder, 1, done)

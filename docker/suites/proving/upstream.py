@@ -57,20 +57,23 @@ class Reporter:
 
     def pytest_runtest_logreport(self, report) -> None:
         if report.when == "call" or report.outcome != "passed":
-            outcome = "skipped" if report.outcome == "skipped" else report.outcome
             text = "" if report.outcome == "passed" else str(report.longrepr)
-            # Of a failure the end counts, of a skip its reason.
-            self.send(event="test", name=report.nodeid, outcome=outcome, seconds=report.duration, message=text[-4000:])
+            if report.outcome == "skipped" and isinstance(report.longrepr, tuple):
+                text = report.longrepr[2]
+            # Of a failure the end counts.
+            self.test(report.nodeid, report.outcome, report.duration, text)
+
+    def test(self, name: str, outcome: str, seconds: float, text: str) -> None:
+        self.send(event="test", name=name, outcome=outcome, seconds=seconds, message=text[-4000:])
 
     def pytest_collectreport(self, report) -> None:
         if report.failed:
-            self.send(event="test", name=report.nodeid, outcome="failed", seconds=0.0, message=str(report.longrepr)[-4000:])
+            self.test(report.nodeid, "failed", 0.0, str(report.longrepr))
 
 
 def main() -> None:
     task = json.loads(sys.argv[1])
     sys.path.append(task["tools"])
-    # What runs pytest's child processes must find it as well.
     import pytest
 
     # The working directory is the folder that holds nothing but the tests.

@@ -58,9 +58,8 @@ pub struct Known {
 
 pub(super) fn check(package: &Word, tests: &Tests) -> Result<(), Problem> {
     let Tests { client, upstream, known } = tests;
-    let fault = |ordinal, field: &str, message| {
-        Err(Problem { ordinal, field: format!("packages[].tests.{field}"), message })
-    };
+    let fault =
+        |ordinal, field: &str, message| Err(Problem { ordinal, field: format!("packages[].tests.{field}"), message });
     if let Some(Upstream { source: _, take, folders, locks: _, env }) = upstream {
         let UpstreamEnv { host: _, port: _ } = env;
         for path in take.iter().chain(folders) {

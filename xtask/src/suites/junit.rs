@@ -18,9 +18,8 @@ struct Item<'a> {
 
 /// A document with a suite for each suite and client, and an element for each process and test.
 pub fn document(tag: &str, results: &Results, cases: &[Case]) -> String {
-    let processes = results.processes.iter().filter(|process| {
-        process.suite != UPSTREAM || process.outcome != Outcome::Passed
-    });
+    let processes =
+        results.processes.iter().filter(|process| process.suite != UPSTREAM || process.outcome != Outcome::Passed);
     let processes = processes.map(|process| Item {
         suite: &process.suite,
         client: &process.client,

@@ -54,6 +54,9 @@ pub struct Options {
     /// A checkout with the package's own tests; may be repeated, as PACKAGE=PATH
     #[arg(long = "source", value_name = "PATH")]
     sources: Vec<String>,
+    /// A variable for the packages' own tests, CLUSTER_NAME=null for instance; may be repeated
+    #[arg(long = "env", value_name = "NAME=VALUE", value_parser = variable)]
+    env: Vec<(String, String)>,
     /// Fresh processes for each scenario of the storm
     #[arg(long, value_name = "N", default_value = "25")]
     repeat: NonZeroU32,
@@ -63,6 +66,9 @@ pub struct Options {
     /// Only this scenario of the storm; may be repeated
     #[arg(long = "scenario", value_name = "NAME")]
     scenarios: Vec<String>,
+    /// Only this package of the image; may be repeated
+    #[arg(long = "package", value_name = "PACKAGE")]
+    packages: Vec<String>,
     /// Leave out a precaution that a client needs, `early-import` for instance; may be repeated
     #[arg(long, value_name = "PRECAUTION")]
     without: Vec<String>,
@@ -76,16 +82,22 @@ pub struct Options {
     #[arg(long, value_name = "FOLDER")]
     out: Option<PathBuf>,
     /// Put the verdicts into docs/verdicts.md
-    #[arg(long, conflicts_with_all = ["scenarios", "without", "fail_fast"])]
+    #[arg(long, conflicts_with_all = ["scenarios", "packages", "without", "fail_fast"])]
     write: bool,
     /// Install and start what is missing, with apt, as root or through sudo
     #[arg(long)]
     yes: bool,
 }
 
+fn variable(text: &str) -> Result<(String, String)> {
+    let (name, value) = text.split_once('=').filter(|(name, _)| !name.is_empty()).context("write NAME=VALUE")?;
+    Ok((name.to_owned(), value.to_owned()))
+}
+
 pub fn run(project: &Project, asked: &Options) -> Result<()> {
     crate::select::images(&project.matrix, std::slice::from_ref(&asked.tag))?;
     let image = project.matrix.image(&asked.tag).context("the image is gone from the matrix: this is a bug")?;
+    let image = &only(image, &asked.packages)?;
     let own = plan::own(project, image, &asked.sources)?;
     let suites = suites(asked, !own.is_empty())?;
     let docker = up::engine(project, asked.yes)?;
@@ -137,6 +149,17 @@ pub fn run(project: &Project, asked: &Options) -> Result<()> {
         );
     }
     Ok(())
+}
+
+/// The image as if it had these packages alone; all of them if none is named.
+fn only(image: &matrix::Image, packages: &[String]) -> Result<matrix::Image> {
+    let mut image = image.clone();
+    if let Some(unknown) = packages.iter().find(|id| !image.packages.iter().any(|have| **have == ***id)) {
+        let choices = ui::quoted(&image.packages);
+        bail!(Wrong(format!("`{}` has no package `{unknown}`; the choices are {choices}", image.tag)));
+    }
+    image.packages.retain(|id| packages.is_empty() || packages.iter().any(|wanted| **id == **wanted));
+    Ok(image)
 }
 
 /// What is to be run, in the order of the cheapest first.

@@ -1,5 +1,6 @@
 //! What goes into the container: the runner, its plan, the adapters, and of checkouts the tests alone.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result, anyhow, bail, ensure};
@@ -28,9 +29,8 @@ pub struct Own<'a> {
 /// The packages of the image whose own tests can be run, by `--source` or as the matrix says.
 pub fn own<'a>(project: &'a Project, image: &Image, sources: &[String]) -> Result<Vec<Own<'a>>> {
     let packages = || image.packages.iter().filter_map(|id| project.matrix.package(id));
-    let able: Vec<(&Package, &Upstream)> = packages()
-        .filter_map(|package| Some((package, package.tests.as_ref()?.upstream.as_ref()?)))
-        .collect();
+    let able: Vec<(&Package, &Upstream)> =
+        packages().filter_map(|package| Some((package, package.tests.as_ref()?.upstream.as_ref()?))).collect();
     let mut named: Vec<(&str, PathBuf)> = Vec::new();
     for source in sources {
         let by_name = source.split_once('=').filter(|(id, _)| packages().any(|package| package.id == **id));
@@ -108,10 +108,11 @@ pub fn inputs(
     for own in own {
         let top = format!("{SOURCES}/{}", own.package.id);
         let folders = sources(own, &top, &mut files)?;
-        let env = json!({
-            &*own.upstream.env.host: server.0,
-            &*own.upstream.env.port: server.1.to_string(),
-        });
+        let mut env = BTreeMap::from([
+            (own.upstream.env.host.to_string(), server.0.to_owned()),
+            (own.upstream.env.port.to_string(), server.1.to_string()),
+        ]);
+        env.extend(asked.env.iter().cloned());
         upstream.push(json!({
             "id": own.package.id, "imports": own.package.import, "folders": folders, "source": top, "env": env,
         }));
@@ -135,7 +136,11 @@ pub fn inputs(
         "clients": clients,
         "upstream": upstream,
     });
-    files.push(ContextFile { path: PLAN.to_owned(), source: Content::Bytes(plan.to_string().into_bytes()), mode: 0o644 });
+    files.push(ContextFile {
+        path: PLAN.to_owned(),
+        source: Content::Bytes(plan.to_string().into_bytes()),
+        mode: 0o644,
+    });
     Ok(files)
 }
 

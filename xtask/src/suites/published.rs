@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use super::result::{Case, STORM, UPSTREAM};
 use super::table;
 use crate::matrix::{self, GilState, Matrix};
-use crate::{cache, doctor, docker};
+use crate::{cache, docker, doctor};
 
 /// What is known of one image.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -76,9 +76,8 @@ pub fn publish(folder: &Path, matrix: &Matrix, tag: &str, record: Record) -> Res
 
 pub fn read(path: &Path) -> Result<BTreeMap<String, Record>> {
     match std::fs::read_to_string(path) {
-        Ok(text) => serde_json::from_str(&text).with_context(|| {
-            format!("`{}` is not what `cargo xtask test --write` writes: remove it", path.display())
-        }),
+        Ok(text) => serde_json::from_str(&text)
+            .with_context(|| format!("`{}` is not what `cargo xtask test --write` writes: remove it", path.display())),
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(BTreeMap::new()),
         Err(error) => Err(error).with_context(|| format!("cannot read `{}`", path.display())),
     }
@@ -108,7 +107,7 @@ pub fn document(records: &BTreeMap<String, Record>) -> String {
         let _ = writeln!(out, "\n## {tag}\n\nCPython {python}{build}, {}. {date}, server: {server}.", listed(packages));
         let _ = writeln!(out, "\nGIL: **{gil}**{}.", blame(*gil, undeclared));
         if !sources.is_empty() {
-            let _ = writeln!(out, "Own tests from: {}.", listed(sources));
+            let _ = writeln!(out, "Own tests from: {}.{}", listed(sources), other_version(sources, packages));
         }
         let _ = writeln!(out, "Processes for each scenario of the storm: {repeat}.\n");
         out.push_str("| suite | client | case | runs | failed | skipped | bound | verdict |\n");
@@ -117,13 +116,20 @@ pub fn document(records: &BTreeMap<String, Record>) -> String {
             let Case { suite, client, name, runs, failed, skipped, .. } = case;
             let bound = table::rate(case);
             let verdict = verdict(case, *gil);
-            let _ = writeln!(
-                out,
-                "| {suite} | {client} | {name} | {runs} | {failed} | {skipped} | {bound} | {verdict} |"
-            );
+            let _ =
+                writeln!(out, "| {suite} | {client} | {name} | {runs} | {failed} | {skipped} | {bound} | {verdict} |");
         }
     }
     out
+}
+
+/// Tests of another version fail where the package has changed, which is not what they are to find.
+fn other_version(sources: &BTreeMap<String, String>, packages: &BTreeMap<String, String>) -> &'static str {
+    let same = |(id, revision): (&String, &String)| packages.get(id).is_some_and(|version| revision.contains(version));
+    if sources.iter().all(same) {
+        return "";
+    }
+    " Not the version that is installed: a failure can be a change of what the package offers."
 }
 
 fn blame(gil: GilState, undeclared: &[String]) -> String {

@@ -34,11 +34,7 @@ pub fn table(cases: &[Case]) -> String {
         let mut line = String::new();
         for (column, cell) in row.iter().enumerate() {
             let (gap, width) = (if column == 0 { "" } else { " " }, widths[column]);
-            let _ = if column < 3 {
-                write!(line, "{gap}{cell:<width$}")
-            } else {
-                write!(line, "{gap}{cell:>width$}")
-            };
+            let _ = if column < 3 { write!(line, "{gap}{cell:<width$}") } else { write!(line, "{gap}{cell:>width$}") };
         }
         let _ = writeln!(out, "{}", line.trim_end());
     }
@@ -65,7 +61,8 @@ pub fn verdicts(cases: &[Case], promise: GilState) -> String {
     let mut out = String::new();
     for (suite, client) in groups {
         let of = || cases.iter().filter(|case| (&*case.suite, &*case.client) == (suite, client));
-        let (runs, skipped) = (of().map(|case| case.runs - case.skipped).sum::<u32>(), of().map(|c| c.skipped).sum::<u32>());
+        let (runs, skipped) =
+            (of().map(|case| case.runs - case.skipped).sum::<u32>(), of().map(|c| c.skipped).sum::<u32>());
         let bad: u32 = of().filter(|case| case.bad()).map(|case| case.failed).sum();
         let state = if bad > 0 { "FAILED" } else { "ok" };
         let mut line = format!("{state:<7} {suite} of {client}: {bad} of {runs} failed");

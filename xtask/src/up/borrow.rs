@@ -21,7 +21,7 @@ impl<'a> Borrowed<'a> {
     /// The server that is asked for; by default that of what is up, else the one that `up` would start.
     pub fn open(project: &'a Project, docker: &'a Docker, asked: Option<&Server>) -> Result<Borrowed<'a>> {
         if let Some(Server::At(address)) = asked {
-            let (address, kind) = (address.clone(), format!("the one at {address}"));
+            let (address, kind) = (address.clone(), format!("a server at {address}"));
             return Ok(Borrowed { address, network: "host".to_owned(), kind, own: None });
         }
         let up = Stack::new(project, docker);
@@ -48,8 +48,7 @@ impl<'a> Borrowed<'a> {
             _ => project.matrix.server.as_ref().map(|server| server.image.to_string()).unwrap_or_default(),
         };
         // From here on it is given back, whatever fails.
-        let mut borrowed =
-            Borrowed { address: String::new(), network: up.network.clone(), kind, own: Some(up) };
+        let mut borrowed = Borrowed { address: String::new(), network: up.network.clone(), kind, own: Some(up) };
         if let Some(up) = &borrowed.own {
             docker.create_network(&up.network, up.label())?;
             borrowed.address = up.start_server(&server)?;

@@ -8,3 +8,4 @@ mod common;
 mod exchange;
 mod real;
 mod service;
+mod suites;
