@@ -10,7 +10,7 @@ use std::time::Duration;
 use anyhow::{Context as _, Result, anyhow, bail};
 use bollard::container::LogOutput;
 use bollard::errors::Error;
-use bollard::models::{ContainerCreateBody, HostConfig, HostConfigLogConfig};
+use bollard::models::{ContainerCreateBody, HealthConfig, HostConfig, HostConfigLogConfig};
 use bollard::query_parameters::{
     AttachContainerOptionsBuilder, CreateContainerOptionsBuilder, DownloadFromContainerOptionsBuilder,
     InspectContainerOptions, ListContainersOptionsBuilder, RemoveContainerOptionsBuilder, StartContainerOptions,
@@ -93,6 +93,8 @@ impl Docker {
             attach_stderr: Some(true),
             labels: Some(HashMap::from([(LABEL.to_owned(), format!("{}@{host}", std::process::id()))])),
             volumes: Some(plan.volumes.clone()),
+            // The image's own asks a service that does not run here, and takes processor time for it.
+            healthcheck: Some(HealthConfig { test: Some(vec!["NONE".to_owned()]), ..HealthConfig::default() }),
             host_config: Some(HostConfig {
                 network_mode: Some(job.join.unwrap_or(job.network.mode()).to_owned()),
                 readonly_rootfs: Some(job.read_only),

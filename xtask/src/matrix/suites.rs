@@ -1,5 +1,7 @@
 //! How a package is tested in an image: which client it is, its own tests, and the crashes that are known.
 
+use std::path::Path;
+
 use serde::Deserialize;
 
 use super::words::Problem;
@@ -69,7 +71,7 @@ pub(super) fn check(package: &Word, tests: &Tests) -> Result<(), Problem> {
             }
         }
         for folder in folders {
-            if !take.iter().any(|path| folder.starts_with(&**path)) {
+            if !take.iter().any(|path| Path::new(&**folder).starts_with(&**path)) {
                 let message = format!("`{folder}` is in nothing of `take`, so it would not be there");
                 return fault(folder.ordinal, "upstream.folders", message);
             }
