@@ -44,7 +44,7 @@ upstream one    tests/unit             2      1    0      -
         table::verdicts(&cases, GilState::ForcedOff),
         "\
 ok      smoke of one: 0 of 1 failed
-FAILED  storm of one: 1 of 4 failed, 1 skipped
+FAILED  storm of one: 1 of 2 failed, 1 skipped
 FAILED    first-get: 1 of 2: it had not ended after 60 s
 known     first-read, no care: 1 of 2 ended by SIGSEGV: take care
 FAILED  upstream of one: 1 of 2 failed

@@ -21,7 +21,7 @@ impl<'a> Borrowed<'a> {
     /// The server that is asked for; by default that of what is up, else the one that `up` would start.
     pub fn open(project: &'a Project, docker: &'a Docker, asked: Option<&Server>) -> Result<Borrowed<'a>> {
         if let Some(Server::At(address)) = asked {
-            let (address, kind) = (address.clone(), format!("a server at {address}"));
+            let (address, kind) = (address.clone(), "given by its address".to_owned());
             return Ok(Borrowed { address, network: "host".to_owned(), kind, own: None });
         }
         let up = Stack::new(project, docker);
