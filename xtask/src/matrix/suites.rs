@@ -51,7 +51,7 @@ pub struct Known {
     /// The precaution, by the name that the adapter has for it.
     pub without: Word,
     /// Images that promise this can show it.
-    pub gil: GilState,
+    pub promise: GilState,
     /// How the process ends; any other failure is no known one.
     pub signal: Word,
     /// What a user does about it.
@@ -80,7 +80,7 @@ pub(super) fn check(package: &Word, tests: &Tests) -> Result<(), Problem> {
             return fault(package.ordinal, "upstream.folders", format!("`{package}` names no folder with tests"));
         }
     }
-    for Known { scenario, without: _, gil: _, signal, fix } in known {
+    for Known { scenario, without: _, promise: _, signal, fix } in known {
         if client.is_none() {
             return fault(scenario.ordinal, "known", format!("`{package}` has no `client` that could show it"));
         }

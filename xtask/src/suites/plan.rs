@@ -64,7 +64,7 @@ pub fn known(project: &Project, image: &Image) -> Vec<(String, Known)> {
     let rows = packages.flat_map(|package| {
         package.tests.iter().flat_map(|tests| &tests.known).map(|known| (package.id.to_string(), known.clone()))
     });
-    rows.filter(|(_, known)| known.gil == image.gil).collect()
+    rows.filter(|(_, known)| known.promise == image.gil).collect()
 }
 
 /// All files for the container. `wheels` are those that the packages' own tests need.

@@ -55,7 +55,7 @@ fn smoke_and_a_short_storm_pass() {
     for tag in ["311", "314t", "314t-with-official"] {
         let only: &[&str] = if tag == "314t-with-official" { &["--repeat", "1"] } else { &["--suite", "smoke"] };
         let more = ["--server", "standin"];
-        let output = xtask(&[&[tag], &more, only].concat(), &clone.top).output().unwrap();
+        let output = xtask(&[&[tag], &more[..], only].concat(), &clone.top).output().unwrap();
         let said = said(&output);
         assert!(output.status.success(), "{said}");
         assert!(said.contains("the stand-in") && said.contains("as promised"), "{said}");
