@@ -42,6 +42,7 @@ def run(command: list[str], limit: float, environment: dict[str, str] | None = N
             report.take(0.02)
         if child.poll() is None:
             hung = True
+            computed = processor_time(child.pid)
             # faulthandler answers with the stacks; the second signal needs nobody's help.
             child.send_signal(signal.SIGABRT)
             try:
@@ -63,7 +64,9 @@ def run(command: list[str], limit: float, environment: dict[str, str] | None = N
     result = {"seconds": round(seconds, 3), "signal": None, "exit": child.returncode, "stderr": stderr}
     result["lines"] = report.lines()
     if hung:
-        return result | {"outcome": "hung", "message": f"it had not ended after {limit:g} s"}
+        # Whether it waits for something or the machine has no time for it, the reader must be able to tell.
+        load = f"{computed:.1f} s of them computing, the load {os.getloadavg()[0]:.1f} on {os.cpu_count()} processors"
+        return result | {"outcome": "hung", "message": f"it had not ended after {limit:g} s ({load})"}
     if child.returncode < 0:
         result["signal"] = signal.Signals(-child.returncode).name
         return result | {"outcome": "crashed", "message": f"ended by {result['signal']}"}
@@ -97,6 +100,13 @@ class Pipe:
                 # Cut off where it crashed.
                 pass
         return found
+
+
+def processor_time(pid: int) -> float:
+    """Seconds that a process has computed (proc(5), stat: utime and stime)."""
+    with open(f"/proc/{pid}/stat", encoding="utf-8") as file:
+        fields = file.read().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 def no_core() -> None:

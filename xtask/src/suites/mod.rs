@@ -76,7 +76,7 @@ pub struct Options {
     #[arg(long)]
     fail_fast: bool,
     /// Seconds that a process may take; those that run a package's own tests ten times as many
-    #[arg(long, value_name = "SECONDS", default_value = "60")]
+    #[arg(long, value_name = "SECONDS", default_value = "120")]
     limit: NonZeroU32,
     /// Folder for junit.xml; by default test-results/TAG
     #[arg(long, value_name = "FOLDER")]
