@@ -21,7 +21,8 @@ const LINES: &str = r#"{"event": "interpreter", "version": "3.14.5", "build": "f
 "#;
 
 fn known() -> Vec<(String, Known)> {
-    let row = r#"{"scenario": "first-read", "without": "care", "promise": "off", "signal": "SIGSEGV", "fix": "take care"}"#;
+    let row =
+        r#"{"scenario": "first-read", "without": "care", "promise": "off", "signal": "SIGSEGV", "fix": "take care"}"#;
     vec![("one".to_owned(), serde_json::from_str(row).unwrap())]
 }
 
