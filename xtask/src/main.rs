@@ -24,6 +24,7 @@ mod run;
 mod select;
 mod since;
 mod step;
+mod suites;
 mod summary;
 mod ui;
 mod up;
@@ -150,6 +151,8 @@ enum Cmd {
     Down,
     /// Look through the packages' native code for what the GIL used to hide; refuse what is not reviewed
     Audit(audit::Options),
+    /// Test what is in an image: whether it works, passes its own tests, and survives without the GIL
+    Test(suites::Options),
     /// Everything that must pass: formatting, lints, tests, all wheels, images and proofs
     Ci {
         #[command(flatten)]
@@ -335,6 +338,7 @@ fn dispatch(cli: &Cli, cancel: &Cancel) -> Result<()> {
         Cmd::Up(asked) => up::up(&project, asked),
         Cmd::LoadData { records, server, tag } => up::load(&project, *records, server.as_deref(), tag.as_deref()),
         Cmd::Down => up::down(&project),
+        Cmd::Test(asked) => suites::run(&project, asked),
         Cmd::Audit(asked) => audit::run(&project, asked),
         Cmd::Ci { how, fast } => ci::run(&project, how, *fast),
         Cmd::Workflow { check } => workflow::run(&project, *check),

@@ -1,5 +1,6 @@
 //! `up`, `load-data` and `down`: an image's service with a server and data, to try it and to measure it.
 
+mod borrow;
 mod http;
 mod standin;
 
@@ -13,6 +14,7 @@ use crate::docker::{Docker, Health, Image, Service};
 use crate::matrix::Serve;
 use crate::provision::{self, Needs};
 use crate::{Project, Wrong, ui};
+pub use borrow::Borrowed;
 
 /// On every container and network of it, with the repository's name.
 const LABEL: &str = "dev.wheel-matrix.up";
@@ -312,7 +314,7 @@ impl<'a> Stack<'a> {
 }
 
 /// The engine, which must be on this machine: what is up is reached through its loopback.
-fn engine(project: &Project, yes: bool) -> Result<Docker> {
+pub fn engine(project: &Project, yes: bool) -> Result<Docker> {
     let needs = Needs { docker: true, programs: &[], bootstrap: &|_| false };
     let docker = provision::prepare(&needs, yes, &project.cache, &project.ui, &project.cancel)?;
     let docker = docker.context("no Docker engine: `cargo xtask doctor` says what is missing")?;
@@ -332,10 +334,15 @@ fn service_of<'p>(project: &'p Project, docker: &Docker, tag: &str) -> Result<(&
     let serve = packages.filter_map(|id| matrix.package(id)).find_map(|package| package.serve.as_ref());
     let serve =
         serve.ok_or_else(|| anyhow!(Wrong(format!("no package of image `{tag}` has a `serve` in matrix.yaml"))))?;
-    let name = format!("{}:{tag}", matrix.name);
+    Ok((serve, image_of(project, docker, tag)?))
+}
+
+/// An image of the matrix, which must have been built.
+pub fn image_of(project: &Project, docker: &Docker, tag: &str) -> Result<Image> {
+    crate::select::images(&project.matrix, &[tag.to_owned()])?;
+    let name = format!("{}:{tag}", project.matrix.name);
     let image = docker.image(&name)?;
-    let image = image.with_context(|| format!("the engine has no `{name}`: `cargo xtask image {tag}` builds it"))?;
-    Ok((serve, image))
+    image.with_context(|| format!("the engine has no `{name}`: `cargo xtask image {tag}` builds it"))
 }
 
 fn preferred(project: &Project, docker: &Docker) -> Server {

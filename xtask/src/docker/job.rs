@@ -10,7 +10,7 @@ use std::time::Duration;
 use anyhow::{Context as _, Result, anyhow, bail};
 use bollard::container::LogOutput;
 use bollard::errors::Error;
-use bollard::models::{ContainerCreateBody, HostConfig, HostConfigLogConfig};
+use bollard::models::{ContainerCreateBody, HealthConfig, HostConfig, HostConfigLogConfig};
 use bollard::query_parameters::{
     AttachContainerOptionsBuilder, CreateContainerOptionsBuilder, DownloadFromContainerOptionsBuilder,
     InspectContainerOptions, ListContainersOptionsBuilder, RemoveContainerOptionsBuilder, StartContainerOptions,
@@ -40,6 +40,8 @@ pub struct Job<'a> {
     pub user: Option<&'a str>,
     /// Network it sees.
     pub network: Network,
+    /// Instead of `network`: one of the engine's networks by its name, or `host` for the host's own.
+    pub join: Option<&'a str>,
     /// Makes the root filesystem read-only, except `/tmp` and the directories that hold inputs and outputs.
     /// Outputs must then be directories; they are made in advance, writable for everybody, but one directly
     /// below `/` keeps the owner and mode the image gives it (root and 755 when it has none).
@@ -91,8 +93,10 @@ impl Docker {
             attach_stderr: Some(true),
             labels: Some(HashMap::from([(LABEL.to_owned(), format!("{}@{host}", std::process::id()))])),
             volumes: Some(plan.volumes.clone()),
+            // The image's own asks a service that does not run here, and takes processor time for it.
+            healthcheck: Some(HealthConfig { test: Some(vec!["NONE".to_owned()]), ..HealthConfig::default() }),
             host_config: Some(HostConfig {
-                network_mode: Some(job.network.mode().to_owned()),
+                network_mode: Some(job.join.unwrap_or(job.network.mode()).to_owned()),
                 readonly_rootfs: Some(job.read_only),
                 tmpfs: plan.tmpfs.then(|| HashMap::from([("/tmp".to_owned(), "rw,exec,mode=1777".to_owned())])),
                 // The output is followed here; the engine need not keep a copy on its disk.

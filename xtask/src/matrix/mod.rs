@@ -4,6 +4,7 @@
 //! itself reports the line; what spans several rows is checked in [`validate`].
 
 mod edit;
+mod suites;
 mod validate;
 mod words;
 
@@ -15,6 +16,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 pub use edit::variant;
+pub use suites::{Known, Tests, Upstream};
 pub use words::{AptName, Digest, Location, Version, Word, document};
 
 /// All of `matrix.yaml`, validated.
@@ -160,6 +162,8 @@ pub struct Package {
     pub locks: Option<Location>,
     /// How an image with this package is started; without it an image starts Python.
     pub serve: Option<Serve>,
+    /// How `cargo xtask test` tests it.
+    pub tests: Option<Tests>,
     /// What `cargo xtask audit` reads and holds its findings against.
     pub audit: Option<Audit>,
 }

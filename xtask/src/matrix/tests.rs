@@ -280,3 +280,27 @@ fn an_audit_outside_of_the_project() {
         &["packages[].audit.sources", "is not a path below the top of `aerospike`"],
     );
 }
+
+#[test]
+fn tests_that_could_not_be_run() {
+    refused(
+        "folders: [tests/unit,",
+        "folders: [test/unit,",
+        "folders: [test/unit",
+        &["`test/unit` is in nothing of `take`"],
+    );
+    refused("take: [tests, ", "take: [../tests, ", "take: [../tests", &["`../tests` is not a path below the top"]);
+    refused(
+        "folders: [tests/unit, tests/integration, tests/concurrency]",
+        "folders: []",
+        "- id: aerospike-py",
+        &["no folder"],
+    );
+}
+
+#[test]
+fn a_known_crash_that_nothing_could_show() {
+    let client = "      client: docker/suites/clients/aerospike.py\n";
+    refused(client, "", "- scenario: first-batch-read", &["`aerospike` has no `client` that could show it"]);
+    refused("signal: SIGSEGV", "signal: segfault", "signal: segfault", &["`segfault` is no signal"]);
+}

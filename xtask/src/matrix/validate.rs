@@ -123,7 +123,7 @@ fn check_abi(matrix: &Matrix, abi: &Abi) -> Check {
 }
 
 fn check_package(matrix: &Matrix, package: &Package) -> Check {
-    let Package { id, import, source, build, published, locks: _, serve, audit } = package;
+    let Package { id, import, source, build, published, locks: _, serve, audit, tests } = package;
     if import.is_empty() {
         return at(id, "packages[].import", format!("`{id}` names no module to import, so nothing could be proven"));
     }
@@ -184,6 +184,9 @@ fn check_package(matrix: &Matrix, package: &Package) -> Check {
         for folder in sources {
             below("packages[].audit.sources", folder, &format!("the top of `{id}`"))?;
         }
+    }
+    if let Some(tests) = tests {
+        super::suites::check(id, tests)?;
     }
     unique("packages[].build.requires", requires.iter().map(|tool| &tool.name))?;
     unique("packages[].published", published.iter().map(|wheel| &wheel.abi))?;

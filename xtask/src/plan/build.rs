@@ -8,6 +8,7 @@ use super::{
 };
 use crate::digest;
 use crate::facts::Facts;
+use crate::lock::Pin;
 use crate::matrix::{Abi, Builder, FromSource, Matrix, Package, Tool, Version};
 use crate::select::Selection;
 
@@ -59,6 +60,22 @@ pub fn sdist_id(package: &str) -> String {
 /// The id of a wheel's row.
 pub fn wheel_id(package: &str, abi: &str) -> String {
     format!("wheel-{package}-{abi}")
+}
+
+/// The steps that fetch pinned wheels which belong to no image; the last, `id`, has them.
+pub fn fetch(matrix: &Matrix, facts: &Facts, id: &str, pins: &[Pin]) -> Plan {
+    let mut planner = Planner { matrix, facts, plan: Plan::default() };
+    planner.index(id.to_owned(), downloads(pins));
+    planner.plan
+}
+
+fn downloads(pins: &[Pin]) -> Vec<Download> {
+    let download = |pin: &Pin| Download {
+        name: pin.file.clone().unwrap_or_else(|| format!("{}=={}", pin.name, pin.version)),
+        sha256: pin.sha256.clone(),
+        from: pin.url.iter().cloned().collect(),
+    };
+    pins.iter().map(download).collect()
 }
 
 struct Planner<'a> {
@@ -294,12 +311,7 @@ impl Planner<'_> {
     fn locked(&mut self, package: &Package, abi: &Abi) -> Option<String> {
         let facts = self.facts;
         let pins = facts.locks.get(&(package.id.to_string(), abi.id.to_string()))?;
-        let files = pins.iter().map(|pin| Download {
-            name: pin.file.clone().unwrap_or_else(|| format!("{}=={}", pin.name, pin.version)),
-            sha256: pin.sha256.clone(),
-            from: pin.url.iter().cloned().collect(),
-        });
-        Some(self.index(format!("locked-{}-{}", package.id, abi.id), files.collect()))
+        Some(self.index(format!("locked-{}-{}", package.id, abi.id), downloads(pins)))
     }
 
     fn image(&mut self, tag: &str) -> Option<String> {

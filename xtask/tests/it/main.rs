@@ -12,4 +12,5 @@ mod jobs;
 mod real;
 mod runner;
 mod service;
+mod suites;
 mod workflows;

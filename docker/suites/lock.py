@@ -1,0 +1,25 @@
+"""Writes locks/: for each ABI, the one wheel of each thing that the packages' own tests need, by hash.
+
+    uv run --no-project --with packaging docker/suites/lock.py
+
+Resolved as the application's needs are, by the same code, from the pyproject.toml beside this file.
+"""
+
+import sys
+from pathlib import Path
+
+HERE = Path(__file__).resolve().parent
+sys.path.insert(0, str(HERE.parent / "app"))
+
+import lock
+
+lock.HERE = HERE
+
+
+def main() -> None:
+    for abi, python in lock.ABIS.items():
+        lock.write(f"{abi}.txt", f"What the packages' own tests need, for {abi}.", lock.resolve(python), abi)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,284 @@
+"""Runs the suites in an image: each case in fresh processes, one JSON line per process on standard output.
+
+    python -P -m proving.runner PLAN.json
+
+The plan says everything; xtask/src/suites writes it and reads the lines. A process that crashes, hangs
+or lies about its end is a line like the others, with its signal and what it wrote to standard error.
+"""
+
+import json
+import os
+import resource
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+import zipfile
+from collections.abc import Iterator
+
+# So much of a process's standard error is kept: the end, where a crash is reported.
+KEPT = 24_000
+# How long a server may take until it answers.
+PATIENCE = 60
+# Time for a process to write its stacks after it was told to end.
+GRACE = 5
+
+
+def run(command: list[str], limit: float, environment: dict[str, str] | None = None, cwd: str = "/tmp") -> dict:
+    """Runs a fresh process to its end, or to its time limit: how it ended, and what it reported."""
+    read, write = os.pipe()
+    command = [word.replace("%REPORT%", str(write)) for word in command]
+    begun = time.monotonic()
+    hung = False
+    with tempfile.TemporaryFile() as said:
+        child = subprocess.Popen(
+            command, pass_fds=[write], cwd=cwd, env={**os.environ, **(environment or {})},
+            stdin=subprocess.DEVNULL, stdout=said, stderr=said, start_new_session=True, preexec_fn=no_core,
+        )  # fmt: skip
+        os.close(write)
+        report = Pipe(read)
+        while child.poll() is None and time.monotonic() - begun < limit:
+            report.take(0.02)
+        if child.poll() is None:
+            hung = True
+            computed = processor_time(child.pid)
+            # faulthandler answers with the stacks; the second signal needs nobody's help.
+            child.send_signal(signal.SIGABRT)
+            try:
+                child.wait(GRACE)
+            except subprocess.TimeoutExpired:
+                os.killpg(child.pid, signal.SIGKILL)
+                child.wait()
+        seconds = time.monotonic() - begun
+        # What it has started must not outlive it.
+        try:
+            os.killpg(child.pid, signal.SIGKILL)
+        except ProcessLookupError:
+            pass
+        report.take(0)
+        os.close(read)
+        size = said.seek(0, os.SEEK_END)
+        said.seek(max(0, size - KEPT))
+        stderr = said.read().decode(errors="replace")
+    result = {"seconds": round(seconds, 3), "signal": None, "exit": child.returncode, "stderr": stderr}
+    result["lines"] = report.lines()
+    if hung:
+        # Whether it waits for something or the machine has no time for it, the reader must be able to tell.
+        load = f"{computed:.1f} s of them computing, the load {os.getloadavg()[0]:.1f} on {os.cpu_count()} processors"
+        return result | {"outcome": "hung", "message": f"it had not ended after {limit:g} s ({load})"}
+    if child.returncode < 0:
+        result["signal"] = signal.Signals(-child.returncode).name
+        return result | {"outcome": "crashed", "message": f"ended by {result['signal']}"}
+    if child.returncode > 0:
+        return result | {"outcome": "failed", "message": f"ended with exit code {child.returncode}"}
+    return result | {"outcome": "passed", "message": ""}
+
+
+class Pipe:
+    """What a child reports, read while it runs: a full pipe would stop it."""
+
+    def __init__(self, read: int) -> None:
+        self.read = read
+        self.data = b""
+        os.set_blocking(read, False)
+
+    def take(self, wait: float) -> None:
+        try:
+            while part := os.read(self.read, 65536):
+                self.data += part
+        except BlockingIOError:
+            pass
+        time.sleep(wait)
+
+    def lines(self) -> list[dict]:
+        found = []
+        for line in self.data.decode(errors="replace").splitlines():
+            try:
+                found.append(json.loads(line))
+            except ValueError:
+                # Cut off where it crashed.
+                pass
+        return found
+
+
+def processor_time(pid: int) -> float:
+    """Seconds that a process has computed (proc(5), stat: utime and stime)."""
+    with open(f"/proc/{pid}/stat", encoding="utf-8") as file:
+        fields = file.read().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+def no_core() -> None:
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+
+
+class Runner:
+    def __init__(self, plan: dict) -> None:
+        self.plan = plan
+
+    def task(self, suite: str, client: dict, case: str, without: list[str] = (), **more: object) -> dict:
+        """A fresh process of child.py."""
+        task = {
+            "suite": suite, "case": case, "host": self.plan["host"], "port": self.plan["port"],
+            "file": client.get("file"), "imports": client["imports"], "limit": self.plan["limit"],
+            "without": list(without), **more,
+        }  # fmt: skip
+        # The number of the descriptor is known only when the pipe is there.
+        text = json.dumps(task)[:-1] + ', "report": %REPORT%}'
+        result = run([sys.executable, "-P", "-m", "proving.child", text], self.plan["limit"])
+        reports = result.pop("lines")
+        report = reports[-1] if reports else None
+        result["gil_at_start"] = report and report["gil_at_start"]
+        result["gil_after"] = report and report["gil_after"]
+        result["report"] = report or {}
+        if result["outcome"] == "passed":
+            if report is None:
+                result |= {"outcome": "failed", "message": "it ended without a report"}
+            elif report["problems"]:
+                result |= {"outcome": "failed", "message": "; ".join(report["problems"])}
+        if result["outcome"] == "passed":
+            result["stderr"] = ""
+        return result
+
+    def cases(self) -> Iterator[dict]:
+        yield {"event": "interpreter", "version": sys.version.split()[0], "build": sys.version}
+        suites = self.plan["suites"]
+        if "smoke" in suites:
+            yield from self.smoke()
+        if "storm" in suites:
+            yield from self.storms()
+        if "upstream" in suites:
+            for package in self.plan["upstream"]:
+                yield from self.upstream(package)
+
+    def smoke(self) -> Iterator[dict]:
+        for package in self.plan["packages"]:
+            yield line("smoke", package, "import", 1, self.task("smoke", package, "import"))
+        clients = self.plan["clients"]
+        for client in clients:
+            self.wait(client)
+            done = self.task("smoke", client, "put, get, batch read", how="alone", of=client["id"])
+            yield line("smoke", client, "put, get, batch read", 1, done)
+        for client in clients:
+            for other in clients:
+                if other is not client:
+                    case = f"reads {other['id']}"
+                    yield line("smoke", client, case, 1, self.task("smoke", client, case, how="other", of=other["id"]))
+
+    def wait(self, client: dict) -> dict:
+        """Until the server takes the records; what comes of the last attempt, good or bad."""
+        begun = time.monotonic()
+        while True:
+            done = self.task("prepare", client, "records")
+            # A server that is not up yet refuses; anything but an exception is not for waiting.
+            if done["outcome"] != "failed" or time.monotonic() - begun > self.plan.get("patience", PATIENCE):
+                return done
+            time.sleep(0.5)
+
+    def storms(self) -> Iterator[dict]:
+        from proving import storm
+
+        clients = [(client, self.wait(client)) for client in self.plan["clients"]]
+        known = {name for _, prepared in clients for name in prepared["report"].get("precautions", [])}
+        yield from wrong("scenario", self.plan["scenarios"], list(storm.SCENARIOS))
+        # What cannot even be prepared says so below.
+        if all(prepared["outcome"] == "passed" for _, prepared in clients):
+            asked = [*self.plan["without"], *(row["without"] for client, _ in clients for row in client["known"])]
+            yield from wrong("precaution", asked, sorted(known))
+        for server in dict.fromkeys(prepared["report"].get("server") for _, prepared in clients):
+            if server:
+                yield {"event": "server", "text": server}
+        for client, prepared in clients:
+            yield from self.storm(client, prepared, storm.SCENARIOS)
+
+    def storm(self, client: dict, prepared: dict, scenarios: dict) -> Iterator[dict]:
+        if prepared["outcome"] != "passed":
+            yield line("storm", client, "records", 1, prepared)
+            return
+        wanted, without = self.plan["scenarios"], self.plan["without"]
+        for name in scenarios:
+            if wanted and name not in wanted:
+                continue
+            reason = prepared["report"]["unserved"].get(name.removeprefix("first-"))
+            if reason is not None:
+                nothing = {"seconds": 0.0, "signal": None, "exit": 0, "stderr": ""}
+                yield line("storm", client, name, 1, {"outcome": "skipped", "message": reason, **nothing})
+            else:
+                yield from self.repeated(client, name, name, without)
+        for row in client["known"]:
+            if not without and (not wanted or row["scenario"] in wanted):
+                case = f"{row['scenario']}, no {row['without']}"
+                yield from self.repeated(client, case, row["scenario"], [row["without"]])
+
+    def repeated(self, client: dict, case: str, scenario: str, without: list[str]) -> Iterator[dict]:
+        for number in range(1, self.plan["repeat"] + 1):
+            done = self.task("storm", client, scenario, without)
+            yield line("storm", client, case, number, done)
+            if self.plan["fail_fast"] and done["outcome"] != "passed":
+                return
+
+    def upstream(self, package: dict) -> Iterator[dict]:
+        for folder in package["folders"]:
+            guard = {"imports": package["imports"], "tools": self.plan["tools"], "folder": folder}
+            command = [sys.executable, "-P", "-m", "proving.upstream", json.dumps(guard)[:-1] + ', "report": %REPORT%}']
+            done = run(command, self.plan["limit"] * 10, package["env"], package["source"])
+            tests = done.pop("lines")
+            begun = None
+            for test in tests:
+                if test["event"] == "begun":
+                    begun = test["name"]
+                elif test["event"] == "guard":
+                    done |= {"gil_at_start": test["gil_at_start"], "gil_after": test["gil_after"]}
+                else:
+                    begun = None
+                    yield test | {"event": "test", "suite": "upstream", "client": package["id"], "case": folder}
+            if begun is not None and done["outcome"] in ("crashed", "hung"):
+                done["message"] += f" in {begun}"
+            ended = [test["outcome"] for test in tests if test["event"] == "test"]
+            if done["outcome"] == "failed" and done["exit"] == 1 and "failed" in ended:
+                # pytest says by this code what its tests have said already.
+                done |= {"outcome": "passed", "message": ""}
+            if done["outcome"] == "failed":
+                said = [text for text in done["stderr"].splitlines() if text.startswith(("Exit:", "!", "ERROR", "E "))]
+                done["message"] += f": {said[-1].strip('! ')}" if said else ""
+            if done["outcome"] == "passed" and not set(ended) - {"skipped"}:
+                done |= {"outcome": "failed", "message": f"each of its {len(ended)} tests was skipped"}
+            if done["outcome"] == "passed":
+                done["stderr"] = ""
+            yield line("upstream", package, folder, 1, done)
+
+
+def line(suite: str, client: dict, case: str, number: int, result: dict) -> dict:
+    result.pop("report", None)
+    return {"event": "process", "suite": suite, "client": client["id"], "case": case, "number": number, **result}
+
+
+def wrong(what: str, asked: list[str], choices: list[str]) -> Iterator[dict]:
+    for name in asked:
+        if name not in choices:
+            text = f"there is no {what} `{name}`; the choices are {', '.join(f'`{each}`' for each in choices)}"
+            yield {"event": "wrong", "text": text}
+
+
+def unpack(wheels: str, to: str) -> None:
+    """Wheels are archives of what goes on the path; nothing is installed into the image."""
+    for name in sorted(os.listdir(wheels)):
+        with zipfile.ZipFile(os.path.join(wheels, name)) as wheel:
+            wheel.extractall(to)
+
+
+def main() -> None:
+    with open(sys.argv[1], encoding="utf-8") as file:
+        plan = json.load(file)
+    if plan["wheels"]:
+        unpack(plan["wheels"], plan["tools"])
+    for each in Runner(plan).cases():
+        print(json.dumps(each), flush=True)
+        if each["event"] == "wrong":
+            return
+    print(json.dumps({"event": "end"}), flush=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,86 @@
+"""A package's own tests under pytest, against what is installed: another copy of the package ends the run.
+
+pytest and its plugins lie in a folder at the end of the path, so that they never take the place of
+what the image has. Each test is reported when it ends: a crash loses none of those before it.
+"""
+
+import importlib
+import json
+import os
+import sys
+import sysconfig
+
+
+def gil() -> bool:
+    return getattr(sys, "_is_gil_enabled", lambda: True)()
+
+
+class Reporter:
+    """The plugin: guards what is imported, and reports."""
+
+    def __init__(self, task: dict) -> None:
+        self.task = task
+        self.at_start = gil()
+
+    def send(self, **line: object) -> None:
+        os.write(self.task["report"], (json.dumps(line) + "\n").encode())
+
+    def strangers(self) -> list[str]:
+        """Modules of the package that are not those of the image."""
+        places = tuple(os.path.join(sysconfig.get_path(name), "") for name in ("purelib", "platlib"))
+        found = []
+        for name in self.task["imports"]:
+            module = importlib.import_module(name)
+            file = getattr(module, "__file__", None) or ""
+            if not os.path.realpath(file).startswith(tuple(os.path.realpath(place) + os.sep for place in places)):
+                found.append(f"`{name}` is imported from `{file or module}`, not from the image's own packages")
+        return found
+
+    def pytest_sessionstart(self) -> None:
+        self.guard()
+
+    def pytest_collection_finish(self) -> None:
+        self.guard()
+
+    def guard(self) -> None:
+        import pytest
+
+        strangers = self.strangers()
+        if strangers:
+            pytest.exit("; ".join(strangers), returncode=9)
+
+    def pytest_sessionfinish(self) -> None:
+        self.send(event="guard", gil_at_start=self.at_start, gil_after=gil())
+
+    def pytest_runtest_logstart(self, nodeid: str) -> None:
+        self.send(event="begun", name=nodeid)
+
+    def pytest_runtest_logreport(self, report) -> None:
+        if report.when == "call" or report.outcome != "passed":
+            text = "" if report.outcome == "passed" else str(report.longrepr)
+            if report.outcome == "skipped" and isinstance(report.longrepr, tuple):
+                text = report.longrepr[2]
+            # Of a failure the end counts.
+            self.test(report.nodeid, report.outcome, report.duration, text)
+
+    def test(self, name: str, outcome: str, seconds: float, text: str) -> None:
+        self.send(event="test", name=name, outcome=outcome, seconds=seconds, message=text[-4000:])
+
+    def pytest_collectreport(self, report) -> None:
+        if report.failed:
+            self.test(report.nodeid, "failed", 0.0, str(report.longrepr))
+
+
+def main() -> None:
+    task = json.loads(sys.argv[1])
+    sys.path.append(task["tools"])
+    import pytest
+
+    # The working directory is the folder that holds nothing but the tests.
+    sys.path.insert(0, os.getcwd())
+    arguments = ["-p", "no:cacheprovider", "-q", "--color=no", "--tb=short", task["folder"]]
+    sys.exit(pytest.main(arguments, plugins=[Reporter(task)]))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,131 @@
+"""The suites themselves, with a client that is right or wrong in a known way: python3 -m unittest, no server."""
+
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import unittest
+from pathlib import Path
+
+HERE = Path(__file__).resolve().parent
+
+
+def run(fault="", **plan):
+    """The lines of the runner, for two clients of which the second is as FAULT says."""
+    with tempfile.TemporaryDirectory() as folder:
+        client = {"file": str(HERE / "fake.py"), "imports": ["json"], "known": []}
+        whole = {
+            "host": "nowhere", "port": 1, "limit": 20, "suites": ["storm"], "repeat": 1, "scenarios": [], "without": [],
+            "fail_fast": False, "wheels": None, "tools": folder, "upstream": [], "patience": 0,
+            "packages": [{"id": "one", "imports": ["json"]}], "clients": [{"id": "one", **client}], **plan,
+        }  # fmt: skip
+        if "known" in plan:
+            whole["clients"][0]["known"] = plan["known"]
+        if plan.get("two"):
+            whole["clients"].append({"id": "two", **client})
+        file = Path(folder, "plan.json")
+        file.write_text(json.dumps(whole))
+        Path(folder, "records").mkdir()
+        environment = {
+            **os.environ, "PYTHONPATH": str(HERE.parent), "PYTHONDONTWRITEBYTECODE": "1",
+            "FAKE": fault, "FAKE_RECORDS": str(Path(folder, "records")),
+        }  # fmt: skip
+        command = [sys.executable, "-P", "-m", "proving.runner", str(file)]
+        done = subprocess.run(command, env=environment, stdout=subprocess.PIPE, text=True, check=True)
+        return [json.loads(line) for line in done.stdout.splitlines()]
+
+
+def processes(lines):
+    return [line for line in lines if line["event"] == "process"]
+
+
+class Smoke(unittest.TestCase):
+    def test_all_is_well(self):
+        lines = run(suites=["smoke"], two=True)
+        self.assertEqual({line["outcome"] for line in processes(lines)}, {"passed"}, lines)
+        cases = [(line["client"], line["case"]) for line in processes(lines)]
+        self.assertIn(("one", "reads two"), cases)
+        self.assertIn(("two", "reads one"), cases)
+        self.assertEqual(lines[-1], {"event": "end"})
+
+    def test_wrong_data_is_seen(self):
+        failed = processes(run("data is wrong", suites=["smoke"]))[-1]
+        self.assertEqual(failed["outcome"], "failed")
+        self.assertIn("record 3 is", failed["message"])
+        self.assertIn("Traceback", failed["stderr"])
+
+    def test_an_error_is_seen(self):
+        failed = processes(run("get is wrong", suites=["smoke"]))[-1]
+        self.assertEqual((failed["outcome"], failed["message"]), ("failed", "KeyError: 'an error of the client'"))
+
+    def test_what_cannot_be_imported_is_seen(self):
+        lines = run(suites=["smoke"], packages=[{"id": "one", "imports": ["no_such_module"]}], clients=[])
+        self.assertEqual([line["outcome"] for line in processes(lines)], ["failed"])
+
+
+class Storm(unittest.TestCase):
+    def test_all_is_well(self):
+        lines = run()
+        outcomes = {line["case"]: line["outcome"] for line in processes(lines)}
+        self.assertEqual(outcomes.pop("first-query"), "skipped")
+        self.assertEqual(set(outcomes.values()), {"passed"}, outcomes)
+        self.assertGreater(len(outcomes), 10)
+        self.assertIn({"event": "server", "text": "a folder"}, lines)
+
+    def test_a_crash_is_reported_with_its_stack(self):
+        lines = processes(run("get crashes", scenarios=["first-get"], repeat=2))
+        self.assertEqual([(line["outcome"], line["signal"]) for line in lines], [("crashed", "SIGSEGV")] * 2)
+        self.assertIn("Segmentation fault", lines[0]["stderr"])
+        self.assertIn("in misbehave", lines[0]["stderr"])
+
+    def test_a_hang_reaches_the_time_limit(self):
+        line = processes(run("get hangs", scenarios=["first-get"], limit=2))[0]
+        self.assertEqual(line["outcome"], "hung")
+        self.assertRegex(line["message"], r"^it had not ended after 2 s \([01]\.[0-9] s of them computing, the load ")
+        self.assertIn("in misbehave", line["stderr"])
+
+    def test_an_end_without_a_word_is_no_success(self):
+        line = processes(run("get ends", scenarios=["first-get"]))[0]
+        self.assertEqual((line["outcome"], line["message"]), ("failed", "it ended without a report"))
+
+    def test_wrong_data_is_seen(self):
+        # Its records cannot even be checked before: prepare does not read them.
+        line = processes(run("data is wrong", scenarios=["same-result"]))[0]
+        self.assertEqual(line["outcome"], "failed")
+        self.assertIn("record 3 is", line["message"])
+
+    def test_what_was_not_raised_is_seen(self):
+        line = processes(run("get is wrong", scenarios=["exceptions"]))[0]
+        self.assertEqual(line["outcome"], "failed")
+
+    def test_a_precaution_can_be_left_out(self):
+        careful = processes(run("get needs care", scenarios=["first-get"]))
+        self.assertEqual([line["outcome"] for line in careful], ["passed"])
+        careless = processes(run("get needs care", scenarios=["first-get"], without=["care"]))
+        self.assertEqual([line["signal"] for line in careless], ["SIGSEGV"])
+
+    def test_a_known_crash_has_a_case_of_its_own(self):
+        known = [{"scenario": "first-get", "without": "care"}]
+        lines = processes(run("get needs care", scenarios=["first-get"], known=known))
+        ended = [(line["case"], line["outcome"]) for line in lines]
+        self.assertEqual(ended, [("first-get", "passed"), ("first-get, no care", "crashed")])
+
+    def test_the_first_failure_can_end_a_scenario(self):
+        lines = processes(run("get is wrong", scenarios=["first-get"], repeat=5, fail_fast=True))
+        self.assertEqual(len(lines), 1)
+
+    def test_a_server_that_is_not_there_is_seen(self):
+        line = processes(run("refuses"))[0]
+        self.assertEqual((line["case"], line["message"]), ("records", "ConnectionError: nobody listens"))
+
+    def test_what_does_not_exist_is_refused(self):
+        wrong = run(scenarios=["first-got"])[-1]
+        self.assertEqual(wrong["event"], "wrong")
+        self.assertIn("there is no scenario `first-got`; the choices are `first-connect`", wrong["text"])
+        wrong = run(without=["caer"])[-1]
+        self.assertEqual(wrong["text"], "there is no precaution `caer`; the choices are `care`")
+
+
+if __name__ == "__main__":
+    unittest.main()
