@@ -448,7 +448,7 @@ fn what_nothing_needs_is_neither_looked_for_nor_made() {
     let said = text(&again.stderr);
     assert!(!said.contains("[python-cp314t]") && !said.contains("[tools]"), "{said}");
     let shown = clone.good(&["plan", "image", "314t"]);
-    assert!(shown.contains("16 steps: 14 cached, 2 unused"), "{shown}");
+    assert!(shown.contains("17 steps: 15 cached, 2 unused"), "{shown}");
     // What is to be made makes what it needs.
     forget("base-cp314t");
     let said = text(&clone.run(&["image", "314t"]).stderr);
@@ -486,6 +486,7 @@ fn the_environment_of_the_user_does_not_reach_the_compiler() {
     fs::write(copy.join("src/lib.rs"), "").unwrap();
     fs::write(copy.join("Cargo.toml"), "[package]\nname = \"copy\"\nversion = \"1.0.0\"\nedition = \"2021\"\n")
         .unwrap();
+    fs::write(copy.join("Cargo.lock"), "version = 4\n\n[[package]]\nname = \"copy\"\nversion = \"1.0.0\"\n").unwrap();
     let pin = "pypi: {version: 0.14.4, sha256: 2a856c78967605a5449e7236c09feabc4d5ca3abeec69ce60b16bd23c28af8e0}";
     clone.edit(pin, "path: ../copy");
     let real = |arguments: &[&str]| {
