@@ -19,8 +19,8 @@ const SHIMS: [(&str, &str); 3] = [
         "cargo",
         r#"test "$1" = xtask && shift
 echo "cargo xtask $*" >> "$CALLS"
-# No image was made that could be looked at.
-case "$1 $2" in "verify 3"*) exit 0 ;; esac
+# No image was made that could be looked at, and no source was fetched.
+case "$1 $2" in "verify 3"* | "test 3"* | "audit "*) exit 0 ;; esac
 exec "$XTASK" "$@" --fake
 "#,
     ),

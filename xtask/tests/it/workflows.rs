@@ -69,7 +69,7 @@ fn a_change_runs_the_rows_that_it_touches() {
 fn no_change_no_rows() {
     let hub = Hub::new();
     let run = pull_request(&hub, |_| {});
-    let expected = ["conclusion", "images", "plan", "proof", "tests", "wheels"];
+    let expected = ["audit", "conclusion", "images", "plan", "proof", "tests", "wheels"];
     let expected = expected.map(|job| (job, if ["images", "wheels"].contains(&job) { "skipped" } else { "success" }));
     assert_eq!(results(&run), expected, "{}", run.said);
 }

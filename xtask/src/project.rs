@@ -1,0 +1,182 @@
+//! The clone that a command works in, and what commands have in common: to plan, to show, to make.
+
+use std::num::NonZeroUsize;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context as _, Result, anyhow};
+
+use crate::cache::Cache;
+use crate::cancel::Cancel;
+use crate::exchange::Exchange;
+use crate::facts::Facts;
+use crate::manifest::Manifest;
+use crate::matrix::Matrix;
+use crate::plan::{self, Plan};
+use crate::select::Selection;
+use crate::step::Context;
+use crate::ui::{self, Ui};
+use crate::{Cli, Empty, Format, How, JobRows, Wrong, docker, incoming, provision, report, run, since};
+
+/// The clone that a command works in.
+pub struct Project {
+    /// `matrix.yaml`, and the folder that it lies in.
+    pub file: PathBuf,
+    pub folder: PathBuf,
+    pub matrix: Matrix,
+    pub cache: Cache,
+    pub ui: Ui,
+    pub cancel: Cancel,
+    pub cores: usize,
+    /// Nobody said how many.
+    pub all_cores: bool,
+    pub fake: bool,
+}
+
+impl Project {
+    pub fn open(cli: &Cli, cancel: Cancel) -> Result<Project> {
+        let file = match &cli.matrix {
+            Some(file) => file.clone(),
+            None => find_matrix()?,
+        };
+        let file = std::path::absolute(&file)?;
+        let shown = cli.matrix.clone().unwrap_or_else(|| PathBuf::from("matrix.yaml"));
+        let matrix =
+            Matrix::load(&file, &shown.display().to_string()).map_err(|error| anyhow!(Wrong(format!("{error:#}"))))?;
+        let ui = Ui::new();
+        let cores = std::thread::available_parallelism().map_or(1, |n| n.get());
+        Ok(Project {
+            folder: file.parent().unwrap_or(Path::new("/")).to_owned(),
+            file,
+            matrix,
+            cache: Cache::open(|line| ui.say(line))?,
+            ui,
+            cancel,
+            cores: cli.jobs.map_or(cores, NonZeroUsize::get),
+            all_cores: cli.jobs.is_none(),
+            fake: cli.fake,
+        })
+    }
+
+    pub fn plan(&self, selection: &Selection, quick: bool) -> Result<(Plan, Facts)> {
+        if selection.is_empty() {
+            return Err(anyhow!(Empty));
+        }
+        let facts = Facts::read(&self.matrix, &self.folder, quick, self.fake)?;
+        Ok((plan::plan(&self.matrix, selection, &facts), facts))
+    }
+
+    /// What a step may use in the engine.
+    pub fn engine_cores(&self, docker: Option<&docker::Docker>) -> usize {
+        match docker.and_then(|docker| docker.info().ok()) {
+            Some(info) if self.all_cores => usize::try_from(info.cpus).unwrap_or(1).max(1),
+            _ => self.cores,
+        }
+    }
+
+    /// For looking only: as if the engine had this machine's processors, since to ask takes time.
+    pub fn context<'a>(&'a self, facts: &'a Facts, docker: Option<&'a docker::Docker>) -> Context<'a> {
+        Context {
+            cache: &self.cache,
+            facts,
+            ui: &self.ui,
+            cancel: &self.cancel,
+            docker,
+            cores: self.cores,
+            engine_cores: self.cores,
+            repository: &self.matrix.name,
+        }
+    }
+
+    pub fn show(
+        &self,
+        selection: &Selection,
+        quick: bool,
+        exchange: Exchange,
+        format: Format,
+        jobs: &JobRows,
+    ) -> Result<()> {
+        // Side by side: the engine's greeting and the compiler's each take a while.
+        let (planned, docker) = std::thread::scope(|scope| {
+            let docker = scope.spawn(|| if self.fake { None } else { docker::Docker::connect_to_look().ok() });
+            (self.plan(selection, quick), docker.join().ok().flatten())
+        });
+        let (plan, facts) = planned?;
+        let (keys, status) = run::forecast(&plan, &self.context(&facts, docker.as_ref()), &exchange);
+        self.cancel.check()?;
+        let status = |step: &plan::Step| status.get(&step.id).copied().unwrap_or(plan::Status::Build);
+        if format != Format::Github && (jobs.event.is_some() || jobs.changed_since.is_some()) {
+            return Err(anyhow!(Wrong("--event and --changed-since choose jobs: add `--format github`".to_owned())));
+        }
+        match format {
+            Format::Github => {
+                let jobs = since::jobs(self, jobs, &plan, &keys, &facts, &status)?;
+                ui::out(&format!("{}\n", serde_json::to_string(&jobs)?))
+            }
+            Format::Text => ui::out(&plan::text(&plan, &keys, &status)),
+            Format::Json => ui::out(&format!("{:#}\n", plan::json(&plan, &keys, &status))),
+        }
+    }
+
+    /// The engine, if the plan needs one, with all else that it needs of the machine.
+    pub fn prepare(
+        &self,
+        plan: &Plan,
+        facts: &Facts,
+        yes: bool,
+        exchange: &Exchange,
+    ) -> Result<Option<docker::Docker>> {
+        let needs = provision::Needs {
+            docker: plan.steps.iter().any(|step| step.action.needs_docker()),
+            programs: &[],
+            bootstrap: &|docker| {
+                let (_, status) = run::forecast(plan, &self.context(facts, Some(docker)), exchange);
+                let image = self.matrix.root.image.as_deref();
+                let build = status.get("root").is_some_and(|status| *status == plan::Status::Build);
+                build && image.is_none_or(|image| docker.offered(image).is_err())
+            },
+        };
+        let docker = match self.fake {
+            true => None,
+            false => provision::prepare(&needs, yes, &self.cache, &self.ui, &self.cancel)?,
+        };
+        if let Some(docker) = &docker {
+            docker.remove_stale_jobs().context("cannot remove what an earlier run left in the Docker engine")?;
+        }
+        Ok(docker)
+    }
+
+    /// Makes what is selected, puts the wheels and the manifest into `wheels`, and prints the table.
+    pub fn make(&self, selection: &Selection, how: &How, wheels: &Path) -> Result<Manifest> {
+        let (plan, facts) = self.plan(selection, how.quick)?;
+        if let Some(folder) = &how.wheels_from {
+            incoming::take(self, folder)?;
+        }
+        let exchange = Exchange::new(how.cache_from.clone(), how.push.clone());
+        let docker = self.prepare(&plan, &facts, how.yes, &exchange)?;
+        // Until the wheels are copied out of it.
+        let _in_use = self.cache.in_use()?;
+        let context =
+            Context { engine_cores: self.engine_cores(docker.as_ref()), ..self.context(&facts, docker.as_ref()) };
+        let outcomes = run::execute(&plan, &context, &exchange)?;
+        let manifest = Manifest::of(&plan, &outcomes, &self.matrix.name);
+        manifest.publish(wheels, &self.matrix, &self.cache)?;
+        report::publish(&manifest)?;
+        exchange.end()?;
+        Ok(manifest)
+    }
+
+    pub fn wheels(&self) -> PathBuf {
+        self.folder.join("wheels")
+    }
+}
+
+fn find_matrix() -> Result<PathBuf> {
+    let here = std::env::current_dir().context("cannot tell the current folder")?;
+    let found = here.ancestors().map(|folder| folder.join("matrix.yaml")).find(|file| file.is_file());
+    found.ok_or_else(|| {
+        anyhow!(Wrong(format!(
+            "no matrix.yaml in `{}` or above: change into a clone of the project, or use --matrix",
+            here.display()
+        )))
+    })
+}
