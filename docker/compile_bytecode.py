@@ -1,4 +1,4 @@
-"""Compiles what is installed in a folder to byte code that is the same each time, on all cores.
+"""Compiles what uv has installed to byte code that is the same each time, on all cores.
 
 The ordinary user of an image cannot write byte code, and each start would compile again. It refers
 to its source by hash, not by the time of this build. What the compiler writes also says which
@@ -7,10 +7,10 @@ the same.
 """
 
 import marshal
+import multiprocessing
 import os
 import py_compile
-import sys
-from concurrent.futures import ProcessPoolExecutor
+from importlib.metadata import distributions
 from pathlib import Path
 
 HEADER = 16  # PEP 552
@@ -30,8 +30,13 @@ def compile_file(source: str) -> None:
     file.write_bytes(code[:HEADER] + marshal.dumps(marshal.loads(code[HEADER:])))
 
 
+def installed() -> list[str]:
+    """The sources in all distributions but those that the base image brings."""
+    by_uv = [found for found in distributions() if (found.read_text("INSTALLER") or "").strip() == "uv"]
+    files = (found.locate_file(file) for found in by_uv for file in found.files or ())
+    return sorted({str(file) for file in files if file.suffix == ".py"})
+
+
 if __name__ == "__main__":
-    sources = sorted(str(path) for path in Path(sys.argv[1]).rglob("*.py"))
-    with ProcessPoolExecutor(os.cpu_count()) as pool:
-        for _ in pool.map(compile_file, sources, chunksize=16):
-            pass
+    with multiprocessing.get_context("fork").Pool(os.cpu_count()) as pool:
+        pool.map(compile_file, installed(), chunksize=16)

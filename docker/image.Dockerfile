@@ -8,19 +8,18 @@ FROM ${BASE}
 USER root
 # Mounted, not copied: the wheels must not become a layer of their own.
 # uv, because pip takes several times as long. --no-deps: the list is complete,
-# and `pip check` says so if it is not.
+# and the check says so if it is not.
 RUN --mount=type=bind,target=/mnt --mount=type=tmpfs,target=/tmp \
     set -eu; \
     started=$(($(date +%s) - 5)); \
     python -m zipfile -e /mnt/uv-*.whl /tmp/uv; \
     uv=$(echo /tmp/uv/uv-*.data/scripts/uv); \
     chmod +x "$uv"; \
-    site="$(python -c 'import sysconfig; print(sysconfig.get_path("platlib"))')"; \
-    "$uv" pip install --quiet --offline --no-config --no-cache --system --break-system-packages \
-        --python "$(command -v python)" --no-index --find-links=/mnt/wheelhouse --require-hashes --no-deps \
-        --only-binary=:all: --link-mode=copy -r /mnt/wheelhouse/requirements.txt; \
-    python -m pip check; \
-    python /mnt/compile_bytecode.py "$site"; \
+    export UV_OFFLINE=1 UV_NO_CONFIG=1 UV_NO_CACHE=1 UV_SYSTEM_PYTHON=1; \
+    "$uv" pip install --quiet --break-system-packages --no-index --find-links=/mnt/wheelhouse \
+        --require-hashes --no-deps --only-binary=:all: --link-mode=copy -r /mnt/wheelhouse/requirements.txt; \
+    "$uv" pip check; \
+    python /mnt/compile_bytecode.py; \
     # What this wrote gets one time, or no two builds would have the same layer.
     find / -xdev -newermt "@$started" ! -regex '/\(dev\|mnt\|proc\|sys\|etc/hosts\|etc/resolv.conf\)' \
         -exec touch -h -d @315532800 '{}' +

@@ -87,12 +87,16 @@ pub fn build(project: &Project, options: &Options) -> Result<()> {
     let work = Work::new(folder.join("work"), client.clone(), name.clone())?;
     let shell = Shell::new()?;
     shell.change_dir(&project.folder);
+    let pair = vec![what.maturin.package.to_string(), what.container.package.to_string()];
+    let all = project.matrix.image(&what.image).map(|image| image.packages.iter().map(|id| id.to_string()).collect());
+    let all: Vec<String> = all.context("an unknown image: this is a bug")?;
     let bench = Bench {
         project,
         what,
         show: options.show,
         shell,
-        ours: Ours::new(project, docker.as_ref(), &work.folder, &name)?,
+        ours: Ours::new(project, docker.as_ref(), &work.folder, &name, pair)?,
+        whole: Ours::new(project, docker.as_ref(), &work.folder, &name, all)?,
         plain: Plain::new(work.folder.join("plain"), client, name)?,
         copy: work.folder.join("copy"),
         warm: [Cell::new(false), Cell::new(false)],
@@ -143,7 +147,9 @@ struct Bench<'a> {
     show: bool,
     /// In the user's clone.
     shell: Shell,
+    /// With the two packages that are compared; and with all that the image has.
     ours: Ours<'a>,
+    whole: Ours<'a>,
     plain: Plain,
     /// Our working copy of the package, where one line is changed.
     copy: PathBuf,
@@ -212,19 +218,26 @@ impl Bench<'_> {
                 select::wheels(self.ours.matrix(), &list(&[&container.abi]), &list(&[&container.package]))
             }
             Row::ImageCold | Row::ImageUnchanged | Row::Everything => {
-                select::images(self.ours.matrix(), &list(&[&self.what.image]))
+                select::images(self.ours(row).matrix(), &list(&[&self.what.image]))
             }
             Row::Plan | Row::Xtask => Ok(Selection::default()),
         }
     }
 
+    fn ours(&self, row: Row) -> &Ours<'_> {
+        match row {
+            Row::ImageCold | Row::ImageUnchanged => &self.whole,
+            _ => &self.ours,
+        }
+    }
+
     /// What neither side is measured for.
     fn prepare(&self, row: Row, log: &File) -> Result<Option<Ready>> {
-        self.ours.lay_out(&[], "")?;
+        self.ours(row).lay_out(&[], "")?;
         if !row.compares() {
             return Ok(None);
         }
-        let ready = self.ours.prepare(row, &self.selection(row)?)?;
+        let ready = self.ours(row).prepare(row, &self.selection(row)?)?;
         let source = self.plain.source();
         match row {
             Row::WheelsCold | Row::WheelsUnchanged | Row::WheelsOneLine | Row::Everything => {
@@ -252,8 +265,8 @@ impl Bench<'_> {
                 }
             }
             Row::ImageUnchanged => {
-                self.all(self.image(Side::Ours, &ready, false)?, log)?;
-                self.all(self.image(Side::Plain, &ready, false)?, log)?;
+                self.all(self.image(row, Side::Ours, &ready)?, log)?;
+                self.all(self.image(row, Side::Plain, &ready)?, log)?;
             }
             Row::ImageCold | Row::Plan | Row::Xtask => {}
         }
@@ -296,16 +309,16 @@ impl Bench<'_> {
                 self.official(side)
             }
             (Row::ImageCold, Side::Ours) => {
-                self.ours.lay_out(&["image.Dockerfile"], &nonce)?;
-                self.image(side, ready, true)
+                self.whole.lay_out(&["image.Dockerfile"], &nonce)?;
+                self.image(row, side, ready)
             }
-            (Row::ImageCold | Row::ImageUnchanged, _) => self.image(side, ready, row == Row::ImageCold),
+            (Row::ImageCold | Row::ImageUnchanged, _) => self.image(row, side, ready),
             (Row::Everything, Side::Ours) => {
                 self.ours.forget(row, &selection)?;
                 self.warm[Side::Ours as usize].set(false);
                 let all = ["builder.Dockerfile", "python.Dockerfile", "base.Dockerfile", "image.Dockerfile"];
                 self.ours.lay_out(&all, &nonce)?;
-                self.image(side, ready, true)
+                self.image(row, side, ready)
             }
             (Row::Everything, Side::Plain) => {
                 self.plain.forget(&["everything-target", "runtime"])?;
@@ -360,10 +373,11 @@ impl Bench<'_> {
         }])
     }
 
-    fn image(&self, side: Side, ready: &Ready, cold: bool) -> Result<Vec<Cmd<'_>>> {
+    fn image(&self, row: Row, side: Side, ready: &Ready) -> Result<Vec<Cmd<'_>>> {
+        let ours = self.ours(row);
         Ok(vec![match side {
-            Side::Ours => self.ours.command(&["image", &self.what.image, "--quick"], self.ours.matrix_file())?,
-            Side::Plain => self.plain.image_build(self.what, ready, cold)?,
+            Side::Ours => ours.command(&["image", &self.what.image, "--quick"], ours.matrix_file())?,
+            Side::Plain => self.plain.image_build(self.what, ready, row == Row::ImageCold)?,
         }])
     }
 
@@ -371,7 +385,7 @@ impl Bench<'_> {
     fn parts(&self, row: Row) -> Result<BTreeMap<String, f64>> {
         match row {
             Row::WheelsCold | Row::OfficialCold | Row::ImageCold | Row::Everything => {
-                self.ours.parts(row, &self.selection(row)?)
+                self.ours(row).parts(row, &self.selection(row)?)
             }
             Row::Xtask => crates(&self.plain.path("xtask/cargo-timings/cargo-timing.html")),
             Row::WheelsUnchanged | Row::WheelsOneLine | Row::OfficialUnchanged | Row::ImageUnchanged | Row::Plan => {

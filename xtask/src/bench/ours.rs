@@ -12,8 +12,9 @@ use crate::Project;
 use crate::cache::{Artefact, Cache, Record};
 use crate::docker::Docker;
 use crate::exchange::Exchange;
+use crate::lock::Pin;
 use crate::matrix::{Matrix, variant};
-use crate::plan::{Action, Plan, Step};
+use crate::plan::{self, Action, Plan, Step};
 use crate::run::{self, Outcome};
 use crate::select::Selection;
 
@@ -23,6 +24,7 @@ pub struct Ours<'a> {
     project: Project,
     cache: PathBuf,
     shell: Shell,
+    only: Vec<String>,
 }
 
 /// What is there before the clock starts.
@@ -34,11 +36,17 @@ pub struct Ready {
 }
 
 impl<'a> Ours<'a> {
-    /// A project below `work`, whose images are called `name`.
-    pub fn new(user: &'a Project, docker: Option<&'a Docker>, work: &Path, name: &str) -> Result<Ours<'a>> {
-        let folder = work.join("project");
+    /// A project below `work`, with no other packages than `only`, whose images are called `name`.
+    pub fn new(
+        user: &'a Project,
+        docker: Option<&'a Docker>,
+        work: &Path,
+        name: &str,
+        only: Vec<String>,
+    ) -> Result<Ours<'a>> {
+        let folder = work.join(format!("project-{}", only.len()));
         let cache = work.join("cache");
-        let text = matrix(user, name, None)?;
+        let text = matrix(user, name, &only, None)?;
         let project = Project {
             folder: folder.clone(),
             file: folder.join("matrix.yaml"),
@@ -54,7 +62,7 @@ impl<'a> Ours<'a> {
         fs::write(&project.file, text)?;
         let shell = Shell::new()?;
         shell.change_dir(&folder);
-        Ok(Ours { user, docker, project, cache, shell })
+        Ok(Ours { user, docker, project, cache, shell, only })
     }
 
     pub fn matrix(&self) -> &Matrix {
@@ -66,7 +74,7 @@ impl<'a> Ours<'a> {
         let file = self.project.folder.join("working-copy.yaml");
         fs::write(
             &file,
-            matrix(self.user, &self.project.matrix.name, Some((package, &folder.display().to_string())))?,
+            matrix(self.user, &self.project.matrix.name, &self.only, Some((package, &folder.display().to_string())))?,
         )?;
         Ok(file)
     }
@@ -112,7 +120,20 @@ impl<'a> Ours<'a> {
             plan.steps.iter().filter(|s| row.measures(&s.action)).flat_map(|s| &s.needs).collect();
         let asked = |step: &Step| used.contains(&step.id);
         let context = self.project.context(&facts, self.docker);
-        let done = run::execute_with(&before, &asked, &context, &Exchange::new(None, None))?;
+        let nobody = Exchange::new(None, None);
+        let mut done = run::execute_with(&before, &asked, &context, &nobody)?;
+        // The plain side begins with pip, whether or not ours has a use for it.
+        let pip = self.project.matrix.tools.iter().find(|tool| tool.name == *"pip");
+        let pip = pip.context("`tools` in matrix.yaml has no `pip`")?;
+        let pin = Pin {
+            name: pip.name.to_string(),
+            version: pip.version.to_string(),
+            sha256: pip.sha256.to_string(),
+            url: None,
+            file: None,
+        };
+        let fetch = plan::fetch(&self.project.matrix, &facts, "tool-pip", &[pin]);
+        done.extend(run::execute_with(&fetch, &|step| step.id == "tool-pip", &context, &nobody)?);
         Ok(Ready { plan, done, blobs: cache.clone() })
     }
 
@@ -207,12 +228,9 @@ impl Ready {
 }
 
 /// The text of the user's matrix under another name.
-fn matrix(user: &Project, name: &str, working_copy: Option<(&str, &str)>) -> Result<String> {
+fn matrix(user: &Project, name: &str, only: &[String], working_copy: Option<(&str, &str)>) -> Result<String> {
     let text = fs::read_to_string(&user.file).with_context(|| format!("cannot read `{}`", user.file.display()))?;
-    // What is compared is these packages, not what else the images have.
-    let bench =
-        user.matrix.bench.as_ref().map(|bench| &bench.build).context("the matrix has no bench: this is a bug")?;
-    let only = [&*bench.maturin.package, &*bench.container.package];
+    let only: Vec<&str> = only.iter().map(String::as_str).collect();
     variant(&text, name, &only, &user.folder, working_copy)
 }
 

@@ -144,7 +144,7 @@ impl Plain {
     /// The image from the same base image and the same wheels.
     pub fn image_build(&self, bench: &BenchBuild, ready: &Ready, cold: bool) -> Result<Cmd<'_>> {
         let own = image(bench, ready)?;
-        self.lay_out("image/wheels", ready, own.wheels.values())?;
+        self.lay_out("image/wheels", ready, own.wheels.values().chain(&own.locked))?;
         let env: Vec<String> = own.env.iter().map(|(name, value)| format!("ENV {name}=\"{value}\"\n")).collect();
         let file = self.dockerfile("image", include_str!("../../../docker/bench/image.Dockerfile"), &env)?;
         let base = format!("BASE={}", ready.image(&own.base)?);

@@ -56,7 +56,7 @@ impl Row {
             Row::WheelsOneLine => "the same, one line changed in the crate",
             Row::OfficialCold => "the package that is built in a container, cold",
             Row::OfficialUnchanged => "the same again, nothing changed",
-            Row::ImageCold => "the image with both, wheels ready, cold; ours with its proof",
+            Row::ImageCold => "the image with all that belongs to it, wheels ready, cold; ours with its proof",
             Row::ImageUnchanged => "the image, nothing changed",
             Row::Everything => "all from an empty cache to the image, interpreter with `--quick`",
             Row::Plan => "`cargo xtask plan`, warm binary",

@@ -32,10 +32,14 @@ pub fn variant(
     let path = |path: &Path| Value::Mapping(Mapping::from_iter([("path".into(), path.display().to_string().into())]));
     let mut rows: Vec<&mut Mapping> = packages.filter_map(Value::as_mapping_mut).collect();
     for row in &mut rows {
-        // It lies where it lay, wherever the copy of the matrix lies.
+        // They lie where they lay, wherever the copy of the matrix lies.
         if let Some(relative) = row.get("source").and_then(|source| source.get("path")).and_then(Value::as_str) {
             let absolute = folder.join(relative);
             row.insert("source".into(), path(&absolute));
+        }
+        if let Some(relative) = row.get("locks").and_then(Value::as_str) {
+            let absolute = folder.join(relative).display().to_string();
+            row.insert("locks".into(), absolute.into());
         }
     }
     if let Some((package, folder)) = working_copy {
