@@ -11,7 +11,7 @@ use crate::exchange::Exchange;
 use crate::facts::Facts;
 use crate::manifest::Manifest;
 use crate::matrix::Matrix;
-use crate::plan::{self, Plan};
+use crate::plan::{self, Action, Plan, Status};
 use crate::select::Selection;
 use crate::step::Context;
 use crate::ui::{self, Ui};
@@ -103,7 +103,7 @@ impl Project {
         let (plan, facts) = planned?;
         let (keys, status) = run::forecast(&plan, &self.context(&facts, docker.as_ref()), &exchange);
         self.cancel.check()?;
-        let status = |step: &plan::Step| status.get(&step.id).copied().unwrap_or(plan::Status::Build);
+        let status = |step: &plan::Step| status.get(&step.id).copied().unwrap_or(Status::Build);
         if format != Format::Github && (jobs.event.is_some() || jobs.changed_since.is_some()) {
             return Err(anyhow!(Wrong("--event and --changed-since choose jobs: add `--format github`".to_owned())));
         }
@@ -115,6 +115,17 @@ impl Project {
             Format::Text => ui::out(&plan::text(&plan, &keys, &status)),
             Format::Json => ui::out(&format!("{:#}\n", plan::json(&plan, &keys, &status))),
         }
+    }
+
+    /// The engine, as far as a look needs it, where everything that is asked for was made before: then
+    /// nothing that makes things has to be on this machine, and nobody waits for the checks of that.
+    fn all_there(&self, plan: &Plan, facts: &Facts) -> Option<Option<docker::Docker>> {
+        let images = plan.steps.iter().any(|step| matches!(step.action, Action::Proof(_)));
+        let docker = if images && !self.fake { docker::Docker::connect_to_look().ok() } else { None };
+        let nobody = Exchange::new(None, None);
+        let (_, status) = run::forecast(plan, &self.context(facts, docker.as_ref()), &nobody);
+        let there = |status: &Status| matches!(status, Status::Cached | Status::Unused);
+        status.values().all(there).then_some(docker)
     }
 
     /// The engine, if the plan needs one, with all else that it needs of the machine.
@@ -131,7 +142,7 @@ impl Project {
             bootstrap: &|docker| {
                 let (_, status) = run::forecast(plan, &self.context(facts, Some(docker)), exchange);
                 let image = self.matrix.root.image.as_deref();
-                let build = status.get("root").is_some_and(|status| *status == plan::Status::Build);
+                let build = status.get("root").is_some_and(|status| *status == Status::Build);
                 build && image.is_none_or(|image| docker.offered(image).is_err())
             },
         };
@@ -152,11 +163,18 @@ impl Project {
             incoming::take(self, folder)?;
         }
         let exchange = Exchange::new(how.cache_from.clone(), how.push.clone());
-        let docker = self.prepare(&plan, &facts, how.yes, &exchange)?;
+        let looked = if how.push.is_some() { None } else { self.all_there(&plan, &facts) };
+        let (docker, engine_cores) = match looked {
+            Some(docker) => (docker, self.cores),
+            None => {
+                let docker = self.prepare(&plan, &facts, how.yes, &exchange)?;
+                let cores = self.engine_cores(docker.as_ref());
+                (docker, cores)
+            }
+        };
         // Until the wheels are copied out of it.
         let _in_use = self.cache.in_use()?;
-        let context =
-            Context { engine_cores: self.engine_cores(docker.as_ref()), ..self.context(&facts, docker.as_ref()) };
+        let context = Context { engine_cores, ..self.context(&facts, docker.as_ref()) };
         let outcomes = run::execute(&plan, &context, &exchange)?;
         let manifest = Manifest::of(&plan, &outcomes, &self.matrix.name);
         manifest.publish(wheels, &self.matrix, &self.cache)?;

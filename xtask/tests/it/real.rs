@@ -116,6 +116,27 @@ fn a_wrong_digest_is_never_used() {
 }
 
 #[test]
+#[ignore = "needs what cargo xtask ci has built"]
+fn what_was_made_before_asks_nothing_of_the_machine() {
+    let clone = Clone::new();
+    let programs = clone.top.join("programs");
+    fs::create_dir_all(&programs).unwrap();
+    let path = std::env::var_os("PATH").unwrap();
+    let rustc = std::env::split_paths(&path).map(|folder| folder.join("rustc")).find(|file| file.is_file()).unwrap();
+    std::os::unix::fs::symlink(rustc, programs.join("rustc")).unwrap();
+    let bare = |package: &str| {
+        let mut command = real(&clone, &["wheels", "--package", package, "--abi", "cp314t", "--quick"]);
+        let output = command.env("PATH", &programs).env("DOCKER_HOST", "unix:///nowhere.sock").output().unwrap();
+        (output.status.code(), format!("{}{}", text(&output.stdout), text(&output.stderr)))
+    };
+    let (code, said) = bare("aerospike");
+    assert!(code == Some(0) && said.contains(" cached "), "{said}");
+    clone.edit("platform: manylinux_2_34_x86_64", "platform: manylinux_2_35_x86_64");
+    let (code, said) = bare("aerospike");
+    assert!(code == Some(1) && said.contains("this machine lacks something"), "{said}");
+}
+
+#[test]
 #[ignore = "looks for a Docker engine"]
 fn without_an_engine_the_whole_list_is_said_and_nothing_changed() {
     let clone = Clone::new();
