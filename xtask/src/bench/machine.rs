@@ -6,13 +6,15 @@ use std::process::Command;
 
 use anyhow::Result;
 
+use super::plain::docker_client;
 use crate::docker::Docker;
 use crate::doctor::said;
 use crate::matrix::Matrix;
 use crate::ui::bytes;
 
-/// One line: processor, memory, kernel, engine, tools.
-pub fn describe(docker: Option<&Docker>, client: Option<&Path>, matrix: &Matrix) -> String {
+/// One line: processor, memory, kernel, engine, tools. The same whichever rows are measured, since
+/// rows of one table must be of one machine.
+pub fn describe(matrix: &Matrix) -> String {
     let mut parts = Vec::new();
     let cores = std::thread::available_parallelism().map_or(1, |n| n.get());
     let model = field("/proc/cpuinfo", "model name").unwrap_or_else(|| "unknown processor".to_owned());
@@ -20,12 +22,10 @@ pub fn describe(docker: Option<&Docker>, client: Option<&Path>, matrix: &Matrix)
     let kib = field("/proc/meminfo", "MemTotal").and_then(|text| text.split(' ').next()?.parse::<u64>().ok());
     parts.extend(kib.map(|kib| format!("{} of memory", bytes(kib << 10))));
     parts.extend(fs::read_to_string("/proc/sys/kernel/osrelease").ok().map(|text| format!("Linux {}", text.trim())));
-    if let Some(info) = docker.and_then(|docker| docker.info().ok()) {
+    if let Ok(info) = Docker::connect().and_then(|docker| docker.info()) {
         parts.push(format!("Docker engine {}", info.version));
     }
-    if let Some(client) = client.and_then(|client| said(&client.display().to_string(), &["--version"]).ok()) {
-        parts.push(client);
-    }
+    parts.extend(docker_client().and_then(|client| said(&client.display().to_string(), &["--version"])));
     parts.extend(said("rustc", &["-V"]));
     parts.extend(
         matrix

@@ -75,7 +75,7 @@ pub fn build(project: &Project, options: &Options) -> Result<()> {
     let needs = provision::Needs { docker: engine, programs, bootstrap: &|_| false };
     let docker = provision::prepare(&needs, options.yes, &project.cache, &project.ui, &project.cancel)?;
     let client = if engine { Some(plain::docker_client()?) } else { None };
-    let machine = machine::describe(docker.as_ref(), client.as_deref(), &project.matrix);
+    let machine = machine::describe(&project.matrix);
     let when = machine::when(&project.folder)?;
 
     let _in_use = project.cache.in_use()?;
