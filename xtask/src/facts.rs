@@ -78,13 +78,8 @@ impl Facts {
             for package in image.packages.iter().filter_map(|id| matrix.package(id)) {
                 let Some(folder) = &package.locks else { continue };
                 let path = self.project.join(&**folder).join(format!("{}.txt", image.abi));
-                let pins = fs::read_to_string(&path).map_err(anyhow::Error::from).and_then(|text| lock::parse(&text));
-                let pins = pins.map_err(|error| {
-                    anyhow!(Wrong(format!(
-                        "matrix.yaml: packages[].locks of `{}`: `{}`: {error:#}",
-                        package.id,
-                        path.display()
-                    )))
+                let pins = lock::read(&path).map_err(|error| {
+                    anyhow!(Wrong(format!("matrix.yaml: packages[].locks of `{}`: {error:#}", package.id)))
                 })?;
                 self.locks.insert((package.id.to_string(), image.abi.to_string()), pins);
             }

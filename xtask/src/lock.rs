@@ -1,6 +1,8 @@
 //! Lock files: what a package needs at run time on one ABI, each wheel pinned by its SHA-256, in pip's own format.
 
-use anyhow::{Result, bail};
+use std::path::Path;
+
+use anyhow::{Context as _, Result, bail};
 
 /// One pinned wheel.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -13,9 +15,15 @@ pub struct Pin {
     pub file: Option<String>,
 }
 
+/// The pins in the file at `path`; errors name it.
+pub fn read(path: &Path) -> Result<Vec<Pin>> {
+    let text = std::fs::read_to_string(path).map_err(anyhow::Error::from);
+    text.and_then(|text| parse(&text)).with_context(|| format!("`{}`", path.display()))
+}
+
 /// Reads lines of the form `name==version --hash=sha256:…` or `name @ https://….whl --hash=sha256:…`,
 /// continued with `\` or not; errors name the line.
-pub fn parse(text: &str) -> Result<Vec<Pin>> {
+fn parse(text: &str) -> Result<Vec<Pin>> {
     let mut pins: Vec<Pin> = Vec::new();
     let mut lines = text.lines().enumerate();
     while let Some((at, line)) = lines.next() {

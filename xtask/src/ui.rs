@@ -223,3 +223,19 @@ fn plain(line: &str) -> String {
     }
     out
 }
+/// Rows in columns as wide as they need, one blank apart; those that `right` names are read from the right.
+pub fn columns<const N: usize>(rows: &[[String; N]], right: impl Fn(usize) -> bool) -> String {
+    let width = |column: usize| rows.iter().map(|row| row[column].chars().count()).max().unwrap_or(0);
+    let widths: [usize; N] = std::array::from_fn(width);
+    let mut out = String::new();
+    for row in rows {
+        let cell = |column: usize| match right(column) {
+            true => format!("{:>1$}", row[column], widths[column]),
+            false => format!("{:<1$}", row[column], widths[column]),
+        };
+        let line = std::array::from_fn::<String, N, _>(cell).join(" ");
+        out.push_str(line.trim_end());
+        out.push('\n');
+    }
+    out
+}

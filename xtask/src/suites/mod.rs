@@ -226,10 +226,8 @@ fn wheels(project: &Project, image: &matrix::Image, own: &[Own]) -> Result<Vec<(
     let mut pins: Vec<lock::Pin> = Vec::new();
     for own in own {
         let path = project.folder.join(&*own.upstream.locks).join(format!("{}.txt", image.abi));
-        let read = std::fs::read_to_string(&path).map_err(anyhow::Error::from).and_then(|text| lock::parse(&text));
-        let read = read.map_err(|error| {
-            let path = path.display();
-            anyhow!(Wrong(format!("matrix.yaml: tests.upstream.locks of `{}`: `{path}`: {error:#}", own.package.id)))
+        let read = lock::read(&path).map_err(|error| {
+            anyhow!(Wrong(format!("matrix.yaml: tests.upstream.locks of `{}`: {error:#}", own.package.id)))
         })?;
         for pin in read {
             match pins.iter().find(|other| other.name == pin.name) {

@@ -5,40 +5,27 @@ use std::fmt::Write as _;
 use super::bound;
 use super::result::{Case, STORM};
 use crate::matrix::GilState;
+use crate::ui;
 
 /// Widest that a message may be, so that a line stays a line.
 const MESSAGE: usize = 160;
 
 /// One line per case, at most 80 columns wide.
 pub fn table(cases: &[Case]) -> String {
-    let rows: Vec<[String; 7]> = cases
-        .iter()
-        .map(|case| {
-            [
-                case.suite.clone(),
-                case.client.clone(),
-                case.name.clone(),
-                case.runs.to_string(),
-                case.failed.to_string(),
-                case.skipped.to_string(),
-                rate(case),
-            ]
-        })
-        .collect();
+    let rows = cases.iter().map(|case| {
+        [
+            case.suite.clone(),
+            case.client.clone(),
+            case.name.clone(),
+            case.runs.to_string(),
+            case.failed.to_string(),
+            case.skipped.to_string(),
+            rate(case),
+        ]
+    });
     let head = ["SUITE", "CLIENT", "CASE", "RUNS", "FAILED", "SKIP", "BOUND"].map(str::to_owned);
-    let all = || std::iter::once(&head).chain(&rows);
-    let width = |column: usize| all().map(|row| row[column].chars().count()).max().unwrap_or(0);
-    let widths: Vec<usize> = (0..7).map(width).collect();
-    let mut out = String::new();
-    for row in all() {
-        let mut line = String::new();
-        for (column, cell) in row.iter().enumerate() {
-            let (gap, width) = (if column == 0 { "" } else { " " }, widths[column]);
-            let _ = if column < 3 { write!(line, "{gap}{cell:<width$}") } else { write!(line, "{gap}{cell:>width$}") };
-        }
-        let _ = writeln!(out, "{}", line.trim_end());
-    }
-    out
+    let all: Vec<[String; 7]> = std::iter::once(head).chain(rows).collect();
+    ui::columns(&all, |column| column >= 3)
 }
 
 /// The upper 95 % bound of the failure rate; only of what was repeated to the end it is one.
