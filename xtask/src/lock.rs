@@ -1,6 +1,10 @@
 //! Lock files: what a package needs at run time on one ABI, each wheel pinned by its SHA-256, in pip's own format.
 
+mod refresh;
+
 use anyhow::{Result, bail};
+
+pub use refresh::{Options, run};
 
 /// One pinned wheel.
 #[derive(Debug, Clone, PartialEq, Eq)]

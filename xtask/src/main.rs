@@ -14,6 +14,7 @@ mod incoming;
 mod lock;
 mod manifest;
 mod matrix;
+mod outdated;
 mod plan;
 mod proc;
 mod project;
@@ -156,6 +157,10 @@ enum Cmd {
         #[arg(long)]
         fast: bool,
     },
+    /// Make the lock files of packages anew, each with the `lock.py` beside it
+    Lock(lock::Options),
+    /// Say which pinned inputs have something newer, or write it into matrix.yaml
+    Outdated(outdated::Options),
     /// Write the parts of the workflows that depend on the matrix
     Workflow {
         /// Write nothing, and fail if something would be written
@@ -339,6 +344,8 @@ fn dispatch(cli: &Cli, cancel: &Cancel) -> Result<()> {
         Cmd::Test(asked) => suites::run(&project, asked),
         Cmd::Audit(asked) => audit::run(&project, asked),
         Cmd::Ci { how, fast } => ci::run(&project, how, *fast),
+        Cmd::Lock(asked) => lock::run(&project, asked),
+        Cmd::Outdated(asked) => outdated::run(&project, asked),
         Cmd::Workflow { check } => workflow::run(&project, *check),
     }
 }

@@ -1,5 +1,6 @@
 //! The clone that a command works in, and what commands have in common: to plan, to show, to make.
 
+use std::collections::BTreeMap;
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 
@@ -11,11 +12,11 @@ use crate::exchange::Exchange;
 use crate::facts::Facts;
 use crate::manifest::Manifest;
 use crate::matrix::Matrix;
-use crate::plan::{self, Action, Plan, Status};
+use crate::plan::{self, Action, Plan, Status, Step, Tools};
 use crate::select::Selection;
-use crate::step::Context;
+use crate::step::{self, Context};
 use crate::ui::{self, Ui};
-use crate::{Cli, Empty, Format, How, JobRows, Wrong, docker, incoming, provision, report, run, since};
+use crate::{Cli, Empty, Format, How, JobRows, Wrong, digest, docker, incoming, provision, report, run, since};
 
 /// The clone that a command works in.
 pub struct Project {
@@ -181,6 +182,26 @@ impl Project {
         report::publish(&manifest)?;
         exchange.end()?;
         Ok(manifest)
+    }
+
+    /// The environment with the tools that build, installed where that was not done yet.
+    pub fn tools(&self) -> Result<PathBuf> {
+        let facts = Facts { fake: self.fake, ..Facts::default() };
+        self.environment(&plan::tools(&self.matrix, &facts), &facts)
+    }
+
+    /// The same with what the workflows and other files are checked with.
+    pub fn checks(&self) -> Result<PathBuf> {
+        let action = Action::Tools(Tools { tools: self.matrix.ci.checks.clone() });
+        let inputs = BTreeMap::from([("code".to_owned(), digest::of(include_str!("step/tools.rs")))]);
+        let step = Step { id: "checks".to_owned(), action, needs: Vec::new(), inputs };
+        self.environment(&Plan { steps: vec![step], whole: true }, &Facts::default())
+    }
+
+    fn environment(&self, plan: &Plan, facts: &Facts) -> Result<PathBuf> {
+        let outcomes = run::execute(plan, &self.context(facts, None), &Exchange::new(None, None))?;
+        let outcome = outcomes.values().next().context("no tools were installed: this is a bug")?;
+        Ok(step::tools::folder(&self.cache, &outcome.record.key))
     }
 
     pub fn wheels(&self) -> PathBuf {

@@ -1,6 +1,5 @@
 //! What every workflow must pass: the published schema, actionlint and zizmor, each pinned by digest.
 
-use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -8,11 +7,8 @@ use anyhow::{Context as _, Result, anyhow, ensure};
 use xshell::{Cmd, Shell, cmd};
 
 use super::shown;
-use crate::exchange::Exchange;
-use crate::facts::Facts;
-use crate::plan::{Action, Plan, Step, Tools};
 use crate::proc::{self, Talk};
-use crate::{Project, digest, matrix, run, step};
+use crate::{Project, digest, matrix};
 
 /// fastjsonschema, which has no dependencies, names the place that is wrong.
 const VALIDATE: &str = include_str!("validate.py");
@@ -24,7 +20,7 @@ pub fn run(project: &Project, files: &[PathBuf]) -> Result<()> {
     if project.fake {
         return Ok(());
     }
-    let tools = tools(project)?;
+    let tools = project.checks()?;
     let mut found = Vec::new();
     let mut told = |result: Result<()>| {
         project.cancel.check()?;
@@ -56,18 +52,6 @@ pub fn run(project: &Project, files: &[PathBuf]) -> Result<()> {
 
 fn is_action(file: &Path) -> bool {
     file.file_name().is_some_and(|name| name == "action.yml")
-}
-
-/// The environment of the pinned checks, installed like the tools that build.
-fn tools(project: &Project) -> Result<PathBuf> {
-    let action = Action::Tools(Tools { tools: project.matrix.ci.checks.clone() });
-    let code = digest::of(include_str!("../step/tools.rs"));
-    let inputs = BTreeMap::from([("code".to_owned(), code)]);
-    let step = Step { id: "checks".to_owned(), action, needs: Vec::new(), inputs };
-    let (plan, facts) = (Plan { steps: vec![step], whole: true }, Facts::default());
-    let outcomes = run::execute(&plan, &project.context(&facts, None), &Exchange::new(None, None))?;
-    let outcome = outcomes.get("checks").context("the checks were not installed: this is a bug")?;
-    Ok(step::tools::folder(&project.cache, &outcome.record.key))
 }
 
 fn schema(project: &Project, tools: &Path, file: &Path) -> Result<()> {

@@ -8,6 +8,7 @@ mod cli;
 mod common;
 mod exchange;
 mod expressions;
+mod inputs;
 mod jobs;
 mod real;
 mod runner;
