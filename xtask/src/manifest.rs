@@ -44,6 +44,19 @@ pub struct Entry {
     pub inputs: BTreeMap<String, String>,
     /// Versions, how it was made, and for images the verdict on the GIL.
     pub notes: BTreeMap<String, String>,
+    /// The SHA-256 of its bill of materials, once `cargo xtask sbom` has written that.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sbom: Option<String>,
+}
+
+impl Entry {
+    /// What the file with its bill of materials is called.
+    pub fn sbom_file(&self) -> String {
+        match self.kind.as_str() {
+            "wheel" => format!("{}.cdx.json", self.file),
+            kind => format!("{kind}-{}.cdx.json", self.tag),
+        }
+    }
 }
 
 impl Manifest {
@@ -86,6 +99,7 @@ impl Manifest {
                 cached: outcome.cached,
                 inputs: outcome.inputs.clone(),
                 notes: output.notes.clone(),
+                sbom: None,
             });
         }
         Manifest { schema: 1, artefacts }
@@ -109,8 +123,7 @@ impl Manifest {
     /// Entries and wheels of rows that the matrix no longer has are dropped.
     pub fn publish(&self, folder: &Path, matrix: &Matrix, cache: &Cache) -> Result<()> {
         std::fs::create_dir_all(folder).with_context(|| format!("cannot make `{}`", folder.display()))?;
-        let lock = std::fs::File::create(cache.dir().join("locks/manifest.lock"))?;
-        lock.lock().context("cannot lock the manifest")?;
+        let _lock = lock(cache)?;
         // A manifest that cannot be read is replaced: all that it said is in the cache.
         let mut merged = Manifest::read(folder).unwrap_or_default();
         merged.schema = 1;
@@ -128,15 +141,40 @@ impl Manifest {
         for entry in self.artefacts.iter().filter(|entry| entry.kind == "wheel") {
             cache::copy(&cache.blob(&entry.sha256), &folder.join(&entry.file))?;
         }
-        for entry in stale.iter().filter(|entry| entry.kind == "wheel") {
-            if !merged.artefacts.iter().any(|kept| kept.file == entry.file) {
+        for entry in &stale {
+            if entry.kind == "wheel" && !merged.artefacts.iter().any(|kept| kept.file == entry.file) {
                 let _ = std::fs::remove_file(folder.join(&entry.file));
             }
+            // It tells of what was there before.
+            let _ = std::fs::remove_file(folder.join(entry.sbom_file()));
         }
-        let mut text = serde_json::to_vec_pretty(&merged)?;
+        merged.write(folder)
+    }
+
+    /// Records the digests of bills of materials, by the id of what they tell of, in the manifest in `folder`.
+    pub fn record(folder: &Path, sboms: &BTreeMap<String, String>, cache: &Cache) -> Result<()> {
+        let _lock = lock(cache)?;
+        let mut manifest = Manifest::read(folder)?;
+        for entry in &mut manifest.artefacts {
+            if let Some(sha256) = sboms.get(&entry.id) {
+                entry.sbom = Some(sha256.clone());
+            }
+        }
+        manifest.write(folder)
+    }
+
+    fn write(&self, folder: &Path) -> Result<()> {
+        let mut text = serde_json::to_vec_pretty(self)?;
         text.push(b'\n');
         cache::write(&folder.join("manifest.json"), &text)
     }
+}
+
+/// For as long as the result lives, nobody else changes a manifest.
+fn lock(cache: &Cache) -> Result<std::fs::File> {
+    let lock = std::fs::File::create(cache.dir().join("locks/manifest.lock"))?;
+    lock.lock().context("cannot lock the manifest")?;
+    Ok(lock)
 }
 
 fn rows(matrix: &Matrix) -> Vec<String> {
