@@ -49,6 +49,14 @@ pub struct Entry {
     pub sbom: Option<String>,
 }
 
+/// A bill of materials as it was written.
+pub struct Sbom {
+    pub file: String,
+    /// The SHA-256 of what it tells of.
+    pub subject: String,
+    pub sha256: String,
+}
+
 impl Entry {
     /// What the file with its bill of materials is called.
     pub fn sbom_file(&self) -> String {
@@ -128,6 +136,12 @@ impl Manifest {
         let mut merged = Manifest::read(folder).unwrap_or_default();
         merged.schema = 1;
         let mut stale: Vec<Entry> = Vec::new();
+        let mut fresh = self.artefacts.clone();
+        for entry in &mut fresh {
+            // What was written of the very same file or image holds.
+            let same = merged.artefacts.iter().find(|old| old.id == entry.id && old.sha256 == entry.sha256);
+            entry.sbom = entry.sbom.take().or_else(|| same?.sbom.clone());
+        }
         let known = rows(matrix);
         merged.artefacts.retain(|entry| {
             let keep = known.contains(&entry.id) && !self.artefacts.iter().any(|new| new.id == entry.id);
@@ -136,7 +150,7 @@ impl Manifest {
             }
             keep
         });
-        merged.artefacts.extend(self.artefacts.iter().cloned());
+        merged.artefacts.extend(fresh);
         merged.artefacts.sort_by(|a, b| (&a.kind, &a.id).cmp(&(&b.kind, &b.id)));
         for entry in self.artefacts.iter().filter(|entry| entry.kind == "wheel") {
             cache::copy(&cache.blob(&entry.sha256), &folder.join(&entry.file))?;
@@ -145,20 +159,21 @@ impl Manifest {
             if entry.kind == "wheel" && !merged.artefacts.iter().any(|kept| kept.file == entry.file) {
                 let _ = std::fs::remove_file(folder.join(&entry.file));
             }
-            // It tells of what was there before.
-            let _ = std::fs::remove_file(folder.join(entry.sbom_file()));
+            let described = |kept: &Entry| kept.sbom.is_some() && kept.sbom_file() == entry.sbom_file();
+            if !merged.artefacts.iter().any(described) {
+                let _ = std::fs::remove_file(folder.join(entry.sbom_file()));
+            }
         }
         merged.write(folder)
     }
 
-    /// Records the digests of bills of materials, by the id of what they tell of, in the manifest in `folder`.
-    pub fn record(folder: &Path, sboms: &BTreeMap<String, String>, cache: &Cache) -> Result<()> {
+    /// Writes the SHA-256 of bills of materials into the manifest in `folder`, each with all rows that it tells of.
+    pub fn record(folder: &Path, sboms: &[Sbom], cache: &Cache) -> Result<()> {
         let _lock = lock(cache)?;
         let mut manifest = Manifest::read(folder)?;
         for entry in &mut manifest.artefacts {
-            if let Some(sha256) = sboms.get(&entry.id) {
-                entry.sbom = Some(sha256.clone());
-            }
+            let of = sboms.iter().find(|sbom| sbom.file == entry.sbom_file() && sbom.subject == entry.sha256);
+            entry.sbom = of.map(|sbom| sbom.sha256.clone()).or_else(|| entry.sbom.take());
         }
         manifest.write(folder)
     }

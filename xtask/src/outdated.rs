@@ -15,7 +15,6 @@ use serde::{Deserialize, Serialize};
 use xshell::{Shell, cmd};
 
 use crate::matrix::{self, Edit, Matrix};
-use crate::proc::{self, Talk};
 use crate::{Project, cache, doctor, summary, ui};
 
 /// Asks by way of pip, which knows where this user's index is and how to get in.
@@ -192,17 +191,7 @@ fn ask(project: &Project, question: &Question) -> Result<Answer> {
         return Ok(Answer::default());
     }
     let python = project.tools()?.join("bin/python");
-    let task = project.ui.start("outdated", "ask the package index", &project.cache.log("outdated"));
-    task.open_log()?;
     let (shell, input) = (Shell::new()?, serde_json::to_string(question)?);
-    let done = proc::talk(
-        cmd!(shell, "{python} -c {ASK}"),
-        &task,
-        &project.cancel,
-        &Talk { input: &input, ..Talk::default() },
-    );
-    let log = task.log().to_owned();
-    task.end(if done.is_ok() { "ok" } else { "FAILED" });
-    let said = done.map_err(|_| anyhow!("the pinned pip could not be asked; whole log: {}", log.display()))?;
-    serde_json::from_str(&said).with_context(|| format!("the answer was not understood; whole log: {}", log.display()))
+    let said = project.call("outdated", "ask the package index", cmd!(shell, "{python} -c {ASK}").quiet(), &input)?;
+    serde_json::from_str(&said).context("what the pinned pip answered was not understood")
 }

@@ -5,6 +5,7 @@ use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result, anyhow};
+use xshell::Cmd;
 
 use crate::cache::Cache;
 use crate::cancel::Cancel;
@@ -13,6 +14,7 @@ use crate::facts::Facts;
 use crate::manifest::Manifest;
 use crate::matrix::Matrix;
 use crate::plan::{self, Action, Plan, Status, Step, Tools};
+use crate::proc::{self, Talk};
 use crate::select::Selection;
 use crate::step::{self, Context};
 use crate::ui::{self, Ui};
@@ -202,6 +204,24 @@ impl Project {
         let outcomes = run::execute(plan, &self.context(facts, None), &Exchange::new(None, None))?;
         let outcome = outcomes.values().next().context("no tools were installed: this is a bug")?;
         Ok(step::tools::folder(&self.cache, &outcome.record.key))
+    }
+
+    /// Runs a program that has no step of its own, with a log, and returns what it printed; where it
+    /// fails, the error has its last lines.
+    pub fn call(&self, id: &str, what: &str, command: Cmd, input: &str) -> Result<String> {
+        let task = self.ui.start(id, what, &self.cache.log(&format!("{id}-{}", what.replace(['/', ' '], "-"))));
+        task.open_log()?;
+        let done = proc::talk(command, &task, &self.cancel, &Talk { input, ..Talk::default() });
+        let told = done.map_err(|error| {
+            let said = task.tail().into_iter().filter(|line| !line.starts_with("$ "));
+            let mut lines: Vec<String> = said.map(|line| format!("    | {line}")).collect();
+            if lines.is_empty() {
+                lines.push(format!("    {error:#}"));
+            }
+            anyhow!("{what}:\n{}\n    whole log: {}", lines.join("\n"), task.log().display())
+        });
+        task.end(if told.is_ok() { "ok" } else { "FAILED" });
+        told
     }
 
     pub fn wheels(&self) -> PathBuf {

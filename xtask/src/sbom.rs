@@ -14,8 +14,7 @@ use clap::Args;
 use serde_json::Value;
 use xshell::{Shell, cmd};
 
-use crate::manifest::Manifest;
-use crate::proc::{self, Talk};
+use crate::manifest::{Manifest, Sbom};
 use crate::subject::{self, Listed, Subject};
 use crate::{Project, Wrong, cache, digest, ui};
 
@@ -32,9 +31,9 @@ pub struct Options {
     out: Option<PathBuf>,
 }
 
-/// One document, with the row of the manifest that it tells of.
+/// One document, with the SHA-256 of what it tells of.
 struct Made {
-    id: Option<String>,
+    subject: String,
     file: String,
     text: String,
 }
@@ -57,31 +56,30 @@ pub fn write(project: &Project, what: &[String], folder: &Path) -> Result<()> {
     }
     validate(project, &made)?;
     std::fs::create_dir_all(folder).with_context(|| format!("cannot make `{}`", folder.display()))?;
-    let mut digests = BTreeMap::new();
-    for document in &made {
+    let mut written = Vec::new();
+    for document in made {
         cache::write(&folder.join(&document.file), document.text.as_bytes())?;
         let sha256 = digest::of(&document.text);
         ui::out(&format!("{sha256}  {}\n", document.file))?;
-        digests.extend(document.id.clone().map(|id| (id, sha256)));
+        written.push(Sbom { file: document.file, subject: document.subject, sha256 });
     }
-    Manifest::record(&project.wheels(), &digests, &project.cache)
+    Manifest::record(&project.wheels(), &written, &project.cache)
 }
 
 fn make(project: &Project, listed: &Listed, item: &str) -> Result<Made> {
-    let (entry, file, document) = match subject::find(project, listed, item)? {
+    let (subject, file, document) = match subject::find(project, listed, item)? {
         Subject::Wheel(path) => {
             let report = subject::checked(project, &path, listed)?;
-            // One of another digest is another wheel.
-            let entry = listed.wheel(&report.file_name).filter(|entry| entry.sha256 == report.sha256);
-            (entry, format!("{}.cdx.json", report.file_name), wheel::describe(&path, &report)?)
+            let document = wheel::describe(&path, &report)?;
+            (report.sha256, format!("{}.cdx.json", report.file_name), document)
         }
         Subject::Image { reference, image } => {
             let contents = image::look(project, &reference, image, listed)?;
-            let entry = listed.image(&image.tag).filter(|entry| entry.sha256 == contents.id);
-            (entry, format!("image-{}.cdx.json", image.tag), image::describe(&reference, image, &contents)?)
+            let document = image::describe(&reference, image, &contents)?;
+            (contents.id, format!("image-{}.cdx.json", image.tag), document)
         }
     };
-    Ok(Made { id: entry.map(|entry| entry.id.clone()), file, text: document.text()? })
+    Ok(Made { subject, file, text: document.text()? })
 }
 
 /// Holds the documents against CycloneDX's own schema.
@@ -95,14 +93,6 @@ fn validate(project: &Project, made: &[Made]) -> Result<()> {
         .collect::<Result<_>>()?;
     let input = serde_json::to_string(&documents)?;
     let (shell, python, spec) = (Shell::new()?, project.checks()?.join("bin/python"), document::SPEC);
-    let task = project.ui.start("sbom", "hold against the schema", &project.cache.log("sbom"));
-    task.open_log()?;
     let command = cmd!(shell, "{python} -c {VALIDATE} {spec}").quiet();
-    let done = proc::talk(command, &task, &project.cancel, &Talk { input: &input, ..Talk::default() });
-    let (said, log) = (task.tail(), task.log().to_owned());
-    task.end(if done.is_ok() { "ok" } else { "FAILED" });
-    done.map(|_| ()).map_err(|_| {
-        let said: Vec<String> = said.into_iter().filter(|line| !line.starts_with("$ ")).collect();
-        anyhow!("not valid CycloneDX {spec}:\n{}\nwhole log: {}", said.join("\n"), log.display())
-    })
+    project.call("sbom", "hold against the schema", command, &input).map(|_| ())
 }

@@ -10,7 +10,7 @@ use xshell::{Shell, cmd};
 
 use super::{Pin, parse};
 use crate::matrix::{Location, Package};
-use crate::{Project, Wrong, cache, proc, ui};
+use crate::{Project, Wrong, cache, ui};
 
 /// It lies beside the folder with the locks, and writes into it.
 const SCRIPT: &str = "lock.py";
@@ -133,21 +133,13 @@ fn make(project: &Project, shown: &str, script: &Path) -> Result<()> {
     let python = if project.fake { PathBuf::from("python3") } else { tools.join("python") };
     let path = std::env::var_os("PATH").unwrap_or_default();
     let path = std::env::join_paths(std::iter::once(tools).chain(std::env::split_paths(&path)))?;
-    let task = project.ui.start("lock", shown, &project.cache.log(&format!("lock-{}", shown.replace('/', "-"))));
-    task.open_log()?;
     let shell = Shell::new()?;
     let mut command = cmd!(shell, "{python} -B {script} {variant...}").env("PATH", path);
     // uv knows pip's index by another name.
     if let (Ok(index), Err(_)) = (std::env::var("PIP_INDEX_URL"), std::env::var("UV_DEFAULT_INDEX")) {
         command = command.env("UV_DEFAULT_INDEX", index);
     }
-    let done = proc::run(command, &task, &project.cancel);
-    let (said, log) = (task.tail(), task.log().to_owned());
-    task.end(if done.is_ok() { "ok" } else { "FAILED" });
-    done.map(|_| ()).map_err(|_| {
-        let lines: Vec<String> = said.iter().map(|line| format!("    | {line}")).collect();
-        anyhow!("its `{SCRIPT}` failed:\n{}\n    whole log: {}", lines.join("\n"), log.display())
-    })
+    project.call("lock", shown, command, "").map(|_| ())
 }
 
 /// What has changed in each file; an error where one is no lock file, or that of an ABI is missing.
