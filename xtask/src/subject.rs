@@ -69,7 +69,7 @@ pub fn find<'p>(project: &'p Project, listed: &Listed, item: &str) -> Result<Sub
     if path.is_file() {
         return Ok(Subject::Wheel(path));
     }
-    if item.contains(':') && !item.contains(".whl") {
+    if item.contains(':') {
         return downloaded(project, item);
     }
     let tags = project.matrix.images.iter().map(|image| image.tag.to_string());

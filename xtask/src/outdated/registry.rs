@@ -6,12 +6,17 @@ use super::{Row, State};
 use crate::matrix::{Location, Matrix};
 
 /// Tells the digest under a tag, `None` where there is no such tag.
-type Offer<'a> = &'a dyn Fn(&str) -> Result<Option<String>>;
+type Offer<'a> = &'a (dyn Fn(&str) -> Result<Option<String>> + Sync);
 
 pub fn rows(matrix: &Matrix, offer: Offer) -> Vec<Row> {
     let images = matrix.root.image.iter().chain(matrix.server.iter().map(|server| &server.image));
-    let bases = matrix.abis.iter().filter(|abi| abi.free_threaded()).map(|abi| base(&abi.base_tag(), offer));
-    images.map(|image| pinned(image, offer)).chain(bases).collect()
+    let bases = matrix.abis.iter().filter(|abi| abi.free_threaded()).map(|abi| abi.base_tag());
+    // Side by side: an engine that reaches no registry takes its time to say so.
+    std::thread::scope(|scope| {
+        let images: Vec<_> = images.map(|image| scope.spawn(move || pinned(image, offer))).collect();
+        let bases: Vec<_> = bases.map(|tag| scope.spawn(move || base(&tag, offer))).collect();
+        images.into_iter().chain(bases).filter_map(|row| row.join().ok()).collect()
+    })
 }
 
 /// Registries list no tags through the engine, so what is asked is: the tag itself, which may have

@@ -191,7 +191,7 @@ fn images_are_held_against_what_their_tags_are_now() {
     let matrix = matrix();
     let image = matrix.root.image.as_ref().unwrap();
     let (name, pinned) = image.split_once('@').unwrap();
-    let rows = |offer: &dyn Fn(&str) -> Option<String>| registry::rows(&matrix, &|asked| Ok(offer(asked)));
+    let rows = |offer: &(dyn Fn(&str) -> Option<String> + Sync)| registry::rows(&matrix, &|asked| Ok(offer(asked)));
     let input = format!("image {name}");
     let anew = format!("sha256:{}", digest(5));
     assert_eq!(found(rows(&|_| Some(pinned.to_owned())), &input).state, State::Current);
