@@ -39,11 +39,12 @@ pub fn replaced(text: &str, edits: &[Edit]) -> Result<String> {
     let mut out = text.to_owned();
     // From the end, so that what stands before keeps its place.
     for (at, edit) in places.into_iter().rev() {
-        let quote = out[at..].chars().next().filter(|c| matches!(c, '"' | '\''));
-        let start = at + quote.map_or(0, char::len_utf8);
-        ensure!(out[start..].starts_with(&edit.from), "`{}` is written in a way that cannot be replaced", edit.from);
+        let quote = out.as_bytes().get(at).is_some_and(|c| matches!(c, b'"' | b'\''));
+        let start = at + usize::from(quote);
+        let there = out.get(start..).is_some_and(|rest| rest.starts_with(&edit.from));
+        ensure!(there, "`{}` is written in a way that cannot be replaced: change it by hand", edit.from);
         // A version like 26.3 is a number unless it stands in quotes.
-        let number = quote.is_none() && edit.to.parse::<f64>().is_ok();
+        let number = !quote && edit.to.parse::<f64>().is_ok();
         let to = if number { format!("\"{}\"", edit.to) } else { edit.to.clone() };
         out.replace_range(start..start + edit.from.len(), &to);
     }
@@ -81,6 +82,15 @@ mod tests {
         let last = &matrix.server.as_ref().unwrap().image;
         let same = [image.becomes(image.to_string()), last.becomes(last.to_string())];
         assert_eq!(replaced(REAL, &same).unwrap(), REAL);
+    }
+
+    #[test]
+    fn places_are_counted_in_bytes() {
+        let text = format!("# Übersicht: “ABIs”, packages, images\n{REAL}");
+        let last = |text: &str| Matrix::parse(text, "matrix.yaml").unwrap().server.unwrap().image;
+        let other = format!("another@sha256:{}", "0".repeat(64));
+        let edits = [last(&text).becomes(&other)];
+        assert_eq!(replaced(&text, &edits).unwrap(), text.replace(&*last(REAL), &other));
     }
 
     #[test]

@@ -68,8 +68,7 @@ pub fn place(text: &str, ordinal: usize) -> Option<Place> {
     let tripped = serde_yaml::from_str::<super::Matrix>(text);
     TRIPWIRE.set(None);
     let at = tripped.err()?.location()?;
-    let byte = text.char_indices().nth(at.index()).map_or(text.len(), |(byte, _)| byte);
-    Some(Place { byte, line: at.line(), column: at.column() })
+    Some(Place { byte: at.index(), line: at.line(), column: at.column() })
 }
 
 fn scalar<'de, D: Deserializer<'de>>(

@@ -15,7 +15,8 @@ pub fn rows(matrix: &Matrix, offer: Offer) -> Vec<Row> {
     std::thread::scope(|scope| {
         let images: Vec<_> = images.map(|image| scope.spawn(move || pinned(image, offer))).collect();
         let bases: Vec<_> = bases.map(|tag| scope.spawn(move || base(&tag, offer))).collect();
-        images.into_iter().chain(bases).filter_map(|row| row.join().ok()).collect()
+        let all = images.into_iter().chain(bases);
+        all.map(|row| row.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))).collect()
     })
 }
 
