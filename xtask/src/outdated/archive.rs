@@ -49,6 +49,7 @@ fn row(matrix: &Matrix, source: &Source, mirrors: &[String], answer: &Answer, di
             _ => None,
         })
         .collect();
+    failed.sort();
     failed.dedup();
     let note = failed.join("\n");
     let asked = all().any(|address| matches!(reached(address), Some(Reached::Exists(_))));

@@ -76,12 +76,12 @@ fn package_rows(
     let Newest { file, release } = match newest(releases, &pypi.sha256) {
         Ok(newest) => newest,
         Err(why) => {
-            let others = package.published.iter().map(|wheel| published(&wheel.abi));
-            return [input]
-                .into_iter()
-                .chain(others)
-                .map(|input| Row::new(input, version, State::Unasked, &*why))
-                .collect();
+            let unasked = |input, pinned| Row::new(input, pinned, State::Unasked, &*why);
+            let wheels = matrix.abis.iter().map(|abi| {
+                let pinned = if package.published_for(&abi.id).is_some() { version } else { "built" };
+                unasked(published(&abi.id), pinned)
+            });
+            return [unasked(input, version)].into_iter().chain(wheels).collect();
         }
     };
     let mut rows = Vec::new();

@@ -18,7 +18,7 @@ fn what_was_downloaded_is_held_against_the_manifest_that_came_with_it() {
     fs::rename(clone.project().join("wheels"), &away).unwrap();
     let manifest = away.join("manifest.json").display().to_string();
     let file = away.join(wheel.file_name().unwrap()).display().to_string();
-    let verify = ["verify", &file, "--manifest", &manifest];
+    let verify = ["verify", file.as_str(), "--manifest", manifest.as_str()];
     let said = clone.good(&verify);
     assert!(said.contains("manifest    same digest") && said.contains("sbom        same digest"), "{said}");
     assert!(clone.good(&["verify", &file]).contains("could not be compared"), "the clone's own knows nothing of it");
@@ -49,7 +49,7 @@ fn bills_of_materials_go_with_what_they_tell_of() {
     fs::rename(clone.project().join("wheels"), &folder).unwrap();
     let image = folder.join("image-314t.cdx.json");
     let machines = clone.top.join("machines").display().to_string();
-    let collect = ["collect", &machines];
+    let collect = ["collect", machines.as_str()];
     clone.good(&collect);
     let arrived = clone.project().join("wheels/image-314t.cdx.json");
     assert_eq!(fs::read(&arrived).unwrap(), fs::read(&image).unwrap());
