@@ -6,7 +6,7 @@ use anyhow::{Context, Result, bail};
 
 use crate::provision::{self, Needs};
 use crate::select::Selection;
-use crate::{How, Project, audit, verify, workflow};
+use crate::{How, Project, audit, sbom, verify, workflow};
 
 /// What the tests start themselves, with the Debian packages that have it.
 const PROGRAMS: [(&str, &str); 2] = [("docker", "docker.io"), ("docker-registry", "docker-registry")];
@@ -21,7 +21,8 @@ pub fn run(project: &Project, how: &How, fast: bool) -> Result<()> {
     project.make(&Selection::all(&project.matrix), how, &project.wheels())?;
     let mut promised = verify::wheel_files(&project.wheels())?;
     promised.extend(project.matrix.images.iter().map(|image| image.tag.to_string()));
-    verify::run(project, &promised)?;
+    sbom::write(project, &promised, &project.wheels())?;
+    verify::run(project, &promised, None)?;
     audit::run(project, &audit::Options::default())?;
     // With the engine and the artefacts that are there now; one after another, since they time out.
     cargo(project, &["test", "--locked", "--workspace", "--quiet", "--", "--ignored", "--test-threads=1"])

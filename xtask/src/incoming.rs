@@ -43,6 +43,9 @@ pub fn collect(project: &Project, folder: &Path, publish: Option<&Path>) -> Resu
     let _in_use = project.cache.in_use()?;
     let manifest = take(project, folder)?;
     manifest.publish(&project.wheels(), &project.matrix, &project.cache)?;
+    for folder in folders(folder)? {
+        sboms(&folder, &project.wheels())?;
+    }
     if let Some(publish) = publish {
         std::fs::create_dir_all(publish).with_context(|| format!("cannot make `{}`", publish.display()))?;
         let wanted = |entry: &&Entry| project.matrix.ci.publish.iter().any(|id| *entry.name == **id);
@@ -51,6 +54,28 @@ pub fn collect(project: &Project, folder: &Path, publish: Option<&Path>) -> Resu
         }
     }
     report::publish(&manifest)
+}
+
+/// Takes the bills of materials that the manifest in `folder` has recorded, from beside it.
+fn sboms(folder: &Path, to: &Path) -> Result<()> {
+    for entry in Manifest::read(folder)?.artefacts {
+        let (name, path) = (entry.sbom_file(), folder.join(entry.sbom_file()));
+        let Some(recorded) = entry.sbom.filter(|_| plain(&name) && path.is_file()) else { continue };
+        let found = digest::of_file(&path)?;
+        if found != recorded {
+            bail!(
+                "`{}` is refused: its SHA-256 is `{found}`, but the manifest beside it says `{recorded}`",
+                path.display()
+            );
+        }
+        cache::copy(&path, &to.join(name))?;
+    }
+    Ok(())
+}
+
+/// Whether a name from a manifest of another's stays in its folder.
+fn plain(name: &str) -> bool {
+    !name.is_empty() && !name.starts_with('.') && !name.contains('/')
 }
 
 /// The folder and those in it that have a manifest, in order.
@@ -69,8 +94,6 @@ fn folders(top: &Path) -> Result<Vec<PathBuf>> {
 }
 
 fn wheel(project: &Project, folder: &Path, entry: &Entry) -> Result<()> {
-    // From a manifest of another's: neither may lead out of the folder.
-    let plain = |text: &str| !text.is_empty() && !text.starts_with('.') && !text.contains('/');
     ensure!(plain(&entry.file), "its manifest names the file `{}`", entry.file);
     ensure!(
         entry.key.len() == 64 && entry.key.chars().all(|c| matches!(c, '0'..='9' | 'a'..='f')),

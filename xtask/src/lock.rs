@@ -1,8 +1,12 @@
 //! Lock files: what a package needs at run time on one ABI, each wheel pinned by its SHA-256, in pip's own format.
 
+mod refresh;
+
 use std::path::Path;
 
 use anyhow::{Context as _, Result, bail};
+
+pub use refresh::{Options, run};
 
 /// One pinned wheel.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -14,6 +14,7 @@ mod incoming;
 mod lock;
 mod manifest;
 mod matrix;
+mod outdated;
 mod plan;
 mod proc;
 mod project;
@@ -22,9 +23,11 @@ mod prune;
 mod report;
 mod reproducible;
 mod run;
+mod sbom;
 mod select;
 mod since;
 mod step;
+mod subject;
 mod suites;
 mod summary;
 mod ui;
@@ -108,7 +111,12 @@ enum Cmd {
         /// Tags of images, wheel files, or ids of wheels
         #[arg(required = true, value_name = "TAG|WHEEL")]
         what: Vec<String>,
+        /// The manifest that came with them, of a release for instance, instead of wheels/manifest.json
+        #[arg(long, value_name = "FILE")]
+        manifest: Option<PathBuf>,
     },
+    /// Print what is in a wheel or an image, as CycloneDX; always the same bytes
+    Sbom(sbom::Options),
     /// Bring what several machines made together below wheels/, each wheel checked by its digest
     Collect {
         /// The folder with the machines' folders, each with a manifest
@@ -156,6 +164,10 @@ enum Cmd {
         #[arg(long)]
         fast: bool,
     },
+    /// Make the lock files of packages anew, each with the `lock.py` beside it
+    Lock(lock::Options),
+    /// Say which pinned inputs have something newer, or write it into matrix.yaml
+    Outdated(outdated::Options),
     /// Write the parts of the workflows that depend on the matrix
     Workflow {
         /// Write nothing, and fail if something would be written
@@ -331,7 +343,8 @@ fn dispatch(cli: &Cli, cancel: &Cancel) -> Result<()> {
         Cmd::Cache { what: CacheCmd::Show } => ui::out(&prune::show(&project.cache)?),
         Cmd::Cache { what: CacheCmd::Prune { max_size } } => ui::out(&prune::prune(&project.cache, *max_size)?),
         Cmd::Collect { folder, publish } => incoming::collect(&project, folder, publish.as_deref()),
-        Cmd::Verify { what } => verify::run(&project, what),
+        Cmd::Verify { what, manifest } => verify::run(&project, what, manifest.as_deref()),
+        Cmd::Sbom(asked) => sbom::run(&project, asked),
         Cmd::Bench { what: BenchCmd::Build(options) } => bench::build(&project, options),
         Cmd::Up(asked) => up::up(&project, asked),
         Cmd::LoadData { records, server, tag } => up::load(&project, *records, server.as_deref(), tag.as_deref()),
@@ -339,6 +352,8 @@ fn dispatch(cli: &Cli, cancel: &Cancel) -> Result<()> {
         Cmd::Test(asked) => suites::run(&project, asked),
         Cmd::Audit(asked) => audit::run(&project, asked),
         Cmd::Ci { how, fast } => ci::run(&project, how, *fast),
+        Cmd::Lock(asked) => lock::run(&project, asked),
+        Cmd::Outdated(asked) => outdated::run(&project, asked),
         Cmd::Workflow { check } => workflow::run(&project, *check),
     }
 }

@@ -44,6 +44,27 @@ pub struct Entry {
     pub inputs: BTreeMap<String, String>,
     /// Versions, how it was made, and for images the verdict on the GIL.
     pub notes: BTreeMap<String, String>,
+    /// The SHA-256 of its bill of materials, once `cargo xtask sbom` has written that.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sbom: Option<String>,
+}
+
+/// A bill of materials as it was written.
+pub struct Sbom {
+    pub file: String,
+    /// The SHA-256 of what it tells of.
+    pub subject: String,
+    pub sha256: String,
+}
+
+impl Entry {
+    /// What the file with its bill of materials is called.
+    pub fn sbom_file(&self) -> String {
+        match self.kind.as_str() {
+            "wheel" => format!("{}.cdx.json", self.file),
+            kind => format!("{kind}-{}.cdx.json", self.tag),
+        }
+    }
 }
 
 impl Manifest {
@@ -86,6 +107,7 @@ impl Manifest {
                 cached: outcome.cached,
                 inputs: outcome.inputs.clone(),
                 notes: output.notes.clone(),
+                sbom: None,
             });
         }
         Manifest { schema: 1, artefacts }
@@ -109,12 +131,17 @@ impl Manifest {
     /// Entries and wheels of rows that the matrix no longer has are dropped.
     pub fn publish(&self, folder: &Path, matrix: &Matrix, cache: &Cache) -> Result<()> {
         std::fs::create_dir_all(folder).with_context(|| format!("cannot make `{}`", folder.display()))?;
-        let lock = std::fs::File::create(cache.dir().join("locks/manifest.lock"))?;
-        lock.lock().context("cannot lock the manifest")?;
+        let _lock = lock(cache)?;
         // A manifest that cannot be read is replaced: all that it said is in the cache.
         let mut merged = Manifest::read(folder).unwrap_or_default();
         merged.schema = 1;
         let mut stale: Vec<Entry> = Vec::new();
+        let mut fresh = self.artefacts.clone();
+        for entry in &mut fresh {
+            // What was written of the very same file or image holds.
+            let same = merged.artefacts.iter().find(|old| old.id == entry.id && old.sha256 == entry.sha256);
+            entry.sbom = entry.sbom.take().or_else(|| same?.sbom.clone());
+        }
         let known = rows(matrix);
         merged.artefacts.retain(|entry| {
             let keep = known.contains(&entry.id) && !self.artefacts.iter().any(|new| new.id == entry.id);
@@ -123,20 +150,46 @@ impl Manifest {
             }
             keep
         });
-        merged.artefacts.extend(self.artefacts.iter().cloned());
+        merged.artefacts.extend(fresh);
         merged.artefacts.sort_by(|a, b| (&a.kind, &a.id).cmp(&(&b.kind, &b.id)));
         for entry in self.artefacts.iter().filter(|entry| entry.kind == "wheel") {
             cache::copy(&cache.blob(&entry.sha256), &folder.join(&entry.file))?;
         }
-        for entry in stale.iter().filter(|entry| entry.kind == "wheel") {
-            if !merged.artefacts.iter().any(|kept| kept.file == entry.file) {
+        for entry in &stale {
+            if entry.kind == "wheel" && !merged.artefacts.iter().any(|kept| kept.file == entry.file) {
                 let _ = std::fs::remove_file(folder.join(&entry.file));
             }
+            let described = |kept: &Entry| kept.sbom.is_some() && kept.sbom_file() == entry.sbom_file();
+            if !merged.artefacts.iter().any(described) {
+                let _ = std::fs::remove_file(folder.join(entry.sbom_file()));
+            }
         }
-        let mut text = serde_json::to_vec_pretty(&merged)?;
+        merged.write(folder)
+    }
+
+    /// Writes the SHA-256 of bills of materials into the manifest in `folder`, each with all rows that it tells of.
+    pub fn record(folder: &Path, sboms: &[Sbom], cache: &Cache) -> Result<()> {
+        let _lock = lock(cache)?;
+        let mut manifest = Manifest::read(folder)?;
+        for entry in &mut manifest.artefacts {
+            let of = sboms.iter().find(|sbom| sbom.file == entry.sbom_file() && sbom.subject == entry.sha256);
+            entry.sbom = of.map(|sbom| sbom.sha256.clone()).or_else(|| entry.sbom.take());
+        }
+        manifest.write(folder)
+    }
+
+    fn write(&self, folder: &Path) -> Result<()> {
+        let mut text = serde_json::to_vec_pretty(self)?;
         text.push(b'\n');
         cache::write(&folder.join("manifest.json"), &text)
     }
+}
+
+/// For as long as the result lives, nobody else changes a manifest.
+fn lock(cache: &Cache) -> Result<std::fs::File> {
+    let lock = std::fs::File::create(cache.dir().join("locks/manifest.lock"))?;
+    lock.lock().context("cannot lock the manifest")?;
+    Ok(lock)
 }
 
 fn rows(matrix: &Matrix) -> Vec<String> {

@@ -11,7 +11,7 @@ use serde::Serialize;
 use crate::digest;
 use crate::matrix::{GilState, Serve, Tool};
 
-pub use build::{fetch, plan, sdist_id, sources, wheel_id};
+pub use build::{fetch, plan, sdist_id, sources, tools, wheel_id};
 pub use github::{Jobbing, Jobs, jobs};
 pub use print::{Status, json, text};
 

@@ -1,9 +1,11 @@
 //! The clone that a command works in, and what commands have in common: to plan, to show, to make.
 
+use std::collections::BTreeMap;
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result, anyhow};
+use xshell::Cmd;
 
 use crate::cache::Cache;
 use crate::cancel::Cancel;
@@ -11,11 +13,12 @@ use crate::exchange::Exchange;
 use crate::facts::Facts;
 use crate::manifest::Manifest;
 use crate::matrix::Matrix;
-use crate::plan::{self, Action, Plan, Status};
+use crate::plan::{self, Action, Plan, Status, Step, Tools};
+use crate::proc::{self, Talk};
 use crate::select::Selection;
-use crate::step::Context;
+use crate::step::{self, Context};
 use crate::ui::{self, Ui};
-use crate::{Cli, Empty, Format, How, JobRows, Wrong, docker, incoming, provision, report, run, since};
+use crate::{Cli, Empty, Format, How, JobRows, Wrong, digest, docker, incoming, provision, report, run, since};
 
 /// The clone that a command works in.
 pub struct Project {
@@ -181,6 +184,44 @@ impl Project {
         report::publish(&manifest)?;
         exchange.end()?;
         Ok(manifest)
+    }
+
+    /// The environment with the tools that build, installed where that was not done yet.
+    pub fn tools(&self) -> Result<PathBuf> {
+        let facts = Facts { fake: self.fake, ..Facts::default() };
+        self.environment(&plan::tools(&self.matrix, &facts), &facts)
+    }
+
+    /// The same with what the workflows and other files are checked with.
+    pub fn checks(&self) -> Result<PathBuf> {
+        let action = Action::Tools(Tools { tools: self.matrix.ci.checks.clone() });
+        let inputs = BTreeMap::from([("code".to_owned(), digest::of(include_str!("step/tools.rs")))]);
+        let step = Step { id: "checks".to_owned(), action, needs: Vec::new(), inputs };
+        self.environment(&Plan { steps: vec![step], whole: true }, &Facts::default())
+    }
+
+    fn environment(&self, plan: &Plan, facts: &Facts) -> Result<PathBuf> {
+        let outcomes = run::execute(plan, &self.context(facts, None), &Exchange::new(None, None))?;
+        let outcome = outcomes.values().next().context("no tools were installed: this is a bug")?;
+        Ok(step::tools::folder(&self.cache, &outcome.record.key))
+    }
+
+    /// Runs a program that has no step of its own, with a log, and returns what it printed; where it
+    /// fails, the error has its last lines.
+    pub fn call(&self, id: &str, what: &str, command: Cmd, input: &str) -> Result<String> {
+        let task = self.ui.start(id, what, &self.cache.log(&format!("{id}-{}", what.replace(['/', ' '], "-"))));
+        task.open_log()?;
+        let done = proc::talk(command, &task, &self.cancel, &Talk { input, ..Talk::default() });
+        let told = done.map_err(|error| {
+            let said = task.tail().into_iter().filter(|line| !line.starts_with("$ "));
+            let mut lines: Vec<String> = said.map(|line| format!("    | {line}")).collect();
+            if lines.is_empty() {
+                lines.push(format!("    {error:#}"));
+            }
+            anyhow!("{what}:\n{}\n    whole log: {}", lines.join("\n"), task.log().display())
+        });
+        task.end(if told.is_ok() { "ok" } else { "FAILED" });
+        told
     }
 
     pub fn wheels(&self) -> PathBuf {

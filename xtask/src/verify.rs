@@ -1,24 +1,25 @@
 //! Checks again, from outside, what a build promised: of a wheel file, or of an image by its tag.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use anyhow::{Context as _, Result, anyhow, bail};
 
 use crate::docker::{Docker, Image, Job, Network};
-use crate::manifest::Manifest;
-use crate::matrix::{self, Package};
+use crate::manifest::{Entry, Manifest};
+use crate::matrix;
 use crate::step::proof::{self, Verdict};
-use crate::step::wheel::glibc;
-use crate::wheelfile::{self, Expect, WheelName};
-use crate::{Project, Wrong, doctor, plan, ui};
+use crate::subject::{self, Listed, Subject};
+use crate::{Project, digest, doctor, plan, ui, wheelfile};
 
-pub fn run(project: &Project, what: &[String]) -> Result<()> {
+/// Checks each of `what` against the manifest at `manifest`, by default that of the clone; no network is needed.
+pub fn run(project: &Project, what: &[String], manifest: Option<&Path>) -> Result<()> {
+    let listed = Listed::read(project, manifest)?;
     let mut failed = Vec::new();
     for item in what {
-        let checked = match project.matrix.image(item) {
-            Some(image) => image_by_tag(project, image),
-            None => wheel(project, item),
-        };
+        let checked = subject::find(project, &listed, item).and_then(|subject| match subject {
+            Subject::Wheel(path) => wheel(project, &path, &listed),
+            Subject::Image { reference, image } => image_by_name(project, &reference, image, &listed),
+        });
         project.cancel.check()?;
         if let Err(error) = checked {
             if what.len() == 1 {
@@ -35,43 +36,9 @@ pub fn run(project: &Project, what: &[String]) -> Result<()> {
     }
 }
 
-fn wheel(project: &Project, item: &str) -> Result<()> {
-    let manifest = Manifest::read(&project.wheels())?;
-    let path = match manifest.artefacts.iter().find(|entry| entry.kind == "wheel" && entry.id == item) {
-        Some(entry) => project.wheels().join(&entry.file),
-        None => PathBuf::from(item),
-    };
-    if !path.is_file() {
-        let tags = project.matrix.images.iter().map(|image| image.tag.to_string());
-        let wheels = manifest.artefacts.iter().filter(|entry| entry.kind == "wheel").map(|entry| entry.id.clone());
-        let known = ui::quoted(tags.chain(wheels));
-        return Err(anyhow!(Wrong(format!("`{item}` is neither a wheel file nor one of {known}"))));
-    }
-    let file = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
-    let name = WheelName::parse(&file)?;
-    let package = package_of(project, &name)?;
-    let entry = manifest.artefacts.iter().find(|entry| entry.file == file);
-    let abi = match name.abi.as_slice() {
-        // A wheel for any ABI is checked for the one that it was made for.
-        [abi] if abi == "none" || abi == "abi3" => match (entry, project.matrix.abis.first()) {
-            (Some(entry), _) => &entry.tag,
-            (None, Some(first)) => &*first.id,
-            (None, None) => bail!("the matrix has no ABI"),
-        },
-        [abi] if project.matrix.abi(abi).is_some() => abi.as_str(),
-        tags => {
-            let known = ui::quoted(project.matrix.abis.iter().map(|abi| &abi.id));
-            bail!("its ABI tag `{}` is not one of the matrix: {known}", tags.join("."));
-        }
-    };
-    let expect = Expect {
-        distribution: &package.id,
-        version: package.version(),
-        abi,
-        platform: None,
-        max_glibc: glibc(&project.matrix.root.glibc),
-    };
-    let report = wheelfile::check(&path, &expect)?;
+fn wheel(project: &Project, path: &Path, listed: &Listed) -> Result<()> {
+    let report = subject::checked(project, path, listed)?;
+    let file = &report.file_name;
     let mut out = format!("{file}\n  sha256      {}\n  size        {}\n", report.sha256, ui::bytes(report.size));
     for extension in &report.extensions {
         out.push_str(&format!("  module      {} ({})\n", extension.module, extension.path));
@@ -82,34 +49,38 @@ fn wheel(project: &Project, item: &str) -> Result<()> {
     for library in &report.bundled {
         out.push_str(&format!("  bundled     {library}\n"));
     }
-    match entry {
+    match listed.wheel(file) {
         Some(entry) if entry.sha256 == report.sha256 => {
             out.push_str(&format!("  manifest    same digest, key {:.12}\n", entry.key));
+            out.push_str(&sbom_beside(entry, listed)?);
         }
         Some(entry) => bail!(
-            "its SHA-256 is `{}`, but wheels/manifest.json says `{}`: it is not the file that was built; \
+            "its SHA-256 is `{}`, but {} says `{}`: it is not the file that was built; \
              `cargo xtask wheels` puts that back",
             report.sha256,
+            listed.shown,
             entry.sha256
         ),
-        None => out.push_str("  manifest    not listed there, so its digest could not be compared\n"),
+        None => out.push_str(&format!("  manifest    {}\n", listed.missing(&format!("`{file}`"))?)),
     }
     ui::out(&(out + "  ok\n"))
 }
 
-fn package_of<'p>(project: &'p Project, name: &WheelName) -> Result<&'p Package> {
-    let wanted = wheelfile::normalise(&name.distribution);
-    project.matrix.packages.iter().find(|package| wheelfile::normalise(&package.id) == wanted).with_context(|| {
-        let known = ui::quoted(project.matrix.packages.iter().map(|package| &package.id));
-        format!("`{}` is not a package of the matrix: {known}", name.distribution)
-    })
+/// The bill of materials that lies beside the manifest, where there is one.
+fn sbom_beside(entry: &Entry, listed: &Listed) -> Result<String> {
+    let path = listed.folder.join(entry.sbom_file());
+    let Some(recorded) = entry.sbom.as_ref().filter(|_| path.is_file()) else { return Ok(String::new()) };
+    let found = digest::of_file(&path)?;
+    if found != *recorded {
+        bail!("`{}` has the SHA-256 `{found}`, but {} says `{recorded}`", path.display(), listed.shown);
+    }
+    Ok("  sbom        same digest\n".to_owned())
 }
 
-fn image_by_tag(project: &Project, image: &matrix::Image) -> Result<()> {
+fn image_by_name(project: &Project, reference: &str, image: &matrix::Image, listed: &Listed) -> Result<()> {
     let (docker, check) = doctor::engine();
     let docker = docker.with_context(|| check.detail.clone())?;
-    let reference = format!("{}:{}", project.matrix.name, image.tag);
-    let found = docker.image(&reference)?.with_context(|| {
+    let found = docker.image(reference)?.with_context(|| {
         format!("the engine has no image `{reference}`: `cargo xtask image {}` builds it", image.tag)
     })?;
     let imports: Vec<String> = image
@@ -129,8 +100,9 @@ fn image_by_tag(project: &Project, image: &matrix::Image) -> Result<()> {
             );
         }
     }
-    ui::out(&describe(&reference, image, &found, &verdict))?;
-    check_contents(project, image, &found, &verdict)?;
+    ui::out(&describe(reference, image, &found, &verdict))?;
+    check_identity(image, &found, listed)?;
+    check_contents(project, image, &found, &verdict, listed)?;
     check_slim(&docker, &found, project)?;
     verdict.judge(image.gil)?;
     ui::out("  ok\n")
@@ -165,9 +137,33 @@ fn describe(reference: &str, image: &matrix::Image, found: &Image, verdict: &Ver
     out
 }
 
+/// Whether it is the very image that the manifest lists.
+fn check_identity(image: &matrix::Image, found: &Image, listed: &Listed) -> Result<()> {
+    let id = found.id.trim_start_matches("sha256:");
+    let said = match listed.image(&image.tag) {
+        Some(entry) if entry.sha256 == id => {
+            format!("  manifest    same id, key {:.12}\n{}", entry.key, sbom_beside(entry, listed)?)
+        }
+        Some(entry) => bail!(
+            "its id is `{id}`, but {} says `{}`: it is not the image that was built; `cargo xtask image {}` makes \
+             that one",
+            listed.shown,
+            entry.sha256,
+            image.tag
+        ),
+        None => format!("  manifest    {}\n", listed.missing(&format!("the image `{}`", image.tag))?),
+    };
+    ui::out(&said)
+}
+
 /// What is installed, what the labels say, what the manifest says and what the matrix says agree.
-fn check_contents(project: &Project, image: &matrix::Image, found: &Image, verdict: &Verdict) -> Result<()> {
-    let manifest = Manifest::read(&project.wheels())?;
+fn check_contents(
+    project: &Project,
+    image: &matrix::Image,
+    found: &Image,
+    verdict: &Verdict,
+    listed: &Listed,
+) -> Result<()> {
     let again = format!("`cargo xtask image {}` brings them together", image.tag);
     for package in image.packages.iter().filter_map(|id| project.matrix.package(id)) {
         let id = &package.id;
@@ -182,11 +178,13 @@ fn check_contents(project: &Project, image: &matrix::Image, found: &Image, verdi
         if let Some(wanted) = package.version().filter(|wanted| *wanted != labelled) {
             bail!("the matrix wants `{id}` {wanted}, but the image has {labelled}: {again}");
         }
-        let entry = manifest.artefacts.iter().find(|entry| entry.id == plan::wheel_id(id, &image.abi));
+        let row = plan::wheel_id(id, &image.abi);
+        let entry = listed.manifest.artefacts.iter().find(|entry| entry.id == row);
         match entry {
             Some(entry) if value.ends_with(&entry.sha256) => {}
             Some(entry) => bail!(
-                "its label `{label}` says `{value}`, but the wheel in wheels/manifest.json has the SHA-256 `{}`: {again}",
+                "its label `{label}` says `{value}`, but the wheel in {} has the SHA-256 `{}`: {again}",
+                listed.shown,
                 entry.sha256
             ),
             None => ui::out(&format!("  manifest    does not list `{id}`, so its digest could not be compared\n"))?,

@@ -4,6 +4,7 @@
 //! itself reports the line; what spans several rows is checked in [`validate`].
 
 mod edit;
+mod replace;
 mod suites;
 mod validate;
 mod words;
@@ -16,8 +17,9 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 pub use edit::variant;
+pub use replace::{Edit, replaced};
 pub use suites::{Known, Tests, Upstream};
-pub use words::{AptName, Digest, Location, Version, Word, document};
+pub use words::{AptName, Digest, Location, Version, Word, document, place};
 
 /// All of `matrix.yaml`, validated.
 #[derive(Debug, Clone, Deserialize)]

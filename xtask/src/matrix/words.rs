@@ -45,19 +45,30 @@ pub struct Problem {
 }
 
 impl Problem {
-    /// Adds the line. The parser tells a place only in an error, so the text is parsed again with a
-    /// trip wire at the scalar in question.
+    /// Adds the line.
     pub fn locate(self, text: &str, file: &str) -> Error {
-        ORDINAL.set(0);
-        TRIPWIRE.set(Some(self.ordinal));
-        let tripped = serde_yaml::from_str::<super::Matrix>(text);
-        TRIPWIRE.set(None);
-        let place = match tripped {
-            Err(error) => error.location().map(|at| format!(":{}:{}", at.line(), at.column())).unwrap_or_default(),
-            Ok(_) => String::new(),
-        };
+        let place = place(text, self.ordinal).map(|at| format!(":{}:{}", at.line, at.column)).unwrap_or_default();
         anyhow!("{file}{place}: {}: {}", self.field, self.message)
     }
+}
+
+/// Where a scalar begins, its quotes included; line and column count from one.
+#[derive(Debug, Clone, Copy)]
+pub struct Place {
+    pub byte: usize,
+    pub line: usize,
+    pub column: usize,
+}
+
+/// The place of the scalar `ordinal`. The parser tells a place only in an error, so the text is
+/// parsed again with a trip wire at the scalar in question.
+pub fn place(text: &str, ordinal: usize) -> Option<Place> {
+    ORDINAL.set(0);
+    TRIPWIRE.set(Some(ordinal));
+    let tripped = serde_yaml::from_str::<super::Matrix>(text);
+    TRIPWIRE.set(None);
+    let at = tripped.err()?.location()?;
+    Some(Place { byte: at.index(), line: at.line(), column: at.column() })
 }
 
 fn scalar<'de, D: Deserializer<'de>>(

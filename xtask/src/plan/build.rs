@@ -52,6 +52,13 @@ pub fn sources(matrix: &Matrix, packages: &[&Package], facts: &Facts) -> Plan {
     planner.plan
 }
 
+/// The step that installs the pinned tools.
+pub fn tools(matrix: &Matrix, facts: &Facts) -> Plan {
+    let mut planner = Planner { matrix, facts, plan: Plan { whole: true, ..Plan::default() } };
+    planner.tools();
+    planner.plan
+}
+
 /// The id of the step that fetches a package's source.
 pub fn sdist_id(package: &str) -> String {
     format!("sdist-{package}")

@@ -4,10 +4,12 @@
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 mod audit;
+mod bills;
 mod cli;
 mod common;
 mod exchange;
 mod expressions;
+mod inputs;
 mod jobs;
 mod real;
 mod runner;

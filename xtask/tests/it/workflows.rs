@@ -125,6 +125,7 @@ fn a_night_makes_everything_and_keeps_it() {
     assert_eq!(run.calls.matches("--yes --check-reproducible").count(), 5, "{}", run.calls);
     assert_eq!(run.calls.matches("--push ghcr.io/someone/project/cache").count(), 2, "{}", run.calls);
     assert!(!run.calls.contains("--cache-from") && !run.calls.contains("actions/cache"), "{}", run.calls);
+    assert_eq!(run.summary.matches("INPUT ").count(), 1, "what is newer: {}", run.summary);
     assert_eq!(run.summary.matches("ARTEFACT").count(), 2 + 2, "made, then pushed; each table once: {}", run.summary);
     let by_hand = small().run("nightly.yml", "workflow_dispatch", json!({}));
     assert!(!by_hand.calls.contains("--push"), "a branch of anybody's must not fill the cache: {}", by_hand.calls);
@@ -156,7 +157,9 @@ fn a_release_publishes_what_is_ours_and_checks_it_on_arrival() {
     assert!(!run.said.contains("dist/aerospike-"), "{}", run.said);
     assert!(run.calls.contains("docker push ghcr.io/someone/project:314t-with-official-v1"), "{}", run.calls);
     let made = run.calls.lines().find(|call| call.starts_with("gh release create v1")).unwrap();
-    assert!(made.contains("wheels/manifest.json") && made.matches(".whl").count() == 5, "{made}");
+    assert!(made.contains("wheels/manifest.json") && made.matches(".whl ").count() == 5, "{made}");
+    assert_eq!(made.matches(".whl.cdx.json").count(), 5, "{made}");
+    assert_eq!(made.matches("wheels/image-").count(), 2, "{made}");
     assert!(!run.calls.contains("--cache-from") && !run.calls.contains("actions/cache"), "{}", run.calls);
 }
 

@@ -1,0 +1,64 @@
+//! Bills of materials, and what is checked of files that came from elsewhere.
+
+use std::fs;
+
+use crate::common::Clone;
+
+#[test]
+fn what_was_downloaded_is_held_against_the_manifest_that_came_with_it() {
+    let clone = Clone::new();
+    clone.good(&["wheels", "--package", "aerospike-py", "--abi", "cp314t"]);
+    let wheel = clone.wheel("-cp314t-");
+    let printed = clone.good(&["sbom", "--out", "wheels", "wheel-aerospike-py-cp314t"]);
+    let sbom = clone.wheel(".cdx.json");
+    assert_eq!(clone.good(&["sbom", "wheel-aerospike-py-cp314t"]), fs::read_to_string(&sbom).unwrap());
+    assert_eq!(printed.split_whitespace().last(), sbom.file_name().unwrap().to_str());
+
+    let away = clone.top.join("downloaded");
+    fs::rename(clone.project().join("wheels"), &away).unwrap();
+    let manifest = away.join("manifest.json").display().to_string();
+    let file = away.join(wheel.file_name().unwrap()).display().to_string();
+    let verify = ["verify", file.as_str(), "--manifest", manifest.as_str()];
+    let said = clone.good(&verify);
+    assert!(said.contains("manifest    same digest") && said.contains("sbom        same digest"), "{said}");
+    assert!(clone.good(&["verify", &file]).contains("could not be compared"), "the clone's own knows nothing of it");
+
+    let sbom = away.join(sbom.file_name().unwrap());
+    let good = fs::read(&sbom).unwrap();
+    fs::write(&sbom, "{}").unwrap();
+    assert!(clone.bad(1, &verify).contains(".cdx.json` has the SHA-256"));
+    fs::write(&sbom, good).unwrap();
+    let text = fs::read_to_string(&manifest).unwrap();
+    fs::write(&manifest, text.replace("\"sha256\": \"", "\"sha256\": \"0")).unwrap();
+    assert!(clone.bad(1, &verify).contains("it is not the file that was built"));
+    // Somebody else's manifest does not list it: that is no proof.
+    fs::write(&manifest, "{\"schema\": 1, \"artefacts\": []}").unwrap();
+    assert!(clone.bad(1, &verify).contains("does not list `aerospike_py-"));
+    fs::remove_file(&manifest).unwrap();
+    clone.bad(2, &verify);
+}
+
+#[test]
+fn bills_of_materials_go_with_what_they_tell_of() {
+    let clone = Clone::new();
+    clone.good(&["image", "314t"]);
+    clone.good(&["sbom", "--out", "wheels", "314t", "wheel-aerospike-py-cp314t"]);
+    clone.bad(2, &["sbom", "314t", "wheel-aerospike-py-cp314t"]);
+    let folder = clone.top.join("machines/one");
+    fs::create_dir_all(folder.parent().unwrap()).unwrap();
+    fs::rename(clone.project().join("wheels"), &folder).unwrap();
+    let image = folder.join("image-314t.cdx.json");
+    let machines = clone.top.join("machines").display().to_string();
+    let collect = ["collect", machines.as_str()];
+    clone.good(&collect);
+    let arrived = clone.project().join("wheels/image-314t.cdx.json");
+    assert_eq!(fs::read(&arrived).unwrap(), fs::read(&image).unwrap());
+    fs::write(&image, "{}").unwrap();
+    assert!(clone.bad(1, &collect).contains("image-314t.cdx.json` is refused"));
+    // The same image again is still told of, another one is not.
+    clone.good(&["image", "314t"]);
+    assert!(arrived.exists());
+    clone.edit("pypi: {version: 0.14.4, sha256: 2a856c78", "pypi: {version: 0.14.5, sha256: 3a856c78");
+    clone.good(&["image", "314t"]);
+    assert!(!arrived.exists());
+}

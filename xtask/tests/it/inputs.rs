@@ -1,0 +1,105 @@
+//! `outdated` and `lock`: what they say and leave behind, without a network.
+
+use std::fs;
+
+use crate::common::{Clone, text};
+
+/// A script that resolves nothing, and a package whose locks it makes.
+fn with_script(script: &str) -> Clone {
+    let clone = Clone::new();
+    clone.edit("locks: docker/app/locks\n", "locks: own/locks\n");
+    clone.edit("        locks: docker/suites/locks\n", "        locks: own/locks\n");
+    let own = clone.project().join("own");
+    fs::create_dir_all(own.join("locks")).unwrap();
+    fs::write(own.join("lock.py"), script).unwrap();
+    let pins = lines(&[("kept", "1", 'a'), ("old", "1", 'b'), ("gone", "1", 'c')]);
+    for abi in ["cp311", "cp314", "cp314t"] {
+        fs::write(own.join(format!("locks/{abi}.txt")), format!("# by hand\n{pins}")).unwrap();
+    }
+    clone
+}
+
+fn lines(pins: &[(&str, &str, char)]) -> String {
+    let line = |(name, version, digit): &(&str, &str, char)| {
+        format!("{name}=={version} --hash=sha256:{}\n", digit.to_string().repeat(64))
+    };
+    pins.iter().map(line).collect()
+}
+
+/// Writes the lines for one ABI, and for the others what they have.
+fn script(pins: &str) -> String {
+    format!(
+        "from pathlib import Path\nhere = Path(__file__).parent / 'locks'\n\
+         (here / 'cp311.txt').write_text('# made\\n' + '''{pins}''')\n\
+         for abi in 'cp314', 'cp314t':\n    text = (here / f'{{abi}}.txt').read_text()\n    \
+         (here / f'{{abi}}.txt').write_text('# made\\n' + text)\n"
+    )
+}
+
+fn locks(clone: &Clone) -> Vec<String> {
+    ["cp311", "cp314", "cp314t"]
+        .map(|abi| fs::read_to_string(clone.project().join(format!("own/locks/{abi}.txt"))).unwrap())
+        .to_vec()
+}
+
+#[test]
+fn locks_are_made_anew_and_what_stays_the_same_is_not_touched() {
+    let new = lines(&[("added", "3", 'd'), ("kept", "1", 'a'), ("old", "2", 'e')]);
+    let clone = with_script(&script(&new));
+    let before = locks(&clone);
+    let output = clone.run(&["lock", "--check"]);
+    assert_eq!(output.status.code(), Some(1), "{}", text(&output.stderr));
+    assert!(text(&output.stderr).contains("`own/locks/cp311.txt` can be newer: run `cargo xtask lock`"));
+    assert_eq!(locks(&clone), before, "--check writes nothing");
+    let said = clone.good(&["lock"]);
+    assert!(said.contains("own/locks/cp311.txt: +added 3, old 1 -> 2, -gone 1\n"), "{said}");
+    assert!(said.contains("own/locks/cp314t.txt: current\n"), "{said}");
+    assert_eq!(locks(&clone), [format!("# made\n{new}"), before[1].clone(), before[2].clone()]);
+    assert!(clone.good(&["lock", "--check"]).contains("own/locks/cp311.txt: current\n"));
+}
+
+#[test]
+fn a_script_that_fails_leaves_everything_as_it_was() {
+    for (script, said) in [
+        (
+            "from pathlib import Path\n(Path(__file__).parent / 'locks/cp311.txt').write_text('half')\nraise SystemExit('no way')\n",
+            "no way",
+        ),
+        (
+            "from pathlib import Path\n(Path(__file__).parent / 'locks/cp311.txt').write_text('numpy>=1\\n')\n",
+            "`numpy>=1` is not",
+        ),
+        ("from pathlib import Path\n(Path(__file__).parent / 'locks/cp314t.txt').unlink()\n", "made no `cp314t.txt`"),
+    ] {
+        let clone = with_script(script);
+        let before = locks(&clone);
+        let error = clone.bad(1, &["lock"]);
+        assert!(error.contains(said), "{error}");
+        assert_eq!(locks(&clone), before);
+    }
+}
+
+#[test]
+fn without_a_script_the_error_says_what_to_write() {
+    let clone = with_script("");
+    fs::remove_file(clone.project().join("own/lock.py")).unwrap();
+    let error = clone.bad(1, &["lock"]);
+    assert!(error.contains("own/lock.py` that makes these locks: write one"), "{error}");
+    let error = clone.bad(2, &["lock", "nowhere"]);
+    assert!(error.contains("there is no package `nowhere`"), "{error}");
+}
+
+#[test]
+fn what_cannot_be_asked_is_said_in_its_row() {
+    let clone = Clone::new();
+    let matrix = fs::read_to_string(clone.project().join("matrix.yaml")).unwrap();
+    let table = clone.good(&["outdated", "--write"]);
+    assert!(table.starts_with("INPUT "), "{table}");
+    for input in ["tool maturin ", "check zizmor ", "source cpython-", "image debian:", "base image python:"] {
+        let row = table.lines().find(|line| line.starts_with(input)).unwrap_or_else(|| panic!("no {input}: {table}"));
+        assert!(row.ends_with("not asked"), "{row}");
+    }
+    assert_eq!(fs::read_to_string(clone.project().join("matrix.yaml")).unwrap(), matrix);
+    // What could not be asked is no news.
+    clone.good(&["outdated", "--check"]);
+}
