@@ -4,6 +4,7 @@
 //! itself reports the line; what spans several rows is checked in [`validate`].
 
 mod edit;
+mod serve;
 mod suites;
 mod validate;
 mod words;
@@ -16,6 +17,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 pub use edit::variant;
+pub use serve::{BenchServe, Original, ServeConfig, ServerSide};
 pub use suites::{Known, Tests, Upstream};
 pub use words::{AptName, Digest, Location, Version, Word, document};
 
@@ -276,6 +278,7 @@ pub struct Image {
 #[serde(deny_unknown_fields)]
 pub struct Bench {
     pub build: BenchBuild,
+    pub serve: Option<BenchServe>,
 }
 
 /// What `cargo xtask bench build` measures.
