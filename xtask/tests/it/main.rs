@@ -11,6 +11,7 @@ mod expressions;
 mod jobs;
 mod real;
 mod runner;
+mod serve;
 mod service;
 mod suites;
 mod workflows;
