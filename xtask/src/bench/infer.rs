@@ -27,7 +27,8 @@ pub fn mean(values: &[f64]) -> f64 {
 ///
 /// The percentile interval of a handful of values is too narrow: of five it holds the truth in five
 /// cases of six, not in nineteen of twenty. So its ends are moved outwards as Hesterberg (2014, "What
-/// teachers should know about the bootstrap", 3.3) does.
+/// teachers should know about the bootstrap", 3.3) does, which for five makes it 92 of 100; their whole
+/// range could hold it in 94.
 pub fn estimate(values: &[f64]) -> Option<Estimate> {
     let runs = values.len();
     let ends = || {

@@ -129,7 +129,7 @@ pub fn run(project: &Project, options: &Options) -> Result<()> {
     let bench = Bench { project, serve, options, k6: &k6, ready: &ready, out: &out };
     let ended = bench.all(&mut record);
     // What was measured until then is kept, and says what is missing.
-    record.ended = ended.as_ref().err().map(|error| format!("{error:#}"));
+    record.ended = ended.as_ref().err().map(|error| format!("{error:#}").replace('\n', " "));
     record.write(&out)?;
     report::draw(&out)?;
     ui::out(&format!("{}\n{}\n", out.join("report.md").display(), out.join("report.html").display()))?;

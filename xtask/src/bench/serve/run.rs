@@ -61,7 +61,9 @@ impl Bench<'_> {
             task.end(if done.is_ok() { "ok" } else { "FAILED" });
             if let Err(error) = done {
                 let interrupted = self.project.cancel.is_set();
-                run.failed = Some(if interrupted { "interrupted".to_owned() } else { format!("{error:#}") });
+                let why = if interrupted { "interrupted".to_owned() } else { format!("{error:#}") };
+                // In one line: it stands in a table.
+                run.failed = Some(why.split_whitespace().collect::<Vec<_>>().join(" "));
                 self.project.ui.say(&format!("[serve] run {} counts for nothing: {error:#}", run.id));
             }
             record.runs.push(run);
