@@ -40,7 +40,15 @@ pub fn record(folder: &Path, seed: u64, slower: f64) -> Record {
         optimized: true,
         packages: BTreeMap::from([("a-client".to_owned(), "1.2.3".to_owned())]),
     });
-    let load = Load { repeat: 5, seconds: 4, vus: 10, rate: 20, records: 200, scenarios: scenarios() };
+    let load = Load {
+        repeat: 5,
+        seconds: 4,
+        vus: 10,
+        rate: 20,
+        records: 200,
+        scenarios: scenarios(),
+        open: Some("stress".to_owned()),
+    };
     let server = Server { kind: "the stand-in".to_owned(), image: None, standin: true };
     let k6 = K6 { version: "k6 v0".to_owned(), from: "made up".to_owned(), digest: "sha256:00".to_owned() };
     let order: Vec<String> = (0..5).flat_map(|_| chosen.map(str::to_owned)).collect();

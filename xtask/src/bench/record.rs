@@ -61,6 +61,8 @@ pub struct Load {
     /// In each set.
     pub records: u64,
     pub scenarios: Vec<String>,
+    /// The one of them that was made with `rate`.
+    pub open: Option<String>,
 }
 
 /// What the application talked to.

@@ -18,6 +18,8 @@ pub struct BenchServe {
     /// The scenario that comes first and counts for nothing.
     pub warmup: Word,
     pub scenarios: Vec<Word>,
+    /// The one of them whose requests come at a constant rate: held against the first.
+    pub open: Option<Word>,
     /// The path that tells interpreter and GIL.
     pub runtime: Location,
     pub metrics: ServerSide,
@@ -98,13 +100,16 @@ pub struct Theirs {
 }
 
 pub(super) fn check(matrix: &Matrix, serve: &BenchServe) -> Result<(), Problem> {
-    let BenchServe { k6: _, scripts: _, warmup, scenarios, runtime, metrics, original: _, configs } = serve;
+    let BenchServe { k6: _, scripts: _, warmup, scenarios, open, runtime, metrics, original: _, configs } = serve;
     let fault = |word: &Word, field: &str, message: String| {
         Err(Problem { ordinal: word.ordinal, field: format!("bench.serve.{field}"), message })
     };
     let mut seen = BTreeSet::from([&**warmup]);
     if let Some(twice) = scenarios.iter().find(|scenario| !seen.insert(scenario)) {
         return fault(twice, "scenarios", format!("`{twice}` is there twice"));
+    }
+    if let Some(open) = open.as_ref().filter(|open| !scenarios.iter().any(|one| **one == ***open)) {
+        return fault(open, "open", format!("`{open}` is none of the scenarios: {}", quoted(scenarios)));
     }
     let ServerSide { path, client: _, requests: _, parts: _, stages } = metrics;
     let Stages { env: _, metric: _, label: _, order: _ } = stages;

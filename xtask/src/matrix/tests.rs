@@ -258,6 +258,12 @@ fn a_load_that_could_not_be_measured() {
         "scenarios: [stress",
         &["scenarios", "`stress` is there twice"],
     );
+    refused(
+        "open: arrival",
+        "open: arrivals",
+        "open: arrivals",
+        &["bench.serve.open", "`arrivals` is none of", "`stress`"],
+    );
     refused("runtime: /runtime", "runtime: runtime", "runtime: runtime", &["bench.serve", "starts with `/`"]);
     refused("scripts: docker/loadtest", "scripts: ../loadtest", "scripts: ../", &["bench.serve.scripts", "not a path"]);
     let digest = "@sha256:9bd01d6941fca969cb61bb57d2da5ee9b385fe2aa8881df3798c196564d6ace6";

@@ -1,6 +1,6 @@
 //! The report's sections with figures, in the order of the original: latency, throughput, and how they change.
 
-use super::page::{Block, Chart, Section};
+use super::page::{Block, Chart, Section, Table};
 use super::svg::{self, Bar, Line};
 use super::view::{View, section, short, table, text};
 use super::words::theirs;
@@ -16,6 +16,7 @@ pub fn sections(record: &Record, figures: &Figures) -> Vec<Section> {
         view.against_the_first(),
         view.latency(),
         view.distribution(),
+        view.open(),
         view.throughput(),
         view.stages(),
         view.same_load(),
@@ -128,6 +129,33 @@ impl View<'_> {
             svg: svg::lines(&self.title(&format!("Latency of {scenario}")), ("ms", "% of answers"), true, &lines),
         });
         if lines.is_empty() { None } else { section("Distribution of latencies", vec![chart]) }
+    }
+
+    /// Users who wait against requests that wait for nobody.
+    fn open(&self) -> Option<Section> {
+        let (load, closed) = (&self.record.load, self.scenarios().next()?);
+        let open = load.open.as_deref().filter(|open| *open != closed)?;
+        let rows = self.each().map(|(config, client)| {
+            let show = |scenario: &str, figure: &str| self.show(config, &client, scenario, figure);
+            let mut row = vec![config.asked.title.clone(), client.clone()];
+            row.extend(["p50", "p99", "requests/s"].map(|figure| show(closed, figure)));
+            row.extend(["p50", "p99", "requests/s"].map(|figure| show(open, figure)));
+            row.push(self.show(config, "", open, "dropped"));
+            row
+        });
+        let said = format!(
+            "In `{closed}`, {} users ask again when they have their answer: a service that hesitates is asked less, and the \
+             wait of all who would have come meanwhile is in no number (coordinated omission). In `{open}`, {} requests per \
+             second come whatever happens; those that could not even be begun are counted. Milliseconds.",
+            load.vus, load.rate
+        );
+        let mut head = vec!["Configuration".to_owned(), "Client".to_owned()];
+        for scenario in [closed, open] {
+            head.extend(["p50", "p99", "answers/s"].map(|figure| format!("{scenario}: {figure}")));
+        }
+        head.push("Not begun in time".to_owned());
+        let table = Block::Table(Table { head, rows: rows.collect() });
+        section("When nobody waits", vec![Block::Text(said), table])
     }
 
     fn throughput(&self) -> Option<Section> {

@@ -104,6 +104,11 @@ pub fn run(project: &Project, options: &Options) -> Result<()> {
         vus: options.vus,
         rate: options.rate,
         records: options.records,
+        open: serve
+            .open
+            .as_ref()
+            .filter(|open| scenarios.iter().any(|one| **one == ***open))
+            .map(|open| open.to_string()),
         scenarios: scenarios.into_iter().map(|scenario| scenario.to_string()).collect(),
     };
     let order = order(&configs, options.repeat, seed);
