@@ -37,6 +37,9 @@ impl View<'_> {
             // What is said of one configuration is tested together.
             let mut names = Vec::new();
             let mut pairs = Vec::new();
+            let alike = config.asked.clients.len() == first.asked.clients.len();
+            // Who is alone has the service for itself.
+            let other = if alike { "" } else { " (other clients share the load)" };
             for client in config
                 .asked
                 .clients
@@ -46,12 +49,12 @@ impl View<'_> {
                 for scenario in self.scenarios() {
                     let values =
                         |config: &Config| self.figures.get(&Of::new(&config.asked.id, client, scenario), "p95");
-                    names.push(format!("{client}, p95 of {scenario}"));
+                    names.push(format!("{client}, p95 of {scenario}{other}"));
                     pairs.push((values(first), values(config), Good::Low));
                 }
             }
             let values = |config: &Config| self.figures.get(&Of::new(&config.asked.id, "", ALL), "requests/s");
-            if config.asked.clients.len() == first.asked.clients.len() {
+            if alike {
                 names.push("requests/s".to_owned());
                 pairs.push((values(first), values(config), Good::High));
             }
