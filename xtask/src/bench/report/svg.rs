@@ -36,14 +36,7 @@ pub fn bars(title: &str, unit: &str, bars: &[Bar]) -> String {
         let y = 40.0 + ROW * index as f64;
         let (middle, x) = (y + ROW / 2.0, scale.at(bar.estimate.mean));
         text(&mut out, LEFT - 8.0, middle + 4.0, "end", &bar.name);
-        let colour = COLOURS[bar.kind % COLOURS.len()];
-        let _ = writeln!(
-            out,
-            "<rect x=\"{LEFT}\" y=\"{:.1}\" width=\"{:.1}\" height=\"{:.1}\" fill=\"{colour}\"/>",
-            y + 5.0,
-            (x - LEFT).max(0.5),
-            ROW - 10.0
-        );
+        rect(&mut out, bar.kind, LEFT, x, y);
         if let Some((low, high)) = bar.estimate.ends {
             let (low, high) = (scale.at(low.max(0.0)), scale.at(high));
             let (top, bottom) = (middle - 5.0, middle + 5.0);
@@ -124,15 +117,8 @@ pub fn waterfall(title: &str, unit: &str, groups: &[(String, Vec<(String, f64)>)
         let mut begun = 0.0;
         for (index, (stage, lasts)) in stages.iter().enumerate() {
             let (from, to) = (scale.at(begun), scale.at(begun + lasts));
-            let colour = COLOURS[index % COLOURS.len()];
             text(&mut out, LEFT - 8.0, y + 17.0, "end", stage);
-            let _ = writeln!(
-                out,
-                "<rect x=\"{from:.1}\" y=\"{:.1}\" width=\"{:.1}\" height=\"{:.1}\" fill=\"{colour}\"/>",
-                y + 5.0,
-                (to - from).max(0.8),
-                ROW - 10.0
-            );
+            rect(&mut out, index, from, to, y);
             text(&mut out, WIDTH - RIGHT + 8.0, y + 17.0, "start", &format!("{} {unit}", number(*lasts)));
             begun += lasts;
             y += ROW;
@@ -159,6 +145,16 @@ fn open(title: &str, height: f64) -> String {
 fn text(out: &mut String, x: f64, y: f64, anchor: &str, text: &str) {
     let text = escaped(text);
     let _ = writeln!(out, "<text class=\"x-text\" x=\"{x:.1}\" y=\"{y:.1}\" text-anchor=\"{anchor}\">{text}</text>");
+}
+
+/// A bar in a row that begins at `y`; the smallest can be seen as well.
+fn rect(out: &mut String, kind: usize, from: f64, to: f64, y: f64) {
+    let (top, width, height) = (y + 5.0, (to - from).max(0.8), ROW - 10.0);
+    let colour = COLOURS[kind % COLOURS.len()];
+    let _ = writeln!(
+        out,
+        "<rect x=\"{from:.1}\" y=\"{top:.1}\" width=\"{width:.1}\" height=\"{height:.1}\" fill=\"{colour}\"/>"
+    );
 }
 
 fn axis(out: &mut String, scale: &Scale, top: f64, bottom: f64, unit: &str) {
