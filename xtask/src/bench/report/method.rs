@@ -12,16 +12,20 @@ const STEAL: f64 = 0.01;
 /// How far the load generator and the application may differ before it is said.
 const APART: f64 = 0.25;
 
-pub fn sections(record: &Record, figures: &Figures) -> Vec<Section> {
+pub fn sections(record: &Record) -> Vec<Section> {
     vec![
-        Section { heading: "Warnings".to_owned(), blocks: vec![Block::List(warnings(record, figures))] },
         Section { heading: "Configurations".to_owned(), blocks: vec![configurations(record)] },
         Section { heading: "Method".to_owned(), blocks: vec![Block::List(method(record))] },
         Section { heading: "Runs".to_owned(), blocks: vec![runs(record)] },
     ]
 }
 
-fn warnings(record: &Record, figures: &Figures) -> Vec<String> {
+/// What a reader must know before any number.
+pub fn warnings(record: &Record, figures: &Figures) -> Section {
+    Section { heading: "Warnings".to_owned(), blocks: vec![Block::List(warned(record, figures))] }
+}
+
+fn warned(record: &Record, figures: &Figures) -> Vec<String> {
     let mut all = record.warnings.clone();
     let plain: Vec<&str> =
         record.configs.iter().filter(|config| !config.optimized).map(|config| &*config.asked.id).collect();
@@ -38,10 +42,11 @@ fn warnings(record: &Record, figures: &Figures) -> Vec<String> {
         all.push(format!("{repeat} runs of each configuration cannot show any difference: it takes four."));
     }
     all.extend(apart(record, figures));
+    let machines: Vec<(&Run, &Machine)> =
+        record.complete().flat_map(|run| run.phases.iter().map(move |phase| (run, &phase.machine))).collect();
     let mut said = |what: &str, of: fn(&Machine) -> f64, limit: f64| {
-        let over = record.complete().flat_map(|run| run.phases.iter().map(move |phase| (run, phase)));
-        let over: Vec<(&Run, f64)> =
-            over.map(|(run, phase)| (run, of(&phase.machine))).filter(|(_, share)| *share > limit).collect();
+        let shares = machines.iter().map(|(run, machine)| (*run, of(machine)));
+        let over: Vec<(&Run, f64)> = shares.filter(|(_, share)| *share > limit).collect();
         if let Some((run, most)) = over.iter().max_by(|a, b| a.1.total_cmp(&b.1)) {
             let (times, most) = (over.len(), number(most * 100.0));
             all.push(format!("{what} in {times} scenarios of runs; most, {most} % of it, in run {}.", run.id));
@@ -49,9 +54,12 @@ fn warnings(record: &Record, figures: &Figures) -> Vec<String> {
     };
     said("Something else used the machine", |machine| machine.other, OTHER);
     said("The machine's host took processor time away", |machine| machine.steal, STEAL);
-    said("Processors were slowed down", |machine| machine.throttled.unwrap_or(0) as f64 / 100.0, 0.0);
-    if record.complete().flat_map(|run| &run.phases).any(|phase| phase.machine.throttled.is_none()) {
+    if machines.iter().any(|(_, machine)| machine.throttled.is_none()) {
         all.push("Whether processors were slowed down cannot be seen on this machine.".to_owned());
+    }
+    let slowed: u64 = machines.iter().filter_map(|(_, machine)| machine.throttled).sum();
+    if slowed > 0 {
+        all.push(format!("Processors were slowed down {slowed} times, by their heat or by a limit of this machine."));
     }
     if all.is_empty() {
         all.push("None.".to_owned());

@@ -61,8 +61,9 @@ fn page(record: &Record, figures: &Figures) -> Page {
             .push("STAND-IN SERVER: its speed says nothing about a real one, nor do latencies measured with it".into());
     }
     banner.extend(record.incomplete().map(|why| format!("INCOMPLETE: {why}")));
-    let mut sections = results::sections(record, figures);
-    sections.extend(method::sections(record, figures));
+    let mut sections = vec![method::warnings(record, figures)];
+    sections.extend(results::sections(record, figures));
+    sections.extend(method::sections(record));
     Page { title: format!("Serving with and without the GIL, {}", record.when), banner, sections }
 }
 
