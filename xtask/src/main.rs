@@ -10,6 +10,7 @@ mod docker;
 mod doctor;
 mod exchange;
 mod facts;
+mod golang;
 mod incoming;
 mod lock;
 mod manifest;
@@ -192,6 +193,10 @@ enum CacheCmd {
 enum BenchCmd {
     /// Wheels, images and the tool itself: how long they take, ours and by plain tools in turn
     Build(bench::Options),
+    /// The services of images under load, with and without the GIL
+    Serve(bench::serve::Options),
+    /// Draw the report of a folder of measurements again, or say what is worse in a second one
+    Report(bench::report::Options),
 }
 
 #[derive(Debug, Subcommand)]
@@ -346,6 +351,8 @@ fn dispatch(cli: &Cli, cancel: &Cancel) -> Result<()> {
         Cmd::Verify { what, manifest } => verify::run(&project, what, manifest.as_deref()),
         Cmd::Sbom(asked) => sbom::run(&project, asked),
         Cmd::Bench { what: BenchCmd::Build(options) } => bench::build(&project, options),
+        Cmd::Bench { what: BenchCmd::Serve(options) } => bench::serve::run(&project, options),
+        Cmd::Bench { what: BenchCmd::Report(options) } => bench::report::run(options),
         Cmd::Up(asked) => up::up(&project, asked),
         Cmd::LoadData { records, server, tag } => up::load(&project, *records, server.as_deref(), tag.as_deref()),
         Cmd::Down => up::down(&project),

@@ -3,6 +3,7 @@
 mod borrow;
 mod http;
 mod standin;
+mod trial;
 
 use std::fmt;
 use std::str::FromStr;
@@ -15,6 +16,7 @@ use crate::matrix::Serve;
 use crate::provision::{self, Needs};
 use crate::{Project, Wrong, ui};
 pub use borrow::Borrowed;
+pub use trial::{Ask, Ready, Trial};
 
 /// On every container and network of it, with the repository's name.
 const LABEL: &str = "dev.wheel-matrix.up";
@@ -136,6 +138,7 @@ pub fn load(project: &Project, records: u64, server: Option<&str>, tag: Option<&
         }
     };
     let (serve, image) = service_of(project, &docker, &tag)?;
+    stack.say(&format!("writing {records} records into each set"));
     stack.load(serve, &image, &Reach { address, network: network.as_deref() }, records)
 }
 
@@ -148,6 +151,16 @@ const NETWORK: &str = "dev.wheel-matrix.up.network";
 struct Reach<'a> {
     address: String,
     network: Option<&'a str>,
+}
+
+/// How a service is started.
+struct Start<'a> {
+    tag: &'a str,
+    /// Where it is on this machine's loopback.
+    port: u16,
+    /// On top of the image's.
+    env: &'a [(String, String)],
+    cpus: Option<&'a str>,
 }
 
 /// What `up` starts, by the names that it has. They are those of the matrix: there is one at a time.
@@ -199,16 +212,22 @@ impl<'a> Stack<'a> {
             }
         };
         if asked.records > 0 {
+            self.say(&format!("writing {} records into each set", asked.records));
             self.load(serve, image, &reach, asked.records)?;
         }
-        self.start_service(asked, serve, image, &reach)?;
-        let ready = || http::status(asked.port, &serve.ready).is_ok_and(|status| status == 200);
-        self.wait(ready).with_context(|| format!("`GET {}` on port {} does not answer 200", serve.ready, asked.port))
+        self.say(&format!("starting {}:{}", self.repository, asked.tag));
+        self.start_service(&Start { tag: &asked.tag, port: asked.port, env: &[], cpus: None }, serve, image, &reach)?;
+        self.wait(&format!("127.0.0.1:{}", asked.port), &serve.ready)
     }
 
     /// Starts the server's container and returns the address that the service reaches it under.
     fn start_server(&self, server: &Server) -> Result<String> {
-        let (image, command, port) = match (server, &self.project.matrix.server) {
+        self.run_server(&self.server_image(server)?, None)
+    }
+
+    /// What is started as the server: its image, which the engine has then, its arguments and its port.
+    fn server_image(&self, server: &Server) -> Result<(String, Vec<String>, u16)> {
+        Ok(match (server, &self.project.matrix.server) {
             (Server::Standin, _) => (standin::image(self.project, self.docker)?, standin::command(), standin::PORT),
             (_, Some(named)) => {
                 if self.docker.image(&named.image)?.is_none() {
@@ -217,32 +236,36 @@ impl<'a> Stack<'a> {
                 (named.image.to_string(), Vec::new(), named.port)
             }
             (_, None) => bail!(Wrong("matrix.yaml names no `server`".to_owned())),
-        };
+        })
+    }
+
+    fn run_server(&self, (image, command, port): &(String, Vec<String>, u16), cpus: Option<&str>) -> Result<String> {
         self.docker.start(&Service {
             name: &self.server,
-            image: &image,
-            command,
+            image,
+            command: command.clone(),
             network: Some(&self.network),
             labels: self.labels(),
+            cpus,
             ..Service::default()
         })?;
         Ok(format!("{}:{port}", self.server))
     }
 
-    fn start_service(&self, asked: &Up, serve: &Serve, image: &Image, reach: &Reach) -> Result<()> {
-        self.say(&format!("starting {}:{}", self.repository, asked.tag));
+    fn start_service(&self, start: &Start, serve: &Serve, image: &Image, reach: &Reach) -> Result<()> {
         let mut env = vec![
             (serve.env.server.to_string(), reach.address.clone()),
             (serve.env.labels.to_string(), serde_json::to_string(&image.labels)?),
         ];
+        env.extend_from_slice(start.env);
         let mut labels = self.labels();
-        labels.extend([(TAG.to_owned(), asked.tag.clone()), (ADDRESS.to_owned(), reach.address.clone())]);
+        labels.extend([(TAG.to_owned(), start.tag.to_owned()), (ADDRESS.to_owned(), reach.address.clone())]);
         match reach.network {
             Some(network) => labels.push((NETWORK.to_owned(), network.to_owned())),
             // On this machine's own network it is bound here, elsewhere by the published port.
             None => env.extend([
                 (serve.env.host.to_string(), "127.0.0.1".to_owned()),
-                (serve.env.port.to_string(), asked.port.to_string()),
+                (serve.env.port.to_string(), start.port.to_string()),
             ]),
         }
         self.docker.start(&Service {
@@ -250,16 +273,16 @@ impl<'a> Stack<'a> {
             image: &image.id,
             env,
             network: reach.network,
-            port: reach.network.map(|_| (serve.port, asked.port)),
+            port: reach.network.map(|_| (serve.port, start.port)),
             read_only: true,
             labels,
+            cpus: start.cpus,
             ..Service::default()
         })
     }
 
     /// Runs the loader of the service's image to its end; again while the server does not answer yet.
     fn load(&self, serve: &Serve, image: &Image, reach: &Reach, records: u64) -> Result<()> {
-        self.say(&format!("writing {records} records into each set"));
         let mut command = serve.load.clone();
         command.extend(["--records".to_owned(), records.to_string()]);
         let begun = Instant::now();
@@ -298,18 +321,21 @@ impl<'a> Stack<'a> {
     }
 
     /// Waits until the service is ready; one that ends before is an error with its last lines.
-    fn wait(&self, ready: impl Fn() -> bool) -> Result<()> {
+    fn wait(&self, address: &str, path: &str) -> Result<()> {
         let begun = Instant::now();
-        while !ready() {
-            self.project.cancel.check()?;
-            let last = || self.docker.last_lines(&self.service, 15).join("\n    | ");
-            if let Health::Ended(code) = self.docker.health(&self.service)? {
-                bail!("`{}` ended with exit code {code}:\n    | {}", self.service, last());
+        let waited = || {
+            while !http::get(address, path).is_ok_and(|(status, _)| status == 200) {
+                self.project.cancel.check()?;
+                let last = || self.docker.last_lines(&self.service, 15).join("\n    | ");
+                if let Health::Ended(code) = self.docker.health(&self.service)? {
+                    bail!("`{}` ended with exit code {code}:\n    | {}", self.service, last());
+                }
+                ensure!(begun.elapsed() < PATIENCE, "it is not ready after {PATIENCE:?}:\n    | {}", last());
+                std::thread::sleep(Duration::from_millis(100));
             }
-            ensure!(begun.elapsed() < PATIENCE, "it is not ready after {PATIENCE:?}:\n    | {}", last());
-            std::thread::sleep(Duration::from_millis(100));
-        }
-        Ok(())
+            Ok(())
+        };
+        waited().with_context(|| format!("`GET {path}` at {address} does not answer 200"))
     }
 }
 

@@ -15,16 +15,7 @@ use crate::ui::bytes;
 /// One line: processor, memory, kernel, engine, tools. The same whichever rows are measured, since
 /// rows of one table must be of one machine.
 pub fn describe(matrix: &Matrix) -> String {
-    let mut parts = Vec::new();
-    let cores = std::thread::available_parallelism().map_or(1, |n| n.get());
-    let model = field("/proc/cpuinfo", "model name").unwrap_or_else(|| "unknown processor".to_owned());
-    parts.push(format!("{cores} cores of {model}"));
-    let kib = field("/proc/meminfo", "MemTotal").and_then(|text| text.split(' ').next()?.parse::<u64>().ok());
-    parts.extend(kib.map(|kib| format!("{} of memory", bytes(kib << 10))));
-    parts.extend(fs::read_to_string("/proc/sys/kernel/osrelease").ok().map(|text| format!("Linux {}", text.trim())));
-    if let Ok(info) = Docker::connect().and_then(|docker| docker.info()) {
-        parts.push(format!("Docker engine {}", info.version));
-    }
+    let mut parts = hardware(Docker::connect().ok().as_ref());
     parts.extend(docker_client().and_then(|client| said(&client.display().to_string(), &["--version"])));
     parts.extend(said("rustc", &["-V"]));
     parts.extend(
@@ -35,6 +26,21 @@ pub fn describe(matrix: &Matrix) -> String {
             .map(|tool| format!("{} {}", tool.name, tool.version)),
     );
     format!("{}.", parts.join("; "))
+}
+
+/// Processor, memory, kernel, engine.
+pub fn hardware(docker: Option<&Docker>) -> Vec<String> {
+    let mut parts = Vec::new();
+    let cores = std::thread::available_parallelism().map_or(1, |n| n.get());
+    let model = field("/proc/cpuinfo", "model name").unwrap_or_else(|| "unknown processor".to_owned());
+    parts.push(format!("{cores} cores of {model}"));
+    let kib = field("/proc/meminfo", "MemTotal").and_then(|text| text.split(' ').next()?.parse::<u64>().ok());
+    parts.extend(kib.map(|kib| format!("{} of memory", bytes(kib << 10))));
+    parts.extend(fs::read_to_string("/proc/sys/kernel/osrelease").ok().map(|text| format!("Linux {}", text.trim())));
+    if let Some(info) = docker.and_then(|docker| docker.info().ok()) {
+        parts.push(format!("Docker engine {}", info.version));
+    }
+    parts
 }
 
 /// Day and commit, with a mark where files differ from it.

@@ -1,11 +1,22 @@
 //! `cargo xtask bench build`: this tool against the plain ones, in turn, in one go, from the same sources.
 
+mod figures;
+#[cfg(test)]
+mod fixture;
+mod infer;
 mod machine;
 mod ours;
 mod plain;
+mod prometheus;
+mod random;
+mod record;
+pub mod report;
 mod rows;
+mod samples;
+pub mod serve;
 mod stats;
 mod table;
+mod verdict;
 
 use std::cell::Cell;
 use std::collections::BTreeMap;

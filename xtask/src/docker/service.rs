@@ -37,6 +37,8 @@ pub struct Service<'a> {
     pub read_only: bool,
     /// By which it is found again.
     pub labels: Vec<(String, String)>,
+    /// The processors that it runs on, as `0-1,3`; all of them when `None`.
+    pub cpus: Option<&'a str>,
 }
 
 /// How a service is doing.
@@ -89,6 +91,7 @@ impl Docker {
                     hard: Some(FILES),
                 }]),
                 security_opt: Some(vec!["no-new-privileges".to_owned()]),
+                cpuset_cpus: service.cpus.map(str::to_owned),
                 ..HostConfig::default()
             }),
             networking_config: service.network.map(|network| NetworkingConfig {
@@ -107,6 +110,16 @@ impl Docker {
         let found = self.quick(self.client.inspect_container(name, None::<InspectContainerOptions>));
         let config = found.with_context(|| format!("cannot inspect the container `{name}`"))?.config;
         Ok(config.and_then(|config| config.labels?.remove(label)))
+    }
+
+    /// The process of a container, and its address on a network of the engine's.
+    pub fn place(&self, name: &str, network: &str) -> Result<(u32, Option<String>)> {
+        let found = self.quick(self.client.inspect_container(name, None::<InspectContainerOptions>));
+        let found = found.with_context(|| format!("cannot inspect the container `{name}`"))?;
+        let process = found.state.and_then(|state| u32::try_from(state.pid?).ok()).unwrap_or_default();
+        let networks = found.network_settings.and_then(|settings| settings.networks);
+        let address = networks.and_then(|mut networks| networks.remove(network)?.ip_address);
+        Ok((process, address.filter(|address| !address.is_empty())))
     }
 
     pub fn health(&self, name: &str) -> Result<Health> {

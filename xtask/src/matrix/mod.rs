@@ -5,6 +5,7 @@
 
 mod edit;
 mod replace;
+mod serve;
 mod suites;
 mod validate;
 mod words;
@@ -18,6 +19,7 @@ use serde::{Deserialize, Serialize};
 
 pub use edit::variant;
 pub use replace::{Edit, replaced};
+pub use serve::{BenchServe, Original, ServeConfig, ServerSide};
 pub use suites::{Known, Tests, Upstream};
 pub use words::{AptName, Digest, Location, Version, Word, document, place};
 
@@ -278,6 +280,7 @@ pub struct Image {
 #[serde(deny_unknown_fields)]
 pub struct Bench {
     pub build: BenchBuild,
+    pub serve: Option<BenchServe>,
 }
 
 /// What `cargo xtask bench build` measures.

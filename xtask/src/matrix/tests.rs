@@ -240,6 +240,37 @@ fn a_bench_of_what_is_not_there() {
 }
 
 #[test]
+fn a_load_that_could_not_be_measured() {
+    let solo =
+        "{id: 314t-solo-official, title: \"3.14t, official alone\", image: 314t-with-official, gil: \"forced off\",";
+    let config = |to: &str, parts: &[&str]| refused(solo, to, "# 314t-solo", parts);
+    let row = |id: &str, title: &str, image: &str, gil: &str| {
+        format!("{{id: {id}, title: {title}, image: {image}, gil: \"{gil}\", # 314t-solo\n       ")
+    };
+    refused(solo, &row("\"314\"", "x", "314t", "off"), "# 314t-solo", &["bench.serve.configs", "`314` is there twice"]);
+    config(&row("314t-solo-x", "x", "314u", "off"), &["configs[].image", "no `314u`", "`314t-with-official`"]);
+    config(&row("314t-solo-x", "\"\"", "314t", "off"), &["configs[].title", "one line"]);
+    config(&row("314t-solo-x", "x", "\"314\"", "off"), &["configs[].gil", "`cp314` always has a GIL"]);
+    refused("clients: [official]}", "clients: []}", "clients: []}", &["configs[].clients", "loads no client"]);
+    refused(
+        "scenarios: [single,",
+        "scenarios: [stress,",
+        "scenarios: [stress",
+        &["scenarios", "`stress` is there twice"],
+    );
+    refused(
+        "open: arrival",
+        "open: arrivals",
+        "open: arrivals",
+        &["bench.serve.open", "`arrivals` is none of", "`stress`"],
+    );
+    refused("runtime: /runtime", "runtime: runtime", "runtime: runtime", &["bench.serve", "starts with `/`"]);
+    refused("scripts: docker/loadtest", "scripts: ../loadtest", "scripts: ../", &["bench.serve.scripts", "not a path"]);
+    let digest = "@sha256:9bd01d6941fca969cb61bb57d2da5ee9b385fe2aa8881df3798c196564d6ace6";
+    refused(digest, "", "k6: grafana", &["bench.serve.k6", "no digest"]);
+}
+
+#[test]
 fn a_service_that_could_not_be_started() {
     let own = "- id: benchmark-app";
     refused("command: [python, -m, app]", "command: []", own, &["packages[].serve", "`command`"]);

@@ -82,8 +82,13 @@ pub fn validate(matrix: &Matrix) -> Check {
     for image in images {
         check_image(matrix, image)?;
     }
-    if let Some(Bench { build }) = bench {
+    if let Some(Bench { build, serve }) = bench {
         check_bench(matrix, build)?;
+        if let Some(serve) = serve {
+            pinned("bench.serve.k6", &serve.k6)?;
+            below("bench.serve.scripts", &serve.scripts, "the folder of matrix.yaml")?;
+            super::serve::check(matrix, serve)?;
+        }
     }
     Ok(())
 }

@@ -7,7 +7,7 @@ use anyhow::{Context as _, Result, ensure};
 use xshell::{Shell, cmd};
 
 use super::shown;
-use crate::{Project, digest, matrix};
+use crate::{Project, golang, matrix};
 
 /// fastjsonschema, which has no dependencies, names the place that is wrong.
 const VALIDATE: &str = include_str!("validate.py");
@@ -64,25 +64,6 @@ fn schema(project: &Project, tools: &Path, file: &Path) -> Result<String> {
 
 /// actionlint, built once from the sources that go.sum pins.
 fn actionlint(project: &Project, tools: &Path) -> Result<PathBuf> {
-    let folder = project.folder.join(ACTIONLINT);
-    let read = |name: &str| {
-        let path = folder.join(name);
-        fs::read_to_string(&path).with_context(|| format!("cannot read `{}`", path.display()))
-    };
-    let key = digest::of(format!("{}{}{}", read("go.mod")?, read("go.sum")?, tools.display()));
-    let program = project.cache.state(&format!("actionlint-{}", &key[..16]))?.join("actionlint");
-    if program.is_file() {
-        return Ok(program);
-    }
-    let (shell, go) = (Shell::new()?, tools.join("bin/go"));
-    let part = program.with_extension("part");
-    let build = cmd!(
-        shell,
-        "{go} build -C {folder} -mod=readonly -trimpath -o {part} github.com/rhysd/actionlint/cmd/actionlint"
-    );
-    // This Go and no other, and none of this user's settings but where modules come from.
-    let build = build.env("GOTOOLCHAIN", "local").env("CGO_ENABLED", "0").env("GOFLAGS", "").env("GOWORK", "off");
-    project.call("workflow", "build actionlint", build, "")?;
-    fs::rename(&part, &program).with_context(|| format!("cannot write `{}`", program.display()))?;
-    Ok(program)
+    let (folder, package) = (project.folder.join(ACTIONLINT), "github.com/rhysd/actionlint/cmd/actionlint");
+    golang::program(project, &tools.join("bin/go"), &folder, package, "actionlint")
 }

@@ -614,6 +614,20 @@ fn a_bench_whose_run_fails_prints_no_row() {
 }
 
 #[test]
+fn a_load_that_is_not_there_is_told_before_anything_starts() {
+    let clone = Clone::new();
+    let said = clone.bad(2, &["bench", "serve", "--config", "311,313t"]);
+    assert!(said.contains("no configuration `313t`") && said.contains("`314t-with-official`"), "{said}");
+    assert!(clone.bad(2, &["bench", "serve", "--scenario", "double"]).contains("`merge_gather`"));
+    assert!(clone.bad(2, &["bench", "serve", "--duration", "1h"]).contains("as 60s or 5m"));
+    // The clone has no docs.
+    assert!(clone.bad(2, &["bench", "serve", "--config", "314t"]).contains("docs/results/original.yaml"));
+    assert!(clone.bad(1, &["bench", "report", "nowhere"]).contains("cargo xtask bench serve"));
+    assert!(clone.bad(2, &["bench", "report", "one", "two"]).contains("--compare"));
+    assert!(clone.bad(2, &["bench", "report", "--compare", "one"]).contains("two with --compare"));
+}
+
+#[test]
 fn wheels_are_built_twice_and_compared() {
     let clone = Clone::new();
     let all = ["wheels", "--abi", "cp314t", "--abi", "cp314", "--check-reproducible"];

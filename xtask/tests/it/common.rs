@@ -71,6 +71,15 @@ impl Clone {
         fs::write(&path, matrix.replacen(from, to, 1)).unwrap();
     }
 
+    /// Another tag for an image, wherever the matrix names it.
+    pub fn rename(&self, tag: &str, to: &str) {
+        let path = self.project().join("matrix.yaml");
+        let matrix = fs::read_to_string(&path).unwrap();
+        let renamed = matrix.replace(&format!("{{tag: {tag}, "), &format!("{{tag: {to}, "));
+        assert_ne!(matrix, renamed, "matrix.yaml no longer has the image `{tag}`");
+        fs::write(path, renamed.replace(&format!(" image: {tag}, "), &format!(" image: {to}, "))).unwrap();
+    }
+
     pub fn wheel(&self, part: &str) -> PathBuf {
         let found =
             files(&self.project().join("wheels")).into_iter().find(|path| path.display().to_string().contains(part));

@@ -13,6 +13,7 @@ mod inputs;
 mod jobs;
 mod real;
 mod runner;
+mod serve;
 mod service;
 mod suites;
 mod workflows;

@@ -2,9 +2,9 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::path::Path;
 
 use super::*;
+use crate::bench::fixture::golden;
 use crate::bench::stats::Sample;
 
 fn samples(ours: &[f64], plain: &[f64]) -> Samples {
@@ -28,15 +28,6 @@ fn made_up() -> Vec<(Row, Samples)> {
         (Row::ImageUnchanged, samples(&[0.8], &[0.4])),
         (Row::Plan, samples(&[0.028, 0.027, 0.031], &[])),
     ]
-}
-
-/// `UPDATE_GOLDEN=1 cargo test` writes the file.
-fn golden(name: &str, found: &str) {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/it/golden").join(name);
-    if std::env::var_os("UPDATE_GOLDEN").is_some() {
-        fs::write(&path, found).unwrap();
-    }
-    assert_eq!(fs::read_to_string(&path).unwrap_or_default(), found, "`{name}` differs");
 }
 
 #[test]

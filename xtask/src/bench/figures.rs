@@ -1,0 +1,162 @@
+//! From runs to figures: of each run one value for each figure, by configuration, client and scenario.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use anyhow::Result;
+
+use super::infer::{self, Estimate};
+use super::prometheus::{Series, merged};
+use super::record::{Phase, Record, Run};
+use super::samples::{self, Request, quantile};
+
+/// All scenarios of a run together.
+pub const ALL: &str = "all";
+/// Time series have a point for each of so many seconds.
+pub const STEP: f64 = 1.0;
+
+/// What a figure is of.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Of {
+    pub config: String,
+    /// Empty where it is of no client.
+    pub client: String,
+    pub scenario: String,
+}
+
+impl Of {
+    pub fn new(config: &str, client: &str, scenario: &str) -> Of {
+        Of { config: config.to_owned(), client: client.to_owned(), scenario: scenario.to_owned() }
+    }
+}
+
+/// Everything that a report can show. Latencies are in milliseconds and of answers with status 200 alone.
+#[derive(Debug, Default)]
+pub struct Figures {
+    values: BTreeMap<(Of, String), Vec<f64>>,
+    /// Latencies of all complete runs together, sorted.
+    pub latencies: BTreeMap<Of, Vec<f64>>,
+    /// Median latency in each step, run by run; of all clients.
+    pub series: BTreeMap<Of, Vec<Vec<Option<f64>>>>,
+}
+
+impl Figures {
+    /// Of the runs that count.
+    pub fn of(record: &Record, folder: &Path) -> Result<Figures> {
+        let mut figures = Figures::default();
+        for run in record.complete() {
+            let read = |phase: &Phase| samples::read(&folder.join(&phase.samples), &phase.sha256);
+            let requests = run.phases.iter().map(read).collect::<Result<Vec<_>>>()?;
+            figures.add(record, run, &requests);
+        }
+        figures.latencies.values_mut().for_each(|all| all.sort_by(f64::total_cmp));
+        Ok(figures)
+    }
+
+    fn add(&mut self, record: &Record, run: &Run, requests: &[Vec<Request>]) {
+        let clients = record.config(&run.config).map(|config| config.asked.clients.as_slice()).unwrap_or_default();
+        for (phase, requests) in run.phases.iter().zip(requests) {
+            let of = |client: &str| Of::new(&run.config, client, &phase.scenario);
+            for client in clients {
+                let of = of(client);
+                let (good, bad): (Vec<&Request>, Vec<&Request>) =
+                    requests.iter().filter(|one| *one.client == **client).partition(|one| one.status == 200);
+                let mut latencies: Vec<f64> = good.iter().map(|one| one.ms).collect();
+                latencies.sort_by(f64::total_cmp);
+                for (name, share) in [("p50", 0.5), ("p95", 0.95), ("p99", 0.99)] {
+                    self.put(&of, name, quantile(&latencies, share));
+                }
+                let mean = (!latencies.is_empty()).then(|| infer::mean(&latencies));
+                self.put(&of, "mean", mean);
+                self.put(&of, "requests/s", Some(good.len() as f64 / phase.seconds));
+                self.put(&of, "errors", Some(bad.len() as f64));
+                let vus = f64::from(record.load.vus) * 1000.0;
+                self.put(&of, "capacity", quantile(&latencies, 0.95).map(|p95| vus / p95));
+                self.put(&of, "capacity of the mean", mean.map(|mean| vus / mean));
+                self.server(record, &of, &[phase]);
+                self.latencies.entry(of).or_default().extend(latencies);
+            }
+            self.put(&of(""), "dropped", Some(phase.dropped as f64));
+            self.series.entry(of("")).or_default().push(steps(requests));
+        }
+        let phases: Vec<&Phase> = run.phases.iter().collect();
+        let seconds: f64 = phases.iter().map(|phase| phase.seconds).sum();
+        let count = |wanted: fn(&Request) -> bool| requests.iter().flatten().filter(|one| wanted(one)).count() as f64;
+        let of = Of::new(&run.config, "", ALL);
+        let iterations: u64 = phases.iter().map(|phase| phase.iterations).sum();
+        self.put(&of, "iterations/s", Some(iterations as f64 / seconds));
+        self.put(&of, "requests/s", Some(count(|one| one.status == 200) / seconds));
+        self.put(&of, "errors", Some(count(|one| one.status != 200)));
+        self.server(record, &of, &phases);
+        for client in clients {
+            self.server(record, &Of::new(&run.config, client, ALL), &phases);
+        }
+        self.stages(record, &of, &phases);
+    }
+
+    /// What the application counted itself.
+    fn server(&mut self, record: &Record, of: &Of, phases: &[&Phase]) {
+        let metrics = &record.metrics;
+        let label = |series: &&Series| {
+            of.client.is_empty() || series.labels.get(&*metrics.client).is_some_and(|client| *client == of.client)
+        };
+        let of_metric = |name: &str| {
+            merged(phases.iter().flat_map(|phase| &phase.server).filter(|series| series.name == *name).filter(label))
+        };
+        let seconds: f64 = phases.iter().map(|phase| phase.seconds).sum();
+        if let Some(all) = of_metric(&metrics.requests) {
+            self.put(of, "server p95", all.quantile(0.95).map(|found| found * 1000.0));
+            self.put(of, "server mean", all.mean().map(|found| found * 1000.0));
+            self.put(of, "server requests/s", Some(all.count / seconds));
+        }
+        for (part, metric) in &metrics.parts {
+            if let Some(all) = of_metric(metric) {
+                self.put(of, &format!("{part} p95"), all.quantile(0.95).map(|found| found * 1000.0));
+                self.put(of, &format!("{part} mean"), all.mean().map(|found| found * 1000.0));
+            }
+        }
+    }
+
+    fn stages(&mut self, record: &Record, of: &Of, phases: &[&Phase]) {
+        let stages = &record.metrics.stages;
+        for stage in &stages.order {
+            let here = |series: &&Series| {
+                series.name == *stages.metric && series.labels.get(&*stages.label).is_some_and(|name| *name == **stage)
+            };
+            let all = merged(phases.iter().flat_map(|phase| &phase.server).filter(here));
+            self.put(of, &format!("stage {stage}"), all.and_then(|all| all.mean()).map(|found| found * 1000.0));
+        }
+    }
+
+    fn put(&mut self, of: &Of, figure: &str, value: Option<f64>) {
+        if let Some(value) = value.filter(|value| value.is_finite()) {
+            self.values.entry((of.clone(), figure.to_owned())).or_default().push(value);
+        }
+    }
+
+    /// One value of each run; of none where there is no such figure.
+    pub fn get(&self, of: &Of, figure: &str) -> &[f64] {
+        self.values.get(&(of.clone(), figure.to_owned())).map(Vec::as_slice).unwrap_or_default()
+    }
+
+    pub fn estimate(&self, of: &Of, figure: &str) -> Option<Estimate> {
+        infer::estimate(self.get(of, figure))
+    }
+}
+
+/// The median latency of what was sent in each step; a step without an answer has none.
+fn steps(requests: &[Request]) -> Vec<Option<f64>> {
+    let mut steps: Vec<Vec<f64>> = Vec::new();
+    for one in requests.iter().filter(|one| one.status == 200) {
+        let step = (one.at / STEP) as usize;
+        if steps.len() <= step {
+            steps.resize(step + 1, Vec::new());
+        }
+        steps[step].push(one.ms);
+    }
+    let median = |mut step: Vec<f64>| {
+        step.sort_by(f64::total_cmp);
+        quantile(&step, 0.5)
+    };
+    steps.into_iter().map(median).collect()
+}

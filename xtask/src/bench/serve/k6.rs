@@ -1,0 +1,146 @@
+//! k6, wherever it comes from, and what it finds out.
+
+use std::collections::BTreeMap;
+use std::fs::{self, File};
+use std::io::BufReader;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context as _, Result, anyhow, bail};
+use xshell::{Shell, cmd};
+
+use crate::bench::record;
+use crate::bench::samples::{self, Output};
+use crate::cancel::Cancel;
+use crate::docker::{Content, ContextFile, Docker, Job};
+use crate::matrix::BenchServe;
+use crate::proc::{self, Talk};
+use crate::ui::Task;
+use crate::{Project, digest, doctor, golang};
+
+/// Where an image finds the scripts, and writes.
+const SCRIPTS: &str = "/load/scripts";
+const OUT: &str = "/load/out";
+const PACKAGE: &str = "go.k6.io/k6/v2";
+
+pub struct K6<'a> {
+    project: &'a Project,
+    docker: &'a Docker,
+    how: How,
+    /// SHA-256 of the scripts by file name, and their folder.
+    pub scripts: BTreeMap<String, String>,
+    folder: PathBuf,
+    pub record: record::K6,
+}
+
+enum How {
+    Program(PathBuf),
+    Image(String),
+}
+
+/// One scenario.
+pub struct Load<'a> {
+    pub scenario: &'a str,
+    /// What the script is told, by name.
+    pub told: &'a [(&'a str, String)],
+    pub cpus: Option<&'a str>,
+}
+
+impl<'a> K6<'a> {
+    /// From PATH, else its image, else built with Go.
+    pub fn find(project: &'a Project, docker: &'a Docker, serve: &BenchServe) -> Result<K6<'a>> {
+        let folder = project.folder.join(&*serve.scripts);
+        let mut scripts = BTreeMap::new();
+        for entry in fs::read_dir(&folder).with_context(|| format!("cannot list `{}`", folder.display()))? {
+            let path = entry?.path();
+            if path.extension().is_some_and(|extension| extension == "js") {
+                let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+                scripts.insert(name, digest::of_file(&path)?);
+            }
+        }
+        for scenario in serve.scenarios.iter().chain([&serve.warmup]) {
+            if !scripts.contains_key(&format!("{scenario}.js")) {
+                bail!("`{}` has no `{scenario}.js`, which matrix.yaml names as a scenario", folder.display());
+            }
+        }
+        let (how, from) = how(project, docker, serve, &folder)?;
+        let (version, digest) = match &how {
+            How::Program(path) => (doctor::said(&path.display().to_string(), &["version"])?, digest::of_file(path)?),
+            How::Image(id) => (serve.k6.split('@').next().unwrap_or_default().to_owned(), id.clone()),
+        };
+        let version = version.lines().next().unwrap_or_default().trim().to_owned();
+        let record = record::K6 { version, from, digest };
+        Ok(K6 { project, docker, how, scripts, folder, record })
+    }
+
+    /// Whether its own time on the processors can be told from that of others.
+    pub fn is_seen(&self) -> bool {
+        matches!(self.how, How::Program(_))
+    }
+
+    /// Runs one scenario to its end; `tick` is called while it runs.
+    pub fn run(&self, load: &Load, task: &Task, cancel: &Cancel, tick: &dyn Fn()) -> Result<Output> {
+        let mut arguments = ["run", "--quiet", "--no-color", "--no-usage-report"].map(str::to_owned).to_vec();
+        for (name, value) in load.told {
+            arguments.extend(["--env".to_owned(), format!("{name}={value}")]);
+        }
+        let script = format!("{}.js", load.scenario);
+        match &self.how {
+            How::Program(program) => {
+                let scratch = self.project.cache.scratch(&format!("k6-{}", load.scenario))?;
+                let (out, script) = (scratch.path().join("k6.json"), self.folder.join(script));
+                let shell = Shell::new()?;
+                let mut command = match load.cpus {
+                    Some(cpus) => cmd!(shell, "taskset --cpu-list {cpus} {program}"),
+                    None => cmd!(shell, "{program}"),
+                };
+                command = command.args(arguments).arg(format!("--out=json={}", out.display())).arg(script);
+                proc::talk(command, task, cancel, &Talk { tick, ..Talk::default() })?;
+                let file = File::open(&out).with_context(|| format!("k6 left no `{}`", out.display()))?;
+                samples::of_k6(BufReader::new(file))
+            }
+            How::Image(image) => {
+                arguments.extend([format!("--out=json={OUT}/k6.json"), format!("{SCRIPTS}/{script}")]);
+                let inputs = self.scripts.keys().map(|name| ContextFile {
+                    path: format!("{SCRIPTS}/{name}"),
+                    source: Content::File(self.folder.join(name)),
+                    mode: 0o644,
+                });
+                let job = Job {
+                    image,
+                    entrypoint: Some(vec!["k6".to_owned()]),
+                    command: arguments,
+                    join: Some("host"),
+                    read_only: true,
+                    inputs: inputs.collect(),
+                    outputs: vec![OUT.to_owned()],
+                    ..Job::default()
+                };
+                let ended = self.docker.run(&job, &|line| task.line(line), cancel)?;
+                if ended.exit != 0 {
+                    bail!("k6 ended with exit code {}: {}", ended.exit, ended.stderr.trim());
+                }
+                let (_, bytes) = ended.outputs.first().context("k6 left no samples")?;
+                samples::of_k6(bytes.as_slice())
+            }
+        }
+    }
+}
+
+fn how(project: &Project, docker: &Docker, serve: &BenchServe, folder: &Path) -> Result<(How, String)> {
+    if let Ok(path) = which::which("k6") {
+        return Ok((How::Program(path), "from PATH".to_owned()));
+    }
+    let offered = docker.image(&serve.k6)?.is_some() || docker.offered(&serve.k6).is_ok();
+    if offered {
+        if docker.image(&serve.k6)?.is_none() {
+            docker.pull(&serve.k6, &|line| project.ui.say(&format!("[k6] {line}")), &project.cancel)?;
+        }
+        let image = docker.image(&serve.k6)?.context("the image of k6 was pulled and is not there")?;
+        return Ok((How::Image(image.id), "its image".to_owned()));
+    }
+    let go = which::which("go").map_err(|_| {
+        anyhow!("no k6: install it, or Go, which it is built with then; its image `{}` is not in reach", serve.k6)
+    })?;
+    let program = golang::program(project, &go, &folder.join("k6"), PACKAGE, "k6")?;
+    Ok((How::Program(program), "built with Go".to_owned()))
+}

@@ -1,0 +1,131 @@
+//! Whether two sets of runs differ, in words that say no more than was shown.
+
+use super::infer::{self, ALPHA, Estimate};
+
+/// Which way a figure should go.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Good {
+    Low,
+    High,
+}
+
+/// What is known of a difference.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Verdict {
+    /// Of the second against the first.
+    pub change: Estimate,
+    /// Of seeing as much where nothing differs, adjusted for all that was tested together.
+    pub chance: f64,
+    /// The smallest change that so many runs with such a spread could have shown; none where none could.
+    pub smallest: Option<f64>,
+    pub good: Good,
+}
+
+/// Verdicts on what is tested together, for one statement: the more is tested, the more would show by chance.
+pub fn family(pairs: &[(&[f64], &[f64], Good)]) -> Vec<Option<Verdict>> {
+    let possible = |(a, b, _): &(&[f64], &[f64], Good)| !a.is_empty() && !b.is_empty() && infer::mean(a) != 0.0;
+    let tested: Vec<&(&[f64], &[f64], Good)> = pairs.iter().filter(|pair| possible(pair)).collect();
+    let chances: Vec<f64> = tested.iter().map(|(a, b, _)| infer::permutation(a, b)).collect();
+    let mut adjusted = infer::adjusted(&chances).into_iter();
+    let verdict = |(a, b, good): &(&[f64], &[f64], Good), chance| {
+        let smallest = infer::smallest(a, b).map(|by| by / infer::mean(a).abs());
+        Some(Verdict { change: infer::change(a, b)?, chance, smallest, good: *good })
+    };
+    pairs.iter().map(|pair| if possible(pair) { verdict(pair, adjusted.next()?) } else { None }).collect()
+}
+
+impl Verdict {
+    pub fn shown(&self) -> bool {
+        self.chance <= ALPHA
+    }
+
+    /// A difference that was shown, for the worse.
+    pub fn worse(&self) -> bool {
+        self.shown() && (self.change.mean > 0.0) == (self.good == Good::Low)
+    }
+
+    /// `−49 % (−52 to −46)`.
+    pub fn size(&self) -> String {
+        match self.change.ends {
+            Some((low, high)) => format!("{} % ({} to {})", percent(self.change.mean), percent(low), percent(high)),
+            None => format!("{} % (one run)", percent(self.change.mean)),
+        }
+    }
+
+    pub fn words(&self) -> String {
+        let least = |least: f64| format!("{} %", percent(least).trim_start_matches('+'));
+        match (self.shown(), self.smallest) {
+            (true, _) => format!("**{}**, p = {:.3}", if self.worse() { "worse" } else { "better" }, self.chance),
+            (false, Some(by)) => {
+                format!("no difference shown (p = {:.2}; {} would have been)", self.chance, least(by))
+            }
+            (false, None) => "no difference shown: so few runs cannot show any".to_owned(),
+        }
+    }
+}
+
+/// With its sign, and no more digits than it is good for.
+fn percent(share: f64) -> String {
+    let percent = share * 100.0;
+    let digits = usize::from(percent.abs() < 9.95);
+    let text = format!("{:.digits$}", percent.abs());
+    let zero = text.chars().all(|c| matches!(c, '0' | '.'));
+    format!(
+        "{}{text}",
+        if zero {
+            ""
+        } else if percent < 0.0 {
+            "−"
+        } else {
+            "+"
+        }
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const FAST: [f64; 5] = [100.0, 101.0, 99.0, 102.0, 98.0];
+    const SLOW: [f64; 5] = [130.0, 131.0, 129.0, 132.0, 128.0];
+    const SAME: [f64; 5] = [99.5, 100.5, 101.5, 98.5, 100.0];
+
+    fn one(a: &[f64], b: &[f64], good: Good) -> Verdict {
+        family(&[(a, b, good)]).remove(0).unwrap()
+    }
+
+    #[test]
+    fn a_slowed_one_is_found_and_the_same_is_not() {
+        let slow = one(&FAST, &SLOW, Good::Low);
+        assert!(slow.worse() && slow.words() == "**worse**, p = 0.008", "{}", slow.words());
+        assert!(slow.size().starts_with("+30 % (+"), "{}", slow.size());
+        assert!(!one(&SLOW, &FAST, Good::Low).worse() && one(&SLOW, &FAST, Good::Low).shown());
+        assert!(one(&SLOW, &FAST, Good::High).worse(), "less of what should be much");
+        let same = one(&FAST, &SAME, Good::Low);
+        let words = same.words();
+        assert!(
+            words.starts_with("no difference shown (p = 1.00; ") && words.ends_with("% would have been)"),
+            "{words}"
+        );
+    }
+
+    #[test]
+    fn few_runs_say_that_they_cannot_say() {
+        let few = one(&FAST[..3], &SLOW[..3], Good::Low);
+        assert!(!few.worse() && few.words().ends_with("so few runs cannot show any"), "{}", few.words());
+        assert_eq!(one(&FAST[..1], &SLOW[..1], Good::Low).size(), "+30 % (one run)");
+    }
+
+    #[test]
+    fn what_is_not_there_has_no_verdict() {
+        let found = family(&[(&[], &FAST, Good::Low), (&[0.0], &FAST, Good::Low), (&FAST, &SLOW, Good::Low)]);
+        assert_eq!((found[0].is_none(), found[1].is_none(), found[2].is_some()), (true, true, true));
+    }
+
+    #[test]
+    fn percents() {
+        for (share, text) in [(-0.4949, "−49"), (0.0123, "+1.2"), (0.0, "0.0"), (-0.0004, "0.0"), (1.5, "+150")] {
+            assert_eq!(percent(share), text);
+        }
+    }
+}

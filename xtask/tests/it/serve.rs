@@ -1,0 +1,98 @@
+//! `cargo xtask bench serve` in its short form, with the stand-in: a whole run, one that is killed, one that is compared.
+
+use std::fs;
+use std::path::Path;
+use std::process::{Command, Output, Stdio};
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+
+use crate::common::{Clone, text};
+
+const SERVICE: &str = "aerospike-benchmark-service";
+
+/// In the clone itself, where the stand-in is compiled; results go to `out`.
+fn serve(arguments: &[&str], out: &Path) -> Command {
+    let top = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
+    let mut command = Command::new(env!("CARGO_BIN_EXE_xtask"));
+    command.args(["bench", "serve", "--server", "standin", "--records", "200", "--port", "18474", "--vus", "4"]);
+    command.args(arguments).arg("--out").arg(out).current_dir(top).stdin(Stdio::null());
+    command
+}
+
+fn said(output: &Output) -> String {
+    format!("{}{}", text(&output.stdout), text(&output.stderr))
+}
+
+fn manifest(folder: &Path) -> Value {
+    serde_json::from_str(&fs::read_to_string(folder.join("manifest.json")).unwrap()).unwrap()
+}
+
+fn docker(arguments: &[&str]) -> bool {
+    let output = Command::new("docker").args(arguments).stdin(Stdio::null()).output().unwrap();
+    output.status.success()
+}
+
+#[test]
+#[ignore = "needs a Docker engine, the images and k6"]
+fn a_short_run_is_measured_and_drawn() {
+    let clone = Clone::new();
+    let out = clone.top.join("results");
+    let arguments = ["--config", "311,314t-stages", "--scenario", "single,stress", "--repeat", "1", "--duration", "3s"];
+    let output = serve(&arguments, &out).output().unwrap();
+    assert!(output.status.success(), "{}", said(&output));
+    let found = manifest(&out);
+    assert_eq!(found["runs"].as_array().unwrap().len(), 2);
+    for run in found["runs"].as_array().unwrap() {
+        assert_eq!((&run["failed"], &run["before"]), (&Value::Null, &run["after"]), "{run}");
+        let staged = run["config"] == "314t-stages";
+        assert_eq!(run["after"]["gil"], !staged, "{run}");
+        for phase in run["phases"].as_array().unwrap() {
+            assert!(phase["iterations"].as_u64().unwrap() > 0, "{phase}");
+            let names: Vec<&str> =
+                phase["server"].as_array().unwrap().iter().filter_map(|s| s["name"].as_str()).collect();
+            assert!(names.contains(&"predict_duration_seconds"), "{names:?}");
+            assert_eq!(names.contains(&"db_client_internal_stage_seconds"), staged, "{names:?}");
+        }
+    }
+    let (report, page) = ("report.md", "report.html");
+    let [report, page] = [report, page].map(|name| fs::read_to_string(out.join(name)).unwrap());
+    assert!(
+        report.contains("STAND-IN SERVER") && page.contains("STAND-IN SERVER") && page.contains("<svg "),
+        "{report}"
+    );
+    assert!(!report.contains("INCOMPLETE") && report.contains("## Stages"), "{report}");
+    // Drawn again, without running anything; and one run cannot differ from itself.
+    let again = |arguments: &[&str]| Command::new(env!("CARGO_BIN_EXE_xtask")).args(arguments).output().unwrap();
+    let folder = out.to_str().unwrap();
+    assert!(again(&["bench", "report", folder]).status.success());
+    assert_eq!(fs::read_to_string(out.join("report.md")).unwrap(), report);
+    let compared = again(&["bench", "report", "--compare", folder, folder]);
+    assert!(compared.status.success() && text(&compared.stdout).contains("no difference shown"), "{}", said(&compared));
+    // What has results already is not written over.
+    let output = serve(&arguments, &out).output().unwrap();
+    assert!(output.status.code() == Some(2) && said(&output).contains("has results already"), "{}", said(&output));
+}
+
+#[test]
+#[ignore = "needs a Docker engine, the images and k6"]
+fn an_application_that_is_killed_gives_no_number() {
+    let clone = Clone::new();
+    let out = clone.top.join("results");
+    let arguments = ["--config", "314t", "--scenario", "single", "--repeat", "1", "--duration", "40s"];
+    let child = serve(&arguments, &out).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let begun = Instant::now();
+    let asked = "import urllib.request as u; u.urlopen('http://127.0.0.1:8000/ready', timeout=5)";
+    while !docker(&["exec", SERVICE, "python", "-c", asked]) {
+        assert!(begun.elapsed() < Duration::from_secs(120), "the service does not start");
+        std::thread::sleep(Duration::from_millis(200));
+    }
+    assert!(docker(&["kill", SERVICE]));
+    let output = child.wait_with_output().unwrap();
+    let told = said(&output);
+    assert!(output.status.code() == Some(1) && told.contains("the application ended with exit code 137"), "{told}");
+    let report = fs::read_to_string(out.join("report.md")).unwrap();
+    assert!(report.contains("INCOMPLETE: 0 of 1 runs are complete") && report.contains("exit code 137"), "{report}");
+    assert!(!report.contains("charts/"), "{report}");
+    assert!(manifest(&out)["runs"][0]["failed"].is_string());
+}
