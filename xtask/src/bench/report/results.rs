@@ -126,12 +126,15 @@ impl View<'_> {
                 (!points.is_empty()).then(|| Line { name: format!("{}, {client}", short(config)), points })
             })
             .collect();
+        if lines.is_empty() {
+            return None;
+        }
         let chart = Block::Chart(Chart {
             name: "distribution".to_owned(),
             caption: format!("How many answers of `{scenario}` came within which time, all complete runs together."),
             svg: svg::lines(&self.title(&format!("Latency of {scenario}")), ("ms", "% of answers"), true, &lines),
         });
-        if lines.is_empty() { None } else { section("Distribution of latencies", vec![chart]) }
+        section("Distribution of latencies", vec![chart])
     }
 
     /// Users who wait against requests that wait for nobody.
@@ -222,11 +225,14 @@ impl View<'_> {
                 (!points.is_empty()).then(|| Line { name: short(config), points })
             })
             .collect();
+        if lines.is_empty() {
+            return None;
+        }
         let chart = Block::Chart(Chart {
             name: "time".to_owned(),
             caption: format!("Median latency of what was sent in each second of `{scenario}`, mean over runs."),
             svg: svg::lines(&self.title(&format!("{scenario} over time")), ("s", "ms"), false, &lines),
         });
-        if lines.is_empty() { None } else { section("Over time", vec![chart]) }
+        section("Over time", vec![chart])
     }
 }
