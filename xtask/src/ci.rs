@@ -6,7 +6,7 @@ use anyhow::{Context, Result, bail};
 
 use crate::provision::{self, Needs};
 use crate::select::Selection;
-use crate::{How, Project, audit, sbom, verify, workflow};
+use crate::{How, Project, audit, deny, sbom, verify, workflow};
 
 /// What the tests start themselves, with the Debian packages that have it.
 const PROGRAMS: [(&str, &str); 2] = [("docker", "docker.io"), ("docker-registry", "docker-registry")];
@@ -36,6 +36,7 @@ fn checks(project: &Project, how: &How) -> Result<()> {
     cargo(project, &["fmt", "--all", "--check"])?;
     cargo(project, &["clippy", "--locked", "--workspace", "--all-targets", "--quiet", "--", "-D", "warnings"])?;
     workflow::run(project, true)?;
+    deny::run(project)?;
     cargo(project, &["test", "--locked", "--workspace", "--quiet"])
 }
 

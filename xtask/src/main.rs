@@ -5,6 +5,7 @@ mod bench;
 mod cache;
 mod cancel;
 mod ci;
+mod deny;
 mod digest;
 mod docker;
 mod doctor;
@@ -165,6 +166,8 @@ enum Cmd {
         #[arg(long)]
         fast: bool,
     },
+    /// Hold the crates of this tool against .cargo/deny.toml: licences, sources, duplicates
+    Deny,
     /// Make the lock files of packages anew, each with the `lock.py` beside it
     Lock(lock::Options),
     /// Say which pinned inputs have something newer, or write it into matrix.yaml
@@ -359,6 +362,7 @@ fn dispatch(cli: &Cli, cancel: &Cancel) -> Result<()> {
         Cmd::Test(asked) => suites::run(&project, asked),
         Cmd::Audit(asked) => audit::run(&project, asked),
         Cmd::Ci { how, fast } => ci::run(&project, how, *fast),
+        Cmd::Deny => deny::run(&project),
         Cmd::Lock(asked) => lock::run(&project, asked),
         Cmd::Outdated(asked) => outdated::run(&project, asked),
         Cmd::Workflow { check } => workflow::run(&project, *check),

@@ -2,6 +2,7 @@
 
 mod archive;
 mod index;
+mod program;
 mod registry;
 #[cfg(test)]
 mod tests;
@@ -15,7 +16,7 @@ use serde::{Deserialize, Serialize};
 use xshell::{Shell, cmd};
 
 use crate::matrix::{self, Edit, Matrix};
-use crate::{Project, cache, doctor, summary, ui};
+use crate::{Project, cache, deny, doctor, summary, ui};
 
 /// Asks by way of pip, which knows where this user's index is and how to get in.
 const ASK: &str = include_str!("outdated/ask.py");
@@ -125,6 +126,10 @@ pub fn run(project: &Project, options: &Options) -> Result<()> {
         answer.digests.get(url).cloned().with_context(|| format!("no digest of `{url}`"))
     };
     rows.extend(archive::rows(&matrix, &mirrors, &answer, options.write.then_some(&digest))?);
+    rows.push(program::row(&matrix.ci.deny, &|version| match project.fake {
+        true => Err(anyhow!("nothing is asked with --fake")),
+        false => deny::download(project, &matrix.ci.deny.name, version),
+    }));
     rows.extend(registry::rows(&matrix, &offer));
     project.cancel.check()?;
     tell(project, &rows)?;

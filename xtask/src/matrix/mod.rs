@@ -3,6 +3,7 @@
 //! Values are checked where they are read (a digest, an apt package name, a version), so the parser
 //! itself reports the line; what spans several rows is checked in [`validate`].
 
+mod ci;
 mod edit;
 mod replace;
 mod serve;
@@ -17,6 +18,7 @@ use anyhow::{Context, Result};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
+pub use ci::{Ci, Crate};
 pub use edit::variant;
 pub use replace::{Edit, replaced};
 pub use serve::{BenchServe, Original, ServeConfig, ServerSide};
@@ -42,18 +44,6 @@ pub struct Matrix {
     pub bench: Option<Bench>,
     /// What the services of the images talk to when somebody tries them.
     pub server: Option<Server>,
-}
-
-/// What is particular to the workflows.
-#[derive(Debug, Clone, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Ci {
-    /// The label of the machines, as `runs-on` takes it.
-    pub runner: Word,
-    /// The packages whose wheels a release puts on the package index.
-    pub publish: Vec<Word>,
-    /// What the workflows themselves are checked with, as wheels for Linux on x86-64.
-    pub checks: Vec<Tool>,
 }
 
 /// A database server's own image, for `up`.

@@ -44,7 +44,7 @@ pub fn validate(matrix: &Matrix) -> Check {
     unique("packages", packages.iter().map(|package| &package.id))?;
     unique("images", images.iter().map(|image| &image.tag))?;
 
-    let Ci { runner: _, publish, checks } = ci;
+    let Ci { runner: _, publish, checks, deny: _ } = ci;
     unique("ci.checks", checks.iter().map(|tool| &tool.name))?;
     for id in publish {
         known("ci.publish", id, packages.iter().map(|package| &package.id))?;

@@ -55,6 +55,7 @@ fn no_pinned_input_is_left_out() {
     let matrix = matrix();
     let mut rows = index::rows(&matrix, REAL, &Answer::default());
     rows.extend(archive::rows(&matrix, &[], &Answer::default(), None).unwrap());
+    rows.push(program::row(&matrix.ci.deny, &|_| Err(anyhow!("no way there"))));
     rows.extend(registry::rows(&matrix, &|_| Err(anyhow!("no way there"))));
     let pinned = REAL.split(|c: char| !c.is_ascii_hexdigit()).filter(|word| word.len() == 64).count();
     let built = rows.iter().filter(|row| row.pinned == "built").count();

@@ -1,6 +1,8 @@
 //! `outdated` and `lock`: what they say and leave behind, without a network.
 
 use std::fs;
+use std::path::Path;
+use std::process::{Command, Stdio};
 
 use crate::common::{Clone, text};
 
@@ -102,4 +104,42 @@ fn what_cannot_be_asked_is_said_in_its_row() {
     assert_eq!(fs::read_to_string(clone.project().join("matrix.yaml")).unwrap(), matrix);
     // What could not be asked is no news.
     clone.good(&["outdated", "--check"]);
+}
+
+#[test]
+#[ignore = "builds cargo-deny, with a network"]
+fn crates_that_are_not_allowed_are_refused() {
+    let clone = Clone::new();
+    let source = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
+    for file in ["Cargo.toml", "Cargo.lock", ".cargo/deny.toml", "xtask/Cargo.toml", "xtask/standin/Cargo.toml"] {
+        let to = clone.project().join(file);
+        fs::create_dir_all(to.parent().unwrap()).unwrap();
+        fs::copy(source.join(file), to).unwrap();
+    }
+    for member in ["xtask", "xtask/standin"] {
+        let sources = clone.project().join(member).join("src");
+        fs::create_dir_all(&sources).unwrap();
+        fs::write(sources.join("lib.rs"), "").unwrap();
+        fs::write(sources.join("main.rs"), "fn main() {}\n").unwrap();
+    }
+    // The real thing, with the user's own cache.
+    let deny = || {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_xtask"));
+        let output = command.arg("deny").current_dir(clone.project()).stdin(Stdio::null()).output().unwrap();
+        (output.status.code(), text(&output.stderr))
+    };
+    let (code, said) = deny();
+    assert_eq!(code, Some(0), "{said}");
+    let path = clone.project().join(".cargo/deny.toml");
+    let rules = fs::read_to_string(&path).unwrap();
+    for (from, to, finding) in [
+        ("\"MIT\", ", "", "licenses FAILED"),
+        ("crate = \"syn@2\"", "crate = \"syn@1\"", "bans FAILED"),
+        ("[sources]\n", "[sources]\nallow-registry = []\n", "sources FAILED"),
+    ] {
+        assert!(rules.contains(from), "deny.toml no longer has `{from}`");
+        fs::write(&path, rules.replace(from, to)).unwrap();
+        let (code, said) = deny();
+        assert!(code == Some(1) && said.contains(finding), "`{finding}` expected: {said}");
+    }
 }
