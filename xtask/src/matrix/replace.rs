@@ -43,7 +43,7 @@ pub fn replaced(text: &str, edits: &[Edit]) -> Result<String> {
         let start = at + usize::from(quote);
         let there = out.get(start..).is_some_and(|rest| rest.starts_with(&edit.from));
         ensure!(there, "`{}` is written in a way that cannot be replaced: change it by hand", edit.from);
-        // A version like 26.3 is a number unless it stands in quotes.
+        // A version like 26.3, or a digest without letters, is a number unless it stands in quotes.
         let number = !quote && edit.to.parse::<f64>().is_ok();
         let to = if number { format!("\"{}\"", edit.to) } else { edit.to.clone() };
         out.replace_range(start..start + edit.from.len(), &to);
@@ -63,7 +63,7 @@ mod tests {
         let matrix = Matrix::parse(REAL, "matrix.yaml").unwrap();
         let pip = matrix.tools.iter().find(|tool| tool.name == *"pip").unwrap();
         let uv = matrix.tools.iter().find(|tool| tool.name == *"uv").unwrap();
-        let digest = "0".repeat(64);
+        let digest = "a".repeat(64);
         // One stands in quotes, the other gets them, since it would be a number.
         let edits = [pip.version.becomes("99.1"), uv.version.becomes("99.2"), uv.sha256.becomes(&digest)];
         let text = replaced(REAL, &edits).unwrap();

@@ -10,6 +10,8 @@ type Offer<'a> = &'a (dyn Fn(&str) -> Result<Option<String>> + Sync);
 
 pub fn rows(matrix: &Matrix, offer: Offer) -> Vec<Row> {
     let images = matrix.root.image.iter().chain(matrix.server.iter().map(|server| &server.image));
+    let k6 = matrix.bench.iter().filter_map(|bench| bench.serve.as_ref()).map(|serve| &serve.k6);
+    let images = images.chain(k6);
     let bases = matrix.abis.iter().filter(|abi| abi.free_threaded()).map(|abi| abi.base_tag());
     // Side by side: an engine that reaches no registry takes its time to say so.
     std::thread::scope(|scope| {
