@@ -128,15 +128,21 @@ impl Component {
         }
         let theirs: Theirs = serde_json::from_str(sbom)?;
         let (own, name) = (self.reference.clone(), normalise(&self.name));
-        // Some list the wheel itself among its parts.
-        let is_self = |part: &Component| part.purl.starts_with("pkg:pypi/") && normalise(&part.name) == name;
-        self.components.extend(theirs.components.into_iter().filter(|part| !is_self(part)).map(|part| Component {
-            // Unique in this document, whatever it was in theirs.
-            reference: format!("{own}#{}", part.reference),
-            properties: Vec::new(),
-            components: Vec::new(),
-            ..part
-        }));
+        for part in theirs.components {
+            // Some list the wheel itself among its parts, some a package once for each of its files.
+            let is_self = part.purl.starts_with("pkg:pypi/") && normalise(&part.name) == name;
+            let known = !part.purl.is_empty() && self.components.iter().any(|known| known.purl == part.purl);
+            if is_self || known {
+                continue;
+            }
+            self.components.push(Component {
+                // Unique in this document, whatever it was in theirs.
+                reference: format!("{own}#{}", part.reference),
+                properties: Vec::new(),
+                components: Vec::new(),
+                ..part
+            });
+        }
         Ok(())
     }
 }

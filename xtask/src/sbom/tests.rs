@@ -1,19 +1,23 @@
 //! What the documents say of a wheel and of an image made up for it.
 
+use clap::Parser as _;
 use serde_json::{Value, json};
 
-use super::document::escaped;
+use super::document::{Component, Document, escaped};
 use super::image::Contents;
 use super::*;
+use crate::Cli;
+use crate::cancel::Cancel;
 use crate::matrix::Matrix;
 use crate::wheelfile::{self, Expect, NewWheel, tiny_extension};
 
 const CRATES: &str = r#"{"bomFormat": "CycloneDX", "specVersion": "1.5", "serialNumber": "urn:uuid:1", "components": [
     {"type": "library", "bom-ref": "registry#memchr@2.7", "name": "memchr", "version": "2.7", "author": "somebody",
      "purl": "pkg:cargo/memchr@2.7", "licenses": [{"expression": "Unlicense OR MIT"}]},
+    {"type": "library", "bom-ref": "again", "name": "memchr", "version": "2.7", "purl": "pkg:cargo/memchr@2.7"},
     {"type": "library", "bom-ref": "x", "name": "my-wheel", "version": "1.0", "purl": "pkg:pypi/my-wheel@1.0"}]}"#;
 
-fn value(document: &document::Document) -> Value {
+fn value(document: &Document) -> Value {
     serde_json::from_str(&document.text().unwrap()).unwrap()
 }
 
@@ -56,7 +60,7 @@ fn a_wheel_lists_what_was_bundled_and_what_its_builder_says() {
     let subject = &found["metadata"]["component"];
     assert_eq!(subject["hashes"], json!([{"alg": "SHA-256", "content": report.sha256}]));
     assert_eq!(subject["purl"], format!("pkg:pypi/my-wheel@1.0?file_name={}", report.file_name));
-    // Not the wheel itself, which its builder lists among its parts.
+    // Not the wheel itself, which its builder lists among its parts, and nothing twice.
     assert_eq!(names(&found["components"]), ["my_wheel.libs/libz-1234.so.1", "memchr"]);
     let digest = digest::of(without_init(&library));
     assert_eq!(found["components"][0]["hashes"][0]["content"], digest);
@@ -109,6 +113,25 @@ fn an_image_lists_its_system_its_interpreter_and_its_distributions() {
     assert_eq!(parts[1]["properties"][0]["value"], "yes");
     assert_eq!(parts[3]["licenses"], json!([{"license": {"name": "MIT"}}]));
     assert_eq!(names(&parts[3]["components"]), ["my_wheel.libs/libz.so", "memchr"]);
+}
+
+#[test]
+#[ignore = "installs the pinned checks, with a network"]
+fn what_is_not_cyclonedx_is_refused() {
+    let matrix = concat!(env!("CARGO_MANIFEST_DIR"), "/../matrix.yaml");
+    let cli = Cli::try_parse_from(["xtask", "--matrix", matrix, "doctor"]).unwrap();
+    let project = Project::open(&cli, Cancel::default()).unwrap();
+    let held = |parts: &[Component]| {
+        let text = Document::new(Component::new("library", "a", "1"), parts.to_vec()).text().unwrap();
+        let made = [Made { subject: String::new(), file: "a.cdx.json".to_owned(), text }];
+        validate(&project, &made).map_err(|error| format!("{error:#}"))
+    };
+    let good = Component::new("library", "b", "2");
+    assert_eq!(held(std::slice::from_ref(&good)), Ok(()));
+    let wrong = held(&[Component::new("nothing", "b", "2")]).unwrap_err();
+    assert!(wrong.contains("a.cdx.json: data.components[0]"), "{wrong}");
+    let wrong = held(&[good.clone(), good]).unwrap_err();
+    assert!(wrong.contains("the same `bom-ref`"), "{wrong}");
 }
 
 #[test]

@@ -28,4 +28,4 @@ for name, document in json.load(sys.stdin).items():
     references = [part["bom-ref"] for part in document["components"]]
     if len(set(references)) < len(references):
         wrong.append(f"{name}: two components have the same `bom-ref`")
-sys.exit("\n".join(wrong))
+sys.exit("\n".join(wrong) or 0)
