@@ -18,7 +18,7 @@ lock.HERE = HERE
 
 def main() -> None:
     for abi, python in lock.ABIS.items():
-        lock.write(f"{abi}.txt", f"What the packages' own tests need, for {abi}.", lock.resolve(python), abi)
+        lock.write(HERE / "locks" / f"{abi}.txt", f"What the packages' own tests need, for {abi}.", lock.resolve(python), abi)
 
 
 if __name__ == "__main__":

@@ -50,6 +50,14 @@ impl Listed {
         self.manifest.artefacts.iter().find(|entry| entry.kind == "image" && entry.tag == tag)
     }
 
+    /// How to come by what is listed.
+    pub fn again(&self, command: &str) -> String {
+        match self.named {
+            true => "use nothing of it, and get it again from where it is published".to_owned(),
+            false => format!("`{command}` puts that back"),
+        }
+    }
+
     /// For what is not listed: how a line says so, and an error where it should be.
     pub fn missing(&self, what: &str) -> Result<String> {
         if self.named {

@@ -55,11 +55,11 @@ fn wheel(project: &Project, path: &Path, listed: &Listed) -> Result<()> {
             out.push_str(&sbom_beside(entry, listed)?);
         }
         Some(entry) => bail!(
-            "its SHA-256 is `{}`, but {} says `{}`: it is not the file that was built; \
-             `cargo xtask wheels` puts that back",
+            "its SHA-256 is `{}`, but {} says `{}`: it is not the file that was built; {}",
             report.sha256,
             listed.shown,
-            entry.sha256
+            entry.sha256,
+            listed.again("cargo xtask wheels")
         ),
         None => out.push_str(&format!("  manifest    {}\n", listed.missing(&format!("`{file}`"))?)),
     }
@@ -145,11 +145,10 @@ fn check_identity(image: &matrix::Image, found: &Image, listed: &Listed) -> Resu
             format!("  manifest    same id, key {:.12}\n{}", entry.key, sbom_beside(entry, listed)?)
         }
         Some(entry) => bail!(
-            "its id is `{id}`, but {} says `{}`: it is not the image that was built; `cargo xtask image {}` makes \
-             that one",
+            "its id is `{id}`, but {} says `{}`: it is not the image that was built; {}",
             listed.shown,
             entry.sha256,
-            image.tag
+            listed.again(&format!("cargo xtask image {}", image.tag))
         ),
         None => format!("  manifest    {}\n", listed.missing(&format!("the image `{}`", image.tag))?),
     };
