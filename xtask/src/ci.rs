@@ -24,8 +24,8 @@ pub fn run(project: &Project, how: &How, fast: bool) -> Result<()> {
     sbom::write(project, &promised, &project.wheels())?;
     verify::run(project, &promised, None)?;
     audit::run(project, &audit::Options::default())?;
-    // With the engine and the artefacts that are there now; one after another, since they time out.
-    cargo(project, &["test", "--locked", "--workspace", "--quiet", "--", "--ignored", "--test-threads=1"])
+    // With the engine and the artefacts that are there now; two at a time, since they time out, but mostly wait.
+    cargo(project, &["test", "--locked", "--workspace", "--quiet", "--", "--ignored", "--test-threads=2"])
 }
 
 /// What needs no engine.

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
-use crate::common::{Clone, text};
+use crate::common::{Clone, text, turn};
 
 const SERVICE: &str = "aerospike-benchmark-service";
 
@@ -36,6 +36,7 @@ fn docker(arguments: &[&str]) -> bool {
 #[test]
 #[ignore = "needs a Docker engine, the images and k6"]
 fn a_short_run_is_measured_and_drawn() {
+    let _turn = turn();
     let clone = Clone::new();
     let out = clone.top.join("results");
     let arguments = ["--config", "311,314t-stages", "--scenario", "single,stress", "--repeat", "1", "--duration", "3s"];
@@ -77,6 +78,7 @@ fn a_short_run_is_measured_and_drawn() {
 #[test]
 #[ignore = "needs a Docker engine, the images and k6"]
 fn an_application_that_is_killed_gives_no_number() {
+    let _turn = turn();
     let clone = Clone::new();
     let out = clone.top.join("results");
     let arguments = ["--config", "314t", "--scenario", "single", "--repeat", "1", "--duration", "40s"];

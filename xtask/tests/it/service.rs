@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
-use crate::common::{Clone, text};
+use crate::common::{Clone, text, turn};
 
 const PORT: u16 = 18_473;
 const SERVER: &str = "aerospike-benchmark-server";
@@ -120,6 +120,7 @@ impl Drop for Stop<'_> {
 #[test]
 #[ignore = "needs a Docker engine and the images"]
 fn every_image_serves_the_same_predictions() {
+    let _turn = turn();
     let mut first: Option<Vec<(String, f64)>> = None;
     for (tag, clients, gil) in [
         ("311", &["py-async", "official"][..], true),
@@ -157,6 +158,7 @@ fn every_image_serves_the_same_predictions() {
 #[test]
 #[ignore = "needs a Docker engine and the images"]
 fn a_server_that_is_lost_is_found_again() {
+    let _turn = turn();
     let _up = Up::new("314t-with-official");
     let paths = ["py-async", "official"].map(|client| format!("/predict/{client}/sample?mode=gather"));
     let stop = AtomicBool::new(false);
@@ -186,6 +188,7 @@ fn a_server_that_is_lost_is_found_again() {
 #[test]
 #[ignore = "needs a Docker engine and the images"]
 fn what_is_up_is_told_and_removed() {
+    let _turn = turn();
     let up = Up::new("314t");
     let again = xtask(&["up", "314t", "--server", "standin"]);
     assert!(!again.status.success() && text(&again.stderr).contains("cargo xtask down"), "{}", text(&again.stderr));
@@ -214,6 +217,7 @@ fn tools_python() -> PathBuf {
 #[test]
 #[ignore = "needs a Docker engine and the images"]
 fn the_application_passes_its_own_tests_in_the_images() {
+    let _turn = turn();
     let app = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap().join("docker/app");
     let clone = Clone::new();
     let pytest = clone.top.join("pytest");

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
-use crate::common::{Clone, text};
+use crate::common::{Clone, text, turn};
 
 /// Where nobody listens: for suites whose clients need no server.
 const NOWHERE: &str = "127.0.0.1:1";
@@ -51,6 +51,7 @@ fn containers(filter: &str) -> String {
 #[test]
 #[ignore = "needs a Docker engine and the images"]
 fn smoke_and_a_short_storm_pass() {
+    let _turn = turn();
     let clone = Clone::new();
     for tag in ["311", "314t", "314t-with-official"] {
         let only: &[&str] = if tag == "314t-with-official" { &["--repeat", "1"] } else { &["--suite", "smoke"] };
@@ -69,6 +70,7 @@ fn smoke_and_a_short_storm_pass() {
 #[test]
 #[ignore = "needs a Docker engine and the images"]
 fn the_storm_finds_the_known_crash_without_the_early_import() {
+    let _turn = turn();
     let clone = Clone::new();
     let arguments = |more: &'static [&str]| {
         let common = ["314t-with-official", "--server", "standin", "--package", "aerospike", "--scenario"];
@@ -87,6 +89,7 @@ fn the_storm_finds_the_known_crash_without_the_early_import() {
 #[test]
 #[ignore = "needs a Docker engine and the images"]
 fn a_client_that_answers_wrong_fails_the_smoke_suite() {
+    let _turn = turn();
     let clone = with_adapter(
         "class Adapter(client.Adapter):\n    \
          def connect(self): return {}\n    \
@@ -105,6 +108,7 @@ fn a_client_that_answers_wrong_fails_the_smoke_suite() {
 #[test]
 #[ignore = "needs a Docker engine and the images"]
 fn a_hang_and_a_crash_are_reported_with_their_stacks() {
+    let _turn = turn();
     let adapter = "import faulthandler, time\nclass Adapter(client.Adapter):\n    \
          def connect(self): return {}\n    \
          def close(self, client): pass\n    \
@@ -142,6 +146,7 @@ fn checkout(folder: PathBuf, test: &str) -> String {
 #[test]
 #[ignore = "needs a Docker engine and the images"]
 fn own_tests_run_against_what_is_installed_and_can_fail() {
+    let _turn = turn();
     let clone = Clone::new();
     let run = |name: &str, test: &str| {
         let source = checkout(clone.top.join(name), test);
@@ -176,6 +181,7 @@ fn own_tests_run_against_what_is_installed_and_can_fail() {
 #[test]
 #[ignore = "needs a Docker engine and the images"]
 fn what_is_wrong_is_said_and_nothing_is_left_when_it_is_interrupted() {
+    let _turn = turn();
     let clone = Clone::new();
     let fails = |arguments: &[&str], code: i32, text: &str| {
         let (output, said) = in_clone(&clone, arguments);

@@ -50,7 +50,7 @@ pub fn bars(title: &str, unit: &str, bars: &[Bar]) -> String {
             let x = scale.at(theirs);
             let _ = writeln!(out, "<path class=\"x-theirs\" d=\"M{x:.1} {:.1}l6 6l-6 6l-6 -6Z\"/>", middle - 6.0);
         }
-        text(&mut out, WIDTH - RIGHT + 8.0, middle + 4.0, "start", &format!("{} {unit}", number(bar.estimate.mean)));
+        text(&mut out, WIDTH - RIGHT + 12.0, middle + 4.0, "start", &format!("{} {unit}", number(bar.estimate.mean)));
     }
     axis(&mut out, &scale, 40.0, 40.0 + ROW * bars.len() as f64, unit);
     out + "</svg>\n"
@@ -66,7 +66,7 @@ pub fn lines(title: &str, (across, up): (&str, &str), log: bool, lines: &[Line])
     let points = || lines.iter().flat_map(|line| &line.points);
     let most = |pick: fn(&(f64, f64)) -> f64| points().map(pick).fold(f64::MIN, f64::max);
     let least = points().map(|point| point.0).fold(f64::MAX, f64::min);
-    let (left, top, bottom) = (60.0, 40.0, 300.0);
+    let (left, top, bottom) = (60.0, 56.0, 316.0);
     let right = WIDTH - 20.0;
     let x = match log {
         true => Scale::logarithmic(least.max(0.01), most(|point| point.0), left, right),

@@ -5,7 +5,7 @@ use std::fs::{self, File};
 use std::io::BufReader;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context as _, Result, anyhow, bail};
+use anyhow::{Context as _, Result, bail};
 use xshell::{Shell, cmd};
 
 use crate::bench::record;
@@ -46,7 +46,7 @@ pub struct Load<'a> {
 }
 
 impl<'a> K6<'a> {
-    /// From PATH, else its image, else built with Go.
+    /// From PATH, else its image, else built with the pinned Go.
     pub fn find(project: &'a Project, docker: &'a Docker, serve: &BenchServe) -> Result<K6<'a>> {
         let folder = project.folder.join(&*serve.scripts);
         let mut scripts = BTreeMap::new();
@@ -138,9 +138,7 @@ fn how(project: &Project, docker: &Docker, serve: &BenchServe, folder: &Path) ->
         let image = docker.image(&serve.k6)?.context("the image of k6 was pulled and is not there")?;
         return Ok((How::Image(image.id), "its image".to_owned()));
     }
-    let go = which::which("go").map_err(|_| {
-        anyhow!("no k6: install it, or Go, which it is built with then; its image `{}` is not in reach", serve.k6)
-    })?;
+    let go = project.checks()?.join("bin/go");
     let program = golang::program(project, &go, &folder.join("k6"), PACKAGE, "k6")?;
     Ok((How::Program(program), "built with Go".to_owned()))
 }
