@@ -90,7 +90,7 @@ mod tests {
 
     #[test]
     fn only_what_is_between_the_marks_is_written() {
-        let matrix = Matrix::parse(include_str!("../../matrix.yaml"), "matrix.yaml").unwrap();
+        let matrix = Matrix::parse(include_str!("../tests/matrix.yaml"), "matrix.yaml").unwrap();
         let text = |inner: &str| format!("a: 1\n  {BEGIN} images\n{inner}  {END}\nb: 2\n");
         let found = written(&text("  - old\n"), &matrix).unwrap();
         assert!(found.starts_with(&text("").split(END).next().unwrap().trim_end().to_owned()), "{found}");

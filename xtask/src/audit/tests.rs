@@ -10,7 +10,7 @@ const CODE: &str = "fn first() { unsafe { a() } }\nfn second() { unsafe { b() } 
 
 /// Calls `check` with one finding that is sound, one that is a risk, and one that is new.
 fn with_one_of_each(check: impl FnOnce(&[Judged])) {
-    let matrix = Matrix::parse(include_str!("../../../matrix.yaml"), "matrix.yaml").unwrap();
+    let matrix = Matrix::parse(include_str!("../../tests/matrix.yaml"), "matrix.yaml").unwrap();
     let package = &matrix.packages[0];
     let findings = identified("src/a file.rs", rust::scan(CODE).unwrap().found);
     let mut baseline = Baseline::default();
@@ -104,7 +104,7 @@ fn what_is_new_fails_and_says_what_to_do() {
 
 #[test]
 fn the_baselines_of_the_matrix_are_judged_to_the_end() {
-    let matrix = Matrix::parse(include_str!("../../../matrix.yaml"), "matrix.yaml").unwrap();
+    let matrix = Matrix::parse(include_str!("../../tests/matrix.yaml"), "matrix.yaml").unwrap();
     let top = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
     let mut seen = 0;
     for package in &matrix.packages {

@@ -28,7 +28,7 @@ pub fn folder(name: &str, seed: u64, slower: f64) -> Folder {
 }
 
 pub fn record(folder: &Path, seed: u64, slower: f64) -> Record {
-    let matrix = Matrix::parse(include_str!("../../../matrix.yaml"), "matrix.yaml").unwrap();
+    let matrix = Matrix::parse(include_str!("../../tests/matrix.yaml"), "matrix.yaml").unwrap();
     let serve = matrix.bench.unwrap().serve.unwrap();
     let text = include_str!("../../../docs/results/original.yaml");
     let original = Matrix::read_beside(text, "original.yaml").unwrap();

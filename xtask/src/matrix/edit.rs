@@ -58,7 +58,7 @@ mod tests {
     use super::variant;
     use crate::matrix::Matrix;
 
-    const REAL: &str = include_str!("../../../matrix.yaml");
+    const REAL: &str = include_str!("../../tests/matrix.yaml");
 
     #[test]
     fn a_variant_says_the_same_but_for_what_was_changed() {

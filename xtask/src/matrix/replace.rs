@@ -56,7 +56,7 @@ pub fn replaced(text: &str, edits: &[Edit]) -> Result<String> {
 mod tests {
     use super::*;
 
-    const REAL: &str = include_str!("../../../matrix.yaml");
+    const REAL: &str = include_str!("../../tests/matrix.yaml");
 
     #[test]
     fn only_the_scalars_change() {

@@ -2,7 +2,7 @@
 
 use super::Matrix;
 
-const REAL: &str = include_str!("../../../matrix.yaml");
+const REAL: &str = include_str!("../../tests/matrix.yaml");
 
 /// The error for the real matrix with `from` replaced once by `to`; its line must be that of `to`.
 fn error(from: &str, to: &str) -> String {

@@ -33,7 +33,7 @@ mod tests {
     use super::*;
     use crate::matrix::{Matrix, replaced};
 
-    const REAL: &str = include_str!("../../../matrix.yaml");
+    const REAL: &str = include_str!("../../tests/matrix.yaml");
 
     #[test]
     fn a_newer_crate_is_written_with_its_digest() {

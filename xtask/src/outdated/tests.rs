@@ -3,7 +3,7 @@
 use super::*;
 use crate::matrix::Package;
 
-const REAL: &str = include_str!("../../../matrix.yaml");
+const REAL: &str = include_str!("../../tests/matrix.yaml");
 
 fn matrix() -> Matrix {
     Matrix::parse(REAL, "matrix.yaml").unwrap()

@@ -7,7 +7,7 @@ use crate::facts::Facts;
 use crate::matrix::Matrix;
 use crate::select::Selection;
 
-const REAL: &str = include_str!("../../../matrix.yaml");
+const REAL: &str = include_str!("../../tests/matrix.yaml");
 
 fn facts() -> Facts {
     Facts { rustc: "rustc 1.95.0".to_owned(), ..Facts::default() }

@@ -82,7 +82,7 @@ fn without_init(library: &[u8]) -> Vec<u8> {
 
 #[test]
 fn an_image_lists_its_system_its_interpreter_and_its_distributions() {
-    let matrix = Matrix::parse(include_str!("../../../matrix.yaml"), "matrix.yaml").unwrap();
+    let matrix = Matrix::parse(include_str!("../../tests/matrix.yaml"), "matrix.yaml").unwrap();
     let inventory = json!({
         "release": {"ID": "debian", "VERSION_ID": "12", "VERSION_CODENAME": "bookworm"},
         "python": "3.14.5",

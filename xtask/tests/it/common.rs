@@ -24,7 +24,7 @@ impl Clone {
         let top = std::env::temp_dir().join(name);
         let source = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
         fs::create_dir_all(top.join("project/docker")).unwrap();
-        fs::copy(source.join("matrix.yaml"), top.join("project/matrix.yaml")).unwrap();
+        fs::copy(source.join("xtask/tests/matrix.yaml"), top.join("project/matrix.yaml")).unwrap();
         for file in files(&source.join("docker")) {
             let to = top.join("project").join(file.strip_prefix(source).unwrap());
             fs::create_dir_all(to.parent().unwrap()).unwrap();

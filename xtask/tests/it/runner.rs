@@ -62,6 +62,8 @@ impl Hub {
             fs::create_dir_all(to.parent().unwrap()).unwrap();
             fs::copy(&file, to).unwrap();
         }
+        // Their choices are those of the project's matrix, which may be another than that of the tests.
+        clone.good(&["workflow"]);
         fs::write(clone.project().join(".gitignore"), "/wheels\n").unwrap();
         fs::create_dir_all(clone.top.join("bin")).unwrap();
         for (name, script) in SHIMS {

@@ -165,6 +165,25 @@ fn a_release_publishes_what_is_ours_and_checks_it_on_arrival() {
 }
 
 #[test]
+fn a_project_of_wheels_alone_is_released_too() {
+    let hub = small();
+    let path = hub.clone.project().join("matrix.yaml");
+    let matrix = fs::read_to_string(&path).unwrap();
+    let (start, end) = (matrix.find("\nimages:\n").unwrap(), matrix.find("\nserver:\n").unwrap());
+    fs::write(&path, matrix.replace(&matrix[start..end], "\nimages: []\n")).unwrap();
+    hub.commit();
+    for (workflow, event, skipped) in
+        [("release.yml", "push", ["ghcr", "images", "pypi"].as_slice()), ("nightly.yml", "schedule", &["images"])]
+    {
+        let run = hub.run(workflow, event, json!({}));
+        let other = run.results.iter().filter(|(_, result)| *result != "success");
+        let other: Vec<(&str, &str)> = other.map(|(job, result)| (job.as_str(), result.as_str())).collect();
+        let expected: Vec<(&str, &str)> = skipped.iter().map(|job| (*job, "skipped")).collect();
+        assert_eq!(other, expected, "{}", run.said);
+    }
+}
+
+#[test]
 fn workflows_that_have_drifted_name_the_command_that_mends_them() {
     let hub = Hub::new();
     hub.clone.good(&["workflow", "--check"]);

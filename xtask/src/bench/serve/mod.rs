@@ -243,7 +243,7 @@ mod tests {
 
     #[test]
     fn what_is_not_there_is_told_with_the_choices() {
-        let matrix = Matrix::parse(include_str!("../../../../matrix.yaml"), "matrix.yaml").unwrap();
+        let matrix = Matrix::parse(include_str!("../../../tests/matrix.yaml"), "matrix.yaml").unwrap();
         let serve = matrix.bench.unwrap().serve.unwrap();
         let pick = |asked: &[&str]| {
             let asked: Vec<String> = asked.iter().map(|asked| (*asked).to_owned()).collect();
@@ -257,7 +257,7 @@ mod tests {
     /// Every figure of the original has a place in our report.
     #[test]
     fn the_original_speaks_of_what_is_measured() {
-        let matrix = Matrix::parse(include_str!("../../../../matrix.yaml"), "matrix.yaml").unwrap();
+        let matrix = Matrix::parse(include_str!("../../../tests/matrix.yaml"), "matrix.yaml").unwrap();
         let serve = matrix.bench.unwrap().serve.unwrap();
         let top = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
         let original = original(top, &serve).unwrap().unwrap();
