@@ -26,7 +26,8 @@ pub fn rows(matrix: &Matrix, offer: Offer) -> Vec<Row> {
 /// been made anew, and the shorter one that moves along.
 fn pinned(image: &Location, offer: Offer) -> Row {
     let (name, digest) = image.split_once('@').unwrap_or((image, ""));
-    let (input, short) = (format!("image {name}"), |digest: &str| digest.chars().take(19).collect::<String>());
+    let short = |digest: &str| digest.trim_start_matches("sha256:").chars().take(12).collect::<String>();
+    let input = format!("image {name}");
     let now = match offer(name) {
         Ok(Some(now)) => now,
         Ok(None) => return Row::new(input, &short(digest), State::Newer, "the registry no longer has this tag"),
@@ -78,8 +79,9 @@ fn base(tag: &str, offer: Offer) -> Row {
     }
 }
 
+/// The row says already what was asked for.
 fn first_line(error: &anyhow::Error) -> String {
-    format!("{error:#}").lines().next().unwrap_or_default().to_owned()
+    error.root_cause().to_string().lines().next().unwrap_or_default().to_owned()
 }
 
 #[cfg(test)]
