@@ -42,13 +42,14 @@ pub fn run(project: &Project, check: bool) -> Result<()> {
     lint::run(project, &files)
 }
 
-/// The workflows and the actions beside them, in order.
+/// The workflows, with the actions and the rules for updates beside them, in order.
 fn files(project: &Path) -> Result<Vec<PathBuf>> {
     let workflows = fs::read_dir(project.join(".github/workflows")).context("cannot list `.github/workflows`")?;
     let mut files = workflows.map(|entry| Ok(entry?.path())).collect::<Result<Vec<_>>>()?;
     for entry in fs::read_dir(project.join(".github/actions")).into_iter().flatten() {
         files.push(entry?.path().join("action.yml"));
     }
+    files.push(project.join(".github/dependabot.yml"));
     files.retain(|path| path.extension().is_some_and(|ext| ext == "yml" || ext == "yaml") && path.is_file());
     files.sort();
     ensure!(!files.is_empty(), "`.github/workflows` has no workflow");

@@ -15,6 +15,8 @@ const VALIDATE: &str = include_str!("validate.py");
 /// The folder with go.mod and go.sum of actionlint.
 const ACTIONLINT: &str = ".github/actionlint";
 
+const WORKFLOW: &str = "github-workflows.json";
+
 pub fn run(project: &Project, files: &[PathBuf]) -> Result<()> {
     if project.fake {
         return Ok(());
@@ -31,7 +33,8 @@ pub fn run(project: &Project, files: &[PathBuf]) -> Result<()> {
     }
     let shell = Shell::new()?;
     // By default it also runs shellcheck where that is installed: another verdict on another machine.
-    let (actionlint, workflows) = (actionlint(project, &tools)?, files.iter().filter(|file| !is_action(file)));
+    let workflows = files.iter().filter(|file| schema_of(file) == WORKFLOW);
+    let actionlint = actionlint(project, &tools)?;
     told(project.call(
         "workflow",
         "actionlint",
@@ -49,16 +52,20 @@ pub fn run(project: &Project, files: &[PathBuf]) -> Result<()> {
     Ok(())
 }
 
-fn is_action(file: &Path) -> bool {
-    file.file_name().is_some_and(|name| name == "action.yml")
+/// The name of the published schema.
+fn schema_of(file: &Path) -> &'static str {
+    match file.file_name().and_then(|name| name.to_str()) {
+        Some("action.yml") => "github-actions.json",
+        Some("dependabot.yml") => "dependabot.json",
+        _ => WORKFLOW,
+    }
 }
 
 fn schema(project: &Project, tools: &Path, file: &Path) -> Result<String> {
     let text = fs::read_to_string(file).with_context(|| format!("cannot read `{}`", file.display()))?;
     let name = shown(project, file);
     let document = matrix::document(&text, &name)?.to_string();
-    let schema = if is_action(file) { "github-actions.json" } else { "github-workflows.json" };
-    let (shell, python) = (Shell::new()?, tools.join("bin/python"));
+    let (shell, python, schema) = (Shell::new()?, tools.join("bin/python"), schema_of(file));
     project.call("workflow", &name, cmd!(shell, "{python} -c {VALIDATE} {schema}").quiet(), &document)
 }
 

@@ -194,13 +194,15 @@ fn workflows_that_have_drifted_name_the_command_that_mends_them() {
     hub.clone.good(&["workflow", "--check"]);
 }
 
-/// The linters themselves, on the workflows with one thing changed.
-fn linted(from: &str, to: &str) -> String {
+const CI: &str = "workflows/ci.yml";
+
+/// The linters themselves, on the project's files with one thing changed.
+fn linted(file: &str, from: &str, to: &str) -> String {
     let hub = Hub::new();
-    let path = hub.clone.project().join(".github/workflows/ci.yml");
-    let workflow = fs::read_to_string(&path).unwrap();
-    assert!(workflow.contains(from), "ci.yml no longer has `{from}`");
-    fs::write(&path, workflow.replacen(from, to, 1)).unwrap();
+    let path = hub.clone.project().join(".github").join(file);
+    let before = fs::read_to_string(&path).unwrap();
+    assert!(before.contains(from), "`{file}` no longer has `{from}`");
+    fs::write(&path, before.replacen(from, to, 1)).unwrap();
     let mut command = Command::new(env!("CARGO_BIN_EXE_xtask"));
     let output = command.args(["workflow", "--check"]).current_dir(hub.clone.project()).output().unwrap();
     format!("{:?}\n{}", output.status.code(), text(&output.stderr))
@@ -209,19 +211,21 @@ fn linted(from: &str, to: &str) -> String {
 #[test]
 #[ignore = "needs a network"]
 fn each_linter_finds_what_the_others_do_not() {
-    let said = linted("jobs:\n", "jobs:\n");
+    let said = linted(CI, "jobs:\n", "jobs:\n");
     assert!(said.starts_with("Some(0)"), "{said}");
-    for (from, to, finding) in [
-        ("timeout-minutes: 20", "timeout-minuets: 20", "data.jobs.plan"),
+    for (file, from, to, finding) in [
+        (CI, "timeout-minutes: 20", "timeout-minuets: 20", "data.jobs.plan"),
         (
+            CI,
             "needs.plan.outputs.plan).wheels }}",
             "needs.plan.outputs.plans).wheels }}",
             "property \"plans\" is not defined",
         ),
-        ("          persist-credentials: false\n", "", "artipacked"),
-        ("checkout@3d3c42e5aac5ba805825da76410c181273ba90b1 # v7.0.1", "checkout@v7", "unpinned-uses"),
+        (CI, "          persist-credentials: false\n", "", "artipacked"),
+        (CI, "checkout@3d3c42e5aac5ba805825da76410c181273ba90b1 # v7.0.1", "checkout@v7", "unpinned-uses"),
+        ("dependabot.yml", "interval: monthly", "interval: sometimes", "data.updates[0].schedule.interval"),
     ] {
-        let said = linted(from, to);
+        let said = linted(file, from, to);
         assert!(said.starts_with("Some(1)") && said.contains(finding), "`{finding}` expected: {said}");
     }
 }
