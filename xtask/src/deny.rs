@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context as _, Result, bail, ensure};
+use anyhow::{Context as _, Result, bail};
 use xshell::{Cmd, Shell, cmd};
 
 use crate::matrix::Crate;
@@ -29,29 +29,26 @@ pub fn run(project: &Project) -> Result<()> {
 fn installed(project: &Project, deny: &Crate) -> Result<PathBuf> {
     let folder = project.cache.state(&format!("{}-{}", deny.name, &deny.sha256[..16]))?;
     let program = folder.join("bin").join(&*deny.name);
-    if program.is_file() {
-        return Ok(program);
-    }
-    let (_, found) = download(project, &deny.name, &deny.version)?;
-    if *deny.sha256 != *found {
-        bail!(
-            "`{}` {} has the SHA-256 `{found}`, not the pinned `{}`: correct version or digest in matrix.yaml",
-            deny.name,
-            deny.version,
-            deny.sha256
-        );
-    }
-    let (shell, target) = (Shell::new()?, folder.join("target"));
-    let (name, version) = (&*deny.name, format!("={}", deny.version));
-    // Unoptimised: it is built more often than it is slow.
-    let build = cargo(&shell).args(["install", name, "--version", &version, "--locked", "--debug"]);
-    let build = build.arg("--root").arg(&folder).arg("--target-dir").arg(&target);
-    let build = build.env("CARGO_PROFILE_DEV_DEBUG", "0").env_remove("RUSTFLAGS");
-    let done = project.call("deny", &format!("build {name}"), build, "");
-    let _ = std::fs::remove_dir_all(&target);
-    done?;
-    ensure!(program.is_file(), "cargo installed no `{}`", program.display());
-    Ok(program)
+    project.program(&deny.name, program, || {
+        let (_, found) = download(project, &deny.name, &deny.version)?;
+        if *deny.sha256 != *found {
+            bail!(
+                "`{}` {} has the SHA-256 `{found}`, not the pinned `{}`: correct version or digest in matrix.yaml",
+                deny.name,
+                deny.version,
+                deny.sha256
+            );
+        }
+        let (shell, target) = (Shell::new()?, folder.join("target"));
+        let (name, version) = (&*deny.name, format!("={}", deny.version));
+        // Unoptimised: it is built more often than it is slow.
+        let build = cargo(&shell).args(["install", name, "--version", &version, "--locked", "--debug"]);
+        let build = build.arg("--root").arg(&folder).arg("--target-dir").arg(&target);
+        let build = build.env("CARGO_PROFILE_DEV_DEBUG", "0").env_remove("RUSTFLAGS");
+        let done = project.call("deny", &format!("build {name}"), build, "");
+        let _ = std::fs::remove_dir_all(&target);
+        done.map(|_| ())
+    })
 }
 
 /// What Cargo says of a version of a crate, and the SHA-256 of the crate, which it downloads to say it.

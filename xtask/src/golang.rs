@@ -16,14 +16,12 @@ pub fn program(project: &Project, go: &Path, folder: &Path, package: &str, name:
     };
     let key = digest::of(format!("{}{}{}", read("go.mod")?, read("go.sum")?, go.display()));
     let program = project.cache.state(&format!("{name}-{}", &key[..16]))?.join(name);
-    if program.is_file() {
-        return Ok(program);
-    }
-    let (shell, part) = (Shell::new()?, program.with_extension("part"));
-    let build = cmd!(shell, "{go} build -C {folder} -mod=readonly -trimpath -o {part} {package}");
-    // This Go and no other, and none of this user's settings but where modules come from.
-    let build = build.env("GOTOOLCHAIN", "local").env("CGO_ENABLED", "0").env("GOFLAGS", "").env("GOWORK", "off");
-    project.call("go", &format!("build {name}"), build, "")?;
-    fs::rename(&part, &program).with_context(|| format!("cannot write `{}`", program.display()))?;
-    Ok(program)
+    project.program(name, program.clone(), || {
+        let (shell, part) = (Shell::new()?, program.with_extension("part"));
+        let build = cmd!(shell, "{go} build -C {folder} -mod=readonly -trimpath -o {part} {package}");
+        // This Go and no other, and none of this user's settings but where modules come from.
+        let build = build.env("GOTOOLCHAIN", "local").env("CGO_ENABLED", "0").env("GOFLAGS", "").env("GOWORK", "off");
+        project.call("go", &format!("build {name}"), build, "")?;
+        fs::rename(&part, &program).with_context(|| format!("cannot write `{}`", program.display()))
+    })
 }

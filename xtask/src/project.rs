@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context as _, Result, anyhow};
+use anyhow::{Context as _, Result, anyhow, ensure};
 use xshell::Cmd;
 
 use crate::cache::Cache;
@@ -222,6 +222,20 @@ impl Project {
         });
         task.end(if told.is_ok() { "ok" } else { "FAILED" });
         told
+    }
+
+    /// A program that is built once and kept, however many processes ask for it at the same time.
+    pub fn program(&self, name: &str, path: PathBuf, build: impl FnOnce() -> Result<()>) -> Result<PathBuf> {
+        if path.is_file() {
+            return Ok(path);
+        }
+        let waiting = || self.ui.say(&format!("[{name}] waits until another process has built it"));
+        let _lock = self.cache.lock(&format!("{name}.lock"), &self.cancel, waiting)?;
+        if !path.is_file() {
+            build()?;
+        }
+        ensure!(path.is_file(), "the build of {name} left no `{}`", path.display());
+        Ok(path)
     }
 
     pub fn wheels(&self) -> PathBuf {
