@@ -13,7 +13,6 @@ use crate::bench::verdict::{Good, family};
 pub fn sections(record: &Record, figures: &Figures) -> Vec<Section> {
     let view = View { record, figures };
     let all = [
-        view.against_the_first(),
         view.latency(),
         view.distribution(),
         view.open(),
@@ -25,13 +24,35 @@ pub fn sections(record: &Record, figures: &Figures) -> Vec<Section> {
         view.parts(),
         view.over_time(),
     ];
-    all.into_iter().flatten().collect()
+    view.against_the_first().into_iter().chain(view.same_image()).chain(all.into_iter().flatten()).collect()
 }
 
 impl View<'_> {
-    /// The first configuration against every other, figure by figure.
+    /// The first configuration against every other.
     fn against_the_first(&self) -> Option<Section> {
         let (first, others) = self.record.configs.split_first()?;
+        self.against(first, others.iter().collect(), &format!("Against {}", first.asked.title))
+    }
+
+    /// Those that have their image in common and differ in its variables alone: nothing else is the cause.
+    fn same_image(&self) -> Vec<Section> {
+        let configs = &self.record.configs;
+        let alike = |one: &Config, other: &Config| {
+            let (a, b) = (&one.asked, &other.asked);
+            let clients = a.clients.iter().map(|client| &**client).eq(b.clients.iter().map(|client| &**client));
+            one.digest == other.digest && clients && a.stages == b.stages
+        };
+        let each = configs.iter().enumerate().filter_map(|(index, base)| {
+            // One that is like an earlier one stands there already.
+            let first = index > 0 && !configs[..index].iter().any(|earlier| alike(earlier, base));
+            let others = configs[index + 1..].iter().filter(|other| first && alike(base, other));
+            self.against(base, others.collect(), &format!("The same image: against {}", base.asked.title))
+        });
+        each.collect()
+    }
+
+    /// One configuration against others, figure by figure.
+    fn against(&self, first: &Config, others: Vec<&Config>, head: &str) -> Option<Section> {
         let mut rows = Vec::new();
         for config in others {
             // What is said of one configuration is tested together.
@@ -64,13 +85,12 @@ impl View<'_> {
                 rows.push(vec![config.asked.title.clone(), name, change, words]);
             }
         }
-        let head = format!("Against {}", first.asked.title);
         let said = text(
             "Change of the mean over runs, with its 95 % interval. The test is a permutation test of the runs; its p is \
              adjusted for all rows of the same configuration. Where no difference was shown, the smallest that so many \
              runs could have shown stands beside it: it is no proof that there is none.",
         );
-        section(&head, vec![table(&["Configuration", "Figure", "Change", "Verdict"], rows)]).map(|mut section| {
+        section(head, vec![table(&["Configuration", "Figure", "Change", "Verdict"], rows)]).map(|mut section| {
             section.blocks.insert(0, said);
             section
         })

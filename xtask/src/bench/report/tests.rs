@@ -55,6 +55,25 @@ fn what_was_not_completed_gives_no_number() {
 }
 
 #[test]
+fn the_same_image_with_other_variables_is_compared_with_itself() {
+    let folder = fixture::folder("alike", 1, 1.0);
+    let mut record = Record::read(&folder.0).unwrap();
+    let mut again = record.configs[1].clone();
+    again.asked.title = "once more".to_owned();
+    record.configs.push(again);
+    let told = |record: &Record| {
+        record.write(&folder.0).unwrap();
+        draw(&folder.0).unwrap();
+        let report = read(&folder.0, "report.md");
+        report.split("## The same image: against 3.14t").nth(1).map(|rest| rest.split("## ").next().unwrap().to_owned())
+    };
+    let section = told(&record).unwrap();
+    assert!(section.contains("| once more | py-async, p95 of single | 0.0 %"), "{section}");
+    record.configs[2].digest.push('0');
+    assert_eq!(told(&record), None);
+}
+
+#[test]
 fn samples_that_have_changed_are_refused() {
     let folder = fixture::folder("changed", 1, 1.0);
     fs::write(folder.0.join("samples/01-311-stages-single.csv.gz"), b"better ones").unwrap();
