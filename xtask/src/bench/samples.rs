@@ -9,6 +9,8 @@ use flate2::Compression;
 use flate2::read::GzDecoder;
 use flate2::write::GzEncoder;
 use serde::Deserialize;
+use time::OffsetDateTime;
+use time::format_description::well_known::Rfc3339;
 
 use crate::{cache, digest};
 
@@ -91,26 +93,8 @@ pub fn of_k6(reader: impl BufRead) -> Result<Output> {
 
 /// Seconds since 1970 of a time stamp of RFC 3339.
 fn epoch(text: &str) -> Option<f64> {
-    let (date, rest) = text.split_once('T')?;
-    let numbers =
-        |text: &str, by: char| text.split(by).map(|part| part.parse::<f64>().ok()).collect::<Option<Vec<_>>>();
-    let zone = rest.find(['Z', '+', '-'])?;
-    let (clock, zone) = rest.split_at(zone);
-    let [year, month, day]: [f64; 3] = numbers(date, '-')?.try_into().ok()?;
-    let [hours, minutes, seconds]: [f64; 3] = numbers(clock, ':')?.try_into().ok()?;
-    let ahead = match zone.split_at(1) {
-        ("Z", "") => 0.0,
-        (sign, offset) => {
-            let [hours, minutes]: [f64; 2] = numbers(offset, ':')?.try_into().ok()?;
-            (hours * 60.0 + minutes) * if sign == "-" { -60.0 } else { 60.0 }
-        }
-    };
-    // Days by the civil calendar, years from March on (Hinnant).
-    let (year, month): (f64, f64) = (if month <= 2.0 { year - 1.0 } else { year }, month);
-    let of_year = ((153.0 * (if month > 2.0 { month - 3.0 } else { month + 9.0 }) + 2.0) / 5.0).floor() + day - 1.0;
-    let days =
-        year * 365.0 + (year / 4.0).floor() - (year / 100.0).floor() + (year / 400.0).floor() + of_year - 719_468.0;
-    Some(days * 86_400.0 + hours * 3600.0 + minutes * 60.0 + seconds - ahead)
+    let time = OffsetDateTime::parse(text, &Rfc3339).ok()?;
+    Some(time.unix_timestamp() as f64 + f64::from(time.nanosecond()) / 1e9)
 }
 
 const HEAD: &str = "seconds,client,status,milliseconds";

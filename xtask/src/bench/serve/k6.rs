@@ -130,13 +130,14 @@ fn how(project: &Project, docker: &Docker, serve: &BenchServe, folder: &Path) ->
     if let Ok(path) = which::which("k6") {
         return Ok((How::Program(path), "from PATH".to_owned()));
     }
-    let offered = docker.image(&serve.k6)?.is_some() || docker.offered(&serve.k6).is_ok();
-    if offered {
-        if docker.image(&serve.k6)?.is_none() {
-            docker.pull(&serve.k6, &|line| project.ui.say(&format!("[k6] {line}")), &project.cancel)?;
-        }
-        let image = docker.image(&serve.k6)?.context("the image of k6 was pulled and is not there")?;
-        return Ok((How::Image(image.id), "its image".to_owned()));
+    let say = |line: &str| project.ui.say(&format!("[k6] {line}"));
+    let image = match docker.image(&serve.k6)? {
+        Some(image) => Some(image.id),
+        None if docker.offered(&serve.k6).is_ok() => Some(docker.pull(&serve.k6, &say, &project.cancel)?),
+        None => None,
+    };
+    if let Some(image) = image {
+        return Ok((How::Image(image), "its image".to_owned()));
     }
     let go = project.checks()?.join("bin/go");
     let program = golang::program(project, &go, &folder.join("k6"), PACKAGE, "k6")?;
