@@ -8,8 +8,10 @@ and can be run as `python gil_probe.py ...` or `python - ... < gil_probe.py`.
 
 An extension module that does not declare it (the `Py_mod_gil` slot of PEP 703)
 switches the GIL on for the whole process, and the interpreter warns of the first
-such module only. So each module gets a process of its own, without PYTHON_GIL,
-and with `-v`, under which the interpreter names every module that needs the GIL.
+such module only. So modules are imported without PYTHON_GIL, and with `-v`, under
+which the interpreter names every module that needs the GIL. Those of one
+distribution share a process for as long as nothing switches the GIL on or fails;
+each that is left gets a process of its own.
 
 Exit code 0: the document is complete, whatever it says. Its shape:
 
@@ -28,8 +30,7 @@ Exit code 0: the document is complete, whatever it says. Its shape:
          {"name": dotted name, "file": path in site-packages,
           "status": "declared" | "undeclared" | "error" | "not-applicable",
                                           # the last: loads, on a GIL build
-          "loaded": "file" | "import" | null,  # alone; or, where that failed,
-                                               # as part of its package
+          "loaded": "file" | "import" | null,  # alone; or as part of its package
           "needs_gil": [names],           # all modules of this process that
                                           # switched it on, dependencies too
           "warning": null | text,         # the interpreter's, as it stands
@@ -62,13 +63,17 @@ import sys
 import sysconfig
 
 FREE_THREADED = bool(sysconfig.get_config_var("Py_GIL_DISABLED"))
+GOOD = "declared" if FREE_THREADED else "not-applicable"
 
-# Both run with `-c` and write one JSON object to the file descriptor that is
-# their first argument: imported modules are free to print.
+# Runs with `-c` and writes lines of JSON to the file descriptor that is its
+# first argument, since imported modules are free to print: the name of each
+# module that `each` has imported well, as soon as it is, and an object.
 CHILD = r"""
 import importlib, importlib.machinery, importlib.util, json, os, sys
 gil = getattr(sys, "_is_gil_enabled", lambda: True)
 result = {"gil_at_start": gil(), "error": None}
+def report(value):
+    os.write(int(sys.argv[1]), json.dumps(value).encode() + b"\n")
 def load_file(name, path):
     loader = importlib.machinery.ExtensionFileLoader(name, path)
     spec = importlib.util.spec_from_file_location(name, path, loader=loader)
@@ -80,16 +85,22 @@ def load_import(name, path):
     origin = getattr(getattr(module, "__spec__", None), "origin", None)
     if origin is None or not os.path.samefile(origin, path):
         raise ImportError(f"`import {name}` loads {origin}, not {path}")
+def load_each(*names_and_paths):
+    for name, path in zip(names_and_paths[::2], names_and_paths[1::2]):
+        load_import(name, path)
+        if gil() != result["gil_at_start"]:
+            break
+        report(name)
 def load_all(*names):
     for name in names:
         importlib.import_module(name)
 try:
-    {"file": load_file, "import": load_import, "all": load_all}[sys.argv[2]](*sys.argv[3:])
+    {"file": load_file, "import": load_import, "each": load_each, "all": load_all}[sys.argv[2]](*sys.argv[3:])
 except BaseException as error:
     result["error"] = f"{type(error).__name__}: {error}"[:2000]
 result["gil_after_imports"] = gil()
 result["sys_flags_gil"] = getattr(sys.flags, "gil", None)
-os.write(int(sys.argv[1]), json.dumps(result).encode())
+report(result)
 """
 
 WARNING = re.compile(r"RuntimeWarning: (The global interpreter lock .*)")
@@ -128,8 +139,10 @@ def run_child(how, *arguments, timeout, forget_gil):
 
     stderr = stderr.decode(errors="replace")
     result = {"gil_at_start": None, "gil_after_imports": None, "sys_flags_gil": None, "error": None}
-    if reported:
-        result.update(json.loads(reported))
+    reported = [json.loads(line) for line in reported.splitlines()]
+    result["imported"] = [name for name in reported if isinstance(name, str)]
+    if reported and isinstance(reported[-1], dict):
+        result.update(reported[-1])
     elif timed_out:
         result["error"] = f"no answer within {timeout:g} s"
     elif child.returncode < 0:
@@ -145,8 +158,23 @@ def run_child(how, *arguments, timeout, forget_gil):
     return result
 
 
+def probe_together(modules, timeout):
+    """The names of those modules that one process imports without switching the
+    GIL on. Only the good is said here: what is left may be the offender, or
+    have come after it."""
+    clean = []
+    while len(modules) > 1:
+        arguments = [argument for module in modules for argument in module]
+        result = run_child("each", *arguments, timeout=timeout, forget_gil=True)
+        found = [name for name in result["imported"] if name not in result["needs_gil"]]
+        clean += found
+        # Without the first of the rest, with which this process ended.
+        modules = [module for module in modules if module[0] not in found][1:]
+    return clean
+
+
 def probe_module(name, path, timeout):
-    """One entry of `modules`, but for its `file`."""
+    """One entry of `modules`, but for its `file`, from a process of its own."""
     file_error = None
     for how in ("file", "import"):
         result = run_child(how, name, path, timeout=timeout, forget_gil=True)
@@ -155,7 +183,7 @@ def probe_module(name, path, timeout):
         elif result["error"]:
             status = "error"
         else:
-            status = "declared" if FREE_THREADED else "not-applicable"
+            status = GOOD
         if status != "error":
             break
         if how == "file":
@@ -205,6 +233,24 @@ def extension_modules(distribution):
 
 def probe_distributions(timeout):
     found, unreadable, jobs = {}, [], []
+
+    def probe_all(modules):
+        clean = probe_together([(dotted, path) for dotted, _, path in modules if dotted], timeout)
+        for dotted, file, path in modules:
+            if dotted is None:
+                result = {
+                    "name": file, "status": "error", "loaded": None, "needs_gil": [],
+                    "warning": None, "error": "its suffix is another ABI's", "file_error": None,
+                }
+            elif dotted in clean:
+                result = {
+                    "name": dotted, "status": GOOD, "loaded": "import", "needs_gil": [],
+                    "warning": None, "error": None, "file_error": None,
+                }
+            else:
+                result = probe_module(dotted, path, timeout)
+            yield {**result, "file": file}
+
     with concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool:
         for distribution in importlib.metadata.distributions():
             name = distribution.metadata["Name"]
@@ -214,18 +260,10 @@ def probe_distributions(timeout):
             if distribution.files is None:
                 unreadable.append(name)
                 continue
-            for dotted, file, path in extension_modules(distribution):
-                if dotted is None:
-                    result = {
-                        "name": file, "status": "error", "loaded": None, "needs_gil": [],
-                        "warning": None, "error": "its suffix is another ABI's", "file_error": None,
-                    }
-                    job = pool.submit(dict, result)
-                else:
-                    job = pool.submit(probe_module, dotted, path, timeout)
-                jobs.append((found[name]["modules"], file, job))
-        for modules, file, job in jobs:
-            modules.append({**job.result(), "file": file})
+            modules = list(extension_modules(distribution))
+            jobs.append((name, pool.submit(lambda modules=modules: list(probe_all(modules)))))
+        for name, job in jobs:
+            found[name]["modules"] = job.result()
     distributions = [d for d in found.values() if d["modules"]]
     return sorted(distributions, key=lambda d: d["name"].lower()), sorted(unreadable)
 

@@ -66,6 +66,12 @@ pub struct Report {
     pub bundled: Vec<String>,
 }
 
+/// The last minor release that ends a thread by unwinding it, where it asks for the GIL of an
+/// interpreter that is being finalized (`take_gil` calls `PyThread_exit_thread`). glibc does it with
+/// libgcc_s, whose state another unwinder takes for its own: SIGSEGV. Later ones let it hang:
+/// <https://docs.python.org/3.14/c-api/init.html#cautions-regarding-runtime-finalization>
+const LAST_UNWINDING: u32 = 13;
+
 struct Abi<'a> {
     tag: &'a str,
     /// PEP 425's python tag, which a free-threaded build shares with its GIL twin.
@@ -179,6 +185,12 @@ fn place(path: &str, file: Elf, kind: &Kind, abi: &Abi, report: &mut Report, pro
                 problems.push(format!("`{path}` is built for `{built}`, not for `{tag}`"));
             }
         }
+    }
+    if file.own_unwinder && abi.minor <= LAST_UNWINDING {
+        problems.push(format!(
+            "`{path}` brings an unwinder of its own: a thread in it crashes when python 3.{} ends; link it with libgcc_s",
+            abi.minor
+        ));
     }
     let (directory, leaf) = path.rsplit_once('/').unwrap_or(("", path));
     let in_libs = directory.split('/').any(|part| part.ends_with(".libs"));

@@ -65,9 +65,16 @@ pub fn run(step: &Maturin, env: &Env) -> Result<Output> {
     let path = format!("{}:{}", tools.join("bin").display(), std::env::var("PATH").unwrap_or_default());
     let cargo_home =
         std::env::var("CARGO_HOME").unwrap_or_else(|_| format!("{}/.cargo", std::env::var("HOME").unwrap_or_default()));
+    let zig = cache.state("zig")?;
+    let unwinder = zig::prepare(&tools, &zig, platform, env)?;
     // Paths of this machine must not get into the wheel; the same flags for each ABI, or nothing
     // could be shared.
-    let remap = format!("--remap-path-prefix={}=/src\u{1f}--remap-path-prefix={cargo_home}=/cargo", abis.display());
+    let flags = [
+        format!("--remap-path-prefix={}=/src", abis.display()),
+        format!("--remap-path-prefix={cargo_home}=/cargo"),
+        format!("-Clink-arg={}", unwinder.display()),
+    ];
+    let flags = flags.join("\u{1f}");
     let own_zig = tools.canonicalize()?;
     let prefix_map = format!(
         "-ffile-prefix-map={}=/src -ffile-prefix-map={cargo_home}=/cargo -ffile-prefix-map={}=/zig",
@@ -76,7 +83,7 @@ pub fn run(step: &Maturin, env: &Env) -> Result<Output> {
     );
     let lock = std::fs::read_to_string(source.join("Cargo.lock")).context("the package has no Cargo.lock")?;
     let facts = env.context.facts;
-    let with = [&facts.rustc, &facts.cargo_config, compatibility, &remap, &prefix_map, &lock];
+    let with = [&facts.rustc, &facts.cargo_config, compatibility, &flags, &prefix_map, &lock];
     let mark = digest::of(with.join("\0"));
     if !marked(&target, &mark)
         && let Err(error) = inherit(&crates, &target, &abis, &mark, env)
@@ -99,8 +106,6 @@ pub fn run(step: &Maturin, env: &Env) -> Result<Output> {
             release();
         }
     };
-    let zig = cache.state("zig")?;
-    zig::prepare(&tools, &zig, platform, env)?;
     let shell = Shell::new()?;
     shell.change_dir(&source);
     let maturin = tools.join("bin/maturin");
@@ -115,7 +120,7 @@ pub fn run(step: &Maturin, env: &Env) -> Result<Output> {
     .env("SOURCE_DATE_EPOCH", EPOCH)
     .env("CARGO_TERM_COLOR", "never")
     .env("CARGO_BUILD_JOBS", env.context.cores.to_string())
-    .env("CARGO_ENCODED_RUSTFLAGS", remap)
+    .env("CARGO_ENCODED_RUSTFLAGS", flags)
     // As the crate `cc` reads them.
     .env("CFLAGS_x86_64_unknown_linux_gnu", &prefix_map)
     .env("CXXFLAGS_x86_64_unknown_linux_gnu", &prefix_map)

@@ -18,6 +18,9 @@ pub(super) struct Elf {
     pub exports_init: bool,
     pub glibc: Option<(u32, u32)>,
     pub needed: Vec<String>,
+    /// Its code has something to do when a thread is unwound (a Rust destructor, a C++ handler), and
+    /// asks an unwinder of its own for it instead of the process's, which is libgcc_s.
+    pub own_unwinder: bool,
 }
 
 /// The release that introduced a `GLIBC_*` version node, or `None` for another library's node.
@@ -58,6 +61,9 @@ impl Elf {
             needed.push(String::from_utf8_lossy(dynamic.string(entry)?).into_owned());
         }
 
+        let names = sections.iter().map(|section| sections.section_name(endian, section));
+        let lands = names.flatten().any(|name| name.starts_with(b".gcc_except_table"));
+
         let mut exports_init = false;
         let symbols = sections.symbols(endian, data, elf::SHT_DYNSYM)?;
         for symbol in symbols.iter().filter(|s| !s.is_undefined(endian) && !s.is_local()) {
@@ -65,6 +71,10 @@ impl Elf {
             // PEP 489 mangles non-ASCII names with U, and PEP 793 adds a second entry point.
             exports_init |= [&b"PyInit_"[..], b"PyInitU_", b"PyModExport_"].iter().any(|p| name.starts_with(p));
         }
+
+        let outside = symbols.iter().filter(|symbol| symbol.is_undefined(endian));
+        let unwinds = |symbol| symbols.symbol_name(endian, symbol).is_ok_and(|name| name.starts_with(b"_Unwind_"));
+        let own_unwinder = lands && !outside.into_iter().any(unwinds);
 
         let mut glibc = None;
         let mut seen = 0;
@@ -81,6 +91,6 @@ impl Elf {
         }
         let machine = header.e_machine(endian);
         let arch = MACHINES.iter().find(|(_, known)| *known == machine).map(|(arch, _)| *arch);
-        Ok(Self { machine: machine.0, arch, exports_init, glibc, needed })
+        Ok(Self { machine: machine.0, arch, exports_init, glibc, needed, own_unwinder })
     }
 }

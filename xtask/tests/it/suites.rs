@@ -66,6 +66,18 @@ fn smoke_and_a_short_storm_pass() {
     assert_eq!(containers("label=dev.wheel-matrix.up=aerospike-benchmark"), "", "the server is gone");
 }
 
+/// Up to 3.13 CPython ends a thread in the client's calls by unwinding it: with another unwinder than
+/// the process's in the wheel, each of these processes was ended by SIGSEGV.
+#[test]
+#[ignore = "needs a Docker engine and the images"]
+fn an_older_interpreter_ends_with_threads_in_the_client() {
+    let _turn = turn();
+    let clone = Clone::new();
+    let storm = ["311", "--server", "standin", "--package", "aerospike-py", "--scenario", "shutdown", "--repeat", "3"];
+    let output = xtask(&storm, &clone.top).output().unwrap();
+    assert!(output.status.success(), "{}", said(&output));
+}
+
 /// Ten processes would find it more often than not: a hundred are the limit, not the rule.
 #[test]
 #[ignore = "needs a Docker engine and the images"]

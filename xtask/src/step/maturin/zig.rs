@@ -1,4 +1,4 @@
-//! The libraries that zig compiles itself when it links: made beforehand, so that they say nothing of this machine.
+//! What zig links into a wheel: nothing that tells of this machine, and no unwinder of its own.
 
 use std::path::{Path, PathBuf};
 
@@ -8,41 +8,102 @@ use xshell::{Shell, cmd};
 use crate::proc;
 use crate::step::Env;
 
-/// Sees to it that zig's libraries for a platform are in its cache at `folder`, without debug information.
+const UNWINDER: &str = "libgcc_s.so.1";
+
+/// What [`UNWINDER`] offers on x86-64, by the symbol version of each.
+const UNWINDS: [(&str, &[&str]); 4] = [
+    (
+        "GCC_3.0",
+        &[
+            "_Unwind_DeleteException",
+            "_Unwind_Find_FDE",
+            "_Unwind_ForcedUnwind",
+            "_Unwind_GetDataRelBase",
+            "_Unwind_GetGR",
+            "_Unwind_GetIP",
+            "_Unwind_GetLanguageSpecificData",
+            "_Unwind_GetRegionStart",
+            "_Unwind_GetTextRelBase",
+            "_Unwind_RaiseException",
+            "_Unwind_Resume",
+            "_Unwind_SetGR",
+            "_Unwind_SetIP",
+        ],
+    ),
+    ("GCC_3.3", &["_Unwind_Backtrace", "_Unwind_FindEnclosingFunction", "_Unwind_GetCFA", "_Unwind_Resume_or_Rethrow"]),
+    ("GCC_3.3.1", &["__gcc_personality_v0"]),
+    ("GCC_4.2.0", &["_Unwind_GetIPInfo"]),
+];
+
+/// Sees to it that zig's libraries for a platform are in its cache at `folder`, without debug
+/// information, and gives the library that a link needs besides: a stand-in for [`UNWINDER`], with
+/// its names and no code.
 ///
-/// zig has libunwind and what of glibc is linked statically as sources, and compiles them at the first
-/// link. Their debug information would name zig's own folder and that of the first link, in every
-/// wheel. A link of nothing, with the flags of maturin's own links, makes the same libraries; what
-/// they lose is not the package's debug information, which stays as its author wants it.
-pub fn prepare(tools: &Path, folder: &Path, platform: &str, env: &Env) -> Result<()> {
+/// zig has what of glibc is linked statically as sources, and compiles it at the first link. Its debug
+/// information would name zig's own folder and that of the first link, in every wheel. A link of
+/// nothing, with the flags of maturin's own links, makes the same libraries; what they lose is not
+/// the package's debug information, which stays as its author wants it.
+///
+/// zig has no libgcc_s, and would link LLVM's unwinder into the wheel in its place. Python and glibc
+/// unwind with libgcc_s: up to 3.13 CPython ends a thread so, through the frames of the wheel
+/// (`LAST_UNWINDING` in `wheelfile.rs`).
+pub fn prepare(tools: &Path, folder: &Path, platform: &str, env: &Env) -> Result<PathBuf> {
     let target = target(platform).with_context(|| format!("`{platform}` names no glibc: this is a bug"))?;
     let waiting = || env.task.waiting("waits until zig's libraries are compiled");
     let _lock = env.context.cache.lock("zig.lock", env.context.cancel, waiting)?;
     // zig's sources, and so its libraries, are those of one folder of tools.
     let tools_key = tools.file_name().unwrap_or_default().to_string_lossy();
-    let done = folder.join(format!("stripped-{tools_key}-{target}"));
-    if done.exists() {
-        return Ok(());
+    let done = folder.join(format!("prepared-{tools_key}-{target}"));
+    // Cargo compares the path: it stays the same with other tools.
+    let unwinder = folder.join(&target).join(UNWINDER);
+    if done.exists() && unwinder.exists() {
+        return Ok(unwinder);
     }
     let shell = Shell::new()?;
     shell.change_dir(env.scratch);
     shell.write_file("nothing.c", "int nothing;\n")?;
     let python = tools.join("bin/python");
-    let link = cmd!(
-        shell,
-        "{python} -m ziglang cc -g -fno-sanitize=all -target {target} -shared -fPIC -o nothing.so nothing.c -lunwind"
-    );
-    // Nothing else of the user's environment: clang would take flags from it.
-    let path = std::env::var_os("PATH").unwrap_or_default();
-    let link = link.env_clear().env("PATH", path).env("ZIG_GLOBAL_CACHE_DIR", folder);
-    proc::run(link, env.task, env.context.cancel).context("zig cannot compile its own libraries")?;
+    let zig = |arguments: &[&str]| {
+        let link =
+            cmd!(shell, "{python} -m ziglang cc -fno-sanitize=all -target {target} -shared -fPIC {arguments...}");
+        // Nothing else of the user's environment: clang would take flags from it.
+        let path = std::env::var_os("PATH").unwrap_or_default();
+        let link = link.env_clear().env("PATH", path).env("ZIG_GLOBAL_CACHE_DIR", folder);
+        proc::run(link, env.task, env.context.cancel)
+    };
+    zig(&["-g", "-o", "nothing.so", "nothing.c"]).context("zig cannot compile its own libraries")?;
     let (objcopy, libraries) = objcopy(&shell)?;
     for file in objects(&folder.join("o"))? {
         let strip = cmd!(shell, "{objcopy} --strip-debug {file}").env("LD_LIBRARY_PATH", &libraries);
         proc::run(strip, env.task, env.context.cancel)?;
     }
+    shell.write_file("unwinder.c", stand_in())?;
+    shell.write_file("unwinder.map", versions())?;
+    let (name, map) = (format!("-Wl,-soname,{UNWINDER}"), "-Wl,--version-script=unwinder.map");
+    zig(&["-nostdlib", &name, map, "-o", UNWINDER, "unwinder.c"])
+        .with_context(|| format!("zig cannot make a stand-in for {UNWINDER}"))?;
+    keep(&env.scratch.join(UNWINDER), &unwinder)?;
     std::fs::write(done, "")?;
+    Ok(unwinder)
+}
+
+/// The cache may be another file system than the scratch folder.
+fn keep(made: &Path, path: &Path) -> Result<()> {
+    let part = path.with_extension("part");
+    std::fs::create_dir_all(path.parent().unwrap_or(path))?;
+    std::fs::copy(made, &part).with_context(|| format!("cannot write `{}`", part.display()))?;
+    std::fs::rename(&part, path)?;
     Ok(())
+}
+
+fn stand_in() -> String {
+    let names = UNWINDS.iter().flat_map(|(_, names)| *names);
+    names.map(|name| format!("void {name}(void) {{}}\n")).collect()
+}
+
+fn versions() -> String {
+    let node = |(node, names): &(&str, &[&str])| format!("{node} {{ global: {}; }};\n", names.join("; "));
+    UNWINDS.iter().map(node).chain(["LOCAL { local: *; };\n".to_owned()]).collect()
 }
 
 /// What zig calls a platform tag: `x86_64-linux-gnu.2.28` for `manylinux_2_28_x86_64`.
