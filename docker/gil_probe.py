@@ -10,8 +10,8 @@ An extension module that does not declare it (the `Py_mod_gil` slot of PEP 703)
 switches the GIL on for the whole process, and the interpreter warns of the first
 such module only. So modules are imported without PYTHON_GIL, and with `-v`, under
 which the interpreter names every module that needs the GIL. Those of one
-distribution share a process for as long as nothing switches the GIL on or fails;
-each that is left gets a process of its own.
+distribution share a process until one switches the GIL on or fails, the rest
+another one, for as long as that gets anywhere; what is left is imported alone.
 
 Exit code 0: the document is complete, whatever it says. Its shape:
 
@@ -66,7 +66,7 @@ FREE_THREADED = bool(sysconfig.get_config_var("Py_GIL_DISABLED"))
 GOOD = "declared" if FREE_THREADED else "not-applicable"
 
 # Runs with `-c` and writes lines of JSON to the file descriptor that is its
-# first argument, since imported modules are free to print: the name of each
+# first argument, since imported modules are free to print: the path of each
 # module that `each` has imported well, as soon as it is, and an object.
 CHILD = r"""
 import importlib, importlib.machinery, importlib.util, json, os, sys
@@ -90,7 +90,7 @@ def load_each(*names_and_paths):
         load_import(name, path)
         if gil() != result["gil_at_start"]:
             break
-        report(name)
+        report(path)
 def load_all(*names):
     for name in names:
         importlib.import_module(name)
@@ -139,8 +139,9 @@ def run_child(how, *arguments, timeout, forget_gil):
 
     stderr = stderr.decode(errors="replace")
     result = {"gil_at_start": None, "gil_after_imports": None, "sys_flags_gil": None, "error": None}
-    reported = [json.loads(line) for line in reported.splitlines()]
-    result["imported"] = [name for name in reported if isinstance(name, str)]
+    # Where the pipe was full when the child was killed, the last line has no end.
+    reported = [json.loads(line) for line in reported.splitlines(True) if line.endswith(b"\n")]
+    result["imported"] = [path for path in reported if isinstance(path, str)]
     if reported and isinstance(reported[-1], dict):
         result.update(reported[-1])
     elif timed_out:
@@ -159,17 +160,20 @@ def run_child(how, *arguments, timeout, forget_gil):
 
 
 def probe_together(modules, timeout):
-    """The names of those modules that one process imports without switching the
+    """The paths of those modules that one process imports without switching the
     GIL on. Only the good is said here: what is left may be the offender, or
     have come after it."""
     clean = []
     while len(modules) > 1:
         arguments = [argument for module in modules for argument in module]
         result = run_child("each", *arguments, timeout=timeout, forget_gil=True)
-        found = [name for name in result["imported"] if name not in result["needs_gil"]]
-        clean += found
+        imported = [(name, path) for name, path in modules if path in result["imported"]]
+        found = [module for module in imported if module[0] not in result["needs_gil"]]
+        if not found:
+            break
+        clean += [path for _, path in found]
         # Without the first of the rest, with which this process ended.
-        modules = [module for module in modules if module[0] not in found][1:]
+        modules = [module for module in modules if module not in found][1:]
     return clean
 
 
@@ -242,7 +246,7 @@ def probe_distributions(timeout):
                     "name": file, "status": "error", "loaded": None, "needs_gil": [],
                     "warning": None, "error": "its suffix is another ABI's", "file_error": None,
                 }
-            elif dotted in clean:
+            elif path in clean:
                 result = {
                     "name": dotted, "status": GOOD, "loaded": "import", "needs_gil": [],
                     "warning": None, "error": None, "file_error": None,

@@ -2,6 +2,11 @@
    distribution with one that does not: the gate must tell them apart. */
 #include <Python.h>
 
+#ifndef NAME
+#define NAME "declared"
+#define INIT PyInit_declared
+#endif
+
 static PyModuleDef_Slot slots[] = {
 #ifdef Py_mod_gil
     {Py_mod_gil, Py_MOD_GIL_NOT_USED},

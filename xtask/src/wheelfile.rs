@@ -68,7 +68,8 @@ pub struct Report {
 
 /// The last minor release that ends a thread by unwinding it, where it asks for the GIL of an
 /// interpreter that is being finalized (`take_gil` calls `PyThread_exit_thread`). glibc does it with
-/// libgcc_s, whose state another unwinder takes for its own: SIGSEGV. Later ones let it hang:
+/// libgcc_s, whose state another unwinder takes for its own: SIGSEGV with LLVM's, SIGABRT with a
+/// static libgcc. Later ones let it hang:
 /// <https://docs.python.org/3.14/c-api/init.html#cautions-regarding-runtime-finalization>
 const LAST_UNWINDING: u32 = 13;
 
@@ -186,7 +187,7 @@ fn place(path: &str, file: Elf, kind: &Kind, abi: &Abi, report: &mut Report, pro
             }
         }
     }
-    if file.own_unwinder && abi.minor <= LAST_UNWINDING {
+    if file.own_unwinder && !file.program && abi.minor <= LAST_UNWINDING {
         problems.push(format!(
             "`{path}` brings an unwinder of its own: a thread in it crashes when python 3.{} ends; link it with libgcc_s",
             abi.minor

@@ -204,7 +204,7 @@ impl Plain {
         steps.extend(self.maturin(ready, "everything-target", "runtime/wheels", &[abi])?);
         steps.extend([
             self.build("wheel", &compile, &self.path("wheel"), &compile_args, true),
-            cmd!(self.shell, "{docker} create --name {holder} {made}"),
+            cmd!(self.shell, "{docker} create --name {holder} {made} true"),
             cmd!(self.shell, "{docker} cp {holder}:/out/. {wheels}"),
             cmd!(self.shell, "{docker} rm {holder}"),
             apt_image("libraries", &root, &from.runtime_apt),

@@ -21,6 +21,8 @@ pub(super) struct Elf {
     /// Its code has something to do when a thread is unwound (a Rust destructor, a C++ handler), and
     /// asks an unwinder of its own for it instead of the process's, which is libgcc_s.
     pub own_unwinder: bool,
+    /// A program, which is a process of its own.
+    pub program: bool,
 }
 
 /// The release that introduced a `GLIBC_*` version node, or `None` for another library's node.
@@ -64,6 +66,8 @@ impl Elf {
         let names = sections.iter().map(|section| sections.section_name(endian, section));
         let lands = names.flatten().any(|name| name.starts_with(b".gcc_except_table"));
 
+        let program = header.program_headers(endian, data)?.iter().any(|h| h.p_type(endian) == elf::PT_INTERP);
+
         let mut exports_init = false;
         let symbols = sections.symbols(endian, data, elf::SHT_DYNSYM)?;
         for symbol in symbols.iter().filter(|s| !s.is_undefined(endian) && !s.is_local()) {
@@ -73,7 +77,9 @@ impl Elf {
         }
 
         let outside = symbols.iter().filter(|symbol| symbol.is_undefined(endian));
-        let unwinds = |symbol| symbols.symbol_name(endian, symbol).is_ok_and(|name| name.starts_with(b"_Unwind_"));
+        // Of C++ often only the personality routine, which libstdc++ has with libgcc_s.
+        let unwinds = |name: &[u8]| name.starts_with(b"_Unwind_") || name.ends_with(b"_personality_v0");
+        let unwinds = |symbol| symbols.symbol_name(endian, symbol).is_ok_and(unwinds);
         let own_unwinder = lands && !outside.into_iter().any(unwinds);
 
         let mut glibc = None;
@@ -91,6 +97,6 @@ impl Elf {
         }
         let machine = header.e_machine(endian);
         let arch = MACHINES.iter().find(|(_, known)| *known == machine).map(|(arch, _)| *arch);
-        Ok(Self { machine: machine.0, arch, exports_init, glibc, needed, own_unwinder })
+        Ok(Self { machine: machine.0, arch, exports_init, glibc, needed, own_unwinder, program })
     }
 }

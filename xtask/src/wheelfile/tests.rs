@@ -451,13 +451,14 @@ fn damage_is_an_error_and_never_a_panic() {
 }
 
 /// As a compiler makes it: an extension with something to do when its thread is unwound.
-fn landing(dir: &Dir, flag: &str) -> Vec<u8> {
+fn landing(dir: &Dir, flags: &[&str]) -> Vec<u8> {
     let source = "void call(void);\nstatic void leave(int *unused) { (void)unused; }\n\
-                  void *PyInit__core(void) { __attribute__((cleanup(leave))) int held = 0; call(); return 0; }\n";
+                  void *PyInit__core(void) { __attribute__((cleanup(leave))) int held = 0; call(); return 0; }\n\
+                  void call(void) {}\nint main(void) { return 0; }\n";
     let (file, module) = (dir.0.join("core.c"), dir.0.join("core.so"));
     std::fs::write(&file, source).unwrap();
     let mut cc = std::process::Command::new("cc");
-    cc.args(["-shared", "-fPIC", "-fexceptions", flag, "-o"]).args([&module, &file]);
+    cc.args(["-fPIC", "-fexceptions", "-fno-inline", "-rdynamic"]).args(flags).arg("-o").args([&module, &file]);
     assert!(cc.status().unwrap().success());
     std::fs::read(module).unwrap()
 }
@@ -465,20 +466,22 @@ fn landing(dir: &Dir, flag: &str) -> Vec<u8> {
 #[test]
 fn an_extension_with_its_own_unwinder_is_refused_where_python_unwinds_threads() {
     let dir = Dir::new();
-    let problems = |flag: &str, abi: &'static str| {
+    let problems = |flags: &[&str], abi: &'static str| {
         let file = format!("demo/_core.cpython-{}-x86_64-linux-gnu.so", &abi[2..]);
         let mut spec = wheel(abi.trim_end_matches('t'), abi, "linux_x86_64", &file);
-        spec.files[1].1 = landing(&dir, flag);
+        spec.files[1].1 = landing(&dir, flags);
         // The machine's own glibc may be any.
         let expect = Expect { platform: None, max_glibc: None, ..expect(abi) };
         run(&spec, &expect).map_or_else(|problems| problems.to_string(), |_| String::new())
     };
+    let own = ["-shared", "-static-libgcc"];
     assert_eq!(
-        problems("-static-libgcc", "cp313"),
+        problems(&own, "cp313"),
         "`demo/_core.cpython-313-x86_64-linux-gnu.so` brings an unwinder of its own: \
          a thread in it crashes when python 3.13 ends; link it with libgcc_s"
     );
-    assert_eq!(problems("-shared-libgcc", "cp313"), "");
-    assert_eq!(problems("-static-libgcc", "cp314"), "");
-    assert_eq!(problems("-static-libgcc", "cp314t"), "");
+    assert_eq!(problems(&["-shared", "-shared-libgcc"], "cp313"), "");
+    assert_eq!(problems(&["-static-libgcc"], "cp313"), "", "a program is another process");
+    assert_eq!(problems(&own, "cp314"), "");
+    assert_eq!(problems(&own, "cp314t"), "");
 }

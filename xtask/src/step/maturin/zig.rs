@@ -5,12 +5,12 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context as _, Result, ensure};
 use xshell::{Shell, cmd};
 
-use crate::proc;
 use crate::step::Env;
+use crate::{digest, proc};
 
 const UNWINDER: &str = "libgcc_s.so.1";
 
-/// What [`UNWINDER`] offers on x86-64, by the symbol version of each.
+/// What compilers ask of [`UNWINDER`] on x86-64, by the symbol version of each.
 const UNWINDS: [(&str, &[&str]); 4] = [
     (
         "GCC_3.0",
@@ -39,12 +39,12 @@ const UNWINDS: [(&str, &[&str]); 4] = [
 /// information, and gives the library that a link needs besides: a stand-in for [`UNWINDER`], with
 /// its names and no code.
 ///
-/// zig has what of glibc is linked statically as sources, and compiles it at the first link. Its debug
-/// information would name zig's own folder and that of the first link, in every wheel. A link of
-/// nothing, with the flags of maturin's own links, makes the same libraries; what they lose is not
-/// the package's debug information, which stays as its author wants it.
+/// zig has libunwind and what of glibc is linked statically as sources, and compiles them at the first
+/// link. Their debug information would name zig's own folder and that of the first link, in every
+/// wheel. A link of nothing, with the flags of maturin's own links, makes the same libraries; what
+/// they lose is not the package's debug information, which stays as its author wants it.
 ///
-/// zig has no libgcc_s, and would link LLVM's unwinder into the wheel in its place. Python and glibc
+/// zig has no libgcc_s, and would link that libunwind into the wheel in its place. Python and glibc
 /// unwind with libgcc_s: up to 3.13 CPython ends a thread so, through the frames of the wheel
 /// (`LAST_UNWINDING` in `wheelfile.rs`).
 pub fn prepare(tools: &Path, folder: &Path, platform: &str, env: &Env) -> Result<PathBuf> {
@@ -53,9 +53,14 @@ pub fn prepare(tools: &Path, folder: &Path, platform: &str, env: &Env) -> Result
     let _lock = env.context.cache.lock("zig.lock", env.context.cancel, waiting)?;
     // zig's sources, and so its libraries, are those of one folder of tools.
     let tools_key = tools.file_name().unwrap_or_default().to_string_lossy();
-    let done = folder.join(format!("prepared-{tools_key}-{target}"));
+    let (source, versions) = (stand_in(), versions());
+    let (name, map) = (format!("-Wl,-soname,{UNWINDER}"), "-Wl,--version-script=unwinder.map");
+    let libraries = ["-g", "-o", "nothing.so", "nothing.c", "-lunwind"];
+    let stand_in = ["-nostdlib", &name, map, "-o", UNWINDER, "unwinder.c"];
+    let made_of = digest::of([&libraries[..], &stand_in, &[&source, &versions]].concat().join("\0"));
     // Cargo compares the path: it stays the same with other tools.
-    let unwinder = folder.join(&target).join(UNWINDER);
+    let unwinder = folder.join(format!("{target}-{}", &made_of[..16])).join(UNWINDER);
+    let done = folder.join(format!("prepared-{tools_key}-{target}-{}", &made_of[..16]));
     if done.exists() && unwinder.exists() {
         return Ok(unwinder);
     }
@@ -71,17 +76,15 @@ pub fn prepare(tools: &Path, folder: &Path, platform: &str, env: &Env) -> Result
         let link = link.env_clear().env("PATH", path).env("ZIG_GLOBAL_CACHE_DIR", folder);
         proc::run(link, env.task, env.context.cancel)
     };
-    zig(&["-g", "-o", "nothing.so", "nothing.c"]).context("zig cannot compile its own libraries")?;
+    zig(&libraries).context("zig cannot compile its own libraries")?;
     let (objcopy, libraries) = objcopy(&shell)?;
     for file in objects(&folder.join("o"))? {
         let strip = cmd!(shell, "{objcopy} --strip-debug {file}").env("LD_LIBRARY_PATH", &libraries);
         proc::run(strip, env.task, env.context.cancel)?;
     }
-    shell.write_file("unwinder.c", stand_in())?;
-    shell.write_file("unwinder.map", versions())?;
-    let (name, map) = (format!("-Wl,-soname,{UNWINDER}"), "-Wl,--version-script=unwinder.map");
-    zig(&["-nostdlib", &name, map, "-o", UNWINDER, "unwinder.c"])
-        .with_context(|| format!("zig cannot make a stand-in for {UNWINDER}"))?;
+    shell.write_file("unwinder.c", source)?;
+    shell.write_file("unwinder.map", versions)?;
+    zig(&stand_in).with_context(|| format!("zig cannot make a stand-in for {UNWINDER}"))?;
     keep(&env.scratch.join(UNWINDER), &unwinder)?;
     std::fs::write(done, "")?;
     Ok(unwinder)

@@ -1,0 +1,3 @@
+#define NAME "undeclared_not"
+#define INIT PyInit_undeclared_not
+#include "declared.c"
