@@ -105,7 +105,7 @@ fn what_is_new_fails_and_says_what_to_do() {
 #[test]
 fn the_baselines_of_the_matrix_are_judged_to_the_end() {
     let matrix = Matrix::parse(include_str!("../../tests/matrix.yaml"), "matrix.yaml").unwrap();
-    let top = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
+    let top = Path::new("..");
     let mut seen = 0;
     for package in &matrix.packages {
         let Some(audit) = &package.audit else { continue };

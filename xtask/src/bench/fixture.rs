@@ -130,7 +130,7 @@ fn series(requests: &[Request], pace: f64) -> Vec<Series> {
 
 /// `UPDATE_GOLDEN=1 cargo test` writes the file.
 pub fn golden(name: &str, found: &str) {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/it/golden").join(name);
+    let path = Path::new("tests/it/golden").join(name);
     if std::env::var_os("UPDATE_GOLDEN").is_some() {
         std::fs::write(&path, found).unwrap();
     }

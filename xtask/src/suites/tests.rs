@@ -121,7 +121,7 @@ fn the_outcomes_have_the_runners_names() {
 
 #[test]
 fn the_published_verdicts_are_drawn_from_what_was_recorded() {
-    let docs = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs");
+    let docs = Path::new("../docs");
     let records = published::read(&docs.join("verdicts.json")).unwrap();
     let page = std::fs::read_to_string(docs.join("verdicts.md")).unwrap();
     let drawn = published::document(&records);
@@ -135,7 +135,7 @@ fn the_published_verdicts_are_drawn_from_what_was_recorded() {
 
 #[test]
 fn the_python_side_passes_its_own_tests() {
-    let tests = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docker/suites/tests/test_suites.py");
+    let tests = Path::new("../docker/suites/tests/test_suites.py");
     let output = Command::new("python3").arg(tests).env("PYTHONDONTWRITEBYTECODE", "1").output().unwrap();
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
 }

@@ -11,7 +11,7 @@ use crate::common::{Clone, files, text};
 
 /// Compares with a file below `tests/it/golden/`; `UPDATE_GOLDEN=1 cargo test` writes it.
 pub fn golden(name: &str, found: &str) {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/it/golden").join(name);
+    let path = Path::new("tests/it/golden").join(name);
     if std::env::var_os("UPDATE_GOLDEN").is_some() {
         fs::write(&path, found).unwrap();
     }
@@ -500,19 +500,17 @@ fn the_environment_of_the_user_does_not_reach_the_compiler() {
     let key = plan["steps"][0]["key"].as_str().unwrap();
     assert_eq!(plan["steps"][0]["id"], "tools");
 
-    // In place of maturin, a script that writes down what it is given.
+    // In place of zig and maturin, scripts that write down what they are given.
     let folder = format!("tools-{}", &key[..16]);
     let bin = clone.top.join("cache/v1/state").join(&folder).join("bin");
     fs::create_dir_all(&bin).unwrap();
-    for name in ["../complete", "python"] {
-        fs::write(bin.join(name), "").unwrap();
-    }
-    let zig = clone.top.join("cache/v1/state/zig");
-    fs::create_dir_all(&zig).unwrap();
-    fs::write(zig.join(format!("stripped-{folder}-x86_64-linux-gnu.2.28")), "").unwrap();
+    fs::write(bin.join("../complete"), "").unwrap();
     let given = clone.top.join("given");
-    fs::write(bin.join("maturin"), format!("#!/bin/sh\nenv >{}\nexit 1\n", given.display())).unwrap();
-    fs::set_permissions(bin.join("maturin"), fs::Permissions::from_mode(0o755)).unwrap();
+    let zig = "mkdir -p \"$ZIG_GLOBAL_CACHE_DIR/o\"\ntouch libgcc_s.so.1\n";
+    for (name, then) in [("python", zig), ("maturin", "exit 1\n")] {
+        fs::write(bin.join(name), format!("#!/bin/sh\nenv >>{}\n{then}", given.display())).unwrap();
+        fs::set_permissions(bin.join(name), fs::Permissions::from_mode(0o755)).unwrap();
+    }
     let output = serde_json::json!({"notes": {"folder": folder}});
     let record = serde_json::json!({"id": "tools", "key": key, "seconds": 1.0, "output": output});
     fs::write(clone.top.join(format!("cache/v1/records/{key}.json")), record.to_string()).unwrap();
@@ -524,7 +522,7 @@ fn the_environment_of_the_user_does_not_reach_the_compiler() {
     let output = command.envs(names.map(|name| (name, "from-the-user"))).env("RUSTC_WRAPPER", "").output().unwrap();
     assert_eq!(output.status.code(), Some(1), "{}", text(&output.stderr));
     let given = fs::read_to_string(&given).unwrap_or_else(|_| panic!("{}", text(&output.stderr)));
-    assert!(given.contains("SOURCE_DATE_EPOCH=") && given.contains("PATH="), "{given}");
+    assert!(given.contains("SOURCE_DATE_EPOCH=") && given.matches("ZIG_GLOBAL_CACHE_DIR=").count() == 3, "{given}");
     for name in names {
         assert!(!given.contains(&format!("\n{name}=")) && !given.contains("from-the-user"), "{name}: {given}");
     }

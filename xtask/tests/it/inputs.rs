@@ -110,7 +110,7 @@ fn what_cannot_be_asked_is_said_in_its_row() {
 #[ignore = "builds cargo-deny, with a network"]
 fn crates_that_are_not_allowed_are_refused() {
     let clone = Clone::new();
-    let source = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
+    let source = Path::new("..");
     for file in ["Cargo.toml", "Cargo.lock", ".cargo/deny.toml", "xtask/Cargo.toml", "xtask/standin/Cargo.toml"] {
         let to = clone.project().join(file);
         fs::create_dir_all(to.parent().unwrap()).unwrap();

@@ -56,7 +56,7 @@ impl Hub {
     /// The project with its workflows, and one commit.
     pub fn new() -> Hub {
         let clone = Clone::new();
-        let source = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
+        let source = Path::new("..");
         for file in files(&source.join(".github")) {
             let to = clone.project().join(file.strip_prefix(source).unwrap());
             fs::create_dir_all(to.parent().unwrap()).unwrap();

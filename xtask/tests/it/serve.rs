@@ -13,7 +13,7 @@ const SERVICE: &str = "aerospike-benchmark-service";
 
 /// In the clone itself, where the stand-in is compiled; results go to `out`.
 fn serve(arguments: &[&str], out: &Path) -> Command {
-    let top = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
+    let top = Path::new("..");
     let mut command = Command::new(env!("CARGO_BIN_EXE_xtask"));
     command.args(["bench", "serve", "--server", "standin", "--records", "200", "--port", "18474", "--vus", "4"]);
     command.args(arguments).arg("--out").arg(out).current_dir(top).stdin(Stdio::null());

@@ -17,7 +17,7 @@ const MODES: [&str; 3] = ["single", "gather", "merge_gather"];
 
 /// In the clone itself: the stand-in is compiled there. Nothing in it is written.
 fn xtask(arguments: &[&str]) -> Output {
-    let top = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
+    let top = Path::new("..");
     let mut command = Command::new(env!("CARGO_BIN_EXE_xtask"));
     command.args(arguments).current_dir(top).stdin(Stdio::null());
     command.output().unwrap()
@@ -218,7 +218,7 @@ fn tools_python() -> PathBuf {
 #[ignore = "needs a Docker engine and the images"]
 fn the_application_passes_its_own_tests_in_the_images() {
     let _turn = turn();
-    let app = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap().join("docker/app");
+    let app = Path::new("../docker/app").canonicalize().unwrap();
     let clone = Clone::new();
     let pytest = clone.top.join("pytest");
     let mut pip = Command::new(tools_python());

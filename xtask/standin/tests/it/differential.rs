@@ -7,8 +7,8 @@ use std::process::Command;
 use crate::MIB;
 use crate::connections::listen;
 
-const TESTS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests");
-const REAL: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/data/community-8.1.2.0.jsonl");
+const TESTS: &str = "tests";
+const REAL: &str = "tests/data/community-8.1.2.0.jsonl";
 
 /// Has both clients; `cargo xtask image 311` makes it.
 const IMAGE: &str = "aerospike-benchmark:311";
@@ -24,7 +24,7 @@ fn compare(recording: &Path) -> (bool, String) {
 fn both_clients_see_what_they_saw_of_a_real_server() {
     let address = listen(100, 256 * MIB).to_string();
     let recording = Path::new(env!("CARGO_TARGET_TMPDIR")).join("standin.jsonl");
-    let mount = format!("{TESTS}:/tests:ro");
+    let mount = format!("{}:/tests:ro", Path::new(TESTS).canonicalize().unwrap().display());
     let run = ["run", "--rm", "--network=host", "--volume", &mount, "--entrypoint=python", IMAGE];
     let script = ["/tests/differential.py", "record", &address];
     let mut record = Command::new("docker");
