@@ -73,6 +73,7 @@ pub fn run(step: &Maturin, env: &Env) -> Result<Output> {
         format!("--remap-path-prefix={}=/src", abis.display()),
         format!("--remap-path-prefix={cargo_home}=/cargo"),
         format!("-Clink-arg={}", unwinder.display()),
+        format!("-Clink-arg={}", zig::NO_UBSAN),
     ];
     let flags = flags.join("\u{1f}");
     let own_zig = tools.canonicalize()?;

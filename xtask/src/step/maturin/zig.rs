@@ -10,6 +10,9 @@ use crate::{digest, proc};
 
 const UNWINDER: &str = "libgcc_s.so.1";
 
+/// At a link without this one, zig compiles its runtime of UBSan, for 20 s, and then uses nothing of it.
+pub const NO_UBSAN: &str = "-fno-sanitize=undefined";
+
 /// What compilers ask of [`UNWINDER`] on x86-64, by the symbol version of each.
 const UNWINDS: [(&str, &[&str]); 4] = [
     (
@@ -69,8 +72,10 @@ pub fn prepare(tools: &Path, folder: &Path, platform: &str, env: &Env) -> Result
     shell.write_file("nothing.c", "int nothing;\n")?;
     let python = tools.join("bin/python");
     let zig = |arguments: &[&str]| {
-        let link =
-            cmd!(shell, "{python} -m ziglang cc -fno-sanitize=all -target {target} -shared -fPIC {arguments...}");
+        let link = cmd!(
+            shell,
+            "{python} -m ziglang cc -fno-sanitize=all {NO_UBSAN} -target {target} -shared -fPIC {arguments...}"
+        );
         // Nothing else of the user's environment: clang would take flags from it.
         let path = std::env::var_os("PATH").unwrap_or_default();
         let link = link.env_clear().env("PATH", path).env("ZIG_GLOBAL_CACHE_DIR", folder);
