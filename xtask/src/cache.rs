@@ -169,7 +169,9 @@ impl Cache {
     pub fn state(&self, name: &str) -> Result<PathBuf> {
         let path = self.dir.join("state").join(name);
         fs::create_dir_all(&path).with_context(|| format!("cannot make `{}`", path.display()))?;
-        if let Ok(folder) = File::open(&path) {
+        // For `prune`, which removes the outermost as a whole.
+        let outermost = self.dir.join("state").join(name.split('/').next().unwrap_or(name));
+        if let Ok(folder) = File::open(outermost) {
             let _ = folder.set_modified(std::time::SystemTime::now());
         }
         Ok(path)

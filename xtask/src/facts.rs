@@ -46,8 +46,8 @@ const FILES: [&str; 8] = [
 ];
 
 impl Facts {
-    /// Reads the facts for the matrix in the folder `project`.
-    pub fn read(matrix: &Matrix, project: &Path, quick: bool, fake: bool) -> Result<Facts> {
+    /// Reads the facts for the matrix in the folder `project`, whose packages are compiled below `cache`.
+    pub fn read(matrix: &Matrix, project: &Path, cache: &Path, quick: bool, fake: bool) -> Result<Facts> {
         let mut facts = Facts { project: project.to_owned(), quick, fake, ..Facts::default() };
         for name in FILES {
             let path = project.join(name);
@@ -66,7 +66,7 @@ impl Facts {
         });
         (facts.rustc, facts.working_copies) = (rustc?, copies?);
         if compiles {
-            facts.cargo_config = cargo_config();
+            facts.cargo_config = cargo_config(cache, &|name| std::env::var_os(name));
         }
         facts.read_locks(matrix)?;
         Ok(facts)
@@ -123,12 +123,22 @@ fn compiler(env: &dyn Fn(&str) -> Option<OsString>) -> PathBuf {
     found().unwrap_or_else(|| PathBuf::from("rustc"))
 }
 
-fn cargo_config() -> String {
-    let home = std::env::var_os("CARGO_HOME")
-        .map(PathBuf::from)
-        .or_else(|| std::env::var_os("HOME").map(|home| Path::new(&home).join(".cargo")));
-    let text = home.and_then(|home| ["config.toml", "config"].iter().find_map(|name| fs::read(home.join(name)).ok()));
-    digest::of(text.unwrap_or_default())
+/// What Cargo reads where packages are compiled: the configuration of each folder above, then that
+/// of its home. Of both names it takes the one without an extension.
+fn cargo_config(compiled_below: &Path, env: &dyn Fn(&str) -> Option<OsString>) -> String {
+    let above = compiled_below.ancestors().map(|folder| folder.join(".cargo"));
+    let home = env("CARGO_HOME").map(PathBuf::from).or_else(|| Some(Path::new(&env("HOME")?).join(".cargo")));
+    let mut text = Vec::new();
+    let mut read = Vec::new();
+    for folder in above.chain(home) {
+        let file = ["config", "config.toml"].map(|name| folder.join(name)).into_iter().find(|file| file.is_file());
+        let Some(file) = file.and_then(|file| file.canonicalize().ok()) else { continue };
+        if !read.contains(&file) {
+            text.extend(fs::read(&file).unwrap_or_default());
+            read.push(file);
+        }
+    }
+    digest::of(text)
 }
 
 /// The files of a working copy: those that git tracks, submodules included, or does not ignore; all

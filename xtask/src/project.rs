@@ -64,7 +64,7 @@ impl Project {
         if selection.is_empty() {
             return Err(anyhow!(Empty));
         }
-        let facts = Facts::read(&self.matrix, &self.folder, quick, self.fake)?;
+        let facts = Facts::read(&self.matrix, &self.folder, self.cache.dir(), quick, self.fake)?;
         Ok((plan::plan(&self.matrix, selection, &facts), facts))
     }
 

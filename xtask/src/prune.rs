@@ -78,7 +78,8 @@ pub fn parse_size(text: &str) -> Result<u64, String> {
 
 fn items(cache: &Cache) -> Result<Vec<Item>> {
     let mut items = Vec::new();
-    // A file was last used when the last of the records that speak of it was.
+    // A file was last used when the last of the records that speak of it was; a folder of tools, whose
+    // name ends in the beginning of its key, when its own was.
     let mut used: BTreeMap<String, SystemTime> = BTreeMap::new();
     for (path, meta) in list(&cache.dir().join("records"))? {
         let record = fs::read(&path).ok().and_then(|text| serde_json::from_slice::<Record>(&text).ok());
@@ -86,6 +87,9 @@ fn items(cache: &Cache) -> Result<Vec<Item>> {
         for file in record.iter().flat_map(|record| &record.output.files) {
             let known = used.entry(file.sha256.clone()).or_insert(when);
             *known = when.max(*known);
+        }
+        if let Some(record) = &record {
+            used.insert(record.key.chars().take(16).collect(), when);
         }
         items.push(Item { kind: "records".into(), path, size: meta.len(), used: when, lost: record.is_none() });
     }
@@ -109,7 +113,9 @@ fn items(cache: &Cache) -> Result<Vec<Item>> {
         let lost = name.starts_with("tools-") && !path.join("complete").exists();
         let kind = name.split('-').next().unwrap_or_default().to_owned();
         let size = size(&path)?;
-        items.push(Item { kind, path, size, used: meta.modified().unwrap_or(SystemTime::UNIX_EPOCH), lost });
+        let made = meta.modified().unwrap_or(SystemTime::UNIX_EPOCH);
+        let used = used.get(name.strip_prefix("tools-").unwrap_or_default()).map_or(made, |when| made.max(*when));
+        items.push(Item { kind, path, size, used, lost });
     }
     Ok(items)
 }

@@ -369,6 +369,7 @@ fn usable(step: &Step, key: &str, context: &Context, refuse: impl Fn(String)) ->
         None => Ok(None),
         Some(record) => {
             context.cache.check(&record)?;
+            step::wheel::recognise(&step.action, &record, context.cache)?;
             let there = present(step, &record, context)?;
             // Steps of the same definition share a key, and the record speaks of the one that ran.
             Ok(there.then(|| Record { id: step.id.clone(), ..record }))

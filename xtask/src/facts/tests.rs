@@ -1,11 +1,11 @@
-//! What counts as a working copy's content.
+//! What counts as a working copy's content, and as Cargo's configuration.
 
 use std::fs;
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use super::{digest_folder, list_folder};
+use super::{cargo_config, digest_folder, list_folder};
 
 /// A folder of this test's own; gone when it ends.
 struct Folder(PathBuf);
@@ -122,4 +122,26 @@ fn the_compiler_is_the_one_that_rustup_chose() {
     assert_eq!(compiler(None, "usr/bin/cargo"), "rustc");
     assert_eq!(compiler(Some("1.96.0-x"), "toolchains/1.95.0-x/bin/cargo"), "rustc");
     assert_eq!(compiler(Some("1.95.0-x"), "toolchains/1.95.0-x/other/cargo"), "rustc");
+}
+
+#[test]
+fn cargos_configuration_counts_wherever_cargo_finds_it() {
+    let top = Folder::new("config");
+    let folder = |name: &str| Some(top.0.join(name).into_os_string());
+    let at = |home: &str| {
+        cargo_config(&top.0.join("user/cache/v1"), &|name| if name == "CARGO_HOME" { folder(home) } else { None })
+    };
+    let nothing = at("cargo");
+    top.write("elsewhere/.cargo/config.toml", "[build]");
+    assert_eq!(at("cargo"), nothing, "not above what is compiled");
+    top.write("cargo/config.toml", "[build]");
+    let home = at("cargo");
+    assert_ne!(home, nothing);
+    top.write("user/.cargo/config.toml", "[profile]");
+    let above = at("cargo");
+    assert_ne!(above, home);
+    top.write("user/.cargo/config", "[net]");
+    assert_ne!(at("cargo"), above, "without an extension it comes first");
+    let once = at("nowhere");
+    assert_eq!(at("user/.cargo"), once, "its home may be a folder above: the same file");
 }

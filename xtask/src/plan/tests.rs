@@ -54,6 +54,41 @@ fn a_source_changes_its_wheels_and_their_images_only() {
 }
 
 #[test]
+fn an_interpreters_source_changes_what_is_built_with_it() {
+    let ids = edited("7e32597b99e5d9a39abed35de4693fa169df3e5850d4c334337ffd6a19a36db6", &"a".repeat(64));
+    assert!(has(&ids, "python-cp314t") && has(&ids, "wheel-aerospike-cp314t") && has(&ids, "proof-314"), "{ids:?}");
+    assert!(!has(&ids, "wheel-aerospike-py-cp314t") && !has(&ids, "base-cp311"), "{ids:?}");
+}
+
+#[test]
+fn a_lock_file_changes_the_images_of_its_package_and_abi() {
+    let pin = |sha256: char| crate::lock::Pin {
+        name: "numpy".to_owned(),
+        version: "2.4.0".to_owned(),
+        sha256: sha256.to_string().repeat(64),
+        url: None,
+        file: None,
+    };
+    let locked = |sha256| {
+        let key = ("benchmark-app".to_owned(), "cp314t".to_owned());
+        Facts { locks: BTreeMap::from([(key, vec![pin(sha256)])]), ..facts() }
+    };
+    let keys = |facts: &Facts| keys(&planned(REAL, facts), "that day");
+    let (before, after) = (keys(&locked('a')), keys(&locked('b')));
+    let ids: Vec<&String> = before.iter().filter(|(id, key)| after.get(*id) != Some(key)).map(|(id, _)| id).collect();
+    assert_eq!(
+        ids,
+        [
+            "image-314t",
+            "image-314t-with-official",
+            "locked-benchmark-app-cp314t",
+            "proof-314t",
+            "proof-314t-with-official"
+        ]
+    );
+}
+
+#[test]
 fn a_place_to_download_from_changes_the_download_only() {
     assert_eq!(edited("https://www.python.org/ftp", "https://mirror.example/ftp"), ["source-cpython-3.14.5"]);
 }
@@ -140,6 +175,20 @@ fn our_own_code_is_part_of_every_key() {
     }
     let code = |id: &str| &before.step(id).unwrap().inputs["code"];
     assert_ne!(code("image-314t"), code("proof-314t"), "each kind's own");
+}
+
+#[test]
+fn the_text_of_each_module_that_works_is_in_a_key() {
+    let planner = include_str!("build.rs");
+    for folder in ["step", "step/maturin", "wheelfile"] {
+        for entry in std::fs::read_dir(std::path::Path::new("src").join(folder)).unwrap() {
+            let name = entry.unwrap().file_name().into_string().unwrap();
+            // What is asked of finished wheels only, and stand-ins, whose keys are others anyway.
+            let asks = ["fake.rs", "tests.rs", "differ.rs", "glance.rs"].contains(&&*name);
+            let included = planner.contains(&format!("include_str!(\"../{folder}/{name}\")"));
+            assert!(!name.ends_with(".rs") || asks || included, "{folder}/{name} changes no key");
+        }
+    }
 }
 
 #[test]

@@ -7,7 +7,7 @@ use std::io::ErrorKind;
 use std::path::Path;
 use std::sync::Mutex;
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, ensure};
 use serde_json::Value;
 use xshell::{Shell, cmd};
 
@@ -57,6 +57,7 @@ pub fn run(step: &Maturin, env: &Env) -> Result<Output> {
     let shared = cache.lock(&format!("cargo-{}.lock", own.package), env.context.cancel, waiting)?;
     let target = state.join("target");
     let crates = Crates::read(&source)?;
+    same_compiler(&source, &env.context.facts.rustc)?;
 
     let tools = tools::installed(env)?;
     let out = env.scratch.join("out");
@@ -77,14 +78,18 @@ pub fn run(step: &Maturin, env: &Env) -> Result<Output> {
     ];
     let flags = flags.join("\u{1f}");
     let own_zig = tools.canonicalize()?;
-    let prefix_map = format!(
-        "-ffile-prefix-map={}=/src -ffile-prefix-map={cargo_home}=/cargo -ffile-prefix-map={}=/zig",
-        abis.display(),
-        own_zig.display()
-    );
+    let c_flags = [
+        format!("-ffile-prefix-map={}=/src", abis.display()),
+        format!("-ffile-prefix-map={cargo_home}=/cargo"),
+        format!("-ffile-prefix-map={}=/zig", own_zig.display()),
+    ];
+    // The crate `cc` splits them at spaces, or as a shell does where it is told to, which old ones
+    // do not understand.
+    let spaces = c_flags.iter().any(|flag| flag.contains(char::is_whitespace));
+    let c_flags = if spaces { c_flags.map(|flag| format!("'{flag}'")) } else { c_flags }.join(" ");
     let lock = std::fs::read_to_string(source.join("Cargo.lock")).context("the package has no Cargo.lock")?;
     let facts = env.context.facts;
-    let with = [&facts.rustc, &facts.cargo_config, compatibility, &flags, &prefix_map, &lock];
+    let with = [&facts.rustc, &facts.cargo_config, compatibility, &flags, &c_flags, &lock];
     let mark = digest::of(with.join("\0"));
     if !marked(&target, &mark)
         && let Err(error) = inherit(&crates, &target, &abis, &mark, env)
@@ -122,12 +127,14 @@ pub fn run(step: &Maturin, env: &Env) -> Result<Output> {
     .env("CARGO_TERM_COLOR", "never")
     .env("CARGO_BUILD_JOBS", env.context.cores.to_string())
     .env("CARGO_ENCODED_RUSTFLAGS", flags)
-    // As the crate `cc` reads them.
-    .env("CFLAGS_x86_64_unknown_linux_gnu", &prefix_map)
-    .env("CXXFLAGS_x86_64_unknown_linux_gnu", &prefix_map)
+    .env("CFLAGS_x86_64_unknown_linux_gnu", &c_flags)
+    .env("CXXFLAGS_x86_64_unknown_linux_gnu", &c_flags)
     // The path of the linker's wrapper in it is part of what Cargo compares: one for all ABIs.
     .env("XDG_CACHE_HOME", cache.state("zigbuild")?)
     .env("ZIG_GLOBAL_CACHE_DIR", &zig);
+    if spaces {
+        command = command.env("CC_SHELL_ESCAPED_FLAGS", "1");
+    }
     for name in PASSED {
         if let Ok(value) = std::env::var(name) {
             command = command.env(name, value);
@@ -141,6 +148,22 @@ pub fn run(step: &Maturin, env: &Env) -> Result<Output> {
         portable::make(&entry?.path(), &source)?;
     }
     wheel::keep(own, &out, env)
+}
+
+/// The key speaks of the compiler that answered in the project's folder; rustup chooses by folder.
+fn same_compiler(source: &Path, expected: &str) -> Result<()> {
+    let shell = Shell::new()?;
+    shell.change_dir(source);
+    let found = cmd!(shell, "rustc -vV").quiet().read().context("cannot run `rustc -vV` in the package's source")?;
+    let first = |text: &str| text.lines().next().unwrap_or_default().to_owned();
+    ensure!(
+        found.trim() == expected,
+        "the compiler is `{}` in the package's folder, and `{}` in the project's: start this tool as `cargo xtask`, \
+         or set RUSTUP_TOOLCHAIN",
+        first(&found),
+        first(expected)
+    );
+    Ok(())
 }
 
 /// Marks a Cargo folder in which all that the package's own crates need is compiled; its text stands

@@ -7,9 +7,9 @@ use anyhow::{Context as _, Result, bail};
 use xshell::{Shell, cmd};
 
 use super::Env;
-use crate::cache::Output;
+use crate::cache::{Cache, Output, Record};
 use crate::facts;
-use crate::plan::{Published, Wheel};
+use crate::plan::{Action, Container, Maturin, Published, Wheel};
 use crate::proc;
 use crate::wheelfile::{self, Expect};
 
@@ -65,6 +65,20 @@ fn notes(report: &wheelfile::Report, made_by: &str) -> BTreeMap<String, String> 
         ("glibc".to_owned(), glibc),
         ("extension modules".to_owned(), modules.join(" ")),
     ])
+}
+
+/// Refuses a record that speaks of a wheel of another package, version or ABI than the step's.
+pub fn recognise(action: &Action, record: &Record, cache: &Cache) -> Result<()> {
+    let (package, version, abi) = match action {
+        Action::Maturin(Maturin { wheel, .. }) | Action::Container(Container { wheel, .. }) => {
+            (&wheel.package, &wheel.version, &wheel.abi)
+        }
+        Action::Published(step) => (&step.package, &step.version, &step.abi),
+        _ => return Ok(()),
+    };
+    let [file] = record.output.files.as_slice() else { bail!("not one wheel but {}", record.output.files.len()) };
+    let expect = Expect { distribution: package, version: version.as_deref(), abi, platform: None, max_glibc: None };
+    wheelfile::glance(&cache.blob(&file.sha256), &file.name, &expect)
 }
 
 /// `2.36` as two numbers; the matrix was validated, so this does not fail on it.

@@ -240,7 +240,7 @@ fn wheels(project: &Project, image: &matrix::Image, own: &[Own]) -> Result<Vec<(
     if pins.is_empty() {
         return Ok(Vec::new());
     }
-    let facts = Facts::read(&project.matrix, &project.folder, false, project.fake)?;
+    let facts = Facts::read(&project.matrix, &project.folder, project.cache.dir(), false, project.fake)?;
     let id = format!("tests-{}", image.abi);
     let steps = crate::plan::fetch(&project.matrix, &facts, &id, &pins);
     let context = project.context(&facts, None);

@@ -97,6 +97,21 @@ pub(super) fn read(path: &Path, name: &WheelName, limits: Limits, problems: &mut
     Ok(contents)
 }
 
+/// Reads WHEEL and METADATA, and nothing else.
+pub(super) fn read_info(path: &Path, name: &WheelName, problems: &mut Vec<String>) -> Result<Info> {
+    let mut archive = ZipArchive::new(BufReader::new(File::open(path)?))?;
+    let mut info = Info::default();
+    let Some(directory) = info_directory(&archive, name, problems)? else { return Ok(info) };
+    for leaf in ["WHEEL", "METADATA"] {
+        let mut text = String::new();
+        let member = archive.by_name(&format!("{directory}/{leaf}"));
+        if member.is_ok_and(|member| member.take(METADATA_LIMIT).read_to_string(&mut text).is_ok()) {
+            info.texts.insert(leaf.to_owned(), text);
+        }
+    }
+    Ok(info)
+}
+
 /// The one `.dist-info` directory, whose name repeats the distribution and version (PEP 427).
 fn info_directory(
     archive: &ZipArchive<BufReader<File>>,

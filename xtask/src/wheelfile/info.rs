@@ -143,6 +143,18 @@ fn values<'a>(text: &'a str, key: &'a str) -> impl Iterator<Item = &'a str> {
     pairs.filter(move |(name, _)| name.eq_ignore_ascii_case(key)).map(|(_, value)| value.trim())
 }
 
+/// Checks WHEEL and METADATA against the name and the expectation.
+pub(super) fn check_names(info: &Info, name: &WheelName, expect: &Expect, problems: &mut Vec<String>) {
+    match info.texts.get("WHEEL") {
+        None => problems.push("it has no WHEEL file".to_owned()),
+        Some(text) => check_tags(text, name, problems),
+    }
+    match info.texts.get("METADATA") {
+        None => problems.push("it has no METADATA file".to_owned()),
+        Some(text) => check_metadata(text, name, expect, problems),
+    }
+}
+
 /// Checks the three files PEP 427 requires against the name, the archive and the expectation.
 pub(super) fn check(info: &Info, members: &Members, name: &WheelName, expect: &Expect, problems: &mut Vec<String>) {
     let Some(directory) = &info.directory else {

@@ -3,6 +3,7 @@
 //! `--fake` stands in for the work, so that all of it runs in seconds without Docker or a network.
 
 use std::fs;
+use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
@@ -221,6 +222,28 @@ fn two_at_once_do_not_hurt_each_other() {
     assert_eq!(built, 9, "each wheel is built by exactly one of the two");
 }
 
+#[test]
+fn two_clones_share_a_cache() {
+    let (one, other) = (Clone::new(), Clone::new());
+    let id = "wheel-aerospike-py-cp311";
+    let rows = ["wheels", "--package", "aerospike-py", "--abi", "cp311"];
+    let mut first = one.command(&rows).env("XTASK_FAKE_HANG", id).stderr(Stdio::null()).spawn().unwrap();
+    wait_for(&one, &format!("{id}-"));
+    let mut second = other.command(&rows);
+    second.env("XTASK_CACHE_DIR", one.top.join("cache")).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut second = second.spawn().unwrap();
+    let mut said = BufReader::new(second.stderr.take().unwrap()).lines().map_while(Result::ok);
+    assert!(said.any(|line| line.contains("waits for another process that does the same")));
+    interrupt(&first);
+    first.wait().unwrap();
+    let rest: Vec<String> = said.collect();
+    let output = second.wait_with_output().unwrap();
+    assert!(output.status.success() && text(&output.stdout).contains(" built "), "{rest:?}");
+    // Now the first finds what the second made.
+    assert!(one.good(&rows).contains(" cached "));
+    assert_eq!(fs::read(one.wheel("cp311")).unwrap(), fs::read(other.wheel("cp311")).unwrap());
+}
+
 type Poison<'a> = (&'a str, Box<dyn Fn() + 'a>);
 
 #[test]
@@ -234,8 +257,12 @@ fn a_poisoned_cache_is_refused_and_mended() {
     let record =
         |i: usize| clone.top.join("cache/v1/records").join(format!("{}.json", artefacts[i]["key"].as_str().unwrap()));
 
-    // One ABI's file in the place of another's, a truncated file, a flipped byte, an alien record.
-    let poisons: [Poison; 4] = [
+    let read = |path: PathBuf| fs::read_to_string(path).unwrap();
+    let key = |i: usize| artefacts[i]["key"].as_str().unwrap();
+
+    // One ABI's file in the place of another's, a truncated file, a flipped byte; then the record of
+    // an older layout, that of another ABI, and the same under the right key.
+    let poisons: [Poison; 6] = [
         ("has changed", Box::new(|| fs::copy(blob(1), blob(0)).map(|_| ()).unwrap())),
         ("has changed", Box::new(|| fs::write(blob(0), &fs::read(blob(0)).unwrap()[..100]).unwrap())),
         (
@@ -247,6 +274,8 @@ fn a_poisoned_cache_is_refused_and_mended() {
             }),
         ),
         ("is not a record", Box::new(|| fs::write(record(0), "{\"layout\": 0}").unwrap())),
+        ("is the record of another key", Box::new(|| fs::write(record(0), read(record(1))).unwrap())),
+        ("not `cp311`", Box::new(|| fs::write(record(0), read(record(1)).replace(key(1), key(0))).unwrap())),
     ];
     let good = fs::read(blob(0)).unwrap();
     for (words, poison) in poisons {
@@ -347,6 +376,31 @@ fn the_cache_is_shown_and_pruned() {
     assert_eq!(blobs(), 0);
     assert!(clone.good(&["wheels", "--package", "aerospike-py"]).contains(" built "));
     clone.bad(2, &["cache", "prune", "--max-size", "much"]);
+}
+
+#[test]
+fn what_was_used_last_is_pruned_last() {
+    let clone = Clone::new();
+    let rows = |abi: &'static str| ["wheels", "--package", "aerospike-py", "--abi", abi];
+    clone.good(&rows("cp311"));
+    clone.good(&rows("cp314t"));
+    let made = |abi: &str, days: u64| {
+        let id = format!("\"wheel-aerospike-py-{abi}\"");
+        let records = files(&clone.top.join("cache/v1/records"));
+        let record = records.iter().find(|path| fs::read_to_string(path).unwrap().contains(&id)).unwrap();
+        let then = std::time::SystemTime::now() - Duration::from_secs(days * 86400);
+        fs::File::options().append(true).open(record).unwrap().set_modified(then).unwrap();
+    };
+    made("cp311", 2);
+    made("cp314t", 1);
+    clone.good(&rows("cp311"));
+    let size = |folder: &str| -> u64 {
+        files(&clone.top.join("cache/v1").join(folder)).iter().map(|file| file.metadata().unwrap().len()).sum()
+    };
+    let all = size("blobs") + size("records") + size("logs") + size("state");
+    clone.good(&["cache", "prune", "--max-size", &(all - 1).to_string()]);
+    assert!(clone.good(&rows("cp311")).contains(" cached "));
+    assert!(clone.good(&rows("cp314t")).contains(" built "));
 }
 
 #[test]

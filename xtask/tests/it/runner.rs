@@ -1,5 +1,5 @@
 //! A small stand-in for GitHub's runners: a workflow's `run:` steps as they are, each job in a clean
-//! clone with a cache of its own; of the actions only those that carry files from job to job.
+//! clone with a cache of its own; of the actions only those that carry files from job to job, and from run to run by a key.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -141,9 +141,10 @@ impl Hub {
             fs::create_dir_all(top.join("work")).unwrap();
             let mut env = strings(&contexts["env"]);
             env.insert("GITHUB_EVENT_NAME".to_owned(), shown(&contexts["github"]["event_name"]));
-            let mut machine = Machine { hub: self, top, env, run };
-            if !machine.steps(&job["steps"], contexts) {
-                result = "failure";
+            let mut machine = Machine { hub: self, top, env, run, saves: Vec::new() };
+            match machine.steps(&job["steps"], contexts) {
+                true => machine.saves.iter().for_each(|(from, to)| copy(from, to)),
+                false => result = "failure",
             }
             outputs = expand_all(&job["outputs"], contexts);
         }
@@ -166,6 +167,8 @@ struct Machine<'a> {
     top: PathBuf,
     env: BTreeMap<String, String>,
     run: &'a mut Run,
+    /// What is kept under a key when the job has succeeded: from where, and to where.
+    saves: Vec<(PathBuf, PathBuf)>,
 }
 
 impl Machine<'_> {
@@ -272,6 +275,15 @@ impl Machine<'_> {
                             }
                         }
                     }
+                }
+            }
+            "actions/cache" => {
+                let (path, key) = (work.join(with["path"].as_str().unwrap()), with["key"].as_str().unwrap());
+                let kept = self.hub.clone.top.join("kept").join(key);
+                self.run.calls += &format!("cache {key}\n");
+                match kept.exists() {
+                    true => copy(&kept, &path),
+                    false => self.saves.push((path, kept)),
                 }
             }
             // What only GitHub, a registry or the index can do.

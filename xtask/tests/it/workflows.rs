@@ -67,6 +67,35 @@ fn a_change_runs_the_rows_that_it_touches() {
 }
 
 #[test]
+fn the_next_push_takes_what_the_last_one_made_by_its_key() {
+    let hub = Hub::new();
+    let base = crate::jobs::git(&hub.clone.project(), &["rev-parse", "HEAD"]);
+    new_version(&hub.clone);
+    let again = || {
+        hub.commit();
+        hub.run("ci.yml", "pull_request", json!({"pull_request": {"base": {"sha": base}}}))
+    };
+    let state = |run: &Run, how: &str| {
+        assert!(run.results.values().all(|result| result == "success"), "{:?}\n{}", run.results, run.said);
+        run.said
+            .matches(&format!("[wheel-aerospike-py-cp311] build aerospike-py manylinux_2_28_x86_64 ... {how}"))
+            .count()
+    };
+    let first = again();
+    assert_eq!(state(&first, "ok"), 1, "{}", first.said);
+    let key = first.calls.lines().find(|call| call.starts_with("cache wheel-aerospike-py-cp311-")).unwrap();
+    assert_eq!(key.rsplit('-').next().unwrap().len(), 64, "{key}");
+    let second = again();
+    assert!(second.calls.contains(key), "{}", second.calls);
+    assert_eq!(state(&second, "ok"), 0, "{}", second.said);
+    assert!(state(&second, "cached") > 0, "{}", second.said);
+    hub.clone.edit("pypi: {version: 0.14.5, sha256: 3a856c78", "pypi: {version: 0.14.5, sha256: 4a856c78");
+    let third = again();
+    assert!(!third.calls.contains(key), "{}", third.calls);
+    assert_eq!(state(&third, "ok"), 1, "{}", third.said);
+}
+
+#[test]
 fn no_change_no_rows() {
     let hub = Hub::new();
     let run = pull_request(&hub, |_| {});

@@ -58,9 +58,10 @@ pub fn prepare(tools: &Path, folder: &Path, platform: &str, env: &Env) -> Result
     let tools_key = tools.file_name().unwrap_or_default().to_string_lossy();
     let (source, versions) = (stand_in(), versions());
     let (name, map) = (format!("-Wl,-soname,{UNWINDER}"), "-Wl,--version-script=unwinder.map");
+    let both = ["-fno-sanitize=all", NO_UBSAN, "-target", &target, "-shared", "-fPIC"];
     let libraries = ["-g", "-o", "nothing.so", "nothing.c", "-lunwind"];
     let stand_in = ["-nostdlib", &name, map, "-o", UNWINDER, "unwinder.c"];
-    let made_of = digest::of([&libraries[..], &stand_in, &[&source, &versions]].concat().join("\0"));
+    let made_of = digest::of([&both[..], &libraries, &stand_in, &[&source, &versions]].concat().join("\0"));
     // Cargo compares the path: it stays the same with other tools.
     let unwinder = folder.join(format!("{target}-{}", &made_of[..16])).join(UNWINDER);
     let done = folder.join(format!("prepared-{tools_key}-{target}-{}", &made_of[..16]));
@@ -72,10 +73,7 @@ pub fn prepare(tools: &Path, folder: &Path, platform: &str, env: &Env) -> Result
     shell.write_file("nothing.c", "int nothing;\n")?;
     let python = tools.join("bin/python");
     let zig = |arguments: &[&str]| {
-        let link = cmd!(
-            shell,
-            "{python} -m ziglang cc -fno-sanitize=all {NO_UBSAN} -target {target} -shared -fPIC {arguments...}"
-        );
+        let link = cmd!(shell, "{python} -m ziglang cc {both...} {arguments...}");
         // Nothing else of the user's environment: clang would take flags from it.
         let path = std::env::var_os("PATH").unwrap_or_default();
         let link = link.env_clear().env("PATH", path).env("ZIG_GLOBAL_CACHE_DIR", folder);
@@ -83,7 +81,7 @@ pub fn prepare(tools: &Path, folder: &Path, platform: &str, env: &Env) -> Result
     };
     zig(&libraries).context("zig cannot compile its own libraries")?;
     let (objcopy, libraries) = objcopy(&shell)?;
-    for file in objects(&folder.join("o"))? {
+    for file in libraries_in(&folder.join("o"))? {
         let strip = cmd!(shell, "{objcopy} --strip-debug {file}").env("LD_LIBRARY_PATH", &libraries);
         proc::run(strip, env.task, env.context.cancel)?;
     }
@@ -133,14 +131,15 @@ fn objcopy(shell: &Shell) -> Result<(PathBuf, PathBuf)> {
     Ok((objcopy, sysroot.join("lib")))
 }
 
-/// Archives and object files, each of which lies in a folder of its own.
-fn objects(folder: &Path) -> Result<Vec<PathBuf>> {
+/// The static libraries that zig compiled, each in a folder of its own. Packages' object files lie
+/// beside them, and are none of our business.
+fn libraries_in(folder: &Path) -> Result<Vec<PathBuf>> {
     let mut found = Vec::new();
     for entry in std::fs::read_dir(folder).with_context(|| format!("zig left no `{}`", folder.display()))? {
         let entry = entry?;
         if entry.file_type()?.is_dir() {
-            found.extend(objects(&entry.path())?);
-        } else if entry.path().extension().is_some_and(|kind| kind == "a" || kind == "o") {
+            found.extend(libraries_in(&entry.path())?);
+        } else if entry.path().extension().is_some_and(|kind| kind == "a") {
             found.push(entry.path());
         }
     }
