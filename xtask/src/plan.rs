@@ -121,6 +121,9 @@ pub struct Maturin {
     pub tools: Vec<Tool>,
     /// The command of the interpreter, as maturin knows it: `python3.14t`.
     pub interpreter: String,
+    /// All ABIs of the matrix, whose folders get the same names in what is compiled.
+    #[serde(skip)]
+    pub abis: Vec<String>,
 }
 
 /// A wheel built in a container.

@@ -252,6 +252,7 @@ impl Planner<'_> {
                     wheel,
                     tools: self.matrix.tools.iter().filter(pinned).cloned().collect(),
                     interpreter: format!("python{}", abi.interpreter_name()),
+                    abis: self.matrix.abis.iter().map(|abi| abi.id.to_string()).collect(),
                 });
                 let code = concat!(
                     include_str!("../step/maturin.rs"),

@@ -68,25 +68,24 @@ pub fn run(step: &Maturin, env: &Env) -> Result<Output> {
         std::env::var("CARGO_HOME").unwrap_or_else(|_| format!("{}/.cargo", std::env::var("HOME").unwrap_or_default()));
     let zig = cache.state("zig")?;
     let unwinder = zig::prepare(&tools, &zig, platform, env)?;
-    // Paths of this machine must not get into the wheel; the same flags for each ABI, or nothing
-    // could be shared.
-    let flags = [
-        format!("--remap-path-prefix={}=/src", abis.display()),
-        format!("--remap-path-prefix={cargo_home}=/cargo"),
-        format!("-Clink-arg={}", unwinder.display()),
-        format!("-Clink-arg={}", zig::NO_UBSAN),
-    ];
-    let flags = flags.join("\u{1f}");
+    // Paths of this machine must not get into the wheel, nor that of the ABI for which a dependency
+    // happened to be compiled first; the same flags for each ABI, or nothing could be shared.
     let own_zig = tools.canonicalize()?;
-    let c_flags = [
-        format!("-ffile-prefix-map={}=/src", abis.display()),
-        format!("-ffile-prefix-map={cargo_home}=/cargo"),
-        format!("-ffile-prefix-map={}=/zig", own_zig.display()),
-    ];
+    let folders = step.abis.iter().flat_map(|abi| ["src", "target"].map(|folder| (abi, folder)));
+    let maps = folders.map(|(abi, folder)| format!("{}/{abi}/{folder}=/{folder}", abis.display()));
+    let maps: Vec<String> = maps.chain([format!("{cargo_home}=/cargo")]).collect();
+    let flags = maps
+        .iter()
+        .map(|map| format!("--remap-path-prefix={map}"))
+        .chain([format!("-Clink-arg={}", unwinder.display()), format!("-Clink-arg={}", zig::NO_UBSAN)]);
+    let flags = flags.collect::<Vec<_>>().join("\u{1f}");
+    let maps = maps.into_iter().chain([format!("{}=/zig", own_zig.display())]);
+    let c_flags: Vec<String> = maps.map(|map| format!("-ffile-prefix-map={map}")).collect();
     // The crate `cc` splits them at spaces, or as a shell does where it is told to, which old ones
     // do not understand.
     let spaces = c_flags.iter().any(|flag| flag.contains(char::is_whitespace));
-    let c_flags = if spaces { c_flags.map(|flag| format!("'{flag}'")) } else { c_flags }.join(" ");
+    let quoted = |flag: String| if spaces { format!("'{flag}'") } else { flag };
+    let c_flags = c_flags.into_iter().map(quoted).collect::<Vec<_>>().join(" ");
     let lock = std::fs::read_to_string(source.join("Cargo.lock")).context("the package has no Cargo.lock")?;
     let facts = env.context.facts;
     let with = [&facts.rustc, &facts.cargo_config, compatibility, &flags, &c_flags, &lock];
