@@ -12,6 +12,8 @@ use crate::lock::{self, Pin};
 use crate::matrix::{Builder, Matrix};
 use crate::{Wrong, digest};
 
+mod compiler;
+
 /// What the command line and the machine say.
 #[derive(Debug, Clone, Default)]
 pub struct Facts {
@@ -60,7 +62,7 @@ impl Facts {
         // Side by side: each waits for programs.
         let compiles = matrix.packages.iter().any(|package| package.build.with == Builder::Maturin);
         let (rustc, copies) = std::thread::scope(|scope| {
-            let rustc = scope.spawn(|| if compiles { rustc() } else { Ok(String::new()) });
+            let rustc = scope.spawn(|| if compiles { compiler::identity(cache) } else { Ok(String::new()) });
             let copies = working_copies(matrix, project);
             (rustc.join().unwrap_or_else(|_| Err(anyhow!("panicked, see above"))), copies)
         });
@@ -99,28 +101,6 @@ fn working_copies(matrix: &Matrix, project: &Path) -> Result<BTreeMap<String, St
         }
     }
     Ok(contents)
-}
-
-fn rustc() -> Result<String> {
-    let output = Command::new(compiler(&|name| std::env::var_os(name)))
-        .arg("-vV")
-        .output()
-        .context("cannot run `rustc -vV`: install Rust with rustup, then run the command again")?;
-    if !output.status.success() {
-        bail!("`rustc -vV` failed: {}", String::from_utf8_lossy(&output.stderr).trim());
-    }
-    Ok(String::from_utf8_lossy(&output.stdout).trim().to_owned())
-}
-
-/// The compiler that `rustc` stands for. Where rustup has started us, it says which toolchain it
-/// chose, for what we start too; its stand-in of that name takes longer to find it than the answer.
-fn compiler(env: &dyn Fn(&str) -> Option<OsString>) -> PathBuf {
-    let found = || {
-        let toolchain = PathBuf::from(env("RUSTUP_TOOLCHAIN")?);
-        let beside = Path::new(&env("CARGO")?).with_file_name("rustc");
-        (beside.components().any(|part| part.as_os_str() == toolchain) && beside.is_file()).then_some(beside)
-    };
-    found().unwrap_or_else(|| PathBuf::from("rustc"))
 }
 
 /// What Cargo reads where packages are compiled: the configuration of each folder above, then that

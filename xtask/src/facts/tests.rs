@@ -8,17 +8,17 @@ use std::process::Command;
 use super::{cargo_config, digest_folder, list_folder};
 
 /// A folder of this test's own; gone when it ends.
-struct Folder(PathBuf);
+pub(super) struct Folder(pub(super) PathBuf);
 
 impl Folder {
-    fn new(name: &str) -> Folder {
+    pub(super) fn new(name: &str) -> Folder {
         let path = std::env::temp_dir().join(format!("xtask-facts-{}-{name}", std::process::id()));
         let _ = fs::remove_dir_all(&path);
         fs::create_dir_all(&path).unwrap();
         Folder(path)
     }
 
-    fn write(&self, name: &str, text: &str) -> &Folder {
+    pub(super) fn write(&self, name: &str, text: &str) -> &Folder {
         let path = self.0.join(name);
         fs::create_dir_all(path.parent().unwrap()).unwrap();
         fs::write(path, text).unwrap();
@@ -103,25 +103,6 @@ fn a_git_that_fails_is_said() {
     let error = list_folder(&copy.0).unwrap_err().to_string();
     assert!(error.contains("`git ls-files` failed"), "{error}");
     assert!(list_folder(Path::new("/nonexistent")).is_err());
-}
-
-#[test]
-fn the_compiler_is_the_one_that_rustup_chose() {
-    let folder = Folder::new("compiler");
-    folder.write("toolchains/1.95.0-x/bin/rustc", "").write("usr/bin/rustc", "");
-    let compiler = |toolchain: Option<&str>, cargo: &str| {
-        let found = super::compiler(&|name| match name {
-            "RUSTUP_TOOLCHAIN" => toolchain.map(Into::into),
-            "CARGO" => Some(folder.0.join(cargo).into()),
-            _ => None,
-        });
-        found.strip_prefix(&folder.0).unwrap_or(&found).display().to_string()
-    };
-    assert_eq!(compiler(Some("1.95.0-x"), "toolchains/1.95.0-x/bin/cargo"), "toolchains/1.95.0-x/bin/rustc");
-    // Not rustup's cargo, another toolchain's, one without a compiler.
-    assert_eq!(compiler(None, "usr/bin/cargo"), "rustc");
-    assert_eq!(compiler(Some("1.96.0-x"), "toolchains/1.95.0-x/bin/cargo"), "rustc");
-    assert_eq!(compiler(Some("1.95.0-x"), "toolchains/1.95.0-x/other/cargo"), "rustc");
 }
 
 #[test]
