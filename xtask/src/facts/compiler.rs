@@ -13,7 +13,7 @@ use crate::cache;
 
 /// What `rustc -vV` says. `cache` is where answers are remembered.
 pub fn identity(cache: &Path) -> Result<String> {
-    let remembered = cache.join("state/rustc");
+    let remembered = cache.join("state/rustc/identity");
     match chosen(&|name| std::env::var_os(name)) {
         Some(rustc) => remember(&rustc, &remembered),
         None => ask(Path::new("rustc")),
@@ -37,6 +37,7 @@ fn remember(rustc: &Path, remembered: &Path) -> Result<String> {
     }
     let answer = ask(rustc)?;
     // A cache that cannot be written is no reason to fail.
+    let _ = remembered.parent().map(fs::create_dir_all);
     let _ = cache::write(remembered, format!("{files}{answer}").as_bytes());
     Ok(answer)
 }
@@ -99,7 +100,7 @@ mod tests {
     /// A compiler that tells how often it was asked.
     fn compiler(name: &str) -> Folder {
         let folder = Folder::new(name);
-        folder.write("lib/librustc_driver-1.so", "driver").write("cache/there", "");
+        folder.write("lib/librustc_driver-1.so", "driver");
         folder.write("bin/rustc", "#!/bin/sh\necho asked >> \"${0%/*}/../asked\"\necho rustc 1.95.0\n");
         fs::set_permissions(folder.0.join("bin/rustc"), Permissions::from_mode(0o755)).unwrap();
         folder
@@ -143,6 +144,7 @@ mod tests {
         folder.write("cache/rustc", "rustc 1.0.0");
         assert_eq!(answer(&folder), ("rustc 1.95.0".to_owned(), 1));
         fs::remove_dir_all(folder.0.join("cache")).unwrap();
+        folder.write("cache", "a file");
         assert_eq!(answer(&folder).1, 2);
         assert_eq!(answer(&folder).1, 3);
     }
