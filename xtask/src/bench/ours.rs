@@ -174,7 +174,8 @@ impl<'a> Ours<'a> {
         for entry in fs::read_dir(self.project.cache.dir().join("state"))? {
             let entry = entry?;
             if !entry.file_name().to_string_lossy().starts_with("tools-") {
-                fs::remove_dir_all(entry.path())?;
+                let path = entry.path();
+                fs::remove_dir_all(&path).with_context(|| format!("cannot remove `{}`", path.display()))?;
             }
         }
         Ok(())
