@@ -8,7 +8,7 @@ use std::time::SystemTime;
 use anyhow::{Context, Result, bail};
 
 use crate::cache::{Cache, Record};
-use crate::ui::bytes;
+use crate::ui::{self, bytes};
 
 /// Something that is kept or removed as a whole.
 #[derive(Debug)]
@@ -32,13 +32,10 @@ pub fn show(cache: &Cache) -> Result<String> {
         *count += 1;
         *size += item.size;
     }
-    let mut out = format!("{}\n", cache.dir().display());
-    for (kind, (count, size)) in &kinds {
-        out.push_str(&format!("{kind:8} {count:>6} {:>12}\n", bytes(*size)));
-    }
-    let total: u64 = items.iter().map(|item| item.size).sum();
-    out.push_str(&format!("{:8} {:>6} {:>12}\n", "all", items.len(), bytes(total)));
-    Ok(out)
+    let row = |kind: &str, count: usize, size: u64| [kind.to_owned(), count.to_string(), bytes(size)];
+    let mut rows: Vec<_> = kinds.iter().map(|(kind, (count, size))| row(kind, *count, *size)).collect();
+    rows.push(row("all", items.len(), items.iter().map(|item| item.size).sum()));
+    Ok(format!("{}\n{}", cache.dir().display(), ui::columns(&rows, |column| column > 0)))
 }
 
 /// Removes what nothing refers to, then what was not used for longest, until at most `limit` bytes are left.

@@ -223,6 +223,7 @@ fn plain(line: &str) -> String {
     }
     out
 }
+
 /// Rows in columns as wide as they need, one blank apart; those that `right` names are read from the right.
 pub fn columns<const N: usize>(rows: &[[String; N]], right: impl Fn(usize) -> bool) -> String {
     let width = |column: usize| rows.iter().map(|row| row[column].chars().count()).max().unwrap_or(0);
