@@ -8,6 +8,7 @@ use std::process::Command;
 
 use anyhow::{Context, Result, anyhow, bail};
 
+use crate::cache::Cache;
 use crate::lock::{self, Pin};
 use crate::matrix::{Builder, Matrix};
 use crate::{Wrong, digest};
@@ -48,8 +49,8 @@ const FILES: [&str; 8] = [
 ];
 
 impl Facts {
-    /// Reads the facts for the matrix in the folder `project`, whose packages are compiled below `cache`.
-    pub fn read(matrix: &Matrix, project: &Path, cache: &Path, quick: bool, fake: bool) -> Result<Facts> {
+    /// Reads the facts for the matrix in the folder `project`, whose packages are compiled in `cache`.
+    pub fn read(matrix: &Matrix, project: &Path, cache: &Cache, quick: bool, fake: bool) -> Result<Facts> {
         let mut facts = Facts { project: project.to_owned(), quick, fake, ..Facts::default() };
         for name in FILES {
             let path = project.join(name);
@@ -68,7 +69,7 @@ impl Facts {
         });
         (facts.rustc, facts.working_copies) = (rustc?, copies?);
         if compiles {
-            facts.cargo_config = cargo_config(cache, &|name| std::env::var_os(name));
+            facts.cargo_config = cargo_config(cache.dir(), &|name| std::env::var_os(name));
         }
         facts.read_locks(matrix)?;
         Ok(facts)

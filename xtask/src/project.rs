@@ -60,11 +60,15 @@ impl Project {
         })
     }
 
+    pub fn facts(&self, quick: bool) -> Result<Facts> {
+        Facts::read(&self.matrix, &self.folder, &self.cache, quick, self.fake)
+    }
+
     pub fn plan(&self, selection: &Selection, quick: bool) -> Result<(Plan, Facts)> {
         if selection.is_empty() {
             return Err(anyhow!(Empty));
         }
-        let facts = Facts::read(&self.matrix, &self.folder, self.cache.dir(), quick, self.fake)?;
+        let facts = self.facts(quick)?;
         Ok((plan::plan(&self.matrix, selection, &facts), facts))
     }
 

@@ -95,7 +95,7 @@ fn before(project: &Project, commit: &str, folder: &Path, now: &Facts) -> Result
     tar::Archive::new(std::fs::File::open(&archive)?).unpack(&tree).context("cannot unpack the commit")?;
     let file = project.file.file_name().map(PathBuf::from).unwrap_or_default();
     let matrix = Matrix::load(&tree.join(&file), &file.display().to_string())?;
-    let mut facts = Facts::read(&matrix, &tree, project.cache.dir(), now.quick, now.fake)?;
+    let mut facts = Facts::read(&matrix, &tree, &project.cache, now.quick, now.fake)?;
     let toolchain = |folder: &Path| std::fs::read(folder.join("rust-toolchain.toml")).ok();
     if toolchain(&tree) != toolchain(&project.folder) {
         facts.rustc = format!("not {}", now.rustc);

@@ -38,7 +38,7 @@ pub struct Scanned {
 
 /// The sources of packages, fetched where they are not in the cache.
 pub fn of(project: &Project, packages: &[&Package]) -> Result<Vec<Source>> {
-    let facts = crate::facts::Facts::read(&project.matrix, &project.folder, project.cache.dir(), false, project.fake)?;
+    let facts = project.facts(false)?;
     let plan = plan::sources(&project.matrix, packages, &facts);
     let asked = |step: &plan::Step| matches!(step.action, Action::Fetch(_));
     let context = project.context(&facts, None);

@@ -1,4 +1,4 @@
-//! Which Rust compiler this is. To ask it takes longer than all else that planning does, so its answer
+//! Which Rust compiler this is. To ask it would take half as long again as planning does, so its answer
 //! is remembered for as long as its files are the same.
 
 use std::ffi::OsString;
@@ -9,14 +9,15 @@ use std::process::Command;
 
 use anyhow::{Context, Result, bail};
 
-use crate::cache;
+use crate::cache::{self, Cache};
 
-/// What `rustc -vV` says. `cache` is where answers are remembered.
-pub fn identity(cache: &Path) -> Result<String> {
-    let remembered = cache.join("state/rustc/identity");
-    match chosen(&|name| std::env::var_os(name)) {
-        Some(rustc) => remember(&rustc, &remembered),
-        None => ask(Path::new("rustc")),
+/// What `rustc -vV` says. `cache` is where the answer is remembered.
+pub fn identity(cache: &Cache) -> Result<String> {
+    let Some(rustc) = chosen(&|name| std::env::var_os(name)) else { return ask(Path::new("rustc")) };
+    // A cache that cannot be written is no reason to fail.
+    match cache.state("rustc") {
+        Ok(folder) => remember(&rustc, &folder.join("identity")),
+        Err(_) => ask(&rustc),
     }
 }
 
@@ -36,8 +37,7 @@ fn remember(rustc: &Path, remembered: &Path) -> Result<String> {
         return Ok(answer.to_owned());
     }
     let answer = ask(rustc)?;
-    // A cache that cannot be written is no reason to fail.
-    let _ = remembered.parent().map(fs::create_dir_all);
+    // Nor is a disk that is full.
     let _ = cache::write(remembered, format!("{files}{answer}").as_bytes());
     Ok(answer)
 }
@@ -100,7 +100,7 @@ mod tests {
     /// A compiler that tells how often it was asked.
     fn compiler(name: &str) -> Folder {
         let folder = Folder::new(name);
-        folder.write("lib/librustc_driver-1.so", "driver");
+        folder.write("lib/librustc_driver-1.so", "driver").write("cache/there", "");
         folder.write("bin/rustc", "#!/bin/sh\necho asked >> \"${0%/*}/../asked\"\necho rustc 1.95.0\n");
         fs::set_permissions(folder.0.join("bin/rustc"), Permissions::from_mode(0o755)).unwrap();
         folder

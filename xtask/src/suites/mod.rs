@@ -15,7 +15,6 @@ use clap::{Args, ValueEnum};
 
 use crate::docker::{Docker, Image, Job};
 use crate::exchange::Exchange;
-use crate::facts::Facts;
 use crate::matrix::{self, GilState};
 use crate::up::{self, Borrowed, Server};
 use crate::{Project, Wrong, cache, lock, run, ui};
@@ -240,7 +239,7 @@ fn wheels(project: &Project, image: &matrix::Image, own: &[Own]) -> Result<Vec<(
     if pins.is_empty() {
         return Ok(Vec::new());
     }
-    let facts = Facts::read(&project.matrix, &project.folder, project.cache.dir(), false, project.fake)?;
+    let facts = project.facts(false)?;
     let id = format!("tests-{}", image.abi);
     let steps = crate::plan::fetch(&project.matrix, &facts, &id, &pins);
     let context = project.context(&facts, None);
