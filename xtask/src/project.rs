@@ -18,7 +18,7 @@ use crate::proc::{self, Talk};
 use crate::select::Selection;
 use crate::step::{self, Context};
 use crate::ui::{self, Ui};
-use crate::{Cli, Empty, Format, How, JobRows, Wrong, digest, docker, incoming, provision, report, run, since};
+use crate::{Cli, Empty, Format, How, JobRows, Wrong, docker, incoming, provision, report, run, since};
 
 /// The clone that a command works in.
 pub struct Project {
@@ -199,7 +199,7 @@ impl Project {
     /// The same with what the workflows and other files are checked with.
     pub fn checks(&self) -> Result<PathBuf> {
         let action = Action::Tools(Tools { tools: self.matrix.ci.checks.clone() });
-        let inputs = BTreeMap::from([("code".to_owned(), digest::of(include_str!("step/tools.rs")))]);
+        let inputs = BTreeMap::from([("revision".to_owned(), step::revision(&action))]);
         let step = Step { id: "checks".to_owned(), action, needs: Vec::new(), inputs };
         self.environment(&Plan { steps: vec![step], whole: true }, &Facts::default())
     }

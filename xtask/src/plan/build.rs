@@ -11,23 +11,10 @@ use crate::facts::Facts;
 use crate::lock::Pin;
 use crate::matrix::{Abi, Builder, FromSource, Matrix, Package, Tool, Version};
 use crate::select::Selection;
+use crate::step;
 
 /// The tools that leave traces in a wheel that maturin builds.
 const WHEEL_TOOLS: [&str; 2] = ["maturin", "ziglang"];
-
-/// What every wheel goes through: where a check is added, each wheel is checked again.
-macro_rules! wheel_code {
-    () => {
-        concat!(
-            include_str!("../step/wheel.rs"),
-            include_str!("../wheelfile.rs"),
-            include_str!("../wheelfile/archive.rs"),
-            include_str!("../wheelfile/elf.rs"),
-            include_str!("../wheelfile/info.rs"),
-            include_str!("../wheelfile/name.rs"),
-        )
-    };
-}
 
 /// The steps that make the selected wheels and images.
 pub fn plan(matrix: &Matrix, selection: &Selection, facts: &Facts) -> Plan {
@@ -92,15 +79,14 @@ struct Planner<'a> {
 }
 
 impl Planner<'_> {
-    /// Adds a step once. `files` are those below `docker/` that it uses, `code` the text of the
-    /// module that runs it.
-    fn add(&mut self, id: String, needs: Vec<String>, files: &[&str], code: &str, action: Action) -> String {
+    /// Adds a step once. `files` are those below `docker/` that it uses.
+    fn add(&mut self, id: String, needs: Vec<String>, files: &[&str], action: Action) -> String {
         if self.plan.step(&id).is_none() {
             let mut inputs: BTreeMap<String, String> = files
                 .iter()
                 .map(|name| (name.to_string(), digest::of(self.facts.files.get(*name).map_or("", |text| text))))
                 .collect();
-            inputs.insert("code".to_owned(), digest::of(format!("{}{code}", include_str!("../step/mod.rs"))));
+            inputs.insert("revision".to_owned(), step::revision(&action));
             if self.facts.fake {
                 inputs.insert("fake".to_owned(), "yes".to_owned());
             }
@@ -115,7 +101,7 @@ impl Planner<'_> {
 
     fn tools(&mut self) -> String {
         let action = Action::Tools(Tools { tools: self.matrix.tools.clone() });
-        self.add("tools".to_owned(), vec![], &[], include_str!("../step/tools.rs"), action)
+        self.add("tools".to_owned(), vec![], &[], action)
     }
 
     /// Pinned files of the package index.
@@ -131,7 +117,7 @@ impl Planner<'_> {
     fn index(&mut self, id: String, files: Vec<Download>) -> String {
         // The tools' own pip says where this user's index is.
         let tools = self.tools();
-        self.add(id, vec![tools], &[], include_str!("../step/fetch.rs"), Action::Fetch(Fetch { files }))
+        self.add(id, vec![tools], &[], Action::Fetch(Fetch { files }))
     }
 
     /// One of the tools as a file, for what has it beside itself in the engine.
@@ -152,7 +138,7 @@ impl Planner<'_> {
             .into_iter()
             .collect();
         let action = Action::Fetch(Fetch { files });
-        self.add(format!("source-{id}"), vec![], &[], include_str!("../step/fetch.rs"), action)
+        self.add(format!("source-{id}"), vec![], &[], action)
     }
 
     fn root(&mut self) -> String {
@@ -161,12 +147,12 @@ impl Planner<'_> {
             suite: root.suite.to_string(),
             image: root.image.as_ref().map(|image| image.to_string()),
         });
-        self.add("root".to_owned(), vec![], &[], include_str!("../step/root.rs"), action)
+        self.add("root".to_owned(), vec![], &[], action)
     }
 
     fn apt(&mut self, id: String, base: String, set: &str) -> String {
         let action = Action::Apt(Apt { base: base.clone(), packages: self.matrix.apt_packages(set) });
-        self.add(id, vec![base], &["docker/builder.Dockerfile"], include_str!("../step/apt.rs"), action)
+        self.add(id, vec![base], &["docker/builder.Dockerfile"], action)
     }
 
     /// The interpreter with its headers, in an image that can compile.
@@ -182,8 +168,7 @@ impl Planner<'_> {
             builder,
             archive,
         });
-        let code = include_str!("../step/python.rs");
-        self.add(format!("python-{}", abi.id), needs, &["docker/python.Dockerfile"], code, action)
+        self.add(format!("python-{}", abi.id), needs, &["docker/python.Dockerfile"], action)
     }
 
     fn base(&mut self, abi: &Abi) -> String {
@@ -212,8 +197,7 @@ impl Planner<'_> {
             runtime,
             optimized,
         });
-        let code = include_str!("../step/base.rs");
-        self.add(format!("base-{}", abi.id), needs, &["docker/base.Dockerfile"], code, action)
+        self.add(format!("base-{}", abi.id), needs, &["docker/base.Dockerfile"], action)
     }
 
     fn wheel(&mut self, package: &Package, abi: &Abi) -> String {
@@ -230,7 +214,7 @@ impl Planner<'_> {
                 glibc,
                 fetch: fetch.clone(),
             });
-            return self.add(id, vec![fetch], &[], wheel_code!(), action);
+            return self.add(id, vec![fetch], &[], action);
         }
         let sdist = self.sdist(package);
         let wheel = Wheel {
@@ -254,14 +238,7 @@ impl Planner<'_> {
                     interpreter: format!("python{}", abi.interpreter_name()),
                     abis: self.matrix.abis.iter().map(|abi| abi.id.to_string()).collect(),
                 });
-                let code = concat!(
-                    include_str!("../step/maturin.rs"),
-                    include_str!("../step/maturin/portable.rs"),
-                    include_str!("../step/maturin/zig.rs"),
-                    include_str!("../wheelfile/rewrite.rs"),
-                    wheel_code!()
-                );
-                self.add(id, needs, &[], code, action)
+                self.add(id, needs, &[], action)
             }
             Builder::Container => {
                 let devel = self.devel(package, abi);
@@ -274,8 +251,7 @@ impl Planner<'_> {
                     devel,
                     requires,
                 });
-                let code = concat!(include_str!("../step/container.rs"), wheel_code!());
-                self.add(id, needs, &["docker/build-wheel.sh", "docker/parallel_compile.py"], code, action)
+                self.add(id, needs, &["docker/build-wheel.sh", "docker/parallel_compile.py"], action)
             }
         }
     }
@@ -348,9 +324,8 @@ impl Planner<'_> {
             serve: packages().find_map(|package| package.serve.clone()),
             env: image.env.clone(),
         });
-        let code = include_str!("../step/image.rs");
         let files = ["docker/image.Dockerfile", "docker/compile_bytecode.py"];
-        Some(self.add(format!("image-{tag}"), needs, &files, code, action))
+        Some(self.add(format!("image-{tag}"), needs, &files, action))
     }
 
     fn proof(&mut self, tag: &str) {
@@ -369,7 +344,6 @@ impl Planner<'_> {
             imports,
             promise: image.gil,
         });
-        let code = include_str!("../step/proof.rs");
-        self.add(format!("proof-{tag}"), vec![assembled], &["docker/gil_probe.py"], code, action);
+        self.add(format!("proof-{tag}"), vec![assembled], &["docker/gil_probe.py"], action);
     }
 }

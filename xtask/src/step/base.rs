@@ -9,6 +9,9 @@ use crate::cache::Output;
 use crate::docker::{Build, Network};
 use crate::plan::Base;
 
+/// Part of this step's key. Raise it if a change of the code can change the result.
+pub const REVISION: u32 = 1;
+
 pub fn run(base: &Base, env: &Env) -> Result<Output> {
     let mut args = BTreeMap::from([("ROOT".to_owned(), env.image(&base.runtime)?.to_owned())]);
     let target = match &base.python {

@@ -19,6 +19,9 @@ use crate::digest;
 use crate::plan::Maturin;
 use crate::proc::{self, Talk};
 
+/// Part of this step's key. Raise it if a change of the code can change the result.
+pub const REVISION: u32 = 1;
+
 /// What of the user's environment reaches the compiler: where programs, caches and registries are,
 /// and nothing that changes what is compiled.
 const PASSED: [&str; 16] = [

@@ -73,6 +73,27 @@ pub fn run(action: &Action, env: &Env) -> Result<Output> {
     }
 }
 
+/// The revisions of the code that makes the result of a step, for its key.
+pub fn revision(action: &Action) -> String {
+    let (own, wheel) = match action {
+        Action::Tools(_) => (tools::REVISION, None),
+        Action::Fetch(_) => (fetch::REVISION, None),
+        Action::Root(_) => (root::REVISION, None),
+        Action::Apt(_) => (apt::REVISION, None),
+        Action::Python(_) => (python::REVISION, None),
+        Action::Base(_) => (base::REVISION, None),
+        Action::Maturin(_) => (maturin::REVISION, Some(wheel::REVISION)),
+        Action::Container(_) => (container::REVISION, Some(wheel::REVISION)),
+        Action::Published(_) => (wheel::REVISION, None),
+        Action::Image(_) => (image::REVISION, None),
+        Action::Proof(_) => (proof::REVISION, None),
+    };
+    match wheel {
+        Some(wheel) => format!("{own}, wheel {wheel}"),
+        None => own.to_string(),
+    }
+}
+
 impl Env<'_> {
     pub fn need(&self, id: &str) -> Result<&Output> {
         self.needs
@@ -142,3 +163,6 @@ pub const KEY_LABEL: &str = "dev.wheel-matrix.key";
 pub fn text(path: &str, text: &str, mode: u32) -> ContextFile {
     ContextFile { path: path.to_owned(), source: Content::Bytes(text.as_bytes().to_vec()), mode }
 }
+
+#[cfg(test)]
+mod revisions;

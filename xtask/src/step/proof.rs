@@ -14,6 +14,9 @@ use crate::matrix::GilState;
 use crate::plan::Proof;
 use crate::ui::quoted;
 
+/// Part of this step's key. Raise it if a change of the code can change the result.
+pub const REVISION: u32 = 1;
+
 /// What `docker/gil_probe.py` reports; its docstring is the description of the format.
 #[derive(Debug, Clone, Deserialize)]
 pub struct Verdict {

@@ -9,6 +9,9 @@ use crate::cache::Output;
 use crate::docker::{Build, Network};
 use crate::plan::Python;
 
+/// Part of this step's key. Raise it if a change of the code can change the result.
+pub const REVISION: u32 = 1;
+
 pub fn run(python: &Python, env: &Env) -> Result<Output> {
     let flag = |on: bool| if on { "1" } else { "0" }.to_owned();
     let archive = env.file(&python.archive)?;

@@ -12,6 +12,9 @@ use crate::docker::{Job, Network};
 use crate::plan::Root;
 use crate::proc;
 
+/// Part of this step's key. Raise it if a change of the code can change the result.
+pub const REVISION: u32 = 1;
+
 pub fn run(root: &Root, env: &Env) -> Result<Output> {
     let docker = env.docker()?;
     let reference = env.reference();

@@ -10,6 +10,9 @@ use crate::cache::{Cache, Output};
 use crate::plan::Tools;
 use crate::proc;
 
+/// Part of this step's key. Raise it if a change of the code can change the result.
+pub const REVISION: u32 = 1;
+
 /// The folder of the environment with this key.
 pub fn folder(cache: &Cache, key: &str) -> PathBuf {
     cache.dir().join("state").join(format!("tools-{}", &key[..16]))
