@@ -1,6 +1,6 @@
 //! Looks through a package's native code for what the GIL used to hide, and refuses what nobody has reviewed.
 //!
-//! README and [`rules`] say what is looked for; `docs/audit/` has what was found, and why it is sound or not.
+//! `docs/audit.md` and [`rules`] say what is looked for; `docs/audit/` has what was found, and why it is sound or not.
 
 mod baseline;
 mod c;
