@@ -5,6 +5,7 @@
 
 mod audit;
 mod bills;
+mod cases;
 mod cli;
 mod common;
 mod exchange;

@@ -16,7 +16,8 @@ fn real(clone: &Clone, arguments: &[&str]) -> Command {
     command
 }
 
-fn run(clone: &Clone, arguments: &[&str]) -> (Output, String) {
+/// Runs the tool to its end; all that it printed.
+pub fn run(clone: &Clone, arguments: &[&str]) -> (Output, String) {
     let output = real(clone, arguments).output().unwrap();
     let said = format!("{}{}", text(&output.stdout), text(&output.stderr));
     (output, said)

@@ -1,0 +1,90 @@
+//! The small packages in `tests/cases`. Each shows one fault that a build, a check or an audit once had.
+//!
+//! A test makes a copy of the project with [`project`], whose matrix has the chosen cases as packages
+//! besides its own. Several cases share one copy and one run of the tool, which saves most of the time.
+
+use std::path::Path;
+
+use crate::common::{Clone, files};
+use crate::real::{SETUPTOOLS, run};
+
+/// A package of `tests/cases`.
+pub struct Case {
+    /// Name of its folder in `tests/cases`.
+    pub folder: &'static str,
+    /// Its `id` in the matrix, which is the name of its distribution.
+    pub package: &'static str,
+    /// The list of its import names, as YAML.
+    import: &'static str,
+    with: With,
+}
+
+enum With {
+    /// In a container, with setuptools as its only build requirement.
+    Setuptools,
+    Maturin,
+}
+
+/// `workspace` and `nested-manifest` build the same distribution: one matrix can have only one of them.
+const CASES: [Case; 6] = [
+    Case { folder: "abi3-inside", package: "abi3-inside", import: "[abi3_inside]", with: With::Setuptools },
+    Case { folder: "c-beside-python", package: "c-beside-python", import: "[beside]", with: With::Setuptools },
+    Case { folder: "nested-manifest", package: "workspace-demo", import: "[workspace_demo]", with: With::Maturin },
+    Case { folder: "optional-module", package: "optional-module", import: "[optdemo]", with: With::Setuptools },
+    Case { folder: "shared-source", package: "shared-source", import: "[demo_a, demo_b]", with: With::Setuptools },
+    Case { folder: "workspace", package: "workspace-demo", import: "[workspace_demo]", with: With::Maturin },
+];
+
+/// The case in `tests/cases/<folder>`.
+pub fn case(folder: &str) -> &'static Case {
+    CASES.iter().find(|case| case.folder == folder).unwrap_or_else(|| panic!("no case is called `{folder}`"))
+}
+
+/// A copy of the project with a package for each of these cases. `Clone::edit` adds images or other fields.
+pub fn project(folders: &[&str]) -> Clone {
+    let clone = Clone::new();
+    for folder in folders {
+        copy(&Path::new("tests/cases").join(folder), &clone.project().join("cases").join(folder));
+        let Case { package, import, with, .. } = case(folder);
+        let build = match with {
+            With::Setuptools => {
+                format!("with: container, platform: manylinux_2_34_x86_64, apt: compile, requires: [{SETUPTOOLS}]")
+            }
+            With::Maturin => "with: maturin, platform: manylinux_2_28_x86_64".to_owned(),
+        };
+        clone.edit(
+            "\npackages:\n",
+            &format!(
+                "\npackages:\n  - id: {package}\n    import: {import}\n    source: {{path: cases/{folder}}}\n    \
+                 build: {{{build}}}\n"
+            ),
+        );
+    }
+    clone
+}
+
+#[allow(dead_code, reason = "the tests that use it are not yet written")]
+/// Builds the wheels of these cases for one ABI, in one run of the tool with the user's own cache.
+pub fn build(clone: &Clone, folders: &[&str], abi: &str) {
+    let packages = folders.iter().flat_map(|folder| ["--package", case(folder).package]);
+    let arguments: Vec<&str> = ["wheels", "--quick", "--abi", abi].into_iter().chain(packages).collect();
+    let (output, said) = run(clone, &arguments);
+    assert!(output.status.success(), "{said}");
+}
+
+/// Copies the files of a folder, those with a dot in front of their name included.
+fn copy(from: &Path, to: &Path) {
+    for file in files(from) {
+        let to = to.join(file.strip_prefix(from).unwrap());
+        std::fs::create_dir_all(to.parent().unwrap()).unwrap();
+        std::fs::copy(&file, &to).unwrap_or_else(|error| panic!("{}: {error}", file.display()));
+    }
+}
+
+#[test]
+fn every_case_has_a_row_that_the_matrix_accepts() {
+    for case in CASES {
+        let plan = project(&[case.folder]).good(&["plan", "wheels", "--package", case.package, "--abi", "cp314t"]);
+        assert!(plan.contains(&format!("wheel-{}-cp314t", case.package)), "{plan}");
+    }
+}
