@@ -3,15 +3,14 @@
 use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::fs;
-use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::path::{Component, Path, PathBuf};
 
 use anyhow::{Context, Result, anyhow, bail};
 
 use crate::cache::Cache;
 use crate::lock::{self, Pin};
 use crate::matrix::{Builder, Matrix};
-use crate::{Wrong, digest};
+use crate::{Wrong, digest, git};
 
 mod compiler;
 
@@ -150,6 +149,10 @@ pub fn list_folder(folder: &Path) -> Result<Vec<PathBuf>> {
     let top = folder.canonicalize()?;
     for name in &files {
         let path = folder.join(name);
+        // git does not check the names in its index, and files are copied by these names.
+        if !name.components().all(|part| matches!(part, Component::Normal(_))) {
+            bail!("`{}` lists the file `{}`, which is not below it", folder.display(), name.display());
+        }
         let meta = path.symlink_metadata()?;
         if meta.is_dir() {
             bail!("the submodule `{}` is empty: run `git submodule update --init --recursive`", path.display());
@@ -161,26 +164,10 @@ pub fn list_folder(folder: &Path) -> Result<Vec<PathBuf>> {
     Ok(files)
 }
 
-/// git in a folder.
-pub fn git(folder: &Path) -> Command {
-    let mut command = Command::new("git");
-    // As in a hook, they would speak of another repository.
-    for name in ["GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE", "GIT_PREFIX"] {
-        command.env_remove(name);
-    }
-    command.arg("-C").arg(folder);
-    command
-}
-
 fn git_lists(folder: &Path, which: &[&str]) -> Result<Vec<PathBuf>> {
     use std::os::unix::ffi::OsStrExt;
-    let output = git(folder).args(["ls-files", "-z"]).args(which).args(["--", "."]).output();
-    let output = output.context("cannot start `git`")?;
-    if !output.status.success() {
-        let said = String::from_utf8_lossy(&output.stderr);
-        bail!("`git ls-files` failed in `{}`: {}", folder.display(), said.trim());
-    }
-    let names = output.stdout.split(|byte| *byte == 0).filter(|name| !name.is_empty());
+    let listed = git::output(folder, &[&["ls-files", "-z"], which, &["--", "."]].concat())?;
+    let names = listed.split(|byte| *byte == 0).filter(|name| !name.is_empty());
     Ok(names.map(|name| PathBuf::from(std::ffi::OsStr::from_bytes(name))).collect())
 }
 

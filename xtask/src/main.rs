@@ -11,6 +11,7 @@ mod docker;
 mod doctor;
 mod exchange;
 mod facts;
+mod git;
 mod golang;
 mod incoming;
 mod lock;

@@ -1,11 +1,13 @@
 //! `--changed-since`: which steps a change leaves as they were, told by their keys before and after.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context as _, Result, anyhow, ensure};
+use anyhow::{Context as _, Result, anyhow};
 
-use crate::facts::{Facts, git};
+use crate::facts::Facts;
+use crate::git::{self, git};
 use crate::matrix::Matrix;
 use crate::plan::{self, Jobbing, Jobs, Plan, Status, Step};
 use crate::select::Selection;
@@ -56,7 +58,9 @@ fn untouched(project: &Project, revision: &str, plan: &Plan, facts: &Facts) -> R
     let Some(commit) = commit(project, revision)? else {
         return all("it is not among the commits that were fetched");
     };
-    if !git(&project.folder).args(["diff", "--quiet", &commit, "--"]).args(OUR_CODE).status()?.success() {
+    let mut compare = git(&project.folder);
+    compare.args(["diff", "--quiet", "--no-ext-diff", "--no-textconv", "--ignore-submodules=dirty", &commit, "--"]);
+    if !compare.args(OUR_CODE).status().context("cannot start `git`")?.success() {
         return all("the text of the tool's steps is part of every key, and has changed");
     }
     let scratch = project.cache.scratch("since")?;
@@ -88,9 +92,8 @@ fn commit(project: &Project, revision: &str) -> Result<Option<String>> {
 fn before(project: &Project, commit: &str, folder: &Path, now: &Facts) -> Result<Plan> {
     let archive = folder.join("tree.tar");
     // A checkout of its own would leave a trace in the clone's list of work trees.
-    let written =
-        git(&project.folder).args(["archive", "--format=tar", "--output"]).arg(&archive).arg(commit).status()?;
-    ensure!(written.success(), "`git archive {commit}` failed");
+    let arguments = ["archive", "--format=tar", "--output"].map(OsStr::new);
+    git::output(&project.folder, &[&arguments[..], &[archive.as_os_str(), OsStr::new(commit)]].concat())?;
     let tree = folder.join("tree");
     tar::Archive::new(std::fs::File::open(&archive)?).unpack(&tree).context("cannot unpack the commit")?;
     let file = project.file.file_name().map(PathBuf::from).unwrap_or_default();

@@ -2,13 +2,13 @@
 
 use std::fs;
 use std::path::Path;
-use std::process::Command;
 
 use anyhow::Result;
 
 use super::plain::docker_client;
 use crate::docker::Docker;
 use crate::doctor::said;
+use crate::git;
 use crate::matrix::Matrix;
 use crate::ui::bytes;
 
@@ -46,15 +46,12 @@ pub fn hardware(docker: Option<&Docker>) -> Vec<String> {
 /// Day and commit, with a mark where files differ from it.
 pub fn when(project: &Path) -> Result<String> {
     let day = said("date", &["-u", "+%F"])?;
-    let git = |arguments: &[&str]| {
-        let output = Command::new("git").arg("-C").arg(project).args(arguments).output().ok()?;
-        output.status.success().then(|| String::from_utf8_lossy(&output.stdout).trim().to_owned())
+    let Ok(commit) = git::output(project, &["rev-parse", "--short", "HEAD"]) else {
+        return Ok(format!("{day}, no commit"));
     };
-    let commit = git(&["rev-parse", "--short", "HEAD"]).unwrap_or_else(|| "no commit".to_owned());
     // What is measured is not changed by what is written about it.
-    let changed = git(&["status", "--porcelain", "--untracked-files=no", "--", ".", ":!docs"]);
-    let mark = if changed.is_some_and(|text| !text.is_empty()) { " and changes" } else { "" };
-    Ok(format!("{day}, {commit}{mark}"))
+    let mark = if git::changed(project, &["docs"])? { " and changes" } else { "" };
+    Ok(format!("{day}, {}{mark}", String::from_utf8_lossy(&commit).trim()))
 }
 
 /// The load average of the last minute.

@@ -270,12 +270,13 @@ fn said_by_server(kind: &str, said: &[String]) -> String {
     }
 }
 
-/// Which state of a checkout it is.
+/// Names the commit of a checkout, with a mark where tracked files differ from it.
 fn revision(checkout: &Path) -> String {
-    let folder = checkout.display().to_string();
-    let said = crate::doctor::said("git", &["-C", &folder, "describe", "--tags", "--always", "--dirty"]);
+    let described = crate::git::output(checkout, &["describe", "--tags", "--always"]);
     // It may be a folder that no git knows.
-    said.map_or_else(|_| "unknown".to_owned(), |said| said.trim().to_owned())
+    let Ok(described) = described else { return "unknown".to_owned() };
+    let dirty = crate::git::changed(checkout, &[]).unwrap_or(true);
+    format!("{}{}", String::from_utf8_lossy(&described).trim(), if dirty { "-dirty" } else { "" })
 }
 
 #[cfg(test)]
