@@ -53,7 +53,7 @@ pub fn collect(project: &Project, folder: &Path, publish: Option<&Path>) -> Resu
             cache::copy(&project.cache.blob(&entry.sha256), &publish.join(&entry.file))?;
         }
     }
-    report::publish(&manifest)
+    report::publish(&manifest, &[])
 }
 
 /// Takes the bills of materials that the manifest in `folder` has recorded, from beside it.

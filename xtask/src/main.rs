@@ -243,6 +243,9 @@ pub struct How {
     /// Interpreters without PGO and LTO: minutes instead of a quarter of an hour
     #[arg(long)]
     quick: bool,
+    /// After a failure, go on with all that does not depend on it, and list all failures at the end
+    #[arg(long)]
+    keep_going: bool,
     /// Put each image and wheel into this repository of a registry, tagged with its key
     #[arg(long, value_name = "REPO", value_parser = Repository::parse)]
     push: Option<Repository>,

@@ -1,6 +1,6 @@
-//! `wheels/manifest.json`: preview, record and hand-over in one; reports read nothing else.
+//! `wheels/manifest.json`: what was built, for reports, for `verify` and for other machines.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 use anyhow::{Context, Result};
@@ -9,13 +9,17 @@ use serde::{Deserialize, Serialize};
 use crate::cache::{self, Cache};
 use crate::matrix::Matrix;
 use crate::plan::{self, Action, Plan};
-use crate::run::Outcome;
+use crate::run::{Attempt, Outcome};
 
 /// The document. `schema` grows when a reader of an older one could be misled.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct Manifest {
     pub schema: u32,
     pub artefacts: Vec<Entry>,
+    /// The ids of rows that the last run was asked for and could not build. An image of one that the
+    /// engine still has is older than the matrix.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub not_built: BTreeSet<String>,
 }
 
 /// One wheel, base image or image.
@@ -110,7 +114,26 @@ impl Manifest {
                 sbom: None,
             });
         }
-        Manifest { schema: 1, artefacts }
+        Manifest { schema: 1, artefacts, not_built: BTreeSet::new() }
+    }
+
+    /// What a run came to. A row that it was asked for and could not build is in `not_built`, unless
+    /// `folder` has it with the key of this run: then it was only not looked for any more.
+    pub fn of_attempt(plan: &Plan, attempt: &Attempt, repository: &str, folder: &Path) -> Manifest {
+        let mut manifest = Manifest::of(plan, &attempt.done, repository);
+        // After Ctrl-C it is as if the rows that were not reached had not been asked for.
+        if !attempt.interrupted {
+            let listed = Manifest::read(folder).unwrap_or_default();
+            let kept = |id: &str| {
+                let key = attempt.keys.get(id).and_then(Option::as_ref);
+                listed.artefacts.iter().any(|entry| entry.id == *id && Some(&entry.key) == key)
+            };
+            let rows = plan.steps.iter().filter(|step| step.action.is_row()).map(|step| &step.id);
+            let open = rows.filter(|id| !attempt.done.contains_key(*id));
+            let open = open.filter(|id| attempt.failed.contains(id) || !kept(id));
+            manifest.not_built = open.cloned().collect();
+        }
+        manifest
     }
 
     /// The manifest in `folder`; an absent one is empty.
@@ -128,7 +151,8 @@ impl Manifest {
     }
 
     /// Puts the wheels into `folder` and this manifest's entries in place of the earlier ones of the same id.
-    /// Entries and wheels of rows that the matrix no longer has are dropped.
+    /// Entries and wheels of rows that the matrix no longer has, and of those that could not be built,
+    /// are dropped.
     pub fn publish(&self, folder: &Path, matrix: &Matrix, cache: &Cache) -> Result<()> {
         std::fs::create_dir_all(folder).with_context(|| format!("cannot make `{}`", folder.display()))?;
         let _lock = lock(cache)?;
@@ -144,13 +168,16 @@ impl Manifest {
         }
         let known = rows(matrix);
         merged.artefacts.retain(|entry| {
-            let keep = known.contains(&entry.id) && !self.artefacts.iter().any(|new| new.id == entry.id);
+            let replaced = self.artefacts.iter().any(|new| new.id == entry.id) || self.not_built.contains(&entry.id);
+            let keep = known.contains(&entry.id) && !replaced;
             if !keep {
                 stale.push(entry.clone());
             }
             keep
         });
         merged.artefacts.extend(fresh);
+        merged.not_built.extend(self.not_built.iter().cloned());
+        merged.not_built.retain(|id| known.contains(id) && !self.artefacts.iter().any(|new| new.id == *id));
         merged.artefacts.sort_by(|a, b| (&a.kind, &a.id).cmp(&(&b.kind, &b.id)));
         for entry in self.artefacts.iter().filter(|entry| entry.kind == "wheel") {
             cache::copy(&cache.blob(&entry.sha256), &folder.join(&entry.file))?;

@@ -233,7 +233,7 @@ impl Action {
     }
 
     /// Whether it makes a row of the tables: what people ask for, be it needed for another step or not.
-    fn is_row(&self) -> bool {
+    pub fn is_row(&self) -> bool {
         match self {
             Action::Base(_) | Action::Maturin(_) | Action::Container(_) | Action::Published(_) | Action::Proof(_) => {
                 true

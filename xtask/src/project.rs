@@ -163,7 +163,8 @@ impl Project {
         Ok(docker)
     }
 
-    /// Makes what is selected, puts the wheels and the manifest into `wheels`, and prints the table.
+    /// Makes what is selected, puts what could be made and the manifest into `wheels`, and prints the
+    /// table. An error if any step failed.
     pub fn make(&self, selection: &Selection, how: &How, wheels: &Path) -> Result<Manifest> {
         let (plan, facts) = self.plan(selection, how.quick)?;
         if let Some(folder) = &how.wheels_from {
@@ -182,10 +183,14 @@ impl Project {
         // Until the wheels are copied out of it.
         let _in_use = self.cache.in_use()?;
         let context = Context { engine_cores, ..self.context(&facts, docker.as_ref()) };
-        let outcomes = run::execute(&plan, &context, &exchange)?;
-        let manifest = Manifest::of(&plan, &outcomes, &self.matrix.name);
+        let attempt = run::attempt(&plan, &|_| false, &context, &exchange, how.keep_going);
+        // What was built is delivered, whatever else failed.
+        let manifest = Manifest::of_attempt(&plan, &attempt, &self.matrix.name, wheels);
         manifest.publish(wheels, &self.matrix, &self.cache)?;
-        report::publish(&manifest)?;
+        if !attempt.interrupted {
+            report::publish(&manifest, &report::failures(&plan, &attempt))?;
+        }
+        attempt.complete()?;
         exchange.end()?;
         Ok(manifest)
     }

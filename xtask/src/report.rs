@@ -1,21 +1,55 @@
-//! The closing table; drawn from the manifest alone.
+//! The closing table of a run: what was built, what failed, and what was not built because of that.
 
 use anyhow::Result;
 
 use crate::manifest::Manifest;
+use crate::plan::{Action, Plan};
+use crate::run::{Attempt, NotBuilt};
 use crate::ui::{bytes, seconds};
 use crate::{summary, ui};
 
-/// The table for whoever has asked; on GitHub also in the job's summary.
-pub fn publish(manifest: &Manifest) -> Result<()> {
-    let table = table(manifest);
+/// A line of the table for a step without a result.
+pub struct Failure {
+    artefact: String,
+    tag: String,
+    state: &'static str,
+    /// Why it was not started; empty for a step that failed.
+    why: String,
+}
+
+/// The steps that failed, and the rows that were not built, in the order of the plan.
+pub fn failures(plan: &Plan, attempt: &Attempt) -> Vec<Failure> {
+    let line = |id: &String, action: &Action| {
+        let (state, why) = match attempt.not_built.get(id) {
+            _ if attempt.failed.contains(id) => ("FAILED", String::new()),
+            None => return None,
+            Some(_) if !action.is_row() => return None,
+            Some(NotBuilt::Needs(step)) => ("not built", format!("because of {step}")),
+            Some(NotBuilt::Stopped) => ("not built", "without --keep-going".to_owned()),
+        };
+        let (artefact, tag) = match action {
+            Action::Maturin(maturin) => (maturin.wheel.package.clone(), maturin.wheel.abi.clone()),
+            Action::Container(container) => (container.wheel.package.clone(), container.wheel.abi.clone()),
+            Action::Published(published) => (published.package.clone(), published.abi.clone()),
+            Action::Base(base) => ("python".to_owned(), base.tag.clone()),
+            Action::Proof(proof) => ("image".to_owned(), proof.tag.clone()),
+            _ => (id.clone(), "-".to_owned()),
+        };
+        Some(Failure { artefact, tag, state, why })
+    };
+    plan.steps.iter().filter_map(|step| line(&step.id, &step.action)).collect()
+}
+
+/// Prints the table; on GitHub it is also added to the job's summary.
+pub fn publish(manifest: &Manifest, failures: &[Failure]) -> Result<()> {
+    let table = table(manifest, failures);
     summary::add(&format!("```text\n{table}```\n"))?;
     ui::out(&table)
 }
 
-/// One line per artefact, at most 80 columns wide.
-pub fn table(manifest: &Manifest) -> String {
-    let rows = manifest.artefacts.iter().map(|entry| {
+/// One line per artefact and failure.
+fn table(manifest: &Manifest, failures: &[Failure]) -> String {
+    let built = manifest.artefacts.iter().map(|entry| {
         [
             // Images are told apart by their tags alone.
             if entry.kind == "image" {
@@ -33,8 +67,13 @@ pub fn table(manifest: &Manifest) -> String {
             entry.notes.get("gil").cloned().unwrap_or_else(|| "-".to_owned()),
         ]
     });
+    let none = || "-".to_owned();
+    let failed = failures.iter().map(|failure| {
+        let why = if failure.why.is_empty() { none() } else { failure.why.clone() };
+        [failure.artefact.clone(), failure.tag.clone(), none(), none(), failure.state.to_owned(), none(), why]
+    });
     let head = ["ARTEFACT", "TAG", "SIZE", "TIME", "STATE", "SHA-256", "GIL"].map(str::to_owned);
-    let all: Vec<[String; 7]> = std::iter::once(head).chain(rows).collect();
+    let all: Vec<[String; 7]> = std::iter::once(head).chain(built).chain(failed).collect();
     // Numbers are read from the right.
     ui::columns(&all, |column| column == 2 || column == 3)
 }

@@ -1,4 +1,6 @@
-//! The one loop that executes a plan: side by side, cached, and cancellable.
+//! Executes a plan: steps in parallel, each looked up in the cache first, all of them cancellable.
+
+mod forecast;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -6,13 +8,15 @@ use std::sync::{Condvar, Mutex, MutexGuard, PoisonError, mpsc};
 
 use anyhow::{Context as _, Result, anyhow, ensure};
 
-use crate::cache::{BuiltImage, NO_ROOM, Output, Record};
+use crate::cache::{NO_ROOM, Output, Record};
 use crate::doctor;
 use crate::exchange::Exchange;
-use crate::plan::{Action, Plan, Status, Step};
+use crate::plan::{Action, Plan, Step};
 use crate::step::{self, Context, Env};
 use crate::summary;
 use crate::ui::{Task, bytes, quoted};
+
+pub use forecast::forecast;
 
 /// How a step ended.
 #[derive(Debug, Clone)]
@@ -21,6 +25,46 @@ pub struct Outcome {
     pub cached: bool,
     /// Keys of the steps that it was made from, by id.
     pub inputs: BTreeMap<String, String>,
+}
+
+/// What an execution came to.
+pub struct Attempt {
+    /// The steps that were made, or were found made, by id.
+    pub done: BTreeMap<String, Outcome>,
+    /// The ids of the steps that failed, in the order in which they did.
+    pub failed: Vec<String>,
+    /// The steps that were asked for and never started.
+    pub not_built: BTreeMap<String, NotBuilt>,
+    /// The keys of all steps, as far as they are known.
+    pub keys: BTreeMap<String, Option<String>>,
+    pub interrupted: bool,
+}
+
+/// Why a step was not started.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum NotBuilt {
+    /// It needs the result of this step, which failed.
+    Needs(String),
+    /// Another step failed first, and the run was not told to keep going.
+    Stopped,
+}
+
+impl Attempt {
+    /// The outcomes of a run in which nothing failed; else an error that names the steps that did.
+    pub fn complete(self) -> Result<BTreeMap<String, Outcome>> {
+        ensure!(!self.interrupted, "interrupted");
+        ensure!(
+            self.failed.is_empty(),
+            "{} failed, as shown above; the same command continues where this run stopped",
+            quoted(self.failed)
+        );
+        ensure!(
+            self.not_built.is_empty(),
+            "{} could not be started: this is a bug",
+            quoted(self.not_built.into_keys())
+        );
+        Ok(self.done)
+    }
 }
 
 /// What is known so far.
@@ -45,6 +89,10 @@ impl Progress {
         self.done.get(id).filter(|outcome| Some(&outcome.record.key) == self.key(id))
     }
 
+    fn has_failed(&self, id: &str) -> bool {
+        self.failed.iter().any(|failed| failed == id)
+    }
+
     fn absent(&self, id: &str) -> bool {
         self.key(id).is_some_and(|key| self.absent.contains(key))
     }
@@ -58,7 +106,8 @@ enum Work {
 }
 
 /// Makes the rows of the plan, and of the other steps those that are needed for what is neither
-/// cached nor in the registry. The first failure lets the steps under way end and starts no others.
+/// cached nor in the registry. After the first failure the steps that run are finished and no others
+/// are started. An error if any step failed.
 pub fn execute(plan: &Plan, context: &Context, exchange: &Exchange) -> Result<BTreeMap<String, Outcome>> {
     execute_with(plan, &|_| false, context, exchange)
 }
@@ -70,6 +119,18 @@ pub fn execute_with(
     context: &Context,
     exchange: &Exchange,
 ) -> Result<BTreeMap<String, Outcome>> {
+    attempt(plan, asked, context, exchange, false).complete()
+}
+
+/// The same, and tells of failures in its result. With `keep_going` every step is made that does not
+/// need the result of one that failed.
+pub fn attempt(
+    plan: &Plan,
+    asked: &dyn Fn(&Step) -> bool,
+    context: &Context,
+    exchange: &Exchange,
+    keep_going: bool,
+) -> Attempt {
     let mut first = Progress::default();
     first.keys = keys(plan, &first, context, exchange);
     // What is there already travels too, needed here or not; and images do even where the proof,
@@ -79,7 +140,7 @@ pub fn execute_with(
         |step: &Step| matches!(step.action, Action::Image(_)) || first.key(&step.id).is_some_and(|key| here(step, key));
     let asked = plan.steps.iter().filter(|step| asked(step) || (exchange.pushes() && travels(step)));
     let asked: BTreeSet<&str> = asked.map(|step| step.id.as_str()).collect();
-    let run = Run { plan, context, exchange, asked, urgency: plan.urgency(), changed: Condvar::new() };
+    let run = Run { plan, context, exchange, asked, urgency: plan.urgency(), keep_going, changed: Condvar::new() };
 
     let progress = Mutex::new(first);
     let workers = context.cores.clamp(1, plan.steps.len().max(1));
@@ -102,20 +163,7 @@ pub fn execute_with(
         // The uploads end when the last worker has ended.
         drop(upload);
     });
-    let progress = progress.into_inner().unwrap_or_else(PoisonError::into_inner);
-    if context.cancel.is_set() {
-        return Err(anyhow!("interrupted"));
-    }
-    if !progress.failed.is_empty() {
-        return Err(anyhow!(
-            "{} failed, as shown above; when it is mended, the same command continues where it stopped",
-            quoted(progress.failed)
-        ));
-    }
-    let open = run.wanted(&progress).into_iter().filter(|id| progress.outcome(id).is_none());
-    let open: Vec<&str> = open.collect();
-    ensure!(open.is_empty(), "{} could not be started: this is a bug", quoted(open));
-    Ok(plan.steps.iter().filter_map(|step| Some((step.id.clone(), progress.outcome(&step.id)?.clone()))).collect())
+    run.result(progress.into_inner().unwrap_or_else(PoisonError::into_inner))
 }
 
 /// What all workers share and none changes.
@@ -127,6 +175,7 @@ struct Run<'a> {
     /// the registry, among them.
     asked: BTreeSet<&'a str>,
     urgency: BTreeMap<&'a str, u32>,
+    keep_going: bool,
     changed: Condvar,
 }
 
@@ -140,11 +189,40 @@ impl<'a> Run<'a> {
         self.plan.wanted(|step| self.asked.contains(step.id.as_str()), there)
     }
 
+    /// What was made, what failed, and what was not started for which reason.
+    fn result(&self, progress: Progress) -> Attempt {
+        let mut blocked: BTreeMap<&str, &str> = BTreeMap::new();
+        for step in &self.plan.steps {
+            let cause = step.needs.iter().find_map(|need| match progress.has_failed(need) {
+                true => Some(need.as_str()),
+                false => blocked.get(need.as_str()).copied(),
+            });
+            if let Some(cause) = cause {
+                blocked.insert(&step.id, cause);
+            }
+        }
+        let open = self.wanted(&progress).into_iter();
+        let open = open.filter(|id| progress.outcome(id).is_none() && !progress.has_failed(id));
+        let not_built = open.map(|id| {
+            let cause = blocked.get(id).map_or(NotBuilt::Stopped, |cause| NotBuilt::Needs((*cause).to_owned()));
+            (id.to_owned(), cause)
+        });
+        let done =
+            self.plan.steps.iter().filter_map(|step| Some((step.id.clone(), progress.outcome(&step.id)?.clone())));
+        Attempt {
+            not_built: not_built.collect(),
+            done: done.collect(),
+            interrupted: self.context.cancel.is_set(),
+            failed: progress.failed,
+            keys: progress.keys,
+        }
+    }
+
     /// Waits for a step that can be worked on and takes the most urgent; none when nothing is left to start.
     fn next(&self, progress: &Mutex<Progress>) -> Option<(&'a Step, Work)> {
         let mut progress = held(progress);
         loop {
-            if self.context.cancel.is_set() || !progress.failed.is_empty() {
+            if self.context.cancel.is_set() || (!self.keep_going && !progress.failed.is_empty()) {
                 return None;
             }
             let wanted = self.wanted(&progress);
@@ -154,7 +232,8 @@ impl<'a> Run<'a> {
                 .iter()
                 .filter(|step| wanted.contains(step.id.as_str()) && progress.outcome(&step.id).is_none());
             let met = |step: &Step| step.needs.iter().all(|need| progress.outcome(need).is_some());
-            let ready = waiting.clone().filter(|step| !progress.running.contains(&step.id)).filter_map(|step| {
+            let idle = |step: &&Step| !progress.running.contains(&step.id) && !progress.has_failed(&step.id);
+            let ready = waiting.clone().filter(idle).filter_map(|step| {
                 progress.key(&step.id)?;
                 match progress.absent(&step.id) {
                     false => Some((step, Work::Look)),
@@ -210,8 +289,11 @@ impl<'a> Run<'a> {
                 if !self.context.cancel.is_set() {
                     self.context.ui.say(&format!("error: {error:#}"));
                     summary::step(&error, self.context.ui);
-                    if !progress.running.is_empty() {
-                        self.context.ui.say("the steps under way are brought to their end; none is started");
+                    if !self.keep_going && !progress.running.is_empty() {
+                        self.context.ui.say(
+                            "the steps that are running are finished and no others are started; with `--keep-going` \
+                             all others are",
+                        );
                     }
                 }
                 progress.failed.push(step.id.clone());
@@ -408,57 +490,6 @@ fn rename(record: &Record, context: &Context) -> Result<()> {
         docker.tag(&image.reference, repository, tag)?;
     }
     Ok(())
-}
-
-/// What would happen to each step, as far as can be told without running any. Nothing is hashed
-/// here: a file that was changed without changing its size is refused by the run that needs it.
-pub fn forecast(
-    plan: &Plan,
-    context: &Context,
-    exchange: &Exchange,
-) -> (BTreeMap<String, Option<String>>, BTreeMap<String, Status>) {
-    let keys = plan.keys(|step, key| content(step, key, context, exchange, false));
-    let key = |step: &Step| keys.get(&step.id).cloned().flatten();
-    let records = plan.steps.iter().filter_map(|step| Some((step.id.as_str(), on_record(step, &key(step)?, context)?)));
-    let cached = with_images(records.collect(), context);
-    // To look is to ask the registry: once for each step that is wanted.
-    let pulled = Mutex::new(BTreeSet::new());
-    let there = |step: &Step| {
-        let offered = || key(step).is_some_and(|key| matches!(exchange.offer(step, &key, context), Ok(Some(_))));
-        cached.contains(step.id.as_str()) || (offered() && held(&pulled).insert(step.id.clone()))
-    };
-    let wanted = plan.wanted(|_| false, there);
-    let pulled = held(&pulled);
-    let status = plan.steps.iter().map(|step| {
-        let status = match key(step) {
-            _ if cached.contains(step.id.as_str()) => Status::Cached,
-            _ if pulled.contains(&step.id) => Status::Pull,
-            _ if !wanted.contains(step.id.as_str()) => Status::Unused,
-            None => Status::Later,
-            Some(_) => Status::Build,
-        };
-        (step.id.clone(), status)
-    });
-    let status = status.collect();
-    (keys, status)
-}
-
-/// The record of a key, if its files are there.
-fn on_record(step: &Step, key: &str, context: &Context) -> Option<Record> {
-    let record = context.cache.record(key).ok().flatten().filter(|record| context.cache.holds(record))?;
-    let tools = matches!(step.action, Action::Tools(_)) && !context.facts.fake;
-    (!tools || step::tools::complete(context.cache, key)).then_some(record)
-}
-
-/// The steps whose image, where there is one, the engine has; it is asked for all of them in one go.
-fn with_images<'a>(records: BTreeMap<&'a str, Record>, context: &Context) -> BTreeSet<&'a str> {
-    let image = |record: &Record| record.output.image.clone().filter(|_| !context.facts.fake);
-    let images: Vec<BuiltImage> = records.values().filter_map(image).collect();
-    let references: Vec<&str> = images.iter().map(|image| image.reference.as_str()).collect();
-    // An engine that does not answer has none.
-    let there = context.docker.and_then(|docker| docker.ids(&references).ok()).unwrap_or_default();
-    let present = |record: &Record| image(record).is_none_or(|image| there.get(&image.reference) == Some(&image.id));
-    records.into_iter().filter(|(_, record)| present(record)).map(|(id, _)| id).collect()
 }
 
 fn held<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {

@@ -5,7 +5,7 @@ use std::path::Path;
 use anyhow::{Context as _, Result, anyhow, bail};
 
 use crate::docker::{Docker, Image, Job, Network};
-use crate::manifest::{Entry, Manifest};
+use crate::manifest::Entry;
 use crate::matrix;
 use crate::step::proof::{self, Verdict};
 use crate::subject::{self, Listed, Subject};
@@ -150,6 +150,11 @@ fn check_identity(image: &matrix::Image, found: &Image, listed: &Listed) -> Resu
             entry.sha256,
             listed.again(&format!("cargo xtask image {}", image.tag))
         ),
+        None if listed.manifest.not_built.contains(&format!("proof-{}", image.tag)) => bail!(
+            "the last run could not build it, as {} says: what has this name is an older image; {}",
+            listed.shown,
+            listed.again(&format!("cargo xtask image {}", image.tag))
+        ),
         None => format!("  manifest    {}\n", listed.missing(&format!("the image `{}`", image.tag))?),
     };
     ui::out(&said)
@@ -226,10 +231,4 @@ fn check_slim(docker: &Docker, found: &Image, project: &Project) -> Result<()> {
         );
     }
     ui::out(&format!("  user        {}: no compiler, cannot change what is installed\n", found.user))
-}
-
-/// Used by the checks of `cargo xtask ci`: the files below `wheels/` that a manifest lists.
-pub fn wheel_files(folder: &Path) -> Result<Vec<String>> {
-    let manifest = Manifest::read(folder)?;
-    Ok(manifest.artefacts.into_iter().filter(|entry| entry.kind == "wheel").map(|entry| entry.id).collect())
 }

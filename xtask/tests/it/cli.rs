@@ -175,14 +175,89 @@ fn a_failed_step_says_what_where_and_how_to_go_on() {
         "[wheel-aerospike-cp314t] told to fail",
         "| this line is the last",
         "whole log: ",
-        "continues where it stopped",
+        "continues where this run stopped",
     ] {
         assert!(said.contains(part), "`{part}` expected: {said}");
     }
     assert!(clone.leftovers().is_empty(), "{:?}", clone.leftovers());
-    assert!(files(&clone.project().join("wheels")).is_empty(), "nothing half done is published");
+    let wheels: Vec<_> = files(&clone.project().join("wheels"));
+    assert!(!wheels.iter().any(|path| path.display().to_string().contains("/aerospike-19")), "{wheels:?}");
     // Going on: only what failed and what waited for it is still to do.
     clone.good(&["wheels", "--abi", "cp314t"]);
+}
+
+/// The files below `wheels/`, and the ids of the rows in the manifest.
+fn delivered(clone: &Clone) -> (Vec<String>, Vec<String>) {
+    let folder = clone.project().join("wheels");
+    let names = files(&folder).into_iter().filter_map(|path| Some(path.file_name()?.to_str()?.to_owned()));
+    let manifest = fs::read(folder.join("manifest.json")).unwrap();
+    let manifest: serde_json::Value = serde_json::from_slice(&manifest).unwrap();
+    let rows = manifest["artefacts"].as_array().unwrap().iter().map(|row| row["id"].as_str().unwrap().to_owned());
+    (names.collect(), rows.collect())
+}
+
+#[test]
+fn what_was_built_is_delivered_whatever_else_failed() {
+    let clone = Clone::new();
+    let rows = ["wheels", "--abi", "cp314t"];
+    clone.good(&rows);
+    assert_eq!(
+        delivered(&clone).1,
+        ["wheel-aerospike-cp314t", "wheel-aerospike-py-cp314t", "wheel-benchmark-app-cp314t"]
+    );
+    // New keys for two of them, of which one fails: its earlier wheel is another than the matrix wants.
+    clone.edit("platform: manylinux_2_34_x86_64", "platform: manylinux_2_35_x86_64");
+    clone.edit("platform: manylinux_2_28_x86_64", "platform: manylinux_2_29_x86_64");
+    let fail = |ids: &str, arguments: &[&str]| {
+        let output = clone.command(arguments).env("XTASK_FAKE_FAIL", ids).output().unwrap();
+        assert_eq!(output.status.code(), Some(1), "{}", text(&output.stderr));
+        (text(&output.stdout), text(&output.stderr))
+    };
+    let (table, said) = fail("wheel-aerospike-cp314t", &[&rows[..], &["--keep-going"]].concat());
+    let (names, listed) = delivered(&clone);
+    assert_eq!(listed, ["wheel-aerospike-py-cp314t", "wheel-benchmark-app-cp314t"], "{said}");
+    assert!(names.iter().any(|name| name.contains("manylinux_2_29")), "{names:?}");
+    assert!(!names.iter().any(|name| name.contains("manylinux_2_34") || name.starts_with("aerospike-19")), "{names:?}");
+    assert!(clone.bad(2, &["verify", "wheel-aerospike-cp314t"]).contains("is neither a wheel file"));
+    assert!(table.lines().any(|line| line.starts_with("aerospike ") && line.contains(" FAILED ")), "{table}");
+
+    // Without --keep-going nothing is started after a failure, and a row that was not reached keeps
+    // its wheel where that is what the matrix wants.
+    let (table, said) = fail("wheel-aerospike-cp314t", &[&rows[..], &["--jobs", "1"]].concat());
+    assert!(table.contains(" FAILED ") && said.contains("`wheel-aerospike-cp314t` failed"), "{table}{said}");
+    assert_eq!(delivered(&clone).1, listed);
+    clone.good(&rows);
+    assert_eq!(delivered(&clone).1.len(), 3);
+}
+
+#[test]
+fn all_failures_are_listed_with_what_was_not_built_because_of_them() {
+    let clone = Clone::new();
+    let output = clone
+        .command(&["image", "314t-with-official", "--keep-going"])
+        .env("XTASK_FAKE_FAIL", "devel-aerospike-cp314t,wheel-benchmark-app-cp314t")
+        .output()
+        .unwrap();
+    let (table, said) = (text(&output.stdout), text(&output.stderr));
+    assert_eq!(output.status.code(), Some(1), "{said}");
+    let line = |start: &str| {
+        let line =
+            table.lines().find(|line| line.starts_with(start)).unwrap_or_else(|| panic!("{start}: {table}{said}"));
+        line.split_whitespace().skip(2).collect::<Vec<_>>().join(" ")
+    };
+    assert_eq!(line("aerospike "), "- - not built - because of devel-aerospike-cp314t");
+    assert_eq!(line("devel-aerospike-cp314t "), "- - FAILED - -");
+    assert_eq!(line("benchmark-app "), "- - FAILED - -");
+    assert_eq!(line("image "), "- - not built - because of devel-aerospike-cp314t");
+    assert!(line("aerospike-py ").contains(" built "));
+    assert!(
+        said.contains("`devel-aerospike-cp314t`, `wheel-benchmark-app-cp314t` failed")
+            || said.contains("`wheel-benchmark-app-cp314t`, `devel-aerospike-cp314t` failed"),
+        "{said}"
+    );
+    let (names, listed) = delivered(&clone);
+    assert_eq!(listed, ["base-cp314t", "wheel-aerospike-py-cp314t"]);
+    assert!(names.iter().any(|name| name.starts_with("aerospike_py-")), "{names:?}");
 }
 
 #[test]

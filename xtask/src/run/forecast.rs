@@ -1,0 +1,61 @@
+//! What a run would do with each step, found out without running any.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Mutex;
+
+use super::{content, held};
+use crate::cache::{BuiltImage, Record};
+use crate::exchange::Exchange;
+use crate::plan::{Action, Plan, Status, Step};
+use crate::step::{self, Context};
+
+/// What would happen to each step, as far as can be told without running any. Nothing is hashed
+/// here: a file that was changed without changing its size is refused by the run that needs it.
+pub fn forecast(
+    plan: &Plan,
+    context: &Context,
+    exchange: &Exchange,
+) -> (BTreeMap<String, Option<String>>, BTreeMap<String, Status>) {
+    let keys = plan.keys(|step, key| content(step, key, context, exchange, false));
+    let key = |step: &Step| keys.get(&step.id).cloned().flatten();
+    let records = plan.steps.iter().filter_map(|step| Some((step.id.as_str(), on_record(step, &key(step)?, context)?)));
+    let cached = with_images(records.collect(), context);
+    // To look is to ask the registry: once for each step that is wanted.
+    let pulled = Mutex::new(BTreeSet::new());
+    let there = |step: &Step| {
+        let offered = || key(step).is_some_and(|key| matches!(exchange.offer(step, &key, context), Ok(Some(_))));
+        cached.contains(step.id.as_str()) || (offered() && held(&pulled).insert(step.id.clone()))
+    };
+    let wanted = plan.wanted(|_| false, there);
+    let pulled = held(&pulled);
+    let status = plan.steps.iter().map(|step| {
+        let status = match key(step) {
+            _ if cached.contains(step.id.as_str()) => Status::Cached,
+            _ if pulled.contains(&step.id) => Status::Pull,
+            _ if !wanted.contains(step.id.as_str()) => Status::Unused,
+            None => Status::Later,
+            Some(_) => Status::Build,
+        };
+        (step.id.clone(), status)
+    });
+    let status = status.collect();
+    (keys, status)
+}
+
+/// The record of a key, if its files are there.
+fn on_record(step: &Step, key: &str, context: &Context) -> Option<Record> {
+    let record = context.cache.record(key).ok().flatten().filter(|record| context.cache.holds(record))?;
+    let tools = matches!(step.action, Action::Tools(_)) && !context.facts.fake;
+    (!tools || step::tools::complete(context.cache, key)).then_some(record)
+}
+
+/// The steps whose image, where there is one, the engine has; it is asked for all of them in one go.
+fn with_images<'a>(records: BTreeMap<&'a str, Record>, context: &Context) -> BTreeSet<&'a str> {
+    let image = |record: &Record| record.output.image.clone().filter(|_| !context.facts.fake);
+    let images: Vec<BuiltImage> = records.values().filter_map(image).collect();
+    let references: Vec<&str> = images.iter().map(|image| image.reference.as_str()).collect();
+    // An engine that does not answer has none.
+    let there = context.docker.and_then(|docker| docker.ids(&references).ok()).unwrap_or_default();
+    let present = |record: &Record| image(record).is_none_or(|image| there.get(&image.reference) == Some(&image.id));
+    records.into_iter().filter(|(_, record)| present(record)).map(|(id, _)| id).collect()
+}
