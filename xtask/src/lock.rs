@@ -8,6 +8,8 @@ use anyhow::{Context as _, Result, bail};
 
 pub use refresh::{Options, run};
 
+use crate::wheelfile::same_name;
+
 /// One pinned wheel.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Pin {
@@ -46,7 +48,7 @@ fn parse(text: &str) -> Result<Vec<Pin>> {
                 at + 1
             );
         };
-        if pins.iter().any(|other| other.name == pin.name) {
+        if pins.iter().any(|other| same_name(&other.name, &pin.name)) {
             bail!("line {}: `{}` is there twice", at + 1, pin.name);
         }
         pins.push(pin);
@@ -110,5 +112,7 @@ mod tests {
         }
         let twice = format!("a==1 --hash=sha256:{a}\na==2 --hash=sha256:{a}\n");
         assert_eq!(parse(&twice).unwrap_err().to_string(), "line 2: `a` is there twice");
+        let spelled = format!("a-b==1 --hash=sha256:{a}\nA_B==2 --hash=sha256:{a}\n");
+        assert_eq!(parse(&spelled).unwrap_err().to_string(), "line 2: `A_B` is there twice");
     }
 }

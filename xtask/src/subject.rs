@@ -129,8 +129,8 @@ pub fn checked(project: &Project, path: &Path, listed: &Listed) -> Result<Report
 }
 
 fn package_of<'p>(project: &'p Project, name: &WheelName) -> Result<&'p Package> {
-    let wanted = wheelfile::normalise(&name.distribution);
-    project.matrix.packages.iter().find(|package| wheelfile::normalise(&package.id) == wanted).with_context(|| {
+    let named = |package: &&Package| wheelfile::same_name(&package.id, &name.distribution);
+    project.matrix.packages.iter().find(named).with_context(|| {
         let known = ui::quoted(project.matrix.packages.iter().map(|package| &package.id));
         format!("`{}` is not a package of the matrix: {known}", name.distribution)
     })

@@ -174,12 +174,11 @@ fn check_contents(
         let label = format!("dev.wheel-matrix.wheel.{id}");
         let value = found.labels.get(&label).with_context(|| format!("the image has no label `{label}`"))?;
         let labelled = value.split(' ').next().unwrap_or_default();
-        let same = |name: &str| wheelfile::normalise(name) == wheelfile::normalise(id);
-        let installed = verdict.distributions.iter().find(|distribution| same(&distribution.name));
-        if let Some(installed) = installed.filter(|installed| installed.version != labelled) {
+        let installed = verdict.distributions.iter().find(|distribution| wheelfile::same_name(&distribution.name, id));
+        if let Some(installed) = installed.filter(|installed| !wheelfile::same_version(&installed.version, labelled)) {
             bail!("`{id}` {} is installed, but the label `{label}` says {labelled}: {again}", installed.version);
         }
-        if let Some(wanted) = package.version().filter(|wanted| *wanted != labelled) {
+        if let Some(wanted) = package.version().filter(|wanted| !wheelfile::same_version(wanted, labelled)) {
             bail!("the matrix wants `{id}` {wanted}, but the image has {labelled}: {again}");
         }
         let row = plan::wheel_id(id, &image.abi);

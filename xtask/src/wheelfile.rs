@@ -21,7 +21,7 @@ use elf::Elf;
 pub use fake::{NewWheel, tiny_extension, write};
 pub use glance::glance;
 use name::promise;
-pub use name::{WheelName, normalise};
+pub use name::{WheelName, belongs, is_release, normalise, same_name, same_version};
 pub use rewrite::rewrite;
 
 use crate::digest;
@@ -29,9 +29,9 @@ use crate::digest;
 /// What the caller means to install.
 #[derive(Debug, Clone, Copy)]
 pub struct Expect<'a> {
-    /// Compared after [`normalise`].
+    /// Compared by [`same_name`].
     pub distribution: &'a str,
-    /// Compared as text, apart from PEP 427's `-` to `_` escape.
+    /// Compared by [`same_version`].
     pub version: Option<&'a str>,
     /// A CPython ABI tag (PEP 425), such as `cp311` or `cp314t`.
     pub abi: &'a str,

@@ -10,6 +10,7 @@ use xshell::{Shell, cmd};
 
 use super::{Pin, parse};
 use crate::matrix::{Location, Package};
+use crate::wheelfile::{same_name, same_version};
 use crate::{Project, Wrong, cache, ui};
 
 /// It lies beside the folder with the locks, and writes into it.
@@ -161,15 +162,15 @@ fn judge(before: &Texts, after: Texts, abis: &[String]) -> Result<BTreeMap<Strin
 }
 
 fn differences(old: &[Pin], new: &[Pin]) -> Vec<String> {
-    let find = |pins: &[Pin], name: &str| pins.iter().find(|pin| pin.name == name).cloned();
+    let find = |pins: &[Pin], name: &str| pins.iter().find(|pin| same_name(&pin.name, name)).cloned();
     let mut differences = Vec::new();
     for pin in new {
         match find(old, &pin.name) {
             None => differences.push(format!("+{} {}", pin.name, pin.version)),
-            Some(old) if old.version != pin.version => {
+            Some(old) if !same_version(&old.version, &pin.version) => {
                 differences.push(format!("{} {} -> {}", pin.name, old.version, pin.version));
             }
-            Some(old) if old != *pin => differences.push(format!("{} {}: another file", pin.name, pin.version)),
+            Some(old) if (&old.sha256, &old.url) != (&pin.sha256, &pin.url) => differences.push(format!("{} {}: another file", pin.name, pin.version)),
             Some(_) => {}
         }
     }

@@ -65,6 +65,16 @@ fn malformed_digest() {
 }
 
 #[test]
+fn two_spellings_of_one_distribution() {
+    refused(
+        "{name: ziglang,",
+        "{name: Maturin, # again\n    ",
+        "# again",
+        &["tools", "`Maturin` is the same distribution as `maturin`"],
+    );
+}
+
+#[test]
 fn duplicate_ids() {
     for (from, to, field) in [
         ("  - id: cpython-build", "  - id: compile # again", "apt"),

@@ -10,6 +10,7 @@ use super::{
     Server, Source, Tool, Word,
 };
 use crate::ui::quoted;
+use crate::wheelfile::same_name;
 
 type Check = Result<(), Problem>;
 
@@ -39,13 +40,13 @@ pub fn validate(matrix: &Matrix) -> Check {
 
     unique("apt", apt.iter().map(|set| &set.id))?;
     unique("sources", sources.iter().map(|source| &source.id))?;
-    unique("tools", tools.iter().map(|tool| &tool.name))?;
+    distributions("tools", tools.iter().map(|tool| &tool.name))?;
     unique("abis", abis.iter().map(|abi| &abi.id))?;
-    unique("packages", packages.iter().map(|package| &package.id))?;
+    distributions("packages", packages.iter().map(|package| &package.id))?;
     unique("images", images.iter().map(|image| &image.tag))?;
 
     let Ci { runner: _, publish, checks, deny: _ } = ci;
-    unique("ci.checks", checks.iter().map(|tool| &tool.name))?;
+    distributions("ci.checks", checks.iter().map(|tool| &tool.name))?;
     for id in publish {
         known("ci.publish", id, packages.iter().map(|package| &package.id))?;
     }
@@ -193,7 +194,7 @@ fn check_package(matrix: &Matrix, package: &Package) -> Check {
     if let Some(tests) = tests {
         super::suites::check(id, tests)?;
     }
-    unique("packages[].build.requires", requires.iter().map(|tool| &tool.name))?;
+    distributions("packages[].build.requires", requires.iter().map(|tool| &tool.name))?;
     unique("packages[].published", published.iter().map(|wheel| &wheel.abi))?;
     for wheel in published {
         let Published { abi, sha256: _ } = wheel;
@@ -331,6 +332,21 @@ fn unique<'m>(field: &str, words: impl Iterator<Item = &'m Word>) -> Check {
     for word in words {
         if !seen.insert(&**word) {
             return at(word, field, format!("`{word}` is there twice"));
+        }
+    }
+    Ok(())
+}
+
+/// Names of distributions that must differ by PEP 503, where `a_b` and `A.b` are one name.
+fn distributions<'m>(field: &str, names: impl Iterator<Item = &'m Word>) -> Check {
+    let mut seen: Vec<&Word> = Vec::new();
+    for name in names {
+        match seen.iter().find(|other| same_name(other, name)) {
+            Some(other) if **other != **name => {
+                return at(name, field, format!("`{name}` is the same distribution as `{other}` (PEP 503)"));
+            }
+            Some(_) => return at(name, field, format!("`{name}` is there twice")),
+            None => seen.push(name),
         }
     }
     Ok(())

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use super::{Answer, File, Release, Row, State};
 use crate::matrix::{self, Digest, Edit, Matrix, Package, Pypi, Tool, Word};
 use crate::step::wheel::glibc;
-use crate::wheelfile::WheelName;
+use crate::wheelfile::{WheelName, same_version};
 
 /// The projects to ask for, each with the digests that the matrix pins.
 pub fn projects(matrix: &Matrix) -> BTreeMap<String, Vec<String>> {
@@ -140,7 +140,7 @@ fn built(
         let note = "published too, but the matrix has no `published` for the package: it is built on purpose";
         return Row::new(input, "built", State::Current, note);
     };
-    let with = if package.version() == Some(&release.version) { "" } else { "with that version, " };
+    let with = if package.version().is_some_and(|version| same_version(version, &release.version)) { "" } else { "with that version, " };
     let note = format!(
         "{} is published for it: {with}after line {} of matrix.yaml, put\n  - {{abi: {abi}, sha256: {}}}",
         release.version, at.line, file.sha256

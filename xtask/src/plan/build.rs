@@ -12,6 +12,7 @@ use crate::lock::Pin;
 use crate::matrix::{Abi, Builder, FromSource, Matrix, Package, Tool, Version};
 use crate::select::Selection;
 use crate::step;
+use crate::wheelfile::{normalise, same_name};
 
 /// The tools that leave traces in a wheel that maturin builds.
 const WHEEL_TOOLS: [&str; 2] = ["maturin", "ziglang"];
@@ -286,8 +287,8 @@ impl Planner<'_> {
             .chain(beside)
             .map(|tool| (&*tool.name, &tool.version, &*tool.sha256))
             .collect();
-        files.sort_by_key(|(name, ..)| name.to_string());
-        files.dedup_by_key(|(name, ..)| name.to_string());
+        files.sort_by_key(|(name, ..)| normalise(name));
+        files.dedup_by(|(one, ..), (other, ..)| same_name(one, other));
         self.pinned(format!("requires-{}", package.id), files)
     }
 

@@ -11,7 +11,7 @@ use crate::cache::{Artefact, Output};
 use crate::digest;
 use crate::plan::{Download, Fetch};
 use crate::proc::{self, Talk};
-use crate::wheelfile::{WheelName, normalise};
+use crate::wheelfile::{belongs, normalise};
 
 /// Part of this step's key. Raise it if a change of the code can change the result.
 pub const REVISION: u32 = 1;
@@ -81,7 +81,8 @@ struct Place {
 /// Asks the package index (PEP 503, or PEP 691 where it speaks JSON) for the file with a digest.
 fn look_up(project: &str, sha256: &str, env: &Env) -> Result<Place> {
     let index = index_url(env)?;
-    let page = format!("{}/{project}/", index.trim_end_matches('/'));
+    // PEP 503: the normalised name must be asked for.
+    let page = format!("{}/{}/", index.trim_end_matches('/'), normalise(project));
     let path = env.scratch.join("index");
     curl(&Place { url: page.clone(), name: "index".to_owned(), size: None }, &path, env)?;
     let text = std::fs::read_to_string(&path).context("the package index answered with something that is not text")?;
@@ -104,16 +105,6 @@ fn find_in_index(text: &str, page: &str, sha256: &str) -> Option<Place> {
     let link = &text[start..at];
     let name = file_name(&link.rsplit('/').next()?.replace("%2B", "+").replace("%2b", "+"))?;
     Some(Place { url: absolute(page, &link.replace("&amp;", "&")), name, size: None })
-}
-
-/// Whether a file's name is that of a version of a project (PEP 427 and 625).
-fn belongs(file: &str, project: &str, version: &str) -> bool {
-    let sdist = || [".tar.gz", ".zip"].iter().find_map(|suffix| file.strip_suffix(suffix)?.rsplit_once('-'));
-    let (name, found) = match WheelName::parse(file) {
-        Ok(wheel) => (wheel.distribution, wheel.version),
-        Err(_) => sdist().map(|(name, version)| (name.to_owned(), version.to_owned())).unwrap_or_default(),
-    };
-    normalise(&name) == normalise(project) && found == version
 }
 
 /// What an index calls a file becomes a path here: letters, digits and what PEP 427 and 625 need.
@@ -246,6 +237,9 @@ mod tests {
         assert!(!belongs("aerospike_py-0.14.4.tar.gz", "aerospike-py", "0.14"));
         assert!(!belongs("aerospike_py-0.14.4.tar.gz", "aerospike", "0.14.4"));
         assert!(!belongs("aerospike_py-0.14.4.tar.gz", "aerospike-py", "0.99.4"));
+        // PEP 625 normalises the name and the version, older build backends neither.
+        assert!(belongs("calver_demo-2026.8.1.tar.gz", "Calver.Demo", "2026.08.1"));
+        assert!(belongs("calver-demo-2026.08.1.tar.gz", "calver_demo", "2026.8.1"));
     }
 
     #[test]

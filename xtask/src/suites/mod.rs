@@ -17,6 +17,7 @@ use crate::docker::{Docker, Image, Job};
 use crate::exchange::Exchange;
 use crate::matrix::{self, GilState};
 use crate::up::{self, Borrowed, Server};
+use crate::wheelfile::same_name;
 use crate::{Project, Wrong, cache, lock, run, ui};
 use plan::Own;
 use result::{Case, Results};
@@ -229,10 +230,10 @@ fn wheels(project: &Project, image: &matrix::Image, own: &[Own]) -> Result<Vec<(
             anyhow!(Wrong(format!("matrix.yaml: tests.upstream.locks of `{}`: {error:#}", own.package.id)))
         })?;
         for pin in read {
-            match pins.iter().find(|other| other.name == pin.name) {
+            match pins.iter().find(|other| same_name(&other.name, &pin.name)) {
                 None => pins.push(pin),
                 Some(other) if other.sha256 == pin.sha256 => {}
-                Some(_) => bail!(Wrong(format!("`{}` is locked in two versions for the packages' tests", pin.name))),
+                Some(_) => bail!(Wrong(format!("the locks of the packages' tests pin two files of `{}`", pin.name))),
             }
         }
     }

@@ -10,7 +10,7 @@ use zip::ZipArchive;
 
 use super::elf::Elf;
 use super::info::{Info, Members, is_safe, record_hash};
-use super::{WheelName, normalise};
+use super::{WheelName, is_release};
 use crate::ui::quoted;
 
 /// Sizes in bytes, unpacked.
@@ -136,11 +136,8 @@ fn info_directory(
         return Ok(None);
     };
     let wanted = format!("{}-{}.dist-info", name.distribution, name.version);
-    let stem = info.strip_suffix(".dist-info").and_then(|stem| stem.rsplit_once('-'));
-    let matches = stem.is_some_and(|(distribution, version)| {
-        normalise(distribution) == normalise(&name.distribution) && version == name.version
-    });
-    if !matches {
+    let stem = info.strip_suffix(".dist-info");
+    if !stem.is_some_and(|stem| is_release(stem, &name.distribution, &name.version)) {
         problems.push(format!("metadata directory is `{info}`, not `{wanted}`"));
     }
     Ok(Some(info))

@@ -7,7 +7,7 @@ use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use sha2::{Digest, Sha256};
 
-use super::{Expect, WheelName, normalise};
+use super::{Expect, WheelName, same_name, same_version};
 
 const REQUIRED: [&str; 3] = ["WHEEL", "METADATA", "RECORD"];
 
@@ -119,21 +119,20 @@ fn check_tags(text: &str, name: &WheelName, problems: &mut Vec<String>) {
 
 /// Compares `Name` and `Version` with the file name and with what the caller asked for.
 fn check_metadata(text: &str, name: &WheelName, expect: &Expect, problems: &mut Vec<String>) {
-    let mut compare = |key: &str, form: fn(&str) -> String, wanted: [Option<&str>; 2]| {
+    let mut compare = |key: &str, same: fn(&str, &str) -> bool, wanted: [Option<&str>; 2]| {
         let found: Vec<&str> = values(text, key).collect();
         let [value] = found.as_slice() else {
             problems.push(format!("METADATA has {} `{key}` fields, not one", found.len()));
             return;
         };
         let mut wanted: Vec<&str> = wanted.into_iter().flatten().collect();
-        wanted.dedup_by_key(|wanted| form(wanted));
-        for wanted in wanted.iter().filter(|wanted| form(wanted) != form(value)) {
+        wanted.dedup_by(|one, other| same(one, other));
+        for wanted in wanted.iter().filter(|wanted| !same(wanted, value)) {
             problems.push(format!("METADATA has {key} `{value}`, not `{wanted}`"));
         }
     };
-    compare("Name", normalise, [Some(&name.distribution), Some(expect.distribution)]);
-    let escaped = |version: &str| version.replace('-', "_");
-    compare("Version", escaped, [Some(&name.version), expect.version]);
+    compare("Name", same_name, [Some(&name.distribution), Some(expect.distribution)]);
+    compare("Version", same_version, [Some(&name.version), expect.version]);
 }
 
 /// The values of one field in the header part of a WHEEL or METADATA file.

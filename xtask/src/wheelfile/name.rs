@@ -1,8 +1,10 @@
-//! The file name is the only thing installers judge a wheel by, so it is read here once, strictly.
+//! File names of wheels and sdists, and the comparison of names and versions.
 
 use std::collections::BTreeSet;
+use std::str::FromStr;
 
 use anyhow::{Result, bail, ensure};
+use pep440_rs::Version;
 
 /// The parts of a wheel's file name, `{distribution}-{version}(-{build})?-{python}-{abi}-{platform}.whl`
 /// (PEP 427), with each compressed tag set (PEP 425) split on `.`.
@@ -58,6 +60,35 @@ impl WheelName {
         }
         tags
     }
+}
+
+/// Whether two versions are equal by PEP 440, as `2026.08.1` and `2026.8.1` are. Texts that are no
+/// versions by PEP 440 are compared as they are, apart from PEP 427's `-` to `_` escape.
+pub fn same_version(one: &str, other: &str) -> bool {
+    match (Version::from_str(one), Version::from_str(other)) {
+        (Ok(one), Ok(other)) => one == other,
+        _ => one.replace('-', "_") == other.replace('-', "_"),
+    }
+}
+
+/// Whether two distribution names are equal by PEP 503, as `Demo.Pkg` and `demo-pkg` are.
+pub fn same_name(one: &str, other: &str) -> bool {
+    normalise(one) == normalise(other)
+}
+
+/// Whether a text is of the form `<name>-<version>` with this name and version, as the stem of an sdist's file
+/// name (PEP 625) or of a `.dist-info` folder. Older sdists have further hyphens in their names.
+pub fn is_release(stem: &str, name: &str, version: &str) -> bool {
+    stem.match_indices('-').any(|(at, _)| same_name(&stem[..at], name) && same_version(&stem[at + 1..], version))
+}
+
+/// Whether a file of a package index is one of this name and version, by its own file name (PEP 427 and PEP 625).
+pub fn belongs(file_name: &str, name: &str, version: &str) -> bool {
+    if let Ok(wheel) = WheelName::parse(file_name) {
+        return same_name(&wheel.distribution, name) && same_version(&wheel.version, version);
+    }
+    let stem = [".tar.gz", ".zip"].iter().find_map(|suffix| file_name.strip_suffix(suffix));
+    stem.is_some_and(|stem| is_release(stem, name, version))
 }
 
 /// The comparable form of a distribution name (PEP 503).

@@ -158,6 +158,16 @@ fn names_are_parsed() {
     for (raw, wanted) in [("A__b.-C", "a-b-c"), ("-a", "-a"), ("a-", "a-"), ("", "")] {
         assert_eq!(normalise(raw), wanted);
     }
+    for (one, other) in
+        [("2026.08.1", "2026.8.1"), ("1.0", "1"), ("1.0rc1", "1.0.RC.1"), ("0!1", "1"), ("1+a.b", "1+A_B"), ("1-1", "1.post1")]
+    {
+        assert!(same_version(one, other), "{one} {other}");
+    }
+    for (one, other) in [("1.0", "1.0.1"), ("1", "1+cpu"), ("1", "1!1"), ("1rc1", "1"), ("2004d", "2004e")] {
+        assert!(!same_version(one, other), "{one} {other}");
+    }
+    assert!(is_release("Calver.Demo-2026.08.1", "calver-demo", "2026.8.1"));
+    assert!(!is_release("calver_demo-2026.8.1", "calver", "2026.8.1") && !is_release("calver", "calver", ""));
     for bad in ["", "cp", "cp3", "cp27", "cp314tt", "cp3014", "abi3", "314t", "cp314d"] {
         assert!(Abi::parse(bad).is_err(), "{bad}");
     }
@@ -342,6 +352,11 @@ fn dist_info_agrees_with_the_name() {
     let wrong = Expect { distribution: "demo2", version: Some("1.0.1"), ..expect("cp314t") };
     let found = lines(run(&threaded(), &wrong));
     assert_eq!(found, ["METADATA has Name `demo`, not `demo2`", "METADATA has Version `1.0`, not `1.0.1`"]);
+
+    // The file name has the normalised version, METADATA and the folder may have the one that was written.
+    assert!(edited("METADATA", "Version: 1.0\n", "Version: 1.0.0\n").is_ok());
+    let other = Expect { distribution: "DEMO", version: Some("1.00"), ..expect("cp314t") };
+    assert!(run(&threaded(), &other).is_ok());
 
     let renamed = changed(|members| {
         for (path, data) in members {
