@@ -170,7 +170,9 @@ fn differences(old: &[Pin], new: &[Pin]) -> Vec<String> {
             Some(old) if !same_version(&old.version, &pin.version) => {
                 differences.push(format!("{} {} -> {}", pin.name, old.version, pin.version));
             }
-            Some(old) if (&old.sha256, &old.url) != (&pin.sha256, &pin.url) => differences.push(format!("{} {}: another file", pin.name, pin.version)),
+            Some(old) if (&old.sha256, &old.url) != (&pin.sha256, &pin.url) => {
+                differences.push(format!("{} {}: another file", pin.name, pin.version))
+            }
             Some(_) => {}
         }
     }

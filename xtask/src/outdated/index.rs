@@ -140,7 +140,11 @@ fn built(
         let note = "published too, but the matrix has no `published` for the package: it is built on purpose";
         return Row::new(input, "built", State::Current, note);
     };
-    let with = if package.version().is_some_and(|version| same_version(version, &release.version)) { "" } else { "with that version, " };
+    let with = if package.version().is_some_and(|version| same_version(version, &release.version)) {
+        ""
+    } else {
+        "with that version, "
+    };
     let note = format!(
         "{} is published for it: {with}after line {} of matrix.yaml, put\n  - {{abi: {abi}, sha256: {}}}",
         release.version, at.line, file.sha256
