@@ -34,16 +34,12 @@ pub fn jobs(
     Ok(plan::jobs(plan, keys, &common, &left_out))
 }
 
-/// Parts of every key that are compiled into this program: where their text has changed, the keys
-/// before the change cannot be told, and everything counts as changed.
-const OUR_CODE: [&str; 6] = [
-    "xtask/src/plan/build.rs",
-    "xtask/src/plan.rs",
-    "xtask/src/digest.rs",
-    "xtask/src/step",
-    "xtask/src/wheelfile",
-    "xtask/src/wheelfile.rs",
-];
+/// Code that decides what is in a key. If its text changed, the keys before the change cannot be computed,
+/// and everything counts as changed.
+const PLANNER: [&str; 3] = ["xtask/src/plan/build.rs", "xtask/src/plan.rs", "xtask/src/digest.rs"];
+
+/// The recorded revision of each step's code, which is part of its key.
+const REVISIONS: &str = "xtask/src/step/revisions.txt";
 
 /// The ids of the steps that have the same keys as at `revision`.
 fn untouched(project: &Project, revision: &str, plan: &Plan, facts: &Facts) -> Result<BTreeSet<String>> {
@@ -60,8 +56,11 @@ fn untouched(project: &Project, revision: &str, plan: &Plan, facts: &Facts) -> R
     };
     let mut compare = git(&project.folder);
     compare.args(["diff", "--quiet", "--no-ext-diff", "--no-textconv", "--ignore-submodules=dirty", &commit, "--"]);
-    if !compare.args(OUR_CODE).status().context("cannot start `git`")?.success() {
-        return all("the text of the tool's steps is part of every key, and has changed");
+    if !compare.args(PLANNER).status().context("cannot start `git`")?.success() {
+        return all("the code that computes the keys has changed");
+    }
+    if revisions_before(project, &commit)? != revisions(&read_if_present(&project.folder.join(REVISIONS))?) {
+        return all("the revision of a step's code has changed");
     }
     let scratch = project.cache.scratch("since")?;
     let folder = scratch.path();
@@ -69,6 +68,29 @@ fn untouched(project: &Project, revision: &str, plan: &Plan, facts: &Facts) -> R
         Ok(earlier) => Ok(same(&earlier, plan)),
         Err(error) => all(&format!("it cannot be planned there: {error:#}")),
     }
+}
+
+/// The revisions of the steps' code at `commit`.
+fn revisions_before(project: &Project, commit: &str) -> Result<BTreeMap<String, String>> {
+    let output = git(&project.folder).args(["show", &format!("{commit}:{REVISIONS}")]).output();
+    let output = output.context("cannot start `git`")?;
+    // The commit has no such file: then neither has a clone in which nothing is to be compared.
+    let text = if output.status.success() { output.stdout } else { Vec::new() };
+    Ok(revisions(&String::from_utf8_lossy(&text)))
+}
+
+/// The text of a file, or an empty one if there is none.
+fn read_if_present(path: &Path) -> Result<String> {
+    match std::fs::read_to_string(path) {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(String::new()),
+        read => read.with_context(|| format!("cannot read `{}`", path.display())),
+    }
+}
+
+/// Step and revision from each line `STEP REVISION DIGEST`.
+fn revisions(text: &str) -> BTreeMap<String, String> {
+    let pairs = text.lines().filter_map(|line| line.split_once(' '));
+    pairs.map(|(step, rest)| (step.to_owned(), rest.split(' ').next().unwrap_or_default().to_owned())).collect()
 }
 
 /// The full name of a commit; none for one that is not here, as after a forced push.

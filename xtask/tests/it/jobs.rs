@@ -116,15 +116,18 @@ fn a_toolchain_that_has_changed_changes_what_it_compiles() {
 }
 
 #[test]
-fn the_text_of_the_steps_changes_everything() {
+fn the_revision_of_a_step_changes_everything_and_a_new_digest_of_its_code_nothing() {
     let (clone, _) = committed();
     let folder = clone.project();
-    let step = folder.join("xtask/src/step/maturin.rs");
-    fs::create_dir_all(step.parent().unwrap()).unwrap();
-    fs::write(&step, "// before\n").unwrap();
+    let revisions = folder.join("xtask/src/step/revisions.txt");
+    fs::create_dir_all(revisions.parent().unwrap()).unwrap();
+    fs::write(&revisions, "maturin 1 abc\n").unwrap();
     git(&folder, &["add", "--all"]);
     git(&folder, &["commit", "--quiet", "--message", "a step"]);
-    fs::write(&step, "// after\n").unwrap();
+    fs::write(&revisions, "maturin 1 def\n").unwrap();
+    let jobs = since(&clone, "HEAD");
+    assert_eq!((ids(&jobs, "wheels"), ids(&jobs, "images")), (vec![], vec![]));
+    fs::write(&revisions, "maturin 2 def\n").unwrap();
     assert_eq!(since(&clone, "HEAD"), planned(&clone, &[]));
 }
 
