@@ -93,17 +93,32 @@ pub fn up(project: &Project, asked: &Up) -> Result<()> {
     if !docker.labelled(stack.label())?.is_empty() {
         bail!("something is up already: `cargo xtask down` removes it");
     }
-    let server = asked.server.clone().unwrap_or_else(|| preferred(project, &docker));
-    if let Err(error) = stack.start(asked, &server, serve, &image) {
+    let server = server_for(serve, asked, || preferred(project, &docker))?;
+    if let Err(error) = stack.start(asked, server.as_ref(), serve, &image) {
         return Err(match docker.remove_labelled(stack.label()) {
             Ok(_) => error,
             Err(left) => error.context(format!("and what was started could not be removed: {left:#}")),
         });
     }
+    let with = server.map(|server| format!(" with {server}")).unwrap_or_default();
     ui::out(&format!(
-        "{}:{} with {server}\n  http://127.0.0.1:{}\n  stop it with `cargo xtask down`\n",
+        "{}:{}{with}\n  http://127.0.0.1:{}\n  stop it with `cargo xtask down`\n",
         project.matrix.name, asked.tag, asked.port
     ))
+}
+
+/// The server that `up` starts or uses; none if the matrix does not say that the service talks to one.
+fn server_for(serve: &Serve, asked: &Up, preferred: impl FnOnce() -> Server) -> Result<Option<Server>> {
+    match (&serve.env.server, &asked.server) {
+        (None, Some(_)) => bail!(Wrong(format!(
+            "the service of `{}` talks to no server: leave --server out, or name the variable with the server's \
+             address in `serve.env.server` in matrix.yaml",
+            asked.tag
+        ))),
+        (None, None) => Ok(None),
+        (Some(_), Some(server)) => Ok(Some(server.clone())),
+        (Some(_), None) => Ok(Some(preferred())),
+    }
 }
 
 pub fn down(project: &Project) -> Result<()> {
@@ -124,11 +139,11 @@ pub fn load(project: &Project, records: u64, server: Option<&str>, tag: Option<&
     let (tag, address, network) = match server {
         Some(address) => {
             let tag = tag.ok_or_else(|| anyhow!(Wrong("--server needs --tag, whose image writes the data".into())))?;
-            (tag.to_owned(), address.to_owned(), None)
+            (tag.to_owned(), Some(address.to_owned()), None)
         }
         None if up => {
             let missing = "what is up does not say what it is: `cargo xtask down`, then `up` again";
-            (remembered(TAG)?.context(missing)?, remembered(ADDRESS)?.context(missing)?, remembered(NETWORK)?)
+            (remembered(TAG)?.context(missing)?, remembered(ADDRESS)?, remembered(NETWORK)?)
         }
         None => {
             bail!(Wrong(
@@ -138,6 +153,9 @@ pub fn load(project: &Project, records: u64, server: Option<&str>, tag: Option<&
         }
     };
     let (serve, image) = service_of(project, &docker, &tag)?;
+    if serve.load.is_empty() {
+        bail!(Wrong(format!("the service of `{tag}` has no `serve.load` in matrix.yaml: it has no data to write")));
+    }
     stack.say(&format!("writing {records} records into each set"));
     stack.load(serve, &image, &Reach { address, network: network.as_deref() }, records)
 }
@@ -147,10 +165,19 @@ const TAG: &str = "dev.wheel-matrix.up.tag";
 const ADDRESS: &str = "dev.wheel-matrix.up.server";
 const NETWORK: &str = "dev.wheel-matrix.up.network";
 
-/// How a server is reached: under which address, in which network; none is this machine's own.
+/// How a service reaches its server.
 struct Reach<'a> {
-    address: String,
+    /// `HOST:PORT`; `None` if the service talks to no server.
+    address: Option<String>,
+    /// One of the engine's networks; `None` is this machine's own.
     network: Option<&'a str>,
+}
+
+impl Reach<'_> {
+    /// The variable that tells a service where its server is.
+    fn variable(&self, serve: &Serve) -> Option<(String, String)> {
+        Some((serve.env.server.as_ref()?.to_string(), self.address.clone()?))
+    }
 }
 
 /// How a service is started.
@@ -201,17 +228,20 @@ impl<'a> Stack<'a> {
         self.project.ui.say(&format!("[up] {line}"));
     }
 
-    fn start(&self, asked: &Up, server: &Server, serve: &Serve, image: &Image) -> Result<()> {
-        self.say(&format!("server: {server}"));
+    fn start(&self, asked: &Up, server: Option<&Server>, serve: &Serve, image: &Image) -> Result<()> {
+        if let Some(server) = server {
+            self.say(&format!("server: {server}"));
+        }
         let reach = match server {
             // It may announce any address, its own loopback too: the service sees what this machine sees.
-            Server::At(address) => Reach { address: address.clone(), network: None },
-            Server::Image | Server::Standin => {
+            Some(Server::At(address)) => Reach { address: Some(address.clone()), network: None },
+            server => {
                 self.docker.create_network(&self.network, self.label())?;
-                Reach { address: self.start_server(server)?, network: Some(&self.network) }
+                let address = server.map(|server| self.start_server(server)).transpose()?;
+                Reach { address, network: Some(&self.network) }
             }
         };
-        if asked.records > 0 {
+        if asked.records > 0 && !serve.load.is_empty() {
             self.say(&format!("writing {} records into each set", asked.records));
             self.load(serve, image, &reach, asked.records)?;
         }
@@ -253,13 +283,12 @@ impl<'a> Stack<'a> {
     }
 
     fn start_service(&self, start: &Start, serve: &Serve, image: &Image, reach: &Reach) -> Result<()> {
-        let mut env = vec![
-            (serve.env.server.to_string(), reach.address.clone()),
-            (serve.env.labels.to_string(), serde_json::to_string(&image.labels)?),
-        ];
+        let mut env = vec![(serve.env.labels.to_string(), serde_json::to_string(&image.labels)?)];
+        env.extend(reach.variable(serve));
         env.extend_from_slice(start.env);
         let mut labels = self.labels();
-        labels.extend([(TAG.to_owned(), start.tag.to_owned()), (ADDRESS.to_owned(), reach.address.clone())]);
+        labels.push((TAG.to_owned(), start.tag.to_owned()));
+        labels.extend(reach.address.iter().map(|address| (ADDRESS.to_owned(), address.clone())));
         match reach.network {
             Some(network) => labels.push((NETWORK.to_owned(), network.to_owned())),
             // On this machine's own network it is bound here, elsewhere by the published port.
@@ -291,7 +320,7 @@ impl<'a> Stack<'a> {
                 name: &self.loader,
                 image: &image.id,
                 command: command.clone(),
-                env: vec![(serve.env.server.to_string(), reach.address.clone())],
+                env: reach.variable(serve).into_iter().collect(),
                 network: reach.network,
                 labels: self.labels(),
                 read_only: true,
@@ -382,6 +411,26 @@ fn preferred(project: &Project, docker: &Docker) -> Server {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_service_without_a_server_gets_none() {
+        let text = include_str!("../tests/matrix.yaml");
+        let mut matrix = crate::matrix::Matrix::parse(text, "matrix.yaml").unwrap();
+        let app = matrix.packages.iter_mut().find(|package| package.id == *"benchmark-app").unwrap();
+        let serve = app.serve.as_mut().unwrap();
+        let asked = |server| Up { tag: "314t".to_owned(), server, records: 1000, port: 8000, yes: false };
+        let standin = || Server::Standin;
+        assert_eq!(server_for(serve, &asked(None), standin).unwrap(), Some(Server::Standin));
+        assert_eq!(server_for(serve, &asked(Some(Server::Image)), standin).unwrap(), Some(Server::Image));
+
+        serve.env.server = None;
+        let nothing = || -> Server { panic!("no server may be looked for") };
+        assert_eq!(server_for(serve, &asked(None), nothing).unwrap(), None);
+        let error = server_for(serve, &asked(Some(Server::Standin)), nothing).unwrap_err();
+        assert!(error.is::<Wrong>() && error.to_string().contains("`serve.env.server`"), "{error}");
+        let reach = Reach { address: None, network: None };
+        assert_eq!(reach.variable(serve), None);
+    }
 
     #[test]
     fn servers_are_told_apart() {

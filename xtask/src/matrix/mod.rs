@@ -185,7 +185,8 @@ pub struct Serve {
     pub health: Vec<String>,
     /// The path that answers 200 when requests can be served.
     pub ready: Location,
-    /// Program and arguments that write its data; `--records N` is added.
+    /// Program and arguments that write data into the server; `--records N` is added. Empty if there is no data.
+    #[serde(default)]
     pub load: Vec<String>,
     pub env: ServeEnv,
 }
@@ -194,8 +195,8 @@ pub struct Serve {
 #[derive(Debug, Clone, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 pub struct ServeEnv {
-    /// `HOST:PORT` of the server that it talks to.
-    pub server: Word,
+    /// `HOST:PORT` of the server that it talks to. Without this field no server is started for it.
+    pub server: Option<Word>,
     /// The address that it binds.
     pub host: Word,
     /// The port that it binds.

@@ -131,9 +131,14 @@ pub(super) fn check(matrix: &Matrix, serve: &BenchServe) -> Result<(), Problem> 
             let choices = quoted(matrix.images.iter().map(|image| &image.tag));
             return fault(image, "configs[].image", format!("there is no `{image}`; the choices are {choices}"));
         };
-        let serves = |package: &Word| matrix.package(package).is_some_and(|package| package.serve.is_some());
-        if !row.packages.iter().any(serves) {
+        let service =
+            row.packages.iter().filter_map(|id| matrix.package(id)).find_map(|package| package.serve.as_ref());
+        let Some(service) = service else {
             return fault(image, "configs[].image", format!("no package of `{image}` has a `serve`"));
+        };
+        if service.load.is_empty() {
+            let message = format!("the service of `{image}` has no `serve.load`, so there is no data to measure with");
+            return fault(image, "configs[].image", message);
         }
         let free_threaded = matrix.abi(&row.abi).is_some_and(super::Abi::free_threaded);
         if *gil != GilState::On && !free_threaded {

@@ -12,6 +12,7 @@ use super::{GilState, Location, Word};
 #[serde(deny_unknown_fields)]
 pub struct Tests {
     /// A Python file with the package's `Adapter` (docker/suites/proving/client.py), relative to `matrix.yaml`.
+    /// An adapter connects to a server, so one is started for it.
     pub client: Option<Location>,
     /// The tests that the package's own source brings.
     pub upstream: Option<Upstream>,
@@ -32,7 +33,8 @@ pub struct Upstream {
     pub folders: Vec<Location>,
     /// A folder with one lock file for each ABI, `<abi>.txt`: pytest and all else that the tests need.
     pub locks: Location,
-    pub env: UpstreamEnv,
+    /// Without this field the tests need no server, and none is started for them.
+    pub env: Option<UpstreamEnv>,
 }
 
 /// The names of the variables by which the tests are told where the server is.
@@ -62,8 +64,7 @@ pub(super) fn check(package: &Word, tests: &Tests) -> Result<(), Problem> {
     let Tests { client, upstream, known } = tests;
     let fault =
         |ordinal, field: &str, message| Err(Problem { ordinal, field: format!("packages[].tests.{field}"), message });
-    if let Some(Upstream { source: _, take, folders, locks: _, env }) = upstream {
-        let UpstreamEnv { host: _, port: _ } = env;
+    if let Some(Upstream { source: _, take, folders, locks: _, env: _ }) = upstream {
         for path in take.iter().chain(folders) {
             if path.split('/').any(|part| matches!(part, "" | "." | "..")) {
                 let message = format!("`{path}` is not a path below the top of a checkout");

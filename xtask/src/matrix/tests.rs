@@ -285,6 +285,8 @@ fn a_service_that_could_not_be_started() {
     let own = "- id: benchmark-app";
     refused("command: [python, -m, app]", "command: []", own, &["packages[].serve", "`command`"]);
     refused("load: [load-data]", "load: [\"\"]", own, &["packages[].serve", "`load`"]);
+    refused("env: {server: AEROSPIKE_HOSTS, host", "env: {host", own, &["packages[].serve", "`env.server` is missing"]);
+    refused("      load: [load-data]\n", "", "id: \"311\"", &["bench.serve.configs", "no `serve.load`"]);
     refused("port: 8000", "port: 0", own, &["serve.port"]);
     refused("ready: /ready", "ready: ready", "ready: ready", &["serve.ready", "starts with `/`"]);
     let digest = "@sha256:73c78ec8c2010dbc83ffb4b1249abbdfad3a66173492f46fa54996d0608f122d";

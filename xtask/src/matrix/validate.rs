@@ -205,12 +205,18 @@ fn check_package(matrix: &Matrix, package: &Package) -> Check {
 
 fn check_serve(package: &Word, serve: &Serve) -> Check {
     let Serve { command, port, health, ready, load, env } = serve;
-    let ServeEnv { server: _, host: _, port: _, labels: _ } = env;
-    for (field, words) in [("command", command), ("health", health), ("load", load)] {
-        if words.is_empty() || words.iter().any(|word| word.is_empty() || word.chars().any(char::is_control)) {
+    let ServeEnv { server, host: _, port: _, labels: _ } = env;
+    for (field, words, optional) in [("command", command, false), ("health", health, false), ("load", load, true)] {
+        if (words.is_empty() && !optional)
+            || words.iter().any(|word| word.is_empty() || word.chars().any(char::is_control))
+        {
             let message = format!("`{field}` of `{package}` must be a program and its arguments");
             return at(package, "packages[].serve", message);
         }
+    }
+    if !load.is_empty() && server.is_none() {
+        let message = format!("`load` of `{package}` writes data into a server, but `env.server` is missing");
+        return at(package, "packages[].serve", message);
     }
     if *port == 0 {
         return at(package, "packages[].serve.port", format!("`{package}` cannot listen on port 0"));

@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context as _, Result, anyhow, bail};
 use clap::{Args, ValueEnum};
 
-use crate::docker::{Docker, Image, Job};
+use crate::docker::{Docker, Image, Job, Network};
 use crate::exchange::Exchange;
 use crate::matrix::{self, GilState};
 use crate::up::{self, Borrowed, Server};
@@ -99,18 +99,28 @@ pub fn run(project: &Project, asked: &Options) -> Result<()> {
     let image = project.matrix.image(&asked.tag).context("the image is gone from the matrix: this is a bug")?;
     let image = &only(image, &asked.packages)?;
     let own = plan::own(project, image, &asked.sources)?;
-    let suites = suites(asked, !own.is_empty())?;
+    let suites = suites(asked, !own.is_empty(), plan::has_client(&project.matrix, image))?;
     let docker = up::engine(project, asked.yes)?;
     let found = up::image_of(project, &docker, &asked.tag)?;
     docker.remove_stale_jobs().context("cannot remove what an earlier run left in the Docker engine")?;
     let own = if suites.contains(&Suite::Upstream) { own } else { Vec::new() };
+    let needs_server = plan::needs_server(&project.matrix, image, &suites, &own);
+    if let Some(server) = asked.server.as_ref().filter(|_| !needs_server) {
+        bail!(Wrong(format!(
+            "nothing that was selected talks to a server: leave out `--server {server}`, or say in matrix.yaml what does, \
+             with `tests.client` or `tests.upstream.env`"
+        )));
+    }
     let _in_use = project.cache.in_use()?;
     let wheels = wheels(project, image, &own)?;
 
-    let server = Borrowed::open(project, &docker, asked.server.as_ref())?;
-    let results = in_container(project, asked, image, &suites, &docker, &found, &server, &own, &wheels);
-    let kind = server.kind.clone();
-    let returned = server.give_back();
+    let server = match needs_server {
+        true => Some(Borrowed::open(project, &docker, asked.server.as_ref())?),
+        false => None,
+    };
+    let results = in_container(project, asked, image, &suites, &docker, &found, server.as_ref(), &own, &wheels);
+    let kind = server.as_ref().map_or("none".to_owned(), |server| server.kind.clone());
+    let returned = server.map_or(Ok(()), Borrowed::give_back);
     let results = results?;
     returned.context("the server that was started for the tests could not be removed")?;
 
@@ -162,8 +172,9 @@ fn only(image: &matrix::Image, packages: &[String]) -> Result<matrix::Image> {
     Ok(image)
 }
 
-/// What is to be run, in the order of the cheapest first.
-fn suites(asked: &Options, own: bool) -> Result<Vec<Suite>> {
+/// The suites to run, in the order of the cheapest first. `own`: whether a checkout has tests of a package's own;
+/// `client`: whether a package has an adapter, without which the storm has nothing to do.
+fn suites(asked: &Options, own: bool, client: bool) -> Result<Vec<Suite>> {
     if asked.suites.contains(&Suite::Upstream) && !own {
         bail!(Wrong(
             "no checkout: `--source PATH` names one with the package's own tests, or `tests.upstream.source` in \
@@ -171,17 +182,28 @@ fn suites(asked: &Options, own: bool) -> Result<Vec<Suite>> {
                 .into()
         ));
     }
+    if !client && (asked.suites.contains(&Suite::Storm) || !asked.scenarios.is_empty()) {
+        bail!(Wrong(
+            "none of the packages has `tests.client` in matrix.yaml, so the storm has no client to run its scenarios with"
+                .into()
+        ));
+    }
     let wanted = |suite: &Suite| match asked.suites.as_slice() {
         // Scenarios are of the storm alone.
         [] if !asked.scenarios.is_empty() => *suite == Suite::Storm,
-        [] => *suite != Suite::Upstream || own,
+        [] => match suite {
+            Suite::Smoke => true,
+            Suite::Upstream => own,
+            Suite::Storm => client,
+        },
         some => some.contains(suite),
     };
     let suites = [Suite::Smoke, Suite::Upstream, Suite::Storm].into_iter().filter(wanted).collect();
     Ok(suites)
 }
 
-/// Runs the runner in a container on the server's network, as the image's user, who can write /tmp only.
+/// Runs the runner in a container as the image's user, who can write /tmp only. It is on the server's network,
+/// or on none if there is no server.
 #[allow(clippy::too_many_arguments)]
 fn in_container(
     project: &Project,
@@ -190,20 +212,19 @@ fn in_container(
     suites: &[Suite],
     docker: &Docker,
     found: &Image,
-    server: &Borrowed,
+    server: Option<&Borrowed>,
     own: &[Own],
     wheels: &[(String, PathBuf)],
 ) -> Result<Results> {
-    let (host, port) = server.address.rsplit_once(':').context("a server without a port: this is a bug")?;
-    let host = host.trim_start_matches('[').trim_end_matches(']');
-    let address = (host, port.parse().context("a server without a port: this is a bug")?);
+    let address = server.map(|server| host_and_port(&server.address)).transpose()?;
     let job = Job {
         image: &found.id,
         command: ["python", "-P", "-m", "proving.runner", plan::PLAN].map(str::to_owned).to_vec(),
         env: [("PYTHONPATH", "/suites"), ("PYTHONDONTWRITEBYTECODE", "1")]
             .map(|(name, value)| (name.to_owned(), value.to_owned()))
             .to_vec(),
-        join: Some(&server.network),
+        network: Network::None,
+        join: server.map(|server| server.network.as_str()),
         read_only: true,
         inputs: plan::inputs(project, image, asked, suites, address, own, wheels)?,
         ..Job::default()
@@ -219,6 +240,13 @@ fn in_container(
     });
     task.end(if results.is_ok() { "done" } else { "FAILED" });
     results
+}
+
+/// Splits `HOST:PORT`; an IPv6 address loses its brackets.
+fn host_and_port(address: &str) -> Result<(&str, u16)> {
+    let (host, port) = address.rsplit_once(':').context("a server without a port: this is a bug")?;
+    let port = port.parse().context("a server without a port: this is a bug")?;
+    Ok((host.trim_start_matches('[').trim_end_matches(']'), port))
 }
 
 /// The wheels that the packages' own tests need, from the cache or the package index, each by its digest.

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use super::{Options, Suite};
 use crate::docker::{Content, ContextFile};
 use crate::facts;
-use crate::matrix::{Image, Known, Package, Upstream};
+use crate::matrix::{Image, Known, Matrix, Package, Upstream};
 use crate::{Project, Wrong};
 
 const TOP: &str = "/suites";
@@ -67,13 +67,28 @@ pub fn known(project: &Project, image: &Image) -> Vec<(String, Known)> {
     rows.filter(|(_, known)| known.promise == image.gil).collect()
 }
 
+/// Whether a package of the image has an adapter, with which smoke and storm talk to a server.
+pub fn has_client(matrix: &Matrix, image: &Image) -> bool {
+    let mut tests = image.packages.iter().filter_map(|id| matrix.package(id)?.tests.as_ref());
+    tests.any(|tests| tests.client.is_some())
+}
+
+/// Whether a test of these suites talks to a server, as far as the matrix says: by an adapter, or by variables for
+/// the package's own tests.
+pub fn needs_server(matrix: &Matrix, image: &Image, suites: &[Suite], own: &[Own]) -> bool {
+    suites.iter().any(|suite| match suite {
+        Suite::Smoke | Suite::Storm => has_client(matrix, image),
+        Suite::Upstream => own.iter().any(|own| own.upstream.env.is_some()),
+    })
+}
+
 /// All files for the container. `wheels` are those that the packages' own tests need.
 pub fn inputs(
     project: &Project,
     image: &Image,
     asked: &Options,
     suites: &[Suite],
-    server: (&str, u16),
+    server: Option<(&str, u16)>,
     own: &[Own],
     wheels: &[(String, PathBuf)],
 ) -> Result<Vec<ContextFile>> {
@@ -108,10 +123,11 @@ pub fn inputs(
     for own in own {
         let top = format!("{SOURCES}/{}", own.package.id);
         let folders = sources(own, &top, &mut files)?;
-        let mut env = BTreeMap::from([
-            (own.upstream.env.host.to_string(), server.0.to_owned()),
-            (own.upstream.env.port.to_string(), server.1.to_string()),
-        ]);
+        let mut env = BTreeMap::new();
+        if let (Some(names), Some((host, port))) = (&own.upstream.env, server) {
+            env.insert(names.host.to_string(), host.to_owned());
+            env.insert(names.port.to_string(), port.to_string());
+        }
         env.extend(asked.env.iter().cloned());
         upstream.push(json!({
             "id": own.package.id, "imports": own.package.import, "folders": folders, "source": top, "env": env,
@@ -122,8 +138,8 @@ pub fn inputs(
         files.push(ContextFile { path: format!("{WHEELS}/{name}"), source, mode: 0o644 });
     }
     let plan = json!({
-        "host": server.0,
-        "port": server.1,
+        "host": server.map(|(host, _)| host),
+        "port": server.map(|(_, port)| port),
         "limit": asked.limit,
         "suites": suites.iter().map(|suite| suite.name()).collect::<Vec<_>>(),
         "repeat": asked.repeat.get(),

@@ -4,7 +4,7 @@ use std::process::{Command, Stdio};
 
 use super::result::{Outcome, cases};
 use super::*;
-use crate::matrix::Known;
+use crate::matrix::{Known, Matrix, Upstream};
 
 const LINES: &str = r#"{"event": "interpreter", "version": "3.14.5", "build": "free-threading"}
 {"event": "server", "text": "a server"}
@@ -138,4 +138,45 @@ fn the_python_side_passes_its_own_tests() {
     let tests = Path::new("../docker/suites/tests/test_suites.py");
     let output = Command::new("python3").arg(tests).env("PYTHONDONTWRITEBYTECODE", "1").output().unwrap();
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+}
+
+#[test]
+fn a_server_is_needed_only_where_the_matrix_says_so() {
+    let text = include_str!("../../tests/matrix.yaml");
+    let mut matrix = Matrix::parse(text, "matrix.yaml").unwrap();
+    let image = matrix.image("314t").unwrap().clone();
+    let alone = only(&image, &["benchmark-app".to_owned()]).unwrap();
+    let upstream = |env: &str| -> Upstream {
+        let text = format!(r#"{{"take": ["tests"], "folders": ["tests"], "locks": "locks"{env}}}"#);
+        serde_json::from_str(&text).unwrap()
+    };
+    let own = |upstream| {
+        let package = matrix.package("aerospike-py").unwrap();
+        [Own { package, upstream, checkout: Path::new("x").to_owned() }]
+    };
+    let (without, with) = (upstream(""), upstream(r#", "env": {"host": "H", "port": "P"}"#));
+    assert!(plan::needs_server(&matrix, &image, &[Suite::Smoke], &[]), "aerospike-py has an adapter");
+    assert!(!plan::needs_server(&matrix, &alone, &[Suite::Smoke, Suite::Storm], &[]), "benchmark-app has none");
+    assert!(!plan::needs_server(&matrix, &image, &[Suite::Upstream], &own(&without)));
+    assert!(plan::needs_server(&matrix, &image, &[Suite::Upstream], &own(&with)));
+
+    matrix.packages.iter_mut().for_each(|package| package.tests = None);
+    assert!(!plan::needs_server(&matrix, &image, &[Suite::Smoke, Suite::Upstream, Suite::Storm], &[]));
+}
+
+#[test]
+fn a_storm_without_a_client_is_left_out_or_refused() {
+    #[derive(clap::Parser)]
+    struct Line {
+        #[command(flatten)]
+        asked: Options,
+    }
+    let asked = |words: &[&str]| <Line as clap::Parser>::parse_from([&["test", "314t"], words].concat()).asked;
+    let names = |suites: Vec<Suite>| suites.into_iter().map(Suite::name).collect::<Vec<_>>();
+    assert_eq!(names(suites(&asked(&[]), false, true).unwrap()), ["smoke", "storm"]);
+    assert_eq!(names(suites(&asked(&[]), true, false).unwrap()), ["smoke", "upstream"]);
+    for words in [["--suite", "storm"], ["--scenario", "first-get"]] {
+        let error = suites(&asked(&words), true, false).unwrap_err();
+        assert!(error.is::<Wrong>() && error.to_string().contains("`tests.client`"), "{error}");
+    }
 }

@@ -29,7 +29,9 @@ impl<'a> Borrowed<'a> {
         match asked {
             None if there.contains(&up.service) => {
                 let remembered = |label: &str| docker.container_label(&up.service, label);
-                let address = remembered(ADDRESS)?.context("what is up does not say which server it has")?;
+                let address = remembered(ADDRESS)?.context(
+                    "the service that is up has no server: `cargo xtask down` first, or use --server HOST:PORT",
+                )?;
                 let network = remembered(NETWORK)?.unwrap_or_else(|| "host".to_owned());
                 return Ok(Borrowed { kind: format!("that of what is up, {address}"), address, network, own: None });
             }

@@ -64,9 +64,9 @@ impl<'a> Ready<'a> {
             (Some(server), _) => {
                 docker.create_network(&stack.network, stack.label())?;
                 let address = stack.run_server(server, ask.cpus.map(|[server, _]| server))?;
-                Reach { address, network: Some(&stack.network) }
+                Reach { address: Some(address), network: Some(&stack.network) }
             }
-            (None, server) => Reach { address: server.to_string(), network: None },
+            (None, server) => Reach { address: Some(server.to_string()), network: None },
         };
         if ask.records > 0 {
             stack.load(serve, &image, &reach, ask.records)?;
