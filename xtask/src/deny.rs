@@ -22,7 +22,7 @@ pub fn run(project: &Project) -> Result<()> {
         shell,
         "{program} --offline --locked --color never --manifest-path {manifest} check licenses bans sources"
     );
-    project.call("deny", "licences, sources and duplicates", check, "").map(|_| ())
+    project.call("deny", "licences, sources and duplicates", check, "")
 }
 
 /// cargo-deny, built once from its own sources, which Cargo.lock inside the crate pins.
@@ -47,7 +47,7 @@ fn installed(project: &Project, deny: &Crate) -> Result<PathBuf> {
         let build = build.env("CARGO_PROFILE_DEV_DEBUG", "0").env_remove("RUSTFLAGS");
         let done = project.call("deny", &format!("build {name}"), build, "");
         let _ = std::fs::remove_dir_all(&target);
-        done.map(|_| ())
+        done
     })
 }
 
@@ -56,7 +56,7 @@ pub fn download(project: &Project, name: &str, version: &str) -> Result<(String,
     let (shell, wanted) = (Shell::new()?, format!("{name}@{version}"));
     // Not in a clone: Cargo would speak of the version that its Cargo.lock has.
     shell.change_dir(project.cache.state(name)?);
-    let said = project.call("deny", &format!("look up {wanted}"), cargo(&shell).args(["info", &wanted]), "")?;
+    let said = project.ask("deny", &format!("look up {wanted}"), cargo(&shell).args(["info", &wanted]), "")?;
     let home = std::env::var_os("CARGO_HOME").map(PathBuf::from);
     let home = home.or_else(|| std::env::var_os("HOME").map(|home| Path::new(&home).join(".cargo")));
     let registries = home.context("neither CARGO_HOME nor HOME is set")?.join("registry/cache");

@@ -11,9 +11,12 @@ mod docker;
 mod doctor;
 mod exchange;
 mod facts;
+mod failure;
 mod git;
 mod golang;
 mod incoming;
+mod limits;
+mod lines;
 mod lock;
 mod manifest;
 mod matrix;
@@ -322,6 +325,7 @@ fn main() -> ExitCode {
 }
 
 fn dispatch(cli: &Cli, cancel: &Cancel) -> Result<()> {
+    limits::read_environment()?;
     let project = Project::open(cli, cancel.clone())?;
     match &cli.command {
         Cmd::Doctor => {

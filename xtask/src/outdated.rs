@@ -197,6 +197,6 @@ fn ask(project: &Project, question: &Question) -> Result<Answer> {
     }
     let python = project.tools()?.join("bin/python");
     let (shell, input) = (Shell::new()?, serde_json::to_string(question)?);
-    let said = project.call("outdated", "ask the package index", cmd!(shell, "{python} -c {ASK}").quiet(), &input)?;
+    let said = project.ask("outdated", "ask the package index", cmd!(shell, "{python} -c {ASK}").quiet(), &input)?;
     serde_json::from_str(&said).context("what the pinned pip answered was not understood")
 }

@@ -17,8 +17,8 @@ use crate::plan::{self, Action, Plan, Status, Step, Tools};
 use crate::proc::{self, Talk};
 use crate::select::Selection;
 use crate::step::{self, Context};
-use crate::ui::{self, Ui};
-use crate::{Cli, Empty, Format, How, JobRows, Wrong, docker, incoming, provision, report, run, since};
+use crate::ui::{self, Task, Ui};
+use crate::{Cli, Empty, Format, How, JobRows, Wrong, docker, failure, incoming, provision, report, run, since};
 
 /// The clone that a command works in.
 pub struct Project {
@@ -215,22 +215,22 @@ impl Project {
         Ok(step::tools::folder(&self.cache, &outcome.record.key))
     }
 
-    /// Runs a program that has no step of its own, with a log, and returns what it printed; where it
-    /// fails, the error has its last lines.
-    pub fn call(&self, id: &str, what: &str, command: Cmd, input: &str) -> Result<String> {
+    /// Runs a program that has no step of its own, with a log. Where it fails, the error has its last lines.
+    pub fn call(&self, id: &str, what: &str, command: Cmd, input: &str) -> Result<()> {
+        self.with_log(id, what, |task| proc::talk(command, task, &self.cancel, &Talk { input, ..Talk::default() }))
+    }
+
+    /// The same for a program whose standard output is the answer to a question.
+    pub fn ask(&self, id: &str, what: &str, command: Cmd, input: &str) -> Result<String> {
+        self.with_log(id, what, |task| proc::read(command, task, &self.cancel, input))
+    }
+
+    fn with_log<T>(&self, id: &str, what: &str, work: impl FnOnce(&Task) -> Result<T>) -> Result<T> {
         let task = self.ui.start(id, what, &self.cache.log(&format!("{id}-{}", what.replace(['/', ' '], "-"))));
         task.open_log()?;
-        let done = proc::talk(command, &task, &self.cancel, &Talk { input, ..Talk::default() });
-        let told = done.map_err(|error| {
-            let said = task.tail().into_iter().filter(|line| !line.starts_with("$ "));
-            let mut lines: Vec<String> = said.map(|line| format!("    | {line}")).collect();
-            if lines.is_empty() {
-                lines.push(format!("    {error:#}"));
-            }
-            anyhow!("{what}:\n{}\n    whole log: {}", lines.join("\n"), task.log().display())
-        });
-        task.end(if told.is_ok() { "ok" } else { "FAILED" });
-        told
+        let done = work(&task).map_err(|error| anyhow!("{what}: {}", failure::explain(&error, &task)));
+        task.end(if done.is_ok() { "ok" } else { "FAILED" });
+        done
     }
 
     /// A program that is built once and kept, however many processes ask for it at the same time.

@@ -13,8 +13,8 @@ use crate::cache::Cache;
 use crate::cancel::Cancel;
 use crate::docker::Docker;
 use crate::doctor::{Check, Fix, State, engine, mmdebstrap, program, programs, root, said, systemd, table};
-use crate::proc;
 use crate::ui::Ui;
+use crate::{failure, proc};
 
 /// What a plan needs of the machine.
 pub struct Needs<'a> {
@@ -85,12 +85,10 @@ fn install(packages: &[&str], cache: &Cache, ui: &Ui, cancel: &Cancel) -> Result
             cancel,
         )
     };
-    let installed = apt(&["update"]).and_then(|_| apt(&[&["install", "-y"], packages].concat()));
-    let failed = installed.map(|_| ()).map_err(|error| {
-        anyhow!("{error:#}: {}\nwhole log: {}", task.tail().pop().unwrap_or_default(), task.log().display())
-    });
-    task.end(if failed.is_ok() { "ok" } else { "FAILED" });
-    failed
+    let installed = apt(&["update"]).and_then(|()| apt(&[&["install", "-y"], packages].concat()));
+    let done = installed.map_err(|error| anyhow!("{}", failure::explain(&error, &task)));
+    task.end(if done.is_ok() { "ok" } else { "FAILED" });
+    done
 }
 
 fn start_engine(cache: &Cache, ui: &Ui, cancel: &Cancel) -> Result<Docker> {

@@ -20,7 +20,7 @@ use crate::plan::{Action, Plan};
 use crate::run::{self, Outcome};
 use crate::select::Selection;
 use crate::step::{Context, tools};
-use crate::{How, Project, Wrong, proc, ui};
+use crate::{How, Project, Wrong, failure, proc, ui};
 
 /// One of the two builds, and what is different in it.
 struct Build<'a> {
@@ -129,12 +129,10 @@ fn build_all(
     let id = format!("{}-build", build.name);
     let task = project.ui.start(&id, "build the wheels without the cache", &project.cache.log(&id));
     task.open_log()?;
-    let ended = proc::run(command, &task, &project.cancel).map_err(|_| {
-        let tail: String = task.tail().iter().map(|line| format!("\n    | {line}")).collect();
-        anyhow!("the {} build failed:{tail}\n    whole log: {}", build.name, task.log().display())
-    });
+    let ended = proc::run(command, &task, &project.cancel)
+        .map_err(|error| anyhow!("the {} build failed: {}", build.name, failure::explain(&error, &task)));
     task.end(if ended.is_ok() { "ok" } else { "FAILED" });
-    ended.map(|_| ())
+    ended
 }
 
 /// Prints what became of each wheel; an error if any two differ, or speak of this machine.

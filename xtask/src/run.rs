@@ -9,12 +9,11 @@ use std::sync::{Condvar, Mutex, MutexGuard, PoisonError, mpsc};
 use anyhow::{Context as _, Result, anyhow, ensure};
 
 use crate::cache::{NO_ROOM, Output, Record};
-use crate::doctor;
 use crate::exchange::Exchange;
 use crate::plan::{Action, Plan, Step};
 use crate::step::{self, Context, Env};
-use crate::summary;
 use crate::ui::{Task, bytes, quoted};
+use crate::{doctor, failure, summary};
 
 pub use forecast::forecast;
 
@@ -391,13 +390,7 @@ impl<'a> Run<'a> {
 
     /// An error with all that helps to mend it.
     fn told(&self, step: &Step, error: anyhow::Error, task: Task) -> anyhow::Error {
-        let mut text = format!("[{}] {error:#}", step.id);
-        for line in task.tail() {
-            let long = line.chars().count() > 160;
-            let line: String = line.chars().take(160).collect();
-            text.push_str(&format!("\n    | {line}{}", if long { " …" } else { "" }));
-        }
-        text.push_str(&format!("\n    whole log: {}", task.log().display()));
+        let mut text = format!("[{}] {}", step.id, failure::explain(&error, &task));
         // Programs that find no room say so in many words, or in none.
         let folder = self.context.cache.dir();
         if let Some(left) = doctor::free(folder).filter(|left| *left < NO_ROOM) {

@@ -39,6 +39,15 @@ struct State {
     tail: VecDeque<String>,
 }
 
+impl State {
+    fn record(&mut self, line: &str) {
+        // A full disk must not hide what the step itself has to say.
+        if let Some(file) = &mut self.file {
+            let _ = writeln!(file, "{line}");
+        }
+    }
+}
+
 impl Ui {
     /// Bars on a terminal, plain lines elsewhere.
     pub fn new() -> Ui {
@@ -96,7 +105,7 @@ impl Task {
         Ok(())
     }
 
-    /// One line of a child's output: into the log, and beside the spinner.
+    /// One line of a child's output: into the log, beside the spinner, and among the last lines.
     pub fn line(&self, line: &str) {
         let line = plain(line);
         if line.is_empty() {
@@ -106,14 +115,16 @@ impl Task {
             bar.set_message(line.clone());
         }
         let mut state = self.state();
-        // A full disk must not hide what the step itself has to say.
-        if let Some(file) = &mut state.file {
-            let _ = writeln!(file, "{line}");
-        }
+        state.record(&line);
         if state.tail.len() == TAIL {
             state.tail.pop_front();
         }
         state.tail.push_back(line);
+    }
+
+    /// One line that is only for the log.
+    pub fn record(&self, line: &str) {
+        self.state().record(&plain(line));
     }
 
     /// How far a download is, in bytes; beside the spinner only.
@@ -203,22 +214,30 @@ pub fn bytes(size: u64) -> String {
     HumanBytes(size).to_string()
 }
 
-/// Text without colours and cursor movements; of a line that was drawn over itself, the last state.
+/// Text without colours, titles and cursor movements; of a line that was drawn over itself, the last state.
 fn plain(line: &str) -> String {
     let line = line.trim_end_matches(['\r', '\n']);
     let line = line.rsplit('\r').next().unwrap_or(line);
     let mut out = String::with_capacity(line.len());
     let mut chars = line.chars().peekable();
     while let Some(c) = chars.next() {
-        if c == '\u{1b}' {
-            if chars.peek() == Some(&'[') {
-                chars.next();
-                while chars.next().is_some_and(|c| !c.is_ascii_alphabetic()) {}
-            }
-        } else if c == '\t' {
-            out.push(' ');
-        } else if !c.is_control() {
-            out.push(c);
+        match c {
+            // ECMA-48: `ESC [` begins a sequence that a letter, `@` or `~` ends; `ESC ]`, a title or
+            // link, is ended by BEL or `ESC \`; any other takes one more character.
+            '\u{1b}' => match chars.next() {
+                Some('[') => while chars.next().is_some_and(|c| !('@'..='~').contains(&c)) {},
+                Some(']') => {
+                    while let Some(c) = chars.next() {
+                        if c == '\u{7}' || (c == '\u{1b}' && chars.next_if_eq(&'\\').is_some()) {
+                            break;
+                        }
+                    }
+                }
+                _ => {}
+            },
+            '\t' => out.push(' '),
+            c if !c.is_control() => out.push(c),
+            _ => {}
         }
     }
     out
@@ -239,4 +258,18 @@ pub fn columns<const N: usize>(rows: &[[String; N]], right: impl Fn(usize) -> bo
         out.push('\n');
     }
     out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::plain;
+
+    #[test]
+    fn what_a_terminal_would_not_show_is_left_out() {
+        assert_eq!(plain("\u{1b}[1;31merror\u{1b}[0m: x\ty\r\n"), "error: x y");
+        assert_eq!(plain("10%\r20%\u{1b}[K"), "20%");
+        assert_eq!(plain("\u{1b}]0;title\u{7}a\u{1b}]8;;http://h\u{1b}\\link\u{1b}]8;;\u{1b}\\"), "alink");
+        assert_eq!(plain("\u{1b}(Bx\u{7}"), "Bx");
+        assert_eq!(plain("\u{1b}[31"), "");
+    }
 }

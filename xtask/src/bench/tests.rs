@@ -17,7 +17,7 @@ fn a_command_that_fails_has_no_time() {
     let shell = Shell::new().unwrap();
     let (script, cancel) = ("echo the last thing it said; exit 3", Cancel::default());
     let error = proc::time(cmd!(shell, "sh -c {script}"), &file, LIMIT, &cancel).unwrap_err().to_string();
-    assert!(error.contains("exit status: 3"), "{error}");
+    assert!(error.contains("failed with exit code 3"), "{error}");
     assert!(last_lines(&path).ends_with("| the last thing it said"));
     assert!(proc::time(cmd!(shell, "true"), &file, LIMIT, &cancel).is_ok());
     assert!(proc::time(cmd!(shell, "/nonexistent/program"), &file, LIMIT, &cancel).is_err());

@@ -5,7 +5,6 @@ mod connect;
 mod context;
 mod credentials;
 mod job;
-mod lines;
 mod plan;
 mod registry;
 mod service;
@@ -26,11 +25,11 @@ use bollard::query_parameters::{CreateImageOptionsBuilder, TagImageOptionsBuilde
 use futures_util::{StreamExt, TryStreamExt};
 
 use crate::cancel::Cancel;
+use crate::lines::LineBuffer;
 pub use build::Build;
 pub use connect::default_socket;
 pub use context::{Content, ContextFile};
 pub use job::Job;
-use lines::LineBuffer;
 pub use registry::Offer;
 pub use service::{Health, Service};
 use watch::{Beat, STUCK};

@@ -140,7 +140,7 @@ fn make(project: &Project, shown: &str, script: &Path) -> Result<()> {
     if let (Ok(index), Err(_)) = (std::env::var("PIP_INDEX_URL"), std::env::var("UV_DEFAULT_INDEX")) {
         command = command.env("UV_DEFAULT_INDEX", index);
     }
-    project.call("lock", shown, command, "").map(|_| ())
+    project.call("lock", shown, command, "")
 }
 
 /// What has changed in each file; an error where one is no lock file, or that of an ABI is missing.

@@ -179,16 +179,16 @@ fn curl(place: &Place, path: &Path, env: &Env) -> Result<()> {
         env.task.bytes(&place.name, size, place.size);
     };
     env.task.line(&format!("downloading {} from {}", place.name, shown(&place.url)));
-    proc::talk(command, env.task, env.context.cancel, &Talk { input: &config, tick: &done, ..Talk::default() })
-        .map(|_| ())
-        .map_err(|_| {
+    proc::talk(command, env.task, env.context.cancel, &Talk { input: &config, tick: &done, ..Talk::default() }).map_err(
+        |_| {
             let said = env.task.tail().into_iter().rev().find(|line| line.starts_with("curl: "));
             anyhow!(
                 "{}: {}: check the network and the proxy settings",
                 shown(&place.url),
                 said.unwrap_or_else(|| "curl failed".to_owned())
             )
-        })
+        },
+    )
 }
 
 fn escape(text: &str) -> String {

@@ -101,7 +101,7 @@ pub fn unpack(wheel: &Wheel, folder: &Path, env: &Env) -> Result<()> {
         let shell = Shell::new()?;
         // Times of now, not of the archive: Cargo compares them with those of its last build.
         let command = cmd!(shell, "tar -xzmf {archive} -C {folder} --strip-components=1 --no-same-owner");
-        return proc::run(command, env.task, env.context.cancel).map(|_| ());
+        return proc::run(command, env.task, env.context.cancel);
     }
     let from = wheel.folder.as_deref().context("a wheel without a source: this is a bug")?;
     for name in facts::list_folder(from)? {

@@ -2,11 +2,11 @@
 
 use std::collections::BTreeMap;
 
-use anyhow::Result;
+use anyhow::{Result, anyhow};
 use xshell::{Shell, cmd};
 
 use crate::docker::{Build, Content, ContextFile, Docker, Network};
-use crate::{Project, digest, proc};
+use crate::{Project, digest, failure, proc};
 
 /// Where it listens.
 pub const PORT: u16 = 3000;
@@ -24,7 +24,8 @@ pub fn image(project: &Project, docker: &Docker) -> Result<String> {
     let command =
         cmd!(shell, "cargo build --release --locked --package standin --target {TARGET} --target-dir {folder}")
             .env("RUSTFLAGS", "-C target-feature=+crt-static");
-    proc::run(command, &task, &project.cancel)?;
+    let compiled = proc::run(command, &task, &project.cancel);
+    compiled.map_err(|error| anyhow!("cannot compile the stand-in server: {}", failure::explain(&error, &task)))?;
     let program = folder.join(TARGET).join("release/standin");
     let reference = format!("{}/build:standin-{}", project.matrix.name, &digest::of_file(&program)?[..16]);
     if docker.image(&reference)?.is_none() {

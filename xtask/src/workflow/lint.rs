@@ -23,7 +23,7 @@ pub fn run(project: &Project, files: &[PathBuf]) -> Result<()> {
     }
     let tools = project.checks()?;
     let mut found = Vec::new();
-    let mut told = |result: Result<String>| {
+    let mut told = |result: Result<()>| {
         project.cancel.check()?;
         found.extend(result.err().map(|error| format!("{error:#}")));
         anyhow::Ok(())
@@ -61,7 +61,7 @@ fn schema_of(file: &Path) -> &'static str {
     }
 }
 
-fn schema(project: &Project, tools: &Path, file: &Path) -> Result<String> {
+fn schema(project: &Project, tools: &Path, file: &Path) -> Result<()> {
     let text = fs::read_to_string(file).with_context(|| format!("cannot read `{}`", file.display()))?;
     let name = shown(project, file);
     let document = matrix::document(&text, &name)?.to_string();
