@@ -145,19 +145,13 @@ enum Cmd {
     /// Start an image's service with a server and data, and wait until it answers
     Up(up::Up),
     /// Write records into the server of what is up, or into another
-    LoadData {
-        /// Records in each set
-        #[arg(long, value_name = "N", default_value_t = 1000)]
-        records: u64,
-        /// HOST:PORT of a server, instead of the one that is up
-        #[arg(long, value_name = "HOST:PORT")]
-        server: Option<String>,
-        /// The image that writes, where nothing is up
-        #[arg(long, value_name = "TAG")]
-        tag: Option<String>,
+    LoadData(up::LoadData),
+    /// Remove what `up` has started
+    Down {
+        /// Only what is at this port; by default all that this user has up
+        #[arg(long, value_name = "PORT")]
+        port: Option<u16>,
     },
-    /// Remove all that `up` has started
-    Down,
     /// Look through the packages' native code for what the GIL used to hide; refuse what is not reviewed
     Audit(audit::Options),
     /// Test what is in an image: whether it works, passes its own tests, and survives without the GIL
@@ -365,8 +359,8 @@ fn dispatch(cli: &Cli, cancel: &Cancel) -> Result<()> {
         Cmd::Bench { what: BenchCmd::Serve(options) } => bench::serve::run(&project, options),
         Cmd::Bench { what: BenchCmd::Report(options) } => bench::report::run(options),
         Cmd::Up(asked) => up::up(&project, asked),
-        Cmd::LoadData { records, server, tag } => up::load(&project, *records, server.as_deref(), tag.as_deref()),
-        Cmd::Down => up::down(&project),
+        Cmd::LoadData(asked) => up::load(&project, asked),
+        Cmd::Down { port } => up::down(&project, *port),
         Cmd::Test(asked) => suites::run(&project, asked),
         Cmd::Audit(asked) => audit::run(&project, asked),
         Cmd::Ci { how, fast } => ci::run(&project, how, *fast),

@@ -47,11 +47,13 @@ impl Project {
             Matrix::load(&file, &shown.display().to_string()).map_err(|error| anyhow!(Wrong(format!("{error:#}"))))?;
         let ui = Ui::new();
         let cores = std::thread::available_parallelism().map_or(1, |n| n.get());
+        let cache = Cache::open(|line| ui.say(line))?;
+        docker::owner::register_below(cache.dir());
         Ok(Project {
             folder: file.parent().unwrap_or(Path::new("/")).to_owned(),
             file,
             matrix,
-            cache: Cache::open(|line| ui.say(line))?,
+            cache,
             ui,
             cancel,
             cores: cli.jobs.map_or(cores, NonZeroUsize::get),
@@ -158,7 +160,8 @@ impl Project {
             false => provision::prepare(&needs, yes, &self.cache, &self.ui, &self.cancel)?,
         };
         if let Some(docker) = &docker {
-            docker.remove_stale_jobs().context("cannot remove what an earlier run left in the Docker engine")?;
+            let removed = docker.remove_leftovers(self.cache.dir());
+            removed.context("cannot remove what an earlier run left in the Docker engine")?;
         }
         Ok(docker)
     }

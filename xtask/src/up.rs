@@ -2,69 +2,30 @@
 
 mod borrow;
 mod http;
+mod running;
+mod server;
 mod standin;
 mod trial;
 
-use std::fmt;
-use std::str::FromStr;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, anyhow, bail, ensure};
 
+use crate::docker::owner::{self, Owner};
 use crate::docker::{Docker, Health, Image, Service};
 use crate::matrix::Serve;
 use crate::provision::{self, Needs};
 use crate::{Project, Wrong, ui};
 pub use borrow::Borrowed;
+use running::label;
+pub use server::Server;
 pub use trial::{Ask, Ready, Trial};
 
-/// On every container and network of it, with the repository's name.
-const LABEL: &str = "dev.wheel-matrix.up";
 /// How long a server may take until it takes data, and a service until it is ready.
 const PATIENCE: Duration = Duration::from_secs(60);
 /// How long the data may take.
 const LOADING: Duration = Duration::from_secs(600);
-
-/// What the service talks to.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Server {
-    /// The image that the matrix names.
-    Image,
-    /// The project's own in-memory server: a development aid.
-    Standin,
-    /// One that runs already, as `HOST:PORT`.
-    At(String),
-}
-
-impl FromStr for Server {
-    type Err = anyhow::Error;
-
-    fn from_str(text: &str) -> Result<Server> {
-        match text {
-            "image" => Ok(Server::Image),
-            "standin" => Ok(Server::Standin),
-            address => {
-                let plain = |c: char| c.is_ascii_alphanumeric() || ".-_:[]".contains(c);
-                let port = address.rsplit_once(':').filter(|(host, _)| !host.is_empty() && host.chars().all(plain));
-                ensure!(
-                    port.is_some_and(|(_, port)| port.parse::<u16>().is_ok_and(|port| port > 0)),
-                    "`{address}` is neither `image` nor `standin` nor HOST:PORT"
-                );
-                Ok(Server::At(address.to_owned()))
-            }
-        }
-    }
-}
-
-impl fmt::Display for Server {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Server::Image => f.write_str("the image of the matrix"),
-            Server::Standin => f.write_str("STAND-IN (in memory, a development aid: its speed says nothing)"),
-            Server::At(address) => f.write_str(address),
-        }
-    }
-}
 
 /// What `up` was asked for.
 #[derive(Debug, clap::Args)]
@@ -88,15 +49,16 @@ pub struct Up {
 
 pub fn up(project: &Project, asked: &Up) -> Result<()> {
     let docker = engine(project, asked.yes)?;
-    let stack = Stack::new(project, &docker);
     let (serve, image) = service_of(project, &docker, &asked.tag)?;
-    if !docker.labelled(stack.label())?.is_empty() {
-        bail!("something is up already: `cargo xtask down` removes it");
-    }
+    let waiting = || project.ui.say(&format!("[up] waits until another `up` for port {} has ended", asked.port));
+    let _lock = project.cache.lock(&format!("up-{}.lock", asked.port), &project.cancel, waiting)?;
+    running::make_room(project, &docker, asked.port)?;
+    let stack = Stack::new(project, &docker, Some(asked.port))?;
     let server = server_for(serve, asked, || preferred(project, &docker))?;
-    if let Err(error) = stack.start(asked, server.as_ref(), serve, &image) {
-        return Err(match docker.remove_labelled(stack.label()) {
-            Ok(_) => error,
+    let started = stack.start(asked, server.as_ref(), serve, &image).and_then(|()| stack.owner.keep());
+    if let Err(error) = started {
+        return Err(match stack.remove() {
+            Ok(()) => error,
             Err(left) => error.context(format!("and what was started could not be removed: {left:#}")),
         });
     }
@@ -121,49 +83,58 @@ fn server_for(serve: &Serve, asked: &Up, preferred: impl FnOnce() -> Server) -> 
     }
 }
 
-pub fn down(project: &Project) -> Result<()> {
+pub fn down(project: &Project, port: Option<u16>) -> Result<()> {
     let docker = Docker::connect()?;
-    let removed = docker.remove_labelled(Stack::new(project, &docker).label())?;
+    docker.remove_leftovers(project.cache.dir())?;
+    let removed = running::remove(project, &docker, port)?;
     ui::out(&match removed.is_empty() {
         true => "nothing was up\n".to_owned(),
         false => format!("removed {}\n", ui::quoted(removed)),
     })
 }
 
+/// What `load-data` was asked for.
+#[derive(Debug, clap::Args)]
+pub struct LoadData {
+    /// Records in each set
+    #[arg(long, value_name = "N", default_value_t = 1000)]
+    records: u64,
+    /// HOST:PORT of a server, instead of the one that is up
+    #[arg(long, value_name = "HOST:PORT")]
+    server: Option<String>,
+    /// The image that writes, where nothing is up
+    #[arg(long, value_name = "TAG")]
+    tag: Option<String>,
+    /// Port of the service whose server is meant, if several are up
+    #[arg(long, value_name = "PORT", conflicts_with = "server")]
+    port: Option<u16>,
+}
+
 /// Writes the records into the server of what is up, or into another.
-pub fn load(project: &Project, records: u64, server: Option<&str>, tag: Option<&str>) -> Result<()> {
+pub fn load(project: &Project, asked: &LoadData) -> Result<()> {
     let docker = engine(project, false)?;
-    let stack = Stack::new(project, &docker);
-    let up = docker.labelled(stack.label())?.contains(&stack.service);
-    let remembered = |label: &str| docker.container_label(&stack.service, label);
-    let (tag, address, network) = match server {
+    let (tag, address, network) = match &asked.server {
         Some(address) => {
+            let tag = asked.tag.clone();
             let tag = tag.ok_or_else(|| anyhow!(Wrong("--server needs --tag, whose image writes the data".into())))?;
-            (tag.to_owned(), Some(address.to_owned()), None)
+            (tag, Some(address.clone()), None)
         }
-        None if up => {
-            let missing = "what is up does not say what it is: `cargo xtask down`, then `up` again";
-            (remembered(TAG)?.context(missing)?, remembered(ADDRESS)?, remembered(NETWORK)?)
-        }
-        None => {
-            bail!(Wrong(
+        None => match running::service(project, &docker, asked.port)? {
+            Some(service) => (service.tag, service.address, service.network),
+            None => bail!(Wrong(
                 "nothing is up: `cargo xtask up <TAG>` first, or name a server and an image with --server and --tag"
                     .into()
-            ))
-        }
+            )),
+        },
     };
     let (serve, image) = service_of(project, &docker, &tag)?;
     if serve.load.is_empty() {
         bail!(Wrong(format!("the service of `{tag}` has no `serve.load` in matrix.yaml: it has no data to write")));
     }
-    stack.say(&format!("writing {records} records into each set"));
-    stack.load(serve, &image, &Reach { address, network: network.as_deref() }, records)
+    let stack = Stack::new(project, &docker, None)?;
+    stack.say(&format!("writing {} records into each set", asked.records));
+    stack.load(serve, &image, &Reach { address, network: network.as_deref() }, asked.records)
 }
-
-/// What is remembered on the service's container.
-const TAG: &str = "dev.wheel-matrix.up.tag";
-const ADDRESS: &str = "dev.wheel-matrix.up.server";
-const NETWORK: &str = "dev.wheel-matrix.up.network";
 
 /// How a service reaches its server.
 struct Reach<'a> {
@@ -183,17 +154,20 @@ impl Reach<'_> {
 /// How a service is started.
 struct Start<'a> {
     tag: &'a str,
-    /// Where it is on this machine's loopback.
-    port: u16,
+    /// Where it is on this machine's loopback; at a free port if `None`.
+    port: Option<u16>,
     /// On top of the image's.
     env: &'a [(String, String)],
     cpus: Option<&'a str>,
 }
 
-/// What `up` starts, by the names that it has. They are those of the matrix: there is one at a time.
+/// A server and a service in the engine, by names that no other run uses.
 struct Stack<'a> {
     project: &'a Project,
     docker: &'a Docker,
+    owner: Arc<Owner>,
+    /// For `up`: the port by which it is found again.
+    up: Option<u16>,
     repository: String,
     network: String,
     server: String,
@@ -202,26 +176,33 @@ struct Stack<'a> {
 }
 
 impl<'a> Stack<'a> {
-    fn new(project: &'a Project, docker: &'a Docker) -> Stack<'a> {
+    /// For `up` the port is part of the names of its containers, else the id of this run.
+    fn new(project: &'a Project, docker: &'a Docker, up: Option<u16>) -> Result<Stack<'a>> {
+        let owner = owner::current()?;
         let repository = project.matrix.name.to_string();
-        let name = |part: &str| format!("{repository}-{part}");
-        Stack {
+        let own = |part: &str| format!("{repository}-{part}-{}", owner.name());
+        let name = |part: &str| up.map_or_else(|| own(part), |port| format!("{repository}-{part}-{port}"));
+        Ok(Stack {
             project,
             docker,
-            network: name("net"),
+            // The engine lets two networks have one name.
+            network: own("net"),
             server: name("server"),
             service: name("service"),
-            loader: name("load-data"),
+            loader: own("load-data"),
             repository,
-        }
-    }
-
-    fn label(&self) -> (&str, &str) {
-        (LABEL, &self.repository)
+            up,
+            owner,
+        })
     }
 
     fn labels(&self) -> Vec<(String, String)> {
-        vec![(LABEL.to_owned(), self.repository.clone())]
+        self.up.map(|port| running::labels(&self.repository, port)).unwrap_or_default()
+    }
+
+    /// Removes what this run has started, and nothing else.
+    fn remove(&self) -> Result<()> {
+        self.docker.remove_labelled(&[(owner::LABEL, &self.owner.id)]).map(|_| ())
     }
 
     fn say(&self, line: &str) {
@@ -236,7 +217,7 @@ impl<'a> Stack<'a> {
             // It may announce any address, its own loopback too: the service sees what this machine sees.
             Some(Server::At(address)) => Reach { address: Some(address.clone()), network: None },
             server => {
-                self.docker.create_network(&self.network, self.label())?;
+                self.docker.create_network(&self.network, &self.labels())?;
                 let address = server.map(|server| self.start_server(server)).transpose()?;
                 Reach { address, network: Some(&self.network) }
             }
@@ -246,8 +227,9 @@ impl<'a> Stack<'a> {
             self.load(serve, image, &reach, asked.records)?;
         }
         self.say(&format!("starting {}:{}", self.repository, asked.tag));
-        self.start_service(&Start { tag: &asked.tag, port: asked.port, env: &[], cpus: None }, serve, image, &reach)?;
-        self.wait(&format!("127.0.0.1:{}", asked.port), &serve.ready)
+        let start = Start { tag: &asked.tag, port: Some(asked.port), env: &[], cpus: None };
+        self.start_service(&start, serve, image, &reach)?;
+        self.wait(&[format!("127.0.0.1:{}", asked.port)], &serve.ready).map(|_| ())
     }
 
     /// Starts the server's container and returns the address that the service reaches it under.
@@ -282,19 +264,20 @@ impl<'a> Stack<'a> {
         Ok(format!("{}:{port}", self.server))
     }
 
+    /// Starts the service; where it joins no network, `start.port` says where it listens.
     fn start_service(&self, start: &Start, serve: &Serve, image: &Image, reach: &Reach) -> Result<()> {
         let mut env = vec![(serve.env.labels.to_string(), serde_json::to_string(&image.labels)?)];
         env.extend(reach.variable(serve));
         env.extend_from_slice(start.env);
         let mut labels = self.labels();
-        labels.push((TAG.to_owned(), start.tag.to_owned()));
-        labels.extend(reach.address.iter().map(|address| (ADDRESS.to_owned(), address.clone())));
+        labels.push((label::TAG.to_owned(), start.tag.to_owned()));
+        labels.extend(reach.address.iter().map(|address| (label::SERVER.to_owned(), address.clone())));
         match reach.network {
-            Some(network) => labels.push((NETWORK.to_owned(), network.to_owned())),
+            Some(network) => labels.push((label::NETWORK.to_owned(), network.to_owned())),
             // On this machine's own network it is bound here, elsewhere by the published port.
             None => env.extend([
                 (serve.env.host.to_string(), "127.0.0.1".to_owned()),
-                (serve.env.port.to_string(), start.port.to_string()),
+                (serve.env.port.to_string(), start.port.unwrap_or(serve.port).to_string()),
             ]),
         }
         self.docker.start(&Service {
@@ -349,11 +332,15 @@ impl<'a> Stack<'a> {
         }
     }
 
-    /// Waits until the service is ready; one that ends before is an error with its last lines.
-    fn wait(&self, address: &str, path: &str) -> Result<()> {
+    /// Waits until the service is ready, and returns the first of its `addresses` that answers; a service that
+    /// ends before is an error with its last lines.
+    fn wait(&self, addresses: &[String], path: &str) -> Result<String> {
         let begun = Instant::now();
         let waited = || {
-            while !http::get(address, path).is_ok_and(|(status, _)| status == 200) {
+            loop {
+                if let Some(address) = http::first_ready(addresses, path) {
+                    return Ok(address);
+                }
                 self.project.cancel.check()?;
                 let last = || self.docker.last_lines(&self.service, 15).join("\n    | ");
                 if let Health::Ended(code) = self.docker.health(&self.service)? {
@@ -362,9 +349,8 @@ impl<'a> Stack<'a> {
                 ensure!(begun.elapsed() < PATIENCE, "it is not ready after {PATIENCE:?}:\n    | {}", last());
                 std::thread::sleep(Duration::from_millis(100));
             }
-            Ok(())
         };
-        waited().with_context(|| format!("`GET {path}` at {address} does not answer 200"))
+        waited().with_context(|| format!("`GET {path}` at {} does not answer 200", addresses.join(" and ")))
     }
 }
 
@@ -378,6 +364,8 @@ pub fn engine(project: &Project, yes: bool) -> Result<Docker> {
         endpoint.starts_with("unix://"),
         "the engine at `{endpoint}` may be another machine, whose loopback is not in reach: run this there"
     );
+    let removed = docker.remove_leftovers(project.cache.dir());
+    removed.context("cannot remove what an earlier run left in the Docker engine")?;
     Ok(docker)
 }
 
@@ -430,15 +418,5 @@ mod tests {
         assert!(error.is::<Wrong>() && error.to_string().contains("`serve.env.server`"), "{error}");
         let reach = Reach { address: None, network: None };
         assert_eq!(reach.variable(serve), None);
-    }
-
-    #[test]
-    fn servers_are_told_apart() {
-        assert_eq!("image".parse::<Server>().unwrap(), Server::Image);
-        assert_eq!("standin".parse::<Server>().unwrap(), Server::Standin);
-        assert_eq!("[::1]:3000".parse::<Server>().unwrap(), Server::At("[::1]:3000".to_owned()));
-        for wrong in ["", "host", ":3000", "host:0", "host:99999", "a b:3000", "standin "] {
-            assert!(wrong.parse::<Server>().unwrap_err().to_string().contains("HOST:PORT"), "{wrong}");
-        }
     }
 }

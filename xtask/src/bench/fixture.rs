@@ -101,6 +101,7 @@ fn run(folder: &Path, random: &mut Random, id: &str, config: &str, pace: f64, gi
         before: Some(seen.clone()),
         after: Some(seen),
         phases: phases.collect(),
+        forwarded: false,
         failed: None,
     }
 }

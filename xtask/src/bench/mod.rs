@@ -176,7 +176,9 @@ impl Bench<'_> {
         let done = self.runs(row, repeat, &log);
         if let (Err(_), Some(docker)) = (&done, docker) {
             // Of a run of ours that was ended.
-            let _ = docker.remove_stale_jobs();
+            for ours in [&self.ours, &self.whole] {
+                let _ = docker.remove_leftovers(ours.cache_folder());
+            }
         }
         done.map_err(|error| {
             anyhow!("[{}] {error:#}{}\n    whole log: {}", row.id(), last_lines(&path), path.display())

@@ -203,6 +203,11 @@ impl<'a> Ours<'a> {
         Ok(cmd!(shell, "{program} --matrix {matrix} {fake...} {arguments...}").env("XTASK_CACHE_DIR", &self.cache))
     }
 
+    /// The folder of its cache's layout.
+    pub fn cache_folder(&self) -> &Path {
+        self.project.cache.dir()
+    }
+
     pub fn matrix_file(&self) -> &Path {
         &self.project.file
     }

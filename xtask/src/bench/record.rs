@@ -113,6 +113,9 @@ pub struct Run {
     pub before: Option<Runtime>,
     pub after: Option<Runtime>,
     pub phases: Vec<Phase>,
+    /// Whether the engine forwarded each request, because the container's own address was not in reach.
+    #[serde(default)]
+    pub forwarded: bool,
     /// Why it counts for nothing.
     pub failed: Option<String>,
 }

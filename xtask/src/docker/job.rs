@@ -1,8 +1,6 @@
 //! Runs one command in a container that never outlives the call, and brings its files back.
 
 use std::collections::HashMap;
-use std::fs;
-use std::path::Path;
 use std::pin::pin;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -13,17 +11,16 @@ use bollard::errors::Error;
 use bollard::models::{ContainerCreateBody, HealthConfig, HostConfig, HostConfigLogConfig};
 use bollard::query_parameters::{
     AttachContainerOptionsBuilder, CreateContainerOptionsBuilder, DownloadFromContainerOptionsBuilder,
-    InspectContainerOptions, ListContainersOptionsBuilder, RemoveContainerOptionsBuilder, StartContainerOptions,
-    UploadToContainerOptionsBuilder, WaitContainerOptions,
+    InspectContainerOptions, RemoveContainerOptionsBuilder, StartContainerOptions, UploadToContainerOptionsBuilder,
+    WaitContainerOptions,
 };
 
 use super::context::stream;
+use super::owner::{self, Owner};
 use super::plan::{Plan, unpack};
 use super::{Beat, ContextFile, Docker, LineBuffer, Lines, Network, STUCK, check_reference};
 use crate::cancel::Cancel;
 
-/// Names the process a container belongs to, as `<pid>@<machine>`.
-const LABEL: &str = "dev.xtask.job";
 /// Time to kill and remove a container; whoever pressed Ctrl-C waits for it, even at a hung engine.
 const REMOVAL: Duration = Duration::from_secs(30);
 
@@ -78,8 +75,8 @@ impl Docker {
     pub fn run(&self, job: &Job, on: Lines, cancel: &Cancel) -> Result<JobResult> {
         check_reference(job.image)?;
         let plan = Plan::new(job)?;
-        let host = machine();
-        let name = container_name();
+        let owner = owner::current()?;
+        let name = container_name(&owner);
         let body = ContainerCreateBody {
             image: Some(job.image.to_owned()),
             cmd: Some(job.command.clone()),
@@ -91,7 +88,7 @@ impl Docker {
             tty: Some(false),
             attach_stdout: Some(true),
             attach_stderr: Some(true),
-            labels: Some(HashMap::from([(LABEL.to_owned(), format!("{}@{host}", std::process::id()))])),
+            labels: Some(HashMap::from([(owner::LABEL.to_owned(), owner.id.clone())])),
             volumes: Some(plan.volumes.clone()),
             // The image's own asks a service that does not run here, and takes processor time for it.
             healthcheck: Some(HealthConfig { test: Some(vec!["NONE".to_owned()]), ..HealthConfig::default() }),
@@ -203,12 +200,13 @@ impl Docker {
     /// The regular files below `path` in an image, without running anything of it.
     pub fn files(&self, image: &str, path: &str, cancel: &Cancel) -> Result<Vec<(String, Vec<u8>)>> {
         check_reference(image)?;
-        let name = container_name();
+        let owner = owner::current()?;
+        let name = container_name(&owner);
         let body = ContainerCreateBody {
             image: Some(image.to_owned()),
             // The engine wants one, though it is never started.
             cmd: Some(vec!["none".to_owned()]),
-            labels: Some(HashMap::from([(LABEL.to_owned(), format!("{}@{}", std::process::id(), machine()))])),
+            labels: Some(HashMap::from([(owner::LABEL.to_owned(), owner.id.clone())])),
             ..ContainerCreateBody::default()
         };
         let guard = Guard { docker: self, name: &name };
@@ -241,33 +239,6 @@ impl Docker {
         unpack(&tar).map(Some)
     }
 
-    /// Removes containers that an earlier run on this host left behind when it was killed, and returns how many.
-    pub fn remove_stale_jobs(&self) -> Result<usize> {
-        let what = "cannot remove containers of earlier runs";
-        let filters = HashMap::from([("label", vec![LABEL])]);
-        let options = ListContainersOptionsBuilder::default().all(true).filters(&filters).build();
-        let found = self.quick(self.client.list_containers(Some(options))).context(what)?;
-        let (host, mut removed) = (machine(), 0);
-        for container in found {
-            let owner = container.labels.as_ref().and_then(|labels| labels.get(LABEL));
-            let Some((pid, of)) = owner.and_then(|owner| owner.split_once('@')) else {
-                continue;
-            };
-            let Ok(pid) = pid.parse::<u32>() else {
-                continue;
-            };
-            // Without `/proc` every process would look dead.
-            if of != host || !Path::new("/proc/self").exists() || Path::new(&format!("/proc/{pid}")).exists() {
-                continue;
-            }
-            if let Some(id) = container.id {
-                self.remove(&id).context(what)?;
-                removed += 1;
-            }
-        }
-        Ok(removed)
-    }
-
     pub fn remove(&self, name: &str) -> Result<()> {
         let options = RemoveContainerOptionsBuilder::default().force(true).v(true).build();
         match self.within(REMOVAL, async {
@@ -283,14 +254,9 @@ impl Docker {
     }
 }
 
-fn container_name() -> String {
+fn container_name(owner: &Owner) -> String {
     static COUNT: AtomicU64 = AtomicU64::new(0);
-    format!(
-        "xtask-job-{}-{}-{:08x}",
-        std::process::id(),
-        COUNT.fetch_add(1, Ordering::Relaxed),
-        std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default().subsec_nanos()
-    )
+    format!("xtask-job-{}-{}", owner.name(), COUNT.fetch_add(1, Ordering::Relaxed))
 }
 
 /// Removes the container, running or not, however the call ends.
@@ -301,7 +267,7 @@ struct Guard<'a> {
 
 impl Drop for Guard<'_> {
     fn drop(&mut self) {
-        // What cannot be removed now is found by `remove_stale_jobs` later.
+        // What cannot be removed now is found by `remove_leftovers` later.
         let _ = self.docker.remove(self.name);
     }
 }
@@ -310,13 +276,4 @@ impl Drop for Guard<'_> {
 struct Sink {
     all: Vec<u8>,
     lines: LineBuffer,
-}
-
-/// This machine, boot and process name space: where a process number means one process.
-pub(super) fn machine() -> String {
-    let read = |path| fs::read_to_string(path).ok().map(|text| text.trim().to_owned()).filter(|text| !text.is_empty());
-    let host = read("/proc/sys/kernel/hostname").or_else(|| read("/etc/hostname")).unwrap_or_default();
-    let boot = read("/proc/sys/kernel/random/boot_id").unwrap_or_default();
-    let space = fs::read_link("/proc/self/ns/pid").map(|path| path.display().to_string()).unwrap_or_default();
-    format!("{host} {boot} {space}")
 }

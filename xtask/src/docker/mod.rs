@@ -5,6 +5,7 @@ mod connect;
 mod context;
 mod credentials;
 mod job;
+pub mod owner;
 mod plan;
 mod registry;
 mod service;
@@ -31,7 +32,7 @@ pub use connect::default_socket;
 pub use context::{Content, ContextFile};
 pub use job::Job;
 pub use registry::Offer;
-pub use service::{Health, Service};
+pub use service::{Health, Labelled, Service};
 use watch::{Beat, STUCK};
 
 /// Questions to the engine at once; each is a connection, through ssh perhaps.

@@ -1,13 +1,12 @@
-//! Containers that outlive the command that starts them, and their network; a label finds all of it again.
+//! Containers that run beside the command that starts them, and their network; labels find all of it again.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::pin::pin;
 
 use anyhow::{Context as _, Result};
-use bollard::errors::Error;
 use bollard::models::{
-    ContainerCreateBody, EndpointSettings, HealthStatusEnum, HostConfig, NetworkCreateRequest, NetworkingConfig,
-    PortBinding, ResourcesUlimits,
+    ContainerCreateBody, ContainerSummaryStateEnum, EndpointSettings, HealthStatusEnum, HostConfig,
+    NetworkCreateRequest, NetworkingConfig, PortBinding, ResourcesUlimits,
 };
 use bollard::query_parameters::{
     CreateContainerOptionsBuilder, InspectContainerOptions, ListContainersOptionsBuilder, ListNetworksOptionsBuilder,
@@ -15,7 +14,7 @@ use bollard::query_parameters::{
 };
 use futures_util::StreamExt as _;
 
-use super::{Docker, check_reference};
+use super::{Docker, check_reference, owner};
 
 /// Files and connections that a service may have open.
 const FILES: i64 = 20_000;
@@ -31,14 +30,34 @@ pub struct Service<'a> {
     pub env: Vec<(String, String)>,
     /// The network that it joins; the host's own when `None`.
     pub network: Option<&'a str>,
-    /// A port that is published on the host's loopback: the container's, the host's.
-    pub port: Option<(u16, u16)>,
+    /// A port that is published on the host's loopback: the container's, and the host's, else one that is free.
+    pub port: Option<(u16, Option<u16>)>,
     /// Makes the root file system read-only, except `/tmp`.
     pub read_only: bool,
-    /// By which it is found again.
+    /// By which it is found again, besides that of this run.
     pub labels: Vec<(String, String)>,
     /// The processors that it runs on, as `0-1,3`; all of them when `None`.
     pub cpus: Option<&'a str>,
+}
+
+/// A container that was found by its labels.
+#[derive(Clone, Debug)]
+pub struct Labelled {
+    pub name: String,
+    pub labels: BTreeMap<String, String>,
+    /// It ran, and does not run any more.
+    pub ended: bool,
+}
+
+/// Where a container is.
+#[derive(Clone, Debug, Default)]
+pub struct Place {
+    /// Its first process; 0 if it does not run.
+    pub process: u32,
+    /// Its address on the engine's network.
+    pub address: Option<String>,
+    /// The port of the host's loopback that leads to it.
+    pub published: Option<u16>,
 }
 
 /// How a service is doing.
@@ -53,11 +72,11 @@ pub enum Health {
 }
 
 impl Docker {
-    /// Makes a bridge network that is found again by its label.
-    pub fn create_network(&self, name: &str, label: (&str, &str)) -> Result<()> {
+    /// Makes a bridge network that belongs to this run.
+    pub fn create_network(&self, name: &str, labels: &[(String, String)]) -> Result<()> {
         let request = NetworkCreateRequest {
             name: name.to_owned(),
-            labels: Some(HashMap::from([(label.0.to_owned(), label.1.to_owned())])),
+            labels: Some(owned(labels)?),
             ..NetworkCreateRequest::default()
         };
         self.quick(self.client.create_network(request)).with_context(|| format!("cannot make the network `{name}`"))?;
@@ -73,15 +92,15 @@ impl Docker {
             image: Some(service.image.to_owned()),
             cmd: (!service.command.is_empty()).then(|| service.command.clone()),
             env: Some(service.env.iter().map(|(key, value)| format!("{key}={value}")).collect()),
-            labels: Some(service.labels.iter().cloned().collect()),
+            labels: Some(owned(&service.labels)?),
             exposed_ports: service.port.map(|(inside, _)| vec![port(inside)]),
             host_config: Some(HostConfig {
                 network_mode: Some(service.network.unwrap_or("host").to_owned()),
                 readonly_rootfs: Some(service.read_only),
                 tmpfs: service.read_only.then(|| HashMap::from([("/tmp".to_owned(), "rw,mode=1777".to_owned())])),
                 port_bindings: service.port.map(|(inside, outside)| {
-                    let binding =
-                        PortBinding { host_ip: Some("127.0.0.1".to_owned()), host_port: Some(outside.to_string()) };
+                    let host_port = outside.map(|outside| outside.to_string()).unwrap_or_default();
+                    let binding = PortBinding { host_ip: Some("127.0.0.1".to_owned()), host_port: Some(host_port) };
                     HashMap::from([(port(inside), Some(vec![binding]))])
                 }),
                 // The real server refuses to start with fewer than 15,000 open files.
@@ -105,21 +124,18 @@ impl Docker {
             .with_context(|| format!("cannot start the container `{name}` from `{}`", service.image))
     }
 
-    /// A label of a container.
-    pub fn container_label(&self, name: &str, label: &str) -> Result<Option<String>> {
-        let found = self.quick(self.client.inspect_container(name, None::<InspectContainerOptions>));
-        let config = found.with_context(|| format!("cannot inspect the container `{name}`"))?.config;
-        Ok(config.and_then(|config| config.labels?.remove(label)))
-    }
-
-    /// The process of a container, and its address on a network of the engine's.
-    pub fn place(&self, name: &str, network: &str) -> Result<(u32, Option<String>)> {
+    /// Where a container is, on a network of the engine's and by its published port.
+    pub fn place(&self, name: &str, network: &str, port: u16) -> Result<Place> {
         let found = self.quick(self.client.inspect_container(name, None::<InspectContainerOptions>));
         let found = found.with_context(|| format!("cannot inspect the container `{name}`"))?;
-        let process = found.state.and_then(|state| u32::try_from(state.pid?).ok()).unwrap_or_default();
-        let networks = found.network_settings.and_then(|settings| settings.networks);
-        let address = networks.and_then(|mut networks| networks.remove(network)?.ip_address);
-        Ok((process, address.filter(|address| !address.is_empty())))
+        let settings = found.network_settings.unwrap_or_default();
+        let address = settings.networks.and_then(|mut networks| networks.remove(network)?.ip_address);
+        let bindings = settings.ports.and_then(|mut ports| ports.remove(&format!("{port}/tcp"))?);
+        Ok(Place {
+            process: found.state.and_then(|state| u32::try_from(state.pid?).ok()).unwrap_or_default(),
+            address: address.filter(|address| !address.is_empty()),
+            published: bindings.and_then(|bindings| bindings.into_iter().find_map(|one| one.host_port?.parse().ok())),
+        })
     }
 
     pub fn health(&self, name: &str) -> Result<Health> {
@@ -149,37 +165,50 @@ impl Docker {
         read.unwrap_or_default().lines().map(str::to_owned).collect()
     }
 
-    /// Names of the containers with a label, running or not.
-    pub fn labelled(&self, label: (&str, &str)) -> Result<Vec<String>> {
-        let filters = HashMap::from([("label", vec![format!("{}={}", label.0, label.1)])]);
-        let options = ListContainersOptionsBuilder::default().all(true).filters(&filters).build();
+    /// The containers that have all of these labels, running or not.
+    pub fn labelled(&self, labels: &[(&str, &str)]) -> Result<Vec<Labelled>> {
+        let options = ListContainersOptionsBuilder::default().all(true).filters(&filters(labels)).build();
         let found = self.quick(self.client.list_containers(Some(options))).context("cannot list containers")?;
-        let names = found.into_iter().filter_map(|container| {
+        let named = found.into_iter().filter_map(|container| {
             let name = container.names?.into_iter().next()?;
-            Some(name.trim_start_matches('/').to_owned())
+            Some(Labelled {
+                name: name.trim_start_matches('/').to_owned(),
+                labels: container.labels.unwrap_or_default().into_iter().collect(),
+                ended: matches!(
+                    container.state,
+                    Some(ContainerSummaryStateEnum::EXITED | ContainerSummaryStateEnum::DEAD)
+                ),
+            })
         });
-        Ok(names.collect())
+        Ok(named.collect())
     }
 
-    /// Removes all containers and networks with a label, and returns their names.
-    pub fn remove_labelled(&self, label: (&str, &str)) -> Result<Vec<String>> {
-        let mut removed = self.labelled(label)?;
-        for name in &removed {
-            self.remove(name)?;
+    /// Removes the containers and networks that have all of these labels, and returns their names.
+    pub fn remove_labelled(&self, labels: &[(&str, &str)]) -> Result<Vec<String>> {
+        let mut removed = Vec::new();
+        for container in self.labelled(labels)? {
+            self.remove(&container.name)?;
+            removed.push(container.name);
         }
-        let filters = HashMap::from([("label", vec![format!("{}={}", label.0, label.1)])]);
-        let options = ListNetworksOptionsBuilder::default().filters(&filters).build();
+        let options = ListNetworksOptionsBuilder::default().filters(&filters(labels)).build();
         let networks = self.quick(self.client.list_networks(Some(options))).context("cannot list networks")?;
-        for name in networks.into_iter().filter_map(|network| network.name) {
-            let gone = self.quick(async {
-                match self.client.remove_network(&name).await {
-                    Err(Error::DockerResponseServerError { status_code: 404, .. }) => Ok(()),
-                    other => other,
-                }
-            });
-            gone.with_context(|| format!("cannot remove the network `{name}`"))?;
-            removed.push(name);
+        for network in networks {
+            // By its id: names of networks may be given twice.
+            if let (Some(id), Some(name)) = (network.id, network.name) {
+                self.remove_network(&id)?;
+                removed.push(name);
+            }
         }
         Ok(removed)
     }
+}
+
+fn filters(labels: &[(&str, &str)]) -> HashMap<&'static str, Vec<String>> {
+    HashMap::from([("label", labels.iter().map(|(name, value)| format!("{name}={value}")).collect())])
+}
+
+/// Labels, with that of this run.
+fn owned(labels: &[(String, String)]) -> Result<HashMap<String, String>> {
+    let run = (owner::LABEL.to_owned(), owner::current()?.id.clone());
+    Ok(labels.iter().cloned().chain([run]).collect())
 }

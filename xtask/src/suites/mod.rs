@@ -102,7 +102,6 @@ pub fn run(project: &Project, asked: &Options) -> Result<()> {
     let suites = suites(asked, !own.is_empty(), plan::has_client(&project.matrix, image))?;
     let docker = up::engine(project, asked.yes)?;
     let found = up::image_of(project, &docker, &asked.tag)?;
-    docker.remove_stale_jobs().context("cannot remove what an earlier run left in the Docker engine")?;
     let own = if suites.contains(&Suite::Upstream) { own } else { Vec::new() };
     let needs_server = plan::needs_server(&project.matrix, image, &suites, &own);
     if let Some(server) = asked.server.as_ref().filter(|_| !needs_server) {

@@ -1,8 +1,8 @@
 //! A server for another command: that of what is up, one that runs anyway, or one for just as long as it takes.
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Context as _, Result};
 
-use super::{ADDRESS, NETWORK, Server, Stack, preferred};
+use super::{Server, Stack, preferred, running};
 use crate::Project;
 use crate::docker::Docker;
 
@@ -24,25 +24,16 @@ impl<'a> Borrowed<'a> {
             let (address, kind) = (address.clone(), "given by its address".to_owned());
             return Ok(Borrowed { address, network: "host".to_owned(), kind, own: None });
         }
-        let up = Stack::new(project, docker);
-        let there = docker.labelled(up.label())?;
-        match asked {
-            None if there.contains(&up.service) => {
-                let remembered = |label: &str| docker.container_label(&up.service, label);
-                let address = remembered(ADDRESS)?.context(
-                    "the service that is up has no server: `cargo xtask down` first, or use --server HOST:PORT",
-                )?;
-                let network = remembered(NETWORK)?.unwrap_or_else(|| "host".to_owned());
-                return Ok(Borrowed { kind: format!("that of what is up, {address}"), address, network, own: None });
-            }
-            Some(_) if there.contains(&up.service) => {
-                bail!("something is up already: leave --server out to use its server, or `cargo xtask down` first")
-            }
-            _ if !there.is_empty() => {
-                bail!("another test is under way, or was killed: `cargo xtask down` removes what it has started")
-            }
-            _ => {}
+        if asked.is_none()
+            && let Some(service) = running::service(project, docker, None)?
+        {
+            let address = service
+                .address
+                .context("the service that is up has no server: `cargo xtask down` first, or use --server HOST:PORT")?;
+            let network = service.network.unwrap_or_else(|| "host".to_owned());
+            return Ok(Borrowed { kind: format!("that of what is up, {address}"), address, network, own: None });
         }
+        let up = Stack::new(project, docker, None)?;
         let server = asked.cloned().unwrap_or_else(|| preferred(project, docker));
         up.say(&format!("server: {server}"));
         let kind = match server {
@@ -52,7 +43,7 @@ impl<'a> Borrowed<'a> {
         // From here on it is given back, whatever fails.
         let mut borrowed = Borrowed { address: String::new(), network: up.network.clone(), kind, own: Some(up) };
         if let Some(up) = &borrowed.own {
-            docker.create_network(&up.network, up.label())?;
+            docker.create_network(&up.network, &up.labels())?;
             borrowed.address = up.start_server(&server)?;
         }
         Ok(borrowed)
@@ -61,7 +52,7 @@ impl<'a> Borrowed<'a> {
     /// Removes what was started for it.
     pub fn give_back(mut self) -> Result<()> {
         match self.own.take() {
-            Some(own) => own.docker.remove_labelled(own.label()).map(|_| ()),
+            Some(own) => own.remove(),
             None => Ok(()),
         }
     }
@@ -70,8 +61,8 @@ impl<'a> Borrowed<'a> {
 impl Drop for Borrowed<'_> {
     fn drop(&mut self) {
         if let Some(own) = self.own.take() {
-            // Whoever could be told is told of a worse error already; `down` finds what is left.
-            let _ = own.docker.remove_labelled(own.label());
+            // The error that led here is the one to report; the next run removes what is left.
+            let _ = own.remove();
         }
     }
 }

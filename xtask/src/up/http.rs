@@ -1,22 +1,108 @@
-//! As much HTTP as it takes to ask a service on this machine how it is.
+//! Minimal HTTP GET for health checks of a service on this machine.
 
-use std::io::{Read as _, Write as _};
-use std::net::TcpStream;
-use std::time::Duration;
+use std::io::{ErrorKind, Read as _, Write as _};
+use std::net::{TcpStream, ToSocketAddrs as _};
+use std::time::{Duration, Instant};
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, bail, ensure};
 
-/// More than any answer that is asked for here.
-const MOST: u64 = 64 << 20;
+/// Limit of an answer, in bytes.
+const MOST: usize = 64 << 20;
+/// How long a connection may take: an address that no route leads to does not answer at all.
+const CONNECT: Duration = Duration::from_secs(2);
+/// How long one question of a health check may take.
+const CHECK: Duration = Duration::from_secs(5);
 
-/// Status and body of `GET <path>` at `HOST:PORT`.
-pub fn get(address: &str, path: &str) -> Result<(u16, String)> {
-    let mut stream = TcpStream::connect(address)?;
-    stream.set_read_timeout(Some(Duration::from_secs(5)))?;
+/// Status and body of `GET <path>` at `HOST:PORT`; the whole answer must have come within `limit`.
+pub fn get(address: &str, path: &str, limit: Duration) -> Result<(u16, String)> {
+    let begun = Instant::now();
+    let left = || {
+        let left = limit.checked_sub(begun.elapsed()).filter(|left| !left.is_zero());
+        left.with_context(|| format!("the answer is not complete after {limit:?}"))
+    };
+    let at = address.to_socket_addrs()?.next().with_context(|| format!("`{address}` is no address"))?;
+    let mut stream = TcpStream::connect_timeout(&at, CONNECT.min(limit))?;
+    stream.set_write_timeout(Some(left()?))?;
     stream.write_all(format!("GET {path} HTTP/1.0\r\nHost: localhost\r\n\r\n").as_bytes())?;
-    let mut answer = String::new();
-    stream.take(MOST).read_to_string(&mut answer)?;
+    let (mut answer, mut chunk) = (Vec::new(), [0; 16 << 10]);
+    loop {
+        // Of each read: a service that sends a byte now and then must not extend the limit.
+        stream.set_read_timeout(Some(left()?))?;
+        match stream.read(&mut chunk) {
+            Ok(0) => break,
+            Ok(count) => answer.extend_from_slice(&chunk[..count]),
+            Err(error) if error.kind() == ErrorKind::Interrupted => {}
+            Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => {
+                bail!("the answer is not complete after {limit:?}")
+            }
+            Err(error) => return Err(error.into()),
+        }
+        ensure!(answer.len() <= MOST, "the answer is longer than {MOST} bytes");
+    }
+    let answer = String::from_utf8(answer).context("the answer is not text")?;
     let status = answer.strip_prefix("HTTP/1.").and_then(|rest| rest.split(' ').nth(1));
     let status = status.and_then(|status| status.parse().ok()).context("the answer is not HTTP")?;
     Ok((status, answer.split_once("\r\n\r\n").map_or(String::new(), |(_, body)| body.to_owned())))
+}
+
+/// The first of the addresses that answers 200, if one does.
+pub fn first_ready(addresses: &[String], path: &str) -> Option<String> {
+    let ready = |address: &&String| get(address, path, CHECK).is_ok_and(|(status, _)| status == 200);
+    addresses.iter().find(ready)?;
+    // Asked again: the service may have become ready just after an earlier address was asked.
+    addresses.iter().find(ready).cloned()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::TcpListener;
+
+    use super::*;
+
+    /// Answers each connection with `answer`, then does `after` with it.
+    fn serve(answer: &'static str, after: fn(TcpStream)) -> String {
+        let listener = TcpListener::bind(("127.0.0.1", 0)).unwrap();
+        let address = listener.local_addr().unwrap().to_string();
+        std::thread::spawn(move || {
+            for stream in listener.incoming() {
+                let mut stream = stream.unwrap();
+                let _ = stream.read(&mut [0; 1024]);
+                let _ = stream.write_all(answer.as_bytes());
+                after(stream);
+            }
+        });
+        address
+    }
+
+    #[test]
+    fn answers_are_read() {
+        let address = serve("HTTP/1.1 503 No\r\nA: b\r\n\r\nbody", drop);
+        assert_eq!(get(&address, "/", CHECK).unwrap(), (503, "body".to_owned()));
+        let address = serve("SSH-2.0\r\n", drop);
+        assert!(get(&address, "/", CHECK).unwrap_err().to_string().contains("not HTTP"));
+    }
+
+    /// It never ends by itself.
+    #[test]
+    fn a_service_that_drips_does_not_extend_the_limit() {
+        let address = serve("HTTP/1.0 200 OK\r\n\r\n", |mut stream| {
+            while stream.write_all(b"x").is_ok() {
+                std::thread::sleep(Duration::from_millis(20));
+            }
+        });
+        let error = get(&address, "/", Duration::from_millis(300)).unwrap_err();
+        assert!(format!("{error:#}").contains("not complete"), "{error:#}");
+    }
+
+    #[test]
+    fn the_first_address_that_answers_is_taken() {
+        let own = serve("HTTP/1.0 200 OK\r\n\r\n", drop);
+        let forwarded = serve("HTTP/1.0 200 OK\r\n\r\n", drop);
+        // Nobody listens there: as the address of a container of a rootless engine.
+        let unreachable = TcpListener::bind(("127.0.0.1", 0)).unwrap().local_addr().unwrap().to_string();
+        let first = |addresses: [&String; 2]| first_ready(&addresses.map(String::clone), "/ready");
+        assert_eq!(first([&own, &forwarded]), Some(own.clone()));
+        assert_eq!(first([&unreachable, &forwarded]), Some(forwarded));
+        assert_eq!(first([&unreachable, &unreachable]), None);
+    }
 }

@@ -1,10 +1,16 @@
 //! A service with its server for just as long as one measurement takes, in fresh containers.
 
+use std::net::TcpListener;
+use std::time::Duration;
+
 use anyhow::{Context as _, Result, ensure};
 
 use super::{Reach, Server, Stack, Start, http, preferred, service_of};
 use crate::Project;
 use crate::docker::{Docker, Health};
+
+/// How long an answer of the application may take.
+const ANSWER: Duration = Duration::from_secs(30);
 
 /// What is to be measured.
 pub struct Ask<'a> {
@@ -12,7 +18,8 @@ pub struct Ask<'a> {
     /// On top of the image's.
     pub env: &'a [(String, String)],
     pub records: u64,
-    pub port: u16,
+    /// On this machine's loopback; one that is free if `None`.
+    pub port: Option<u16>,
     /// Processors of server and service.
     pub cpus: Option<[&'a str; 2]>,
 }
@@ -27,19 +34,17 @@ pub struct Ready<'a> {
 /// A service that answers. Removed, with its server, when it ends.
 pub struct Trial<'a> {
     ready: &'a Ready<'a>,
-    /// `HOST:PORT`, without a proxy between.
+    /// `HOST:PORT`.
     pub address: String,
+    /// Whether the engine forwards each request: the container's own address is not in reach of this machine.
+    pub forwarded: bool,
     /// Of server and service.
     pub processes: Vec<u32>,
 }
 
 impl<'a> Ready<'a> {
     pub fn find(project: &'a Project, docker: &'a Docker, asked: Option<&Server>) -> Result<Ready<'a>> {
-        let stack = Stack::new(project, docker);
-        ensure!(
-            docker.labelled(stack.label())?.is_empty(),
-            "something is up already, or a measurement was killed: `cargo xtask down` removes it"
-        );
+        let stack = Stack::new(project, docker, None)?;
         let server = asked.cloned().unwrap_or_else(|| preferred(project, docker));
         let image = match &server {
             Server::At(_) => None,
@@ -57,12 +62,12 @@ impl<'a> Ready<'a> {
     /// Starts server and service and waits until it answers.
     pub fn start(&'a self, ask: &Ask) -> Result<Trial<'a>> {
         // From here on all of it is removed, whatever fails.
-        let mut trial = Trial { ready: self, address: String::new(), processes: Vec::new() };
+        let mut trial = Trial { ready: self, address: String::new(), forwarded: false, processes: Vec::new() };
         let (stack, docker) = (&self.stack, self.stack.docker);
         let (serve, image) = service_of(stack.project, docker, ask.tag)?;
         let reach = match (&self.image, &self.server) {
             (Some(server), _) => {
-                docker.create_network(&stack.network, stack.label())?;
+                docker.create_network(&stack.network, &stack.labels())?;
                 let address = stack.run_server(server, ask.cpus.map(|[server, _]| server))?;
                 Reach { address: Some(address), network: Some(&stack.network) }
             }
@@ -71,19 +76,26 @@ impl<'a> Ready<'a> {
         if ask.records > 0 {
             stack.load(serve, &image, &reach, ask.records)?;
         }
-        let start = Start { tag: ask.tag, port: ask.port, env: ask.env, cpus: ask.cpus.map(|[_, service]| service) };
-        stack.start_service(&start, serve, &image, &reach)?;
-        let (process, own) = docker.place(&stack.service, &stack.network)?;
-        trial.processes.push(process);
-        if self.image.is_some() {
-            trial.processes.push(docker.place(&stack.server, &stack.network)?.0);
-        }
-        trial.address = match own {
-            // Past the engine's proxy, which takes time of its own.
-            Some(own) => format!("{own}:{}", serve.port),
-            None => format!("127.0.0.1:{}", ask.port),
+        let port = match (ask.port, reach.network) {
+            // The engine chooses one.
+            (None, Some(_)) => None,
+            (None, None) => Some(free_port()?),
+            (given, _) => given,
         };
-        stack.wait(&trial.address, &serve.ready)?;
+        let start = Start { tag: ask.tag, port, env: ask.env, cpus: ask.cpus.map(|[_, service]| service) };
+        stack.start_service(&start, serve, &image, &reach)?;
+        let place = docker.place(&stack.service, &stack.network, serve.port)?;
+        trial.processes.push(place.process);
+        if self.image.is_some() {
+            trial.processes.push(docker.place(&stack.server, &stack.network, serve.port)?.process);
+        }
+        let loopback = place.published.or(port).map(|port| format!("127.0.0.1:{port}"));
+        // Forwarding takes time of its own, so the container's address comes first. Of a rootless engine, or one in a
+        // virtual machine, it cannot be reached.
+        let own = place.address.map(|own| format!("{own}:{}", serve.port));
+        let addresses: Vec<String> = own.iter().cloned().chain(loopback).collect();
+        trial.address = stack.wait(&addresses, &serve.ready)?;
+        trial.forwarded = own.is_some_and(|own| own != trial.address);
         Ok(trial)
     }
 }
@@ -91,7 +103,7 @@ impl<'a> Ready<'a> {
 impl Trial<'_> {
     /// The body of an answer, which must be 200.
     pub fn get(&self, path: &str) -> Result<String> {
-        let asked = http::get(&self.address, path).and_then(|(status, body)| {
+        let asked = http::get(&self.address, path, ANSWER).and_then(|(status, body)| {
             ensure!(status == 200, "it answers {status}");
             Ok(body)
         });
@@ -119,14 +131,19 @@ impl Trial<'_> {
     }
 
     fn remove(&self) -> Result<()> {
-        let stack = &self.ready.stack;
-        stack.docker.remove_labelled(stack.label()).map(|_| ())
+        self.ready.stack.remove()
     }
 }
 
 impl Drop for Trial<'_> {
     fn drop(&mut self) {
-        // Whoever could be told is told of a worse error already; `down` finds what is left.
+        // The error that led here is the one to report; the next run removes what is left.
         let _ = self.remove();
     }
+}
+
+/// A port of this machine's loopback that nobody listens at.
+fn free_port() -> Result<u16> {
+    let listener = TcpListener::bind(("127.0.0.1", 0)).and_then(|listener| listener.local_addr());
+    Ok(listener.context("no port of this machine's loopback is free")?.port())
 }

@@ -109,6 +109,14 @@ impl Drop for Clone {
     }
 }
 
+/// Names of the containers that this run of the tool has made and not removed; all names contain its process number.
+pub fn containers_of(process: u32) -> Vec<String> {
+    let filter = format!("name=-{process}-");
+    let output =
+        Command::new("docker").args(["ps", "--all", "--format", "{{.Names}}", "--filter", &filter]).output().unwrap();
+    text(&output.stdout).lines().map(str::to_owned).collect()
+}
+
 pub fn text(bytes: &[u8]) -> String {
     String::from_utf8_lossy(bytes).into_owned()
 }

@@ -7,15 +7,13 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
-use crate::common::{Clone, text, turn};
-
-const SERVICE: &str = "aerospike-benchmark-service";
+use crate::common::{Clone, containers_of, text, turn};
 
 /// In the clone itself, where the stand-in is compiled; results go to `out`.
 fn serve(arguments: &[&str], out: &Path) -> Command {
     let top = Path::new("..");
     let mut command = Command::new(env!("CARGO_BIN_EXE_xtask"));
-    command.args(["bench", "serve", "--server", "standin", "--records", "200", "--port", "18474", "--vus", "4"]);
+    command.args(["bench", "serve", "--server", "standin", "--records", "200", "--vus", "4"]);
     command.args(arguments).arg("--out").arg(out).current_dir(top).stdin(Stdio::null());
     command
 }
@@ -85,11 +83,15 @@ fn an_application_that_is_killed_gives_no_number() {
     let child = serve(&arguments, &out).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
     let begun = Instant::now();
     let asked = "import urllib.request as u; u.urlopen('http://127.0.0.1:8000/ready', timeout=5)";
-    while !docker(&["exec", SERVICE, "python", "-c", asked]) {
+    let service = loop {
+        let found = containers_of(child.id()).into_iter().find(|name| name.contains("-service-"));
+        if let Some(service) = found.filter(|service| docker(&["exec", service, "python", "-c", asked])) {
+            break service;
+        }
         assert!(begun.elapsed() < Duration::from_secs(120), "the service does not start");
         std::thread::sleep(Duration::from_millis(200));
-    }
-    assert!(docker(&["kill", SERVICE]));
+    };
+    assert!(docker(&["kill", &service]));
     let output = child.wait_with_output().unwrap();
     let told = said(&output);
     assert!(output.status.code() == Some(1) && told.contains("the application ended with exit code 137"), "{told}");

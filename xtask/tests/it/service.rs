@@ -1,18 +1,16 @@
 //! The service of each image, with the stand-in to talk to: `up`, requests, a server that is lost, `down`.
 
 use std::io::{Read as _, Write as _};
-use std::net::TcpStream;
+use std::net::{TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
 use crate::common::{Clone, text, turn};
 
-const PORT: u16 = 18_473;
-const SERVER: &str = "aerospike-benchmark-server";
 const MODES: [&str; 3] = ["single", "gather", "merge_gather"];
 
 /// In the clone itself: the stand-in is compiled there. Nothing in it is written.
@@ -34,65 +32,82 @@ fn docker(arguments: &[&str]) {
     assert!(output.status.success(), "{}", text(&output.stderr));
 }
 
-/// Removed however the test ends.
-struct Up;
+/// A service at a port of its own; removed however the test ends.
+struct Up {
+    port: u16,
+}
 
 impl Up {
     fn new(tag: &str) -> Up {
-        xtask(&["down"]);
-        let up = Up;
-        let said = good(&["up", tag, "--server", "standin", "--records", "200", "--port", &PORT.to_string()]);
-        assert!(said.contains("STAND-IN") && said.contains(&format!("http://127.0.0.1:{PORT}")), "{said}");
+        let up = Up { port: free_port() };
+        let said = good(&["up", tag, "--server", "standin", "--records", "200", "--port", &up.port.to_string()]);
+        assert!(said.contains("STAND-IN") && said.contains(&format!("http://127.0.0.1:{}", up.port)), "{said}");
         up
+    }
+
+    fn down(&self) -> String {
+        good(&["down", "--port", &self.port.to_string()])
+    }
+
+    /// Status and body; no answer is status 0.
+    fn get(&self, path: &str) -> (u16, String) {
+        let ask = || -> std::io::Result<String> {
+            let mut stream = TcpStream::connect(("127.0.0.1", self.port))?;
+            stream.set_read_timeout(Some(Duration::from_secs(60)))?;
+            stream.write_all(format!("GET {path} HTTP/1.0\r\nHost: localhost\r\n\r\n").as_bytes())?;
+            let mut answer = String::new();
+            stream.read_to_string(&mut answer)?;
+            Ok(answer)
+        };
+        let answer = ask().unwrap_or_default();
+        let status = answer.split(' ').nth(1).and_then(|status| status.parse().ok()).unwrap_or(0);
+        (status, answer.split_once("\r\n\r\n").map_or(String::new(), |(_, body)| body.to_owned()))
+    }
+
+    fn json(&self, path: &str) -> Value {
+        let (status, body) = self.get(path);
+        assert_eq!(status, 200, "{path}: {body}");
+        serde_json::from_str(&body).unwrap()
+    }
+
+    /// `requests` at ten connections, each the next of `paths`; how many were not answered with 200.
+    fn hammer(&self, paths: &[String], requests: usize) -> usize {
+        let (next, failed) = (AtomicUsize::new(0), AtomicUsize::new(0));
+        std::thread::scope(|scope| {
+            for _ in 0..10 {
+                scope.spawn(|| {
+                    loop {
+                        let number = next.fetch_add(1, Ordering::Relaxed);
+                        if number >= requests {
+                            break;
+                        }
+                        if self.get(&paths[number % paths.len()]).0 != 200 {
+                            failed.fetch_add(1, Ordering::Relaxed);
+                        }
+                    }
+                });
+            }
+        });
+        failed.into_inner()
     }
 }
 
 impl Drop for Up {
     fn drop(&mut self) {
-        xtask(&["down"]);
+        xtask(&["down", "--port", &self.port.to_string()]);
     }
 }
 
-/// Status and body; no answer is status 0.
-fn get(path: &str) -> (u16, String) {
-    let ask = || -> std::io::Result<String> {
-        let mut stream = TcpStream::connect(("127.0.0.1", PORT))?;
-        stream.set_read_timeout(Some(Duration::from_secs(60)))?;
-        stream.write_all(format!("GET {path} HTTP/1.0\r\nHost: localhost\r\n\r\n").as_bytes())?;
-        let mut answer = String::new();
-        stream.read_to_string(&mut answer)?;
-        Ok(answer)
-    };
-    let answer = ask().unwrap_or_default();
-    let status = answer.split(' ').nth(1).and_then(|status| status.parse().ok()).unwrap_or(0);
-    (status, answer.split_once("\r\n\r\n").map_or(String::new(), |(_, body)| body.to_owned()))
-}
-
-fn json(path: &str) -> Value {
-    let (status, body) = get(path);
-    assert_eq!(status, 200, "{path}: {body}");
-    serde_json::from_str(&body).unwrap()
-}
-
-/// `requests` at ten connections, each the next of `paths`; how many were not answered with 200.
-fn hammer(paths: &[String], requests: usize) -> usize {
-    let (next, failed) = (AtomicUsize::new(0), AtomicUsize::new(0));
-    std::thread::scope(|scope| {
-        for _ in 0..10 {
-            scope.spawn(|| {
-                loop {
-                    let number = next.fetch_add(1, Ordering::Relaxed);
-                    if number >= requests {
-                        break;
-                    }
-                    if get(&paths[number % paths.len()]).0 != 200 {
-                        failed.fetch_add(1, Ordering::Relaxed);
-                    }
-                }
-            });
+/// One that nobody listens at, and below those that the kernel gives to connections (from 32,768 on).
+fn free_port() -> u16 {
+    static NEXT: AtomicU32 = AtomicU32::new(0);
+    loop {
+        let number = std::process::id().wrapping_mul(16) + NEXT.fetch_add(1, Ordering::Relaxed);
+        let port = 20_000 + (number % 12_000) as u16;
+        if TcpListener::bind(("127.0.0.1", port)).is_ok() {
+            return port;
         }
-    });
-    failed.into_inner()
+    }
 }
 
 /// Few by default: XTASK_TEST_REQUESTS=2000 takes five minutes on two cores.
@@ -128,11 +143,11 @@ fn every_image_serves_the_same_predictions() {
         ("314t", &["py-async"][..], false),
         ("314t-with-official", &["py-async", "official"][..], false),
     ] {
-        let _up = Up::new(tag);
+        let up = Up::new(tag);
         let mut paths = Vec::new();
         for (client, mode) in clients.iter().flat_map(|client| MODES.map(|mode| (client, mode))) {
             let path = format!("/predict/{client}/sample?mode={mode}");
-            let answer = json(&path);
+            let answer = up.json(&path);
             assert_eq!(answer["recordsFound"], answer["recordsTotal"], "{tag} {path}");
             let scores = answer["predictions"].as_array().unwrap().iter();
             let scores: Vec<(String, f64)> =
@@ -144,12 +159,12 @@ fn every_image_serves_the_same_predictions() {
             }
             paths.push(path);
         }
-        assert_eq!(hammer(&paths, requests()), 0, "{tag}: requests that were not answered");
-        let state = json("/runtime");
+        assert_eq!(up.hammer(&paths, requests()), 0, "{tag}: requests that were not answered");
+        let state = up.json("/runtime");
         assert_eq!(state["gil"]["now"], gil, "{tag}: {state}");
         assert_eq!(state["image_labels"]["org.opencontainers.image.version"], tag, "{state}");
         if clients.len() == 1 {
-            let (status, body) = get("/predict/official/sample");
+            let (status, body) = up.get("/predict/official/sample");
             assert!(status == 503 && body.contains("not installed"), "{tag}: {status} {body}");
         }
     }
@@ -159,29 +174,31 @@ fn every_image_serves_the_same_predictions() {
 #[ignore = "needs a Docker engine and the images"]
 fn a_server_that_is_lost_is_found_again() {
     let _turn = turn();
-    let _up = Up::new("314t-with-official");
+    let up = Up::new("314t-with-official");
+    let (server, port) = (format!("aerospike-benchmark-server-{}", up.port), up.port.to_string());
     let paths = ["py-async", "official"].map(|client| format!("/predict/{client}/sample?mode=gather"));
     let stop = AtomicBool::new(false);
     std::thread::scope(|scope| {
         scope.spawn(|| {
             while !stop.load(Ordering::Relaxed) {
-                hammer(&paths, 50);
+                up.hammer(&paths, 50);
             }
         });
         // Also when something below fails, or the scope would wait for ever.
         let _load = Stop(&stop);
-        docker(&["kill", SERVER]);
-        eventually("without its server it is still ready", || get("/ready").0 == 503);
+        docker(&["kill", &server]);
+        eventually("without its server it is still ready", || up.get("/ready").0 == 503);
         for path in &paths {
-            eventually("a lost server is not said", || get(path).0 == 503);
+            eventually("a lost server is not said", || up.get(path).0 == 503);
         }
-        assert_eq!(get("/health").0, 200, "the process itself is well");
-        docker(&["start", SERVER]);
-        eventually("the data cannot be written again", || xtask(&["load-data", "--records", "200"]).status.success());
-        eventually("it is not ready again", || get("/ready").0 == 200);
+        assert_eq!(up.get("/health").0, 200, "the process itself is well");
+        docker(&["start", &server]);
+        let load = ["load-data", "--records", "200", "--port", &port];
+        eventually("the data cannot be written again", || xtask(&load).status.success());
+        eventually("it is not ready again", || up.get("/ready").0 == 200);
     });
     for path in &paths {
-        eventually("it does not answer again", || get(path).0 == 200);
+        eventually("it does not answer again", || up.get(path).0 == 200);
     }
 }
 
@@ -190,16 +207,22 @@ fn a_server_that_is_lost_is_found_again() {
 fn what_is_up_is_told_and_removed() {
     let _turn = turn();
     let up = Up::new("314t");
-    let again = xtask(&["up", "314t", "--server", "standin"]);
-    assert!(!again.status.success() && text(&again.stderr).contains("cargo xtask down"), "{}", text(&again.stderr));
-    drop(up);
-    assert_eq!(good(&["down"]), "nothing was up\n");
-    assert_eq!(get("/health").0, 0, "nobody listens");
+    let port = up.port.to_string();
+    let again = xtask(&["up", "314t", "--server", "standin", "--port", &port]);
+    let said = text(&again.stderr);
+    assert!(!again.status.success() && said.contains(&format!("cargo xtask down --port {port}")), "{said}");
+    // Another port is another service, and removing it leaves the first one alone.
+    let other = Up::new("314t");
+    assert!(other.down().contains(&format!("aerospike-benchmark-service-{}", other.port)));
+    assert_eq!((up.get("/ready").0, other.get("/ready").0), (200, 0));
+    assert!(up.down().contains(&format!("aerospike-benchmark-service-{port}")));
+    assert_eq!(up.down(), "nothing was up\n");
+    assert_eq!(up.get("/health").0, 0, "nobody listens");
     // A server that is not there: all that was started is gone again.
-    let output = xtask(&["up", "314t", "--server", "127.0.0.1:1", "--records", "0", "--port", &PORT.to_string()]);
+    let output = xtask(&["up", "314t", "--server", "127.0.0.1:1", "--records", "0", "--port", &port]);
     let said = text(&output.stderr);
     assert!(!output.status.success() && said.contains("/ready"), "{said}");
-    assert_eq!(good(&["down"]), "nothing was up\n");
+    assert_eq!(up.down(), "nothing was up\n");
 }
 
 /// The pinned tools' Python, which has a pip that knows where this user's index is.

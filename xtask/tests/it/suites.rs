@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
-use crate::common::{Clone, text, turn};
+use crate::common::{Clone, containers_of, text, turn};
 
 /// Where nobody listens: for suites whose clients need no server.
 const NOWHERE: &str = "127.0.0.1:1";
@@ -43,11 +43,6 @@ fn junit(clone: &Clone, tag: &str) -> String {
     fs::read_to_string(clone.project().join(format!("test-results/{tag}/junit.xml"))).unwrap()
 }
 
-fn containers(filter: &str) -> String {
-    let output = Command::new("docker").args(["ps", "--all", "--quiet", "--filter", filter]).output().unwrap();
-    text(&output.stdout)
-}
-
 #[test]
 #[ignore = "needs a Docker engine and the images"]
 fn smoke_and_a_short_storm_pass() {
@@ -56,14 +51,17 @@ fn smoke_and_a_short_storm_pass() {
     for tag in ["311", "314t", "314t-with-official"] {
         let only: &[&str] = if tag == "314t-with-official" { &["--repeat", "1"] } else { &["--suite", "smoke"] };
         let more = ["--server", "standin"];
-        let output = xtask(&[&[tag], &more[..], only].concat(), &clone.top).output().unwrap();
+        let mut command = xtask(&[&[tag], &more[..], only].concat(), &clone.top);
+        let child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        let process = child.id();
+        let output = child.wait_with_output().unwrap();
         let said = said(&output);
+        assert_eq!(containers_of(process), [""; 0], "the server is gone");
         assert!(output.status.success(), "{said}");
         assert!(said.contains("the stand-in") && said.contains("as promised"), "{said}");
         assert!(said.lines().all(|line| line.starts_with('[') || line.chars().count() <= 400), "{said}");
         assert_eq!(said.contains("reads aerospike-py"), tag != "314t", "{said}");
     }
-    assert_eq!(containers("label=dev.wheel-matrix.up=aerospike-benchmark"), "", "the server is gone");
 }
 
 /// Up to 3.13 CPython ends a thread in the client's calls by unwinding it: with another unwinder than
@@ -208,12 +206,12 @@ fn what_is_wrong_is_said_and_nothing_is_left_when_it_is_interrupted() {
     fails(&["314t-new"], 1, "`cargo xtask image 314t-new` builds it");
 
     let mut child = xtask(&["314t", "--server", "standin"], &clone.top).stderr(Stdio::null()).spawn().unwrap();
-    let (begun, job) = (Instant::now(), format!("name=xtask-job-{}-", child.id()));
-    while containers(&job).is_empty() {
+    let begun = Instant::now();
+    while !containers_of(child.id()).iter().any(|name| name.starts_with("xtask-job-")) {
         assert!(begun.elapsed() < Duration::from_secs(60), "no container is started");
         std::thread::sleep(Duration::from_millis(100));
     }
     Command::new("kill").args(["-INT", &child.id().to_string()]).status().unwrap();
     assert_eq!(child.wait().unwrap().code(), Some(130));
-    assert_eq!(containers(&job) + &containers("label=dev.wheel-matrix.up=aerospike-benchmark"), "");
+    assert_eq!(containers_of(child.id()), [""; 0]);
 }

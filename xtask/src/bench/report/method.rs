@@ -41,6 +41,14 @@ fn warned(record: &Record, figures: &Figures) -> Vec<String> {
         let repeat = record.load.repeat;
         all.push(format!("{repeat} runs of each configuration cannot show any difference: it takes four."));
     }
+    let forwarded = record.complete().filter(|run| run.forwarded).count();
+    if forwarded > 0 {
+        all.push(format!(
+            "In {forwarded} of {} complete runs the Docker engine forwarded each request, because this machine cannot \
+             reach the addresses of its containers (as with a rootless engine): latencies are longer than without it.",
+            record.complete().count()
+        ));
+    }
     all.extend(apart(record, figures));
     let machines: Vec<(&Run, &Machine)> =
         record.complete().flat_map(|run| run.phases.iter().map(move |phase| (run, &phase.machine))).collect();

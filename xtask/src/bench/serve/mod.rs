@@ -52,9 +52,9 @@ pub struct Options {
     /// From which the order of runs is drawn; by default another each time
     #[arg(long, value_name = "N")]
     seed: Option<u64>,
-    /// Port on this machine's loopback
-    #[arg(long, value_name = "PORT", default_value_t = 8000)]
-    port: u16,
+    /// Port on this machine's loopback; by default one that is free
+    #[arg(long, value_name = "PORT")]
+    port: Option<u16>,
     /// A folder that is not there yet; by default one below bench-results/
     #[arg(long, value_name = "DIR")]
     out: Option<PathBuf>,
@@ -89,7 +89,6 @@ pub fn run(project: &Project, options: &Options) -> Result<()> {
     ensure!(!out.join(FILE).exists(), Wrong(format!("`{}` has results already: name another --out", out.display())));
 
     let docker = up::engine(project, options.yes)?;
-    docker.remove_stale_jobs().context("cannot remove what an earlier run left in the Docker engine")?;
     let configs = configs.into_iter().map(|config| found(project, &docker, config)).collect::<Result<Vec<_>>>()?;
     let _in_use = project.cache.in_use()?;
     let waiting = || project.ui.say("[serve] waits until another bench has ended");

@@ -53,6 +53,7 @@ impl Bench<'_> {
                 before: None,
                 after: None,
                 phases: Vec::new(),
+                forwarded: false,
                 failed: None,
             };
             let what = format!("{id}, run {} of {}", number + 1, order.len());
@@ -84,6 +85,7 @@ impl Bench<'_> {
         let Options { records, port, .. } = self.options;
         let ask = Ask { tag: &asked.image, env: &env, records: *records, port: *port, cpus };
         let trial = self.ready.start(&ask)?;
+        run.forwarded = trial.forwarded;
         run.before = Some(self.runtime(&trial, config)?);
         let of = Of { record, config, task };
         self.load(&trial, &of, &self.serve.warmup, warm_up(record.load.seconds))?;

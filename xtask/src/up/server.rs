@@ -1,0 +1,62 @@
+//! What the service talks to, as it is named on the command line.
+
+use std::fmt;
+use std::str::FromStr;
+
+use anyhow::{Result, ensure};
+
+/// What the service talks to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Server {
+    /// The image that the matrix names.
+    Image,
+    /// The project's own in-memory server: a development aid.
+    Standin,
+    /// One that runs already, as `HOST:PORT`.
+    At(String),
+}
+
+impl FromStr for Server {
+    type Err = anyhow::Error;
+
+    fn from_str(text: &str) -> Result<Server> {
+        match text {
+            "image" => Ok(Server::Image),
+            "standin" => Ok(Server::Standin),
+            address => {
+                let plain = |c: char| c.is_ascii_alphanumeric() || ".-_:[]".contains(c);
+                let port = address.rsplit_once(':').filter(|(host, _)| !host.is_empty() && host.chars().all(plain));
+                ensure!(
+                    port.is_some_and(|(_, port)| port.parse::<u16>().is_ok_and(|port| port > 0)),
+                    "`{address}` is neither `image` nor `standin` nor HOST:PORT"
+                );
+                Ok(Server::At(address.to_owned()))
+            }
+        }
+    }
+}
+
+impl fmt::Display for Server {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Server::Image => f.write_str("the image of the matrix"),
+            Server::Standin => f.write_str("STAND-IN (in memory, a development aid: its speed says nothing)"),
+            Server::At(address) => f.write_str(address),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn servers_are_told_apart() {
+        assert_eq!("image".parse::<Server>().unwrap(), Server::Image);
+        assert_eq!("standin".parse::<Server>().unwrap(), Server::Standin);
+        assert_eq!("[::1]:3000".parse::<Server>().unwrap(), Server::At("[::1]:3000".to_owned()));
+        for wrong in ["", "host", ":3000", "host:0", "host:99999", "a b:3000", "standin "] {
+            assert!(wrong.parse::<Server>().unwrap_err().to_string().contains("HOST:PORT"), "{wrong}");
+        }
+    }
+}
