@@ -9,7 +9,8 @@ use anyhow::{Context, Result, anyhow, bail};
 
 use crate::cache::Cache;
 use crate::lock::{self, Pin};
-use crate::matrix::{Builder, Matrix};
+use crate::matrix::{self, Builder, Matrix};
+use crate::plan::Origin;
 use crate::{Wrong, digest, git};
 
 mod compiler;
@@ -19,6 +20,8 @@ mod compiler;
 pub struct Facts {
     /// The folder of `matrix.yaml`.
     pub project: PathBuf,
+    /// `matrix.yaml`, for the lines that errors name.
+    pub matrix: PathBuf,
     /// `--quick`: interpreters without PGO and LTO.
     pub quick: bool,
     /// `--fake`: small stand-ins instead of work, for tests.
@@ -74,13 +77,29 @@ impl Facts {
         Ok(facts)
     }
 
+    /// Where something is written, as errors name it: `matrix.yaml:12:5`.
+    pub fn place(&self, origin: &Origin) -> String {
+        match origin {
+            Origin::Unknown => "matrix.yaml".to_owned(),
+            Origin::File(place) => place.clone(),
+            Origin::Matrix(ordinal) => {
+                let file = self.matrix.file_name().unwrap_or_default().to_string_lossy();
+                // Without the text there is no line.
+                let text = fs::read_to_string(&self.matrix).unwrap_or_default();
+                match matrix::place(&text, *ordinal) {
+                    Some(at) => format!("{file}:{}:{}", at.line, at.column),
+                    None => file.into_owned(),
+                }
+            }
+        }
+    }
+
     /// The lock files of the packages in images.
     fn read_locks(&mut self, matrix: &Matrix) -> Result<()> {
         for image in &matrix.images {
             for package in image.packages.iter().filter_map(|id| matrix.package(id)) {
                 let Some(folder) = &package.locks else { continue };
-                let path = self.project.join(&**folder).join(format!("{}.txt", image.abi));
-                let pins = lock::read(&path).map_err(|error| {
+                let pins = lock::read(&self.project, &format!("{folder}/{}.txt", image.abi)).map_err(|error| {
                     anyhow!(Wrong(format!("matrix.yaml: packages[].locks of `{}`: {error:#}", package.id)))
                 })?;
                 self.locks.insert((package.id.to_string(), image.abi.to_string()), pins);

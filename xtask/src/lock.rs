@@ -19,17 +19,20 @@ pub struct Pin {
     /// Where it is and what it is called there, if it is not on the package index: `name @ https://…`.
     pub url: Option<String>,
     pub file: Option<String>,
+    /// `file:line`
+    pub place: String,
 }
 
-/// The pins in the file at `path`; errors name it.
-pub fn read(path: &Path) -> Result<Vec<Pin>> {
-    let text = std::fs::read_to_string(path).map_err(anyhow::Error::from);
-    text.and_then(|text| parse(&text)).with_context(|| format!("`{}`", path.display()))
+/// The pins in `file`, a path from the folder `top`; errors name it.
+pub fn read(top: &Path, file: &str) -> Result<Vec<Pin>> {
+    let text = std::fs::read_to_string(top.join(file)).map_err(anyhow::Error::from);
+    text.and_then(|text| parse(&text, file)).with_context(|| format!("`{file}`"))
 }
 
 /// Reads lines of the form `name==version --hash=sha256:…` or `name @ https://….whl --hash=sha256:…`,
-/// continued with `\` or not; errors name the line.
-fn parse(text: &str) -> Result<Vec<Pin>> {
+/// continued with `\` or not, as pip reads them: comments and the names of extras (`name[extra]`) are left out,
+/// since a lock file lists what extras need. Errors name the line.
+fn parse(text: &str, file: &str) -> Result<Vec<Pin>> {
     let mut pins: Vec<Pin> = Vec::new();
     let mut lines = text.lines().enumerate();
     while let Some((at, line)) = lines.next() {
@@ -38,11 +41,11 @@ fn parse(text: &str) -> Result<Vec<Pin>> {
             whole.truncate(whole.trim_end().len() - 1);
             whole.push_str(lines.next().map_or("", |(_, line)| line));
         }
-        let entry = whole.trim();
-        if entry.is_empty() || entry.starts_with('#') {
+        let entry = without_comment(&whole);
+        if entry.is_empty() {
             continue;
         }
-        let Some(pin) = pin(entry) else {
+        let Some(pin) = pin(entry, format!("{file}:{}", at + 1)) else {
             bail!(
                 "line {}: `{entry}` is not `name==version --hash=sha256:<64 digits>` with the one wheel for this ABI",
                 at + 1
@@ -56,7 +59,14 @@ fn parse(text: &str) -> Result<Vec<Pin>> {
     Ok(pins)
 }
 
-fn pin(entry: &str) -> Option<Pin> {
+/// A comment begins with `#` at the start of a line or after white space: in a URL it is part of that.
+fn without_comment(line: &str) -> &str {
+    let starts = |at: &usize| line[..*at].chars().next_back().is_none_or(char::is_whitespace);
+    let comment = line.match_indices('#').map(|(at, _)| at).find(starts);
+    line[..comment.unwrap_or(line.len())].trim()
+}
+
+fn pin(entry: &str, place: String) -> Option<Pin> {
     let (what, hash) = entry.split_once(" --hash=sha256:")?;
     let hash = hash.trim();
     if hash.len() != 64 || !hash.chars().all(|c| matches!(c, '0'..='9' | 'a'..='f')) {
@@ -73,8 +83,12 @@ fn pin(entry: &str) -> Option<Pin> {
         None => what.split_once("==").map(|(name, version)| (name, version.trim().to_owned(), None, None))?,
     };
     let plain = |text: &str| !text.is_empty() && text.chars().all(|c| c.is_ascii_alphanumeric() || "._-+!".contains(c));
+    let name = match name.trim().split_once('[') {
+        Some((name, extras)) => extras.ends_with(']').then_some(name)?,
+        None => name.trim(),
+    };
     let name = name.trim().to_owned();
-    (plain(&name) && plain(&version)).then(|| Pin { name, version, sha256: hash.to_owned(), url, file })
+    (plain(&name) && plain(&version)).then(|| Pin { name, version, sha256: hash.to_owned(), url, file, place })
 }
 
 #[cfg(test)]
@@ -86,12 +100,14 @@ mod tests {
         let a = "a".repeat(64);
         let text = format!(
             "# made by …\n\nfastapi==0.1.2 \\\n    --hash=sha256:{a}\nnumpy==2.3 --hash=sha256:{a}\n\
+             uvicorn[standard]==0.30 --hash=sha256:{a}  # via app\n\
              torch @ https://host.example/cpu/torch-2.9.0%2Bcpu-cp314-cp314t-manylinux_2_28_x86_64.whl --hash=sha256:{a}\n"
         );
-        let pins = parse(&text).unwrap();
+        let pins = parse(&text, "locks/cp314t.txt").unwrap();
         let short: Vec<(&str, &str, bool)> =
             pins.iter().map(|pin| (&*pin.name, &*pin.version, pin.url.is_some())).collect();
-        assert_eq!(short, [("fastapi", "0.1.2", false), ("numpy", "2.3", false), ("torch", "2.9.0+cpu", true)]);
+        assert_eq!(short, [("fastapi", "0.1.2", false), ("numpy", "2.3", false), ("uvicorn", "0.30", false), ("torch", "2.9.0+cpu", true)]);
+        assert_eq!((&*pins[0].place, &*pins[1].place), ("locks/cp314t.txt:3", "locks/cp314t.txt:5"));
     }
 
     #[test]
@@ -107,12 +123,12 @@ mod tests {
             "-r other.txt".to_owned(),
         ];
         for case in cases {
-            let error = parse(&format!("# a comment\n{case}\n")).unwrap_err().to_string();
+            let error = parse(&format!("# a comment\n{case}\n"), "f").unwrap_err().to_string();
             assert!(error.starts_with("line 2: "), "{case}: {error}");
         }
         let twice = format!("a==1 --hash=sha256:{a}\na==2 --hash=sha256:{a}\n");
-        assert_eq!(parse(&twice).unwrap_err().to_string(), "line 2: `a` is there twice");
+        assert_eq!(parse(&twice, "f").unwrap_err().to_string(), "line 2: `a` is there twice");
         let spelled = format!("a-b==1 --hash=sha256:{a}\nA_B==2 --hash=sha256:{a}\n");
-        assert_eq!(parse(&spelled).unwrap_err().to_string(), "line 2: `A_B` is there twice");
+        assert_eq!(parse(&spelled, "f").unwrap_err().to_string(), "line 2: `A_B` is there twice");
     }
 }

@@ -9,9 +9,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::Serialize;
 
 use crate::digest;
+use crate::lock::Pin;
 use crate::matrix::{GilState, Serve, Tool};
 
-pub use build::{fetch, plan, sdist_id, sources, tools, wheel_id};
+pub use build::{fetch, locked_id, plan, sdist_id, sources, tools, wheel_id};
 pub use github::{Jobbing, Jobs, jobs};
 pub use print::{Status, json, text};
 
@@ -75,6 +76,29 @@ pub struct Download {
     pub sha256: String,
     /// Places to try in turn; none means the package index, looked up by digest.
     pub from: Vec<String>,
+    /// Where the digest is written.
+    #[serde(skip)]
+    pub origin: Origin,
+}
+
+/// Where something is written that a step takes from the project, for its errors; not part of a key.
+#[derive(Debug, Clone, Default)]
+pub enum Origin {
+    #[default]
+    Unknown,
+    /// The scalar of this number in the matrix.
+    Matrix(usize),
+    /// `file:line` of another file.
+    File(String),
+}
+
+/// What must be importable where a package is installed. It changes no wheel and is not part of a key.
+#[derive(Debug, Clone, Default)]
+pub struct Imports {
+    /// Names of modules, each with the number of its scalar in the matrix.
+    pub names: Vec<(String, usize)>,
+    /// The wheels of the package's lock file, which may bring the modules.
+    pub locked: Vec<Pin>,
 }
 
 /// The Debian root file system as an image.
@@ -151,6 +175,8 @@ pub struct Wheel {
     /// The working copy's folder; where it lies does not change what comes out of it.
     #[serde(skip)]
     pub folder: Option<std::path::PathBuf>,
+    #[serde(skip)]
+    pub imports: Imports,
 }
 
 /// A wheel that the vendor publishes.
@@ -161,6 +187,8 @@ pub struct Published {
     pub abi: String,
     pub glibc: String,
     pub fetch: String,
+    #[serde(skip)]
+    pub imports: Imports,
 }
 
 /// A runtime image, not yet proven.

@@ -63,7 +63,8 @@ impl Project {
     }
 
     pub fn facts(&self, quick: bool) -> Result<Facts> {
-        Facts::read(&self.matrix, &self.folder, &self.cache, quick, self.fake)
+        let facts = Facts::read(&self.matrix, &self.folder, &self.cache, quick, self.fake)?;
+        Ok(Facts { matrix: self.file.clone(), ..facts })
     }
 
     pub fn plan(&self, selection: &Selection, quick: bool) -> Result<(Plan, Facts)> {

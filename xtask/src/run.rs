@@ -137,7 +137,16 @@ pub fn attempt(
     let here = |step: &Step, key: &String| usable(step, key, context, |_| {}).is_some();
     let travels =
         |step: &Step| matches!(step.action, Action::Image(_)) || first.key(&step.id).is_some_and(|key| here(step, key));
-    let asked = plan.steps.iter().filter(|step| asked(step) || (exchange.pushes() && travels(step)));
+    // A step that fetches files whose pins were never checked would not run where all that needs it is cached.
+    let unchecked = |step: &Step| match &step.action {
+        Action::Fetch(fetch) => {
+            let checked = |key: &String| matches!(context.cache.record(key), Ok(Some(_)));
+            !first.key(&step.id).is_some_and(checked) && step::pin::is_contradicted(fetch, context.cache)
+        }
+        _ => false,
+    };
+    let wanted = |step: &Step| asked(step) || unchecked(step) || (exchange.pushes() && travels(step));
+    let asked = plan.steps.iter().filter(|step| wanted(step));
     let asked: BTreeSet<&str> = asked.map(|step| step.id.as_str()).collect();
     let run = Run { plan, context, exchange, asked, urgency: plan.urgency(), keep_going, changed: Condvar::new() };
 
@@ -266,7 +275,12 @@ impl<'a> Run<'a> {
             Work::Look => self.look(step, &key),
             Work::Make => self.make(step, &key, &needs).map(Some),
         }))
-        .unwrap_or_else(|_| Err(anyhow!("[{}] panicked, see above: this is a bug", step.id)));
+        .unwrap_or_else(|_| Err(anyhow!("[{}] panicked, see above: this is a bug", step.id)))
+        // Afterwards: the names of modules are not part of the key, so that a build is kept when they are wrong.
+        .and_then(|found| match &found {
+            Some((record, _)) => step::wheel::check_imports(&step.action, record, self.context).map(|()| found),
+            None => Ok(None),
+        });
         let mut progress = held(progress);
         progress.running.remove(&step.id);
         match result {

@@ -5,24 +5,30 @@ mod differ;
 mod elf;
 mod fake;
 mod glance;
+mod imports;
 mod info;
 mod name;
+mod origin;
 mod rewrite;
+mod tags;
 #[cfg(test)]
 mod tests;
 
 use std::ffi::OsStr;
 use std::path::Path;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context as _, Result, ensure};
 
 pub use differ::{differences, mentions};
 use elf::Elf;
 pub use fake::{NewWheel, tiny_extension, write};
 pub use glance::glance;
-use name::promise;
+pub use imports::{Importable, is_identifier};
+use name::{data_scheme, promise};
 pub use name::{WheelName, belongs, is_release, normalise, same_name, same_version};
+pub use origin::{Release, release};
 pub use rewrite::rewrite;
+use tags::{Abi, Kind, dotted, floor, kind};
 
 use crate::digest;
 
@@ -75,99 +81,6 @@ pub struct Report {
 /// <https://docs.python.org/3.14/c-api/init.html#cautions-regarding-runtime-finalization>
 const LAST_UNWINDING: u32 = 13;
 
-struct Abi<'a> {
-    tag: &'a str,
-    /// PEP 425's python tag, which a free-threaded build shares with its GIL twin.
-    interpreter: &'a str,
-    minor: u32,
-    threaded: bool,
-}
-
-impl<'a> Abi<'a> {
-    fn parse(tag: &'a str) -> Result<Self> {
-        let interpreter = tag.strip_suffix('t').unwrap_or(tag);
-        let minor = interpreter.strip_prefix("cp3").and_then(|minor| minor.parse().ok());
-        let minor = minor.filter(|minor| interpreter == format!("cp3{minor}"));
-        let minor = minor.with_context(|| format!("`{tag}` is not a CPython 3 ABI tag"))?;
-        Ok(Self { tag, interpreter, minor, threaded: interpreter != tag })
-    }
-
-    /// `EXT_SUFFIX` of `sysconfig` (PEP 3149), without its leading dot.
-    fn suffix(&self, arch: &str) -> String {
-        format!("cpython-{}-{arch}-linux-gnu.so", self.tag.trim_start_matches("cp"))
-    }
-}
-
-#[derive(PartialEq)]
-enum Kind {
-    Exact,
-    Stable,
-    Pure,
-}
-
-fn kind(name: &WheelName, file_name: &str, abi: &Abi, problems: &mut Vec<String>) -> Kind {
-    let upto =
-        |tag: &str, prefix: &str, first: u32| (first..=abi.minor).any(|minor| tag == format!("{prefix}3{minor}"));
-    if name.abi == ["none"] && name.platform == ["any"] {
-        let fits = |tag: &String| tag == "py3" || upto(tag, "py", 0);
-        if !name.python.iter().any(fits) {
-            problems.push(format!("`{file_name}` is not for python 3.{}", abi.minor));
-        }
-        return Kind::Pure;
-    }
-    let single = |tags: &[String], wanted: &str| tags == [wanted];
-    if single(&name.abi, "abi3") && !abi.threaded {
-        if !matches!(name.python.as_slice(), [tag] if upto(tag, "cp", 2)) {
-            let python = name.python.join(".");
-            problems.push(format!("`{file_name}` is abi3 for `{python}`, not for 3.{} or older", abi.minor));
-        }
-        return Kind::Stable;
-    }
-    if !single(&name.abi, abi.tag) {
-        let tags = name.abi.join(".");
-        problems.push(format!("`{file_name}` is tagged `{tags}`, not `{}`", abi.tag));
-    }
-    if !single(&name.python, abi.interpreter) {
-        let tags = name.python.join(".");
-        problems.push(format!("`{file_name}` is for python `{tags}`, not `{}`", abi.interpreter));
-    }
-    Kind::Exact
-}
-
-/// Judges the platform tags alone and returns the glibc no file inside may exceed, which is the
-/// lowest promise made: an installer goes by whichever tag suits its machine.
-fn floor(name: &WheelName, file_name: &str, expect: &Expect, problems: &mut Vec<String>) -> Option<(u32, u32)> {
-    if let Some(platform) = expect.platform
-        && !name.platform.iter().any(|tag| tag == platform)
-    {
-        let tags = name.platform.join(".");
-        problems.push(format!("`{file_name}` is for platform `{tags}`, not `{platform}`"));
-    }
-    let mut promised = Vec::new();
-    for tag in &name.platform {
-        match promise(tag) {
-            None => problems.push(format!("platform tag `{tag}` is not a glibc linux tag")),
-            Some((_, None)) if expect.platform.is_some() => {
-                problems.push(format!("platform tag `{tag}` promises no glibc version"));
-            }
-            Some((_, glibc)) => promised.extend(glibc),
-        }
-    }
-    let lowest = promised.into_iter().min();
-    match (lowest, expect.max_glibc) {
-        (Some(low), Some(max)) if low > max => {
-            problems.push(format!("`{file_name}` asks for glibc {}, newer than {}", dotted(low), dotted(max)));
-            lowest
-        }
-        (None, max) => max,
-        _ => lowest,
-    }
-}
-
-fn dotted((major, minor): (u32, u32)) -> String {
-    format!("{major}.{minor}")
-}
-
 /// Whether CPython, of any version or build, could take this file name for an extension module
 /// of some particular ABI; a bare `.so` is decided by its exports instead.
 fn has_python_suffix(path: &str) -> bool {
@@ -176,10 +89,10 @@ fn has_python_suffix(path: &str) -> bool {
 }
 
 /// Sorts one ELF file into `report`, with a problem for each way it does not suit the wheel.
-fn place(path: &str, file: Elf, kind: &Kind, abi: &Abi, report: &mut Report, problems: &mut Vec<String>) {
+fn place(path: &str, file: Elf, kind: Kind, abi: &Abi, report: &mut Report, problems: &mut Vec<String>) {
     report.glibc = report.glibc.max(file.glibc);
     let arch = file.arch;
-    if *kind == Kind::Pure {
+    if kind == Kind::Pure {
         problems.push(format!("`{}` is tagged pure but holds `{path}`", report.file_name));
     } else {
         for tag in &report.name.platform {
@@ -195,7 +108,8 @@ fn place(path: &str, file: Elf, kind: &Kind, abi: &Abi, report: &mut Report, pro
             abi.minor
         ));
     }
-    let (directory, leaf) = path.rsplit_once('/').unwrap_or(("", path));
+    let installed = data_scheme(path, &report.name.distribution, &report.name.version).map_or(path, |(_, rest)| rest);
+    let (directory, leaf) = installed.rsplit_once('/').unwrap_or(("", installed));
     let in_libs = directory.split('/').any(|part| part.ends_with(".libs"));
     if !file.exports_init && (in_libs || !has_python_suffix(leaf)) {
         report.bundled.push(path.to_owned());
@@ -203,18 +117,16 @@ fn place(path: &str, file: Elf, kind: &Kind, abi: &Abi, report: &mut Report, pro
     }
     // Everything after the first dot, so that the comparison below is of whole suffixes.
     let (stem, suffix) = leaf.split_once('.').unwrap_or((leaf, ""));
-    let wanted = match kind {
-        Kind::Stable => "abi3.so".to_owned(),
-        Kind::Exact | Kind::Pure => abi.suffix(arch.unwrap_or("unknown")),
-    };
-    if suffix != wanted {
+    if kind == Kind::Binary {
+        problems.push(format!("`{path}` is an extension module, but the ABI tag of the wheel is `none`"));
+    } else if !abi.loads(suffix, kind, arch) {
+        let wanted = match kind {
+            Kind::Stable => "abi3.so".to_owned(),
+            Kind::Exact | Kind::Binary | Kind::Pure => abi.suffix(arch.unwrap_or("unknown")),
+        };
         problems.push(format!("extension module `{path}` ends in `.{suffix}`, not `.{wanted}`"));
     }
-    let package = match directory.split_once(".data/") {
-        Some((top, rest)) if !top.contains('/') => rest.split_once('/').map_or("", |(_, package)| package),
-        _ => directory,
-    };
-    let module = format!("{package}/{stem}").trim_start_matches('/').replace('/', ".");
+    let module = format!("{directory}/{stem}").trim_start_matches('/').replace('/', ".");
     report.extensions.push(Extension { path: path.to_owned(), module, glibc: file.glibc, needed: file.needed });
 }
 
@@ -243,7 +155,7 @@ fn check_within(path: &Path, expect: &Expect, limits: archive::Limits) -> Result
     let kind = kind(&name, file_name, &abi, &mut problems);
     let floor = match kind {
         Kind::Pure => None,
-        Kind::Exact | Kind::Stable => floor(&name, file_name, expect, &mut problems),
+        Kind::Exact | Kind::Stable | Kind::Binary => floor(&name, file_name, expect, &mut problems),
     };
     match archive::read(path, &name, limits, &mut problems) {
         Err(error) => problems.push(format!("`{file_name}`: {error:#}")),
@@ -255,9 +167,9 @@ fn check_within(path: &Path, expect: &Expect, limits: archive::Limits) -> Result
                     let (needs, floor) = (dotted(glibc), dotted(floor));
                     problems.push(format!("`{path}` needs glibc {needs}, newer than {floor}"));
                 }
-                place(&path, file, &kind, &abi, &mut report, &mut problems);
+                place(&path, file, kind, &abi, &mut report, &mut problems);
             }
-            if kind != Kind::Pure && report.extensions.is_empty() {
+            if matches!(kind, Kind::Exact | Kind::Stable) && report.extensions.is_empty() {
                 let tags = name.abi.join(".");
                 problems.push(format!("`{file_name}` is tagged `{tags}` but holds no extension module"));
             }

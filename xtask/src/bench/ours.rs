@@ -131,6 +131,7 @@ impl<'a> Ours<'a> {
             sha256: pip.sha256.to_string(),
             url: None,
             file: None,
+            place: "matrix.yaml".to_owned(),
         };
         let fetch = plan::fetch(&self.project.matrix, &facts, "tool-pip", &[pin]);
         done.extend(run::execute_with(&fetch, &|step| step.id == "tool-pip", &context, &nobody)?);

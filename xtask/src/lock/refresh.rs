@@ -29,13 +29,37 @@ pub struct Options {
 /// The text of the files of a folder, by name.
 type Texts = BTreeMap<String, String>;
 
+/// What a script made of a file.
+struct Made {
+    /// The name below the project's folder.
+    file: String,
+    /// The new text; none where the script has removed the file.
+    text: Option<String>,
+    differences: Vec<String>,
+}
+
+/// Runs the scripts of all folders, and writes their lock files only when none of them has failed.
 pub fn run(project: &Project, options: &Options) -> Result<()> {
     let folders = folders(project, &options.packages)?;
-    let mut changed = Vec::new();
-    let mut failed = Vec::new();
+    let missing: Vec<String> = folders
+        .iter()
+        .map(|(folder, _)| script(project, folder))
+        .filter(|script| !script.is_file())
+        .map(|script| {
+            format!(
+                "there is no `{}`: write a script that puts a file `<abi>.txt` for each ABI into the folder of locks \
+                 beside it, with lines `name==version --hash=sha256:…`",
+                script.display()
+            )
+        })
+        .collect();
+    if !missing.is_empty() {
+        return Err(anyhow!(Wrong(missing.join("\n"))));
+    }
+    let (mut made, mut failed) = (Vec::new(), Vec::new());
     for (folder, abis) in &folders {
-        match refresh(project, folder, abis, options.check) {
-            Ok(files) => changed.extend(files),
+        match refresh(project, folder, abis) {
+            Ok(files) => made.extend(files),
             Err(error) => failed.push(format!("`{folder}`: {error:#}")),
         }
         project.cancel.check()?;
@@ -43,10 +67,30 @@ pub fn run(project: &Project, options: &Options) -> Result<()> {
     if !failed.is_empty() {
         bail!("{}", failed.join("\n"));
     }
+    let mut changed = Vec::new();
+    for Made { file, text, differences } in made {
+        if differences.is_empty() {
+            ui::out(&format!("{file}: current\n"))?;
+            continue;
+        }
+        let path = project.folder.join(&file);
+        match text {
+            _ if options.check => {}
+            Some(text) => cache::write(&path, text.as_bytes())?,
+            None => fs::remove_file(&path).with_context(|| format!("cannot remove `{file}`"))?,
+        }
+        ui::out(&format!("{file}: {}\n", differences.join(", ")))?;
+        changed.push(file);
+    }
     if options.check && !changed.is_empty() {
         bail!("{} can be newer: run `cargo xtask lock`", ui::quoted(changed));
     }
     Ok(())
+}
+
+/// The script of a folder of locks.
+fn script(project: &Project, folder: &str) -> PathBuf {
+    project.folder.join(folder).with_file_name(SCRIPT)
 }
 
 /// The folders of locks that the matrix names, in its order, each with the ABIs that it must have.
@@ -89,41 +133,28 @@ fn folders(project: &Project, wanted: &[String]) -> Result<Vec<(String, Vec<Stri
     Ok(folders)
 }
 
-/// Runs the script of a folder, says what became of each file, and returns the names of those that changed.
-fn refresh(project: &Project, shown: &str, abis: &[String], check: bool) -> Result<Vec<String>> {
+/// Runs the script of a folder and returns what it made. The files themselves are left as they were.
+fn refresh(project: &Project, shown: &str, abis: &[String]) -> Result<Vec<Made>> {
     let folder = project.folder.join(shown);
-    let script = folder.with_file_name(SCRIPT);
-    if !script.is_file() {
-        bail!(
-            "there is no `{}` that makes these locks: write one that puts a file `<abi>.txt` for each ABI into that \
-             folder, of lines `name==version --hash=sha256:…`",
-            script.display()
-        );
-    }
     let before = texts(&folder)?;
-    let made =
-        make(project, shown, &script).and_then(|()| texts(&folder)).and_then(|after| judge(&before, after, abis));
-    // What must not change is put back, whatever happened.
-    let keep = |name: &str| check || made.as_ref().map_or(true, |made| made.get(name).is_some_and(Vec::is_empty));
-    for (name, text) in &before {
-        if keep(name) && fs::read_to_string(folder.join(name)).ok().as_ref() != Some(text) {
-            cache::write(&folder.join(name), text.as_bytes())?;
-        }
+    let ran = make(project, shown, &script(project, shown));
+    let after = texts(&folder)?;
+    for (name, text) in before.iter().filter(|(name, text)| after.get(*name) != Some(text)) {
+        cache::write(&folder.join(name), text.as_bytes())?;
     }
-    for name in texts(&folder)?.keys().filter(|name| (check || made.is_err()) && !before.contains_key(*name)) {
+    for name in after.keys().filter(|name| !before.contains_key(*name)) {
         fs::remove_file(folder.join(name)).with_context(|| format!("cannot remove `{shown}/{name}`"))?;
     }
-    let mut changed = Vec::new();
-    for (name, differences) in made? {
-        let file = format!("{shown}/{name}");
-        if differences.is_empty() {
-            ui::out(&format!("{file}: current\n"))?;
-            continue;
-        }
-        ui::out(&format!("{file}: {}\n", differences.join(", ")))?;
-        changed.push(file);
-    }
-    Ok(changed)
+    ran?;
+    let removed = before.keys().filter(|name| !after.contains_key(*name)).cloned().collect::<Vec<_>>();
+    let judged = judge(&before, &after, abis)?;
+    let made = judged.into_iter().map(|(name, differences)| {
+        Made { file: format!("{shown}/{name}"), text: after.get(&name).cloned(), differences }
+    });
+    let removed = removed.into_iter().map(|name| {
+        Made { file: format!("{shown}/{name}"), text: None, differences: vec!["removed".to_owned()] }
+    });
+    Ok(made.chain(removed).collect())
 }
 
 /// `locks` are what the script makes by itself, `locks-torch` what it makes with `--torch`.
@@ -144,13 +175,13 @@ fn make(project: &Project, shown: &str, script: &Path) -> Result<()> {
 }
 
 /// What has changed in each file; an error where one is no lock file, or that of an ABI is missing.
-fn judge(before: &Texts, after: Texts, abis: &[String]) -> Result<BTreeMap<String, Vec<String>>> {
+fn judge(before: &Texts, after: &Texts, abis: &[String]) -> Result<BTreeMap<String, Vec<String>>> {
     if let Some(abi) = abis.iter().find(|abi| !after.contains_key(&format!("{abi}.txt"))) {
         bail!("`{SCRIPT}` made no `{abi}.txt`, which an image needs: teach it that ABI");
     }
-    let pins = |name: &str, text: &str| parse(text).with_context(|| format!("`{name}`"));
+    let pins = |name: &str, text: &str| parse(text, name).with_context(|| format!("`{name}`"));
     let mut made = BTreeMap::new();
-    for (name, text) in &after {
+    for (name, text) in after {
         let old = match before.get(name) {
             // What cannot be read is replaced, and all in it is new.
             Some(text) => pins(name, text).unwrap_or_default(),

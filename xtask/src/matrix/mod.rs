@@ -23,7 +23,7 @@ pub use edit::variant;
 pub use replace::{Edit, replaced};
 pub use serve::{BenchServe, Original, ServeConfig, ServerSide};
 pub use suites::{Known, Tests, Upstream};
-pub use words::{AptName, Digest, Location, Version, Word, document, place};
+pub use words::{AptName, Digest, Location, Module, Version, Word, document, place};
 
 /// All of `matrix.yaml`, validated.
 #[derive(Debug, Clone, Deserialize)]
@@ -146,7 +146,7 @@ pub struct Package {
     /// The distribution's name on the index.
     pub id: Word,
     /// Import names that every image with this package must be able to import.
-    pub import: Vec<Word>,
+    pub import: Vec<Module>,
     pub source: PackageSource,
     pub build: Build,
     /// Wheels of this version that the vendor publishes: taken instead of built.

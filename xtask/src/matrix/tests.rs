@@ -197,6 +197,9 @@ fn a_package_without_a_source_or_a_builder() {
     refused("      apt: aerospike-build\n", "", "publishes no cp314t wheel", &["needs the field `apt`"]);
     refused("platform: manylinux_2_34_x86_64", "platform: linux_x86_64", "platform: linux_x86_64", &["PEP 600"]);
     refused("{with: maturin,", "{with: poetry,", "with: poetry", &["`maturin`", "`container`"]);
+    refused("import: [aerospike_py]", "import: [a..b]", "import: [a..b]", &["not a module's name"]);
+    let private = REAL.replacen("import: [aerospike_py]", "import: [_calver, a.größe]", 1);
+    assert!(Matrix::parse(&private, "matrix.yaml").is_ok());
     refused("import: [aerospike_py]", "import: [aerospike-py]", "import: [aerospike-py]", &["not a module's name"]);
     refused("import: [aerospike_py]", "import: []", "- id: aerospike-py", &["import"]);
     refused(

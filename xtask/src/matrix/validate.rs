@@ -133,11 +133,6 @@ fn check_package(matrix: &Matrix, package: &Package) -> Check {
     if import.is_empty() {
         return at(id, "packages[].import", format!("`{id}` names no module to import, so nothing could be proven"));
     }
-    for module in import {
-        if module.contains('-') || module.starts_with(|c: char| c.is_ascii_digit()) {
-            return at(module, "packages[].import", format!("`{module}` is not a module's name, as `import` takes it"));
-        }
-    }
     match source {
         PackageSource { pypi: Some(Pypi { version: _, sha256: _ }), path: None } => {}
         PackageSource { pypi: None, path: Some(path) } => {

@@ -7,6 +7,8 @@ use std::ops::Deref;
 use anyhow::{Error, anyhow};
 use serde::de::{Deserialize, DeserializeOwned, Deserializer, Visitor};
 
+use crate::wheelfile::is_identifier;
+
 thread_local! {
     static ORDINAL: Cell<usize> = const { Cell::new(0) };
     static TRIPWIRE: Cell<Option<usize>> = const { Cell::new(None) };
@@ -151,9 +153,18 @@ scalars! {
     Word: |text| shape(text, "a name", "letters, digits, `.`, `_` and `-`, with a letter or digit first", |c, first| {
         c.is_ascii_alphanumeric() || (!first && "._-".contains(c))
     });
+    /// The name of a module as `import` takes it.
+    Module: |text| {
+        if text.split('.').all(is_identifier) { Ok(()) } else {
+            Err(format!(
+                "`{text}` is not a module's name, as `import` takes it: letters, digits, `_`, and `.` between the \
+                 name of a package and that of a module in it are expected"
+            ))
+        }
+    };
     /// A version (PEP 440's characters).
-    Version: |text| shape(text, "a version", "digits, letters, `.`, `+`, `!` and `-`, with a digit first", |c, first| {
-        if first { c.is_ascii_digit() } else { c.is_ascii_alphanumeric() || ".+!-".contains(c) }
+    Version: |text| shape(text, "a version", "digits, letters, `.`, `+`, `!`, `-` and `_`, with a digit first", |c, first| {
+        if first { c.is_ascii_digit() } else { c.is_ascii_alphanumeric() || ".+!-_".contains(c) }
     });
     /// A Debian package name (Debian Policy 5.6.7), with an optional `=version` (5.6.12).
     AptName: |text| shape(text, "an apt package", "lower-case letters, digits, `+`, `-` and `.`, with an optional `=version`", |c, first| {

@@ -3,13 +3,13 @@
 use std::collections::BTreeMap;
 
 use super::{
-    Action, Apt, Base, Container, Download, Fetch, Image, Maturin, Plan, Proof, Published, Python, Root, Step, Tools,
+    Action, Apt, Base, Container, Download, Fetch, Image, Imports, Maturin, Origin, Plan, Proof, Published, Python, Root, Step, Tools,
     Wheel,
 };
 use crate::digest;
 use crate::facts::Facts;
 use crate::lock::Pin;
-use crate::matrix::{Abi, Builder, FromSource, Matrix, Package, Tool, Version};
+use crate::matrix::{Abi, Builder, Digest, FromSource, Matrix, Package, Tool, Version};
 use crate::select::Selection;
 use crate::step;
 use crate::wheelfile::{normalise, same_name};
@@ -57,6 +57,11 @@ pub fn wheel_id(package: &str, abi: &str) -> String {
     format!("wheel-{package}-{abi}")
 }
 
+/// The id of the step that fetches what a package needs at run time.
+pub fn locked_id(package: &str, abi: &str) -> String {
+    format!("locked-{package}-{abi}")
+}
+
 /// The steps that fetch pinned wheels which belong to no image; the last, `id`, has them.
 pub fn fetch(matrix: &Matrix, facts: &Facts, id: &str, pins: &[Pin]) -> Plan {
     let mut planner = Planner { matrix, facts, plan: Plan::default() };
@@ -69,6 +74,7 @@ fn downloads(pins: &[Pin]) -> Vec<Download> {
         name: pin.file.clone().unwrap_or_else(|| format!("{}=={}", pin.name, pin.version)),
         sha256: pin.sha256.clone(),
         from: pin.url.iter().cloned().collect(),
+        origin: Origin::File(pin.place.clone()),
     };
     pins.iter().map(download).collect()
 }
@@ -106,11 +112,12 @@ impl Planner<'_> {
     }
 
     /// Pinned files of the package index.
-    fn pinned(&mut self, id: String, files: Vec<(&str, &Version, &str)>) -> String {
+    fn pinned(&mut self, id: String, files: Vec<(&str, &Version, &Digest)>) -> String {
         let files = files.into_iter().map(|(name, version, sha256)| Download {
             name: format!("{name}=={version}"),
-            sha256: sha256.to_owned(),
+            sha256: sha256.to_string(),
             from: Vec::new(),
+            origin: Origin::Matrix(sha256.ordinal),
         });
         self.index(id, files.collect())
     }
@@ -135,6 +142,7 @@ impl Planner<'_> {
                 name: id.to_owned(),
                 sha256: source.sha256.to_string(),
                 from: source.from.iter().map(|place| place.to_string()).collect(),
+                origin: Origin::Matrix(source.sha256.ordinal),
             })
             .into_iter()
             .collect();
@@ -206,7 +214,7 @@ impl Planner<'_> {
         let glibc = self.matrix.root.glibc.to_string();
         let version = package.version().map(str::to_owned);
         if let (Some(pin), Some(pypi)) = (package.published_for(&abi.id), &package.source.pypi) {
-            let file = vec![(&*package.id, &pypi.version, &**pin)];
+            let file = vec![(&*package.id, &pypi.version, pin)];
             let fetch = self.pinned(format!("published-{}-{}", package.id, abi.id), file);
             let action = Action::Published(Published {
                 package: package.id.to_string(),
@@ -214,6 +222,7 @@ impl Planner<'_> {
                 abi: abi.id.to_string(),
                 glibc,
                 fetch: fetch.clone(),
+                imports: self.imports(package, abi),
             });
             return self.add(id, vec![fetch], &[], action);
         }
@@ -227,6 +236,7 @@ impl Planner<'_> {
             sdist: sdist.clone(),
             working_copy: self.facts.working_copies.get(&*package.id).cloned(),
             folder: package.working_copy(&self.facts.project),
+            imports: self.imports(package, abi),
         };
         match package.build.with {
             Builder::Maturin => {
@@ -257,9 +267,21 @@ impl Planner<'_> {
         }
     }
 
+    fn imports(&self, package: &Package, abi: &Abi) -> Imports {
+        let locked = self.facts.locks.get(&(package.id.to_string(), abi.id.to_string()));
+        // Any distribution of the lock file may bring a module. It is read for the ABIs of images only.
+        if package.locks.is_some() && locked.is_none() {
+            return Imports::default();
+        }
+        Imports {
+            names: package.import.iter().map(|name| (name.to_string(), name.ordinal)).collect(),
+            locked: locked.cloned().unwrap_or_default(),
+        }
+    }
+
     fn sdist(&mut self, package: &Package) -> Option<String> {
         let pypi = package.source.pypi.as_ref()?;
-        Some(self.pinned(sdist_id(&package.id), vec![(&*package.id, &pypi.version, &*pypi.sha256)]))
+        Some(self.pinned(sdist_id(&package.id), vec![(&*package.id, &pypi.version, &pypi.sha256)]))
     }
 
     /// The image in which a package's C code is compiled for an ABI.
@@ -280,12 +302,12 @@ impl Planner<'_> {
     fn requires(&mut self, package: &Package) -> String {
         let matrix = self.matrix;
         let beside = matrix.tools.iter().filter(|tool| tool.container);
-        let mut files: Vec<(&str, &Version, &str)> = package
+        let mut files: Vec<(&str, &Version, &Digest)> = package
             .build
             .requires
             .iter()
             .chain(beside)
-            .map(|tool| (&*tool.name, &tool.version, &*tool.sha256))
+            .map(|tool| (&*tool.name, &tool.version, &tool.sha256))
             .collect();
         files.sort_by_key(|(name, ..)| normalise(name));
         files.dedup_by(|(one, ..), (other, ..)| same_name(one, other));
@@ -296,7 +318,7 @@ impl Planner<'_> {
     fn locked(&mut self, package: &Package, abi: &Abi) -> Option<String> {
         let facts = self.facts;
         let pins = facts.locks.get(&(package.id.to_string(), abi.id.to_string()))?;
-        Some(self.index(format!("locked-{}-{}", package.id, abi.id), downloads(pins)))
+        Some(self.index(locked_id(&package.id, &abi.id), downloads(pins)))
     }
 
     fn image(&mut self, tag: &str) -> Option<String> {

@@ -68,6 +68,7 @@ fn a_lock_file_changes_the_images_of_its_package_and_abi() {
         sha256: sha256.to_string().repeat(64),
         url: None,
         file: None,
+        place: String::new(),
     };
     let locked = |sha256| {
         let key = ("benchmark-app".to_owned(), "cp314t".to_owned());

@@ -39,6 +39,7 @@ pub fn run(action: &Action, env: &Env) -> Result<Output> {
                 sdist: None,
                 working_copy: None,
                 folder: None,
+                imports: step.imports.clone(),
             };
             self::wheel(&wheel, env)
         }
@@ -85,6 +86,9 @@ fn wheel(wheel: &Wheel, env: &Env) -> Result<Output> {
     if wheel.platform == "any" {
         new.files = vec![(format!("{module}.py"), b"pass\n".to_vec())];
         (new.python, new.abi) = ("py3", "none");
+    }
+    for (name, _) in &wheel.imports.names {
+        new.files.push((format!("{}/__init__.py", name.replace('.', "/")), Vec::new()));
     }
     // The one way to see a wheel that no second build gives again.
     if std::env::var("XTASK_FAKE_STAMP").is_ok_and(|id| id == env.id) {

@@ -2,14 +2,14 @@
 
 use std::collections::BTreeMap;
 
-use anyhow::Result;
+use anyhow::{Result, anyhow};
 
 use super::{Env, text};
 use crate::cache::{Artefact, Output};
 use crate::docker::{Build, ContextFile, Network};
 use crate::matrix::Serve;
-use crate::plan::Image;
-use crate::wheelfile::WheelName;
+use crate::plan::{Image, locked_id};
+use crate::wheelfile::{WheelName, same_name};
 
 /// Part of this step's key. Raise it if a change of the code can change the result.
 pub const REVISION: u32 = 1;
@@ -56,7 +56,11 @@ pub fn run(image: &Image, env: &Env) -> Result<Output> {
             ..Build::default()
         },
         None,
-    )?;
+    );
+    let built = built.map_err(|error| match unmet(&env.task.tail(), image, env) {
+        Some(text) => anyhow!(text),
+        None => error,
+    })?;
     Ok(Output { image: Some(built), ..Output::default() })
 }
 
@@ -85,6 +89,56 @@ impl Wheelhouse {
     }
 }
 
+/// The requirement between two installed distributions that is not met, as `uv pip check` says it.
+#[derive(Debug, PartialEq, Eq)]
+struct Unmet<'l> {
+    package: &'l str,
+    requirement: &'l str,
+    /// Another version than the wanted one.
+    installed: Option<&'l str>,
+}
+
+impl<'l> Unmet<'l> {
+    fn parse(line: &'l str) -> Option<Unmet<'l>> {
+        let (package, rest) = line.split_once("The package `")?.1.split_once("` requires `")?;
+        let (requirement, rest) = rest.split_once("`, but ")?;
+        match rest.split_once("` is installed") {
+            Some((version, _)) => {
+                Some(Unmet { package, requirement, installed: Some(version.strip_prefix('`')?) })
+            }
+            None => rest.starts_with("it's not installed").then_some(Unmet { package, requirement, installed: None }),
+        }
+    }
+}
+
+/// An error that names the lock files to correct, where the wheels of an image do not have what they require.
+fn unmet(lines: &[String], image: &Image, env: &Env) -> Option<String> {
+    let mut found = Vec::new();
+    for Unmet { package, requirement, installed } in lines.iter().filter_map(|line| Unmet::parse(line)) {
+        let state = installed.map_or("is not in the image".to_owned(), |version| format!("is there as {version}"));
+        let mend = match locks_of(package, image, env) {
+            Some(id) => format!("the lock file `{}.txt` in the folder `locks` of `{id}` must have it", image.abi),
+            None => format!("a lock file `{}.txt` of one of the packages must have it", image.abi),
+        };
+        found.push(format!("`{package}` requires `{requirement}`, which {state}: {mend}"));
+    }
+    (!found.is_empty()).then(|| found.join("\n"))
+}
+
+/// The package of the matrix that a distribution in an image belongs to: itself, or the one whose lock file has it.
+fn locks_of(distribution: &str, image: &Image, env: &Env) -> Option<String> {
+    if let Some(id) = image.wheels.keys().find(|id| same_name(id, distribution)) {
+        return Some(id.clone());
+    }
+    let brings = |step: &&String| {
+        let files = env.need(step).map(|output| output.files.as_slice()).unwrap_or_default();
+        let mut names = files.iter().filter_map(|file| WheelName::parse(&file.name).ok());
+        names.any(|name| same_name(&name.distribution, distribution))
+    };
+    let step = image.locked.iter().find(brings)?;
+    image.wheels.keys().find(|id| *step == locked_id(id, &image.abi)).cloned()
+}
+
 /// The lines that start a service. Its settings come from the environment, so the port is the default one.
 fn start(serve: &Serve) -> Result<String> {
     let (command, health) = (serde_json::to_string(&serve.command)?, serde_json::to_string(&serve.health)?);
@@ -92,4 +146,19 @@ fn start(serve: &Serve) -> Result<String> {
         "EXPOSE {}\nHEALTHCHECK --interval=10s --timeout=5s --start-period=30s CMD {health}\nCMD {command}\n",
         serve.port
     ))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Unmet;
+
+    #[test]
+    fn what_uv_says_of_missing_requirements() {
+        let missing = Unmet { package: "demo", requirement: "numpy>=2", installed: None };
+        assert_eq!(Unmet::parse("The package `demo` requires `numpy>=2`, but it's not installed"), Some(missing));
+        let other = Unmet { package: "demo", requirement: "numpy>=2 ; extra == 'x'", installed: Some("1.26.4") };
+        let line = "#9 1.2 The package `demo` requires `numpy>=2 ; extra == 'x'`, but `1.26.4` is installed";
+        assert_eq!(Unmet::parse(line), Some(other));
+        assert_eq!(Unmet::parse("Found 1 incompatibility"), None);
+    }
 }

@@ -7,6 +7,7 @@ pub mod fake;
 pub mod fetch;
 pub mod image;
 pub mod maturin;
+pub mod pin;
 pub mod proof;
 pub mod python;
 pub mod root;
@@ -55,6 +56,9 @@ pub struct Env<'a> {
 
 /// Runs one step.
 pub fn run(action: &Action, env: &Env) -> Result<Output> {
+    if let Action::Fetch(fetch) = action {
+        pin::check(fetch, env.context)?;
+    }
     if env.context.facts.fake {
         return fake::run(action, env);
     }

@@ -6,12 +6,13 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context as _, Result, bail};
 use xshell::{Shell, cmd};
 
-use super::Env;
+use super::{Context, Env};
 use crate::cache::{Cache, Output, Record};
 use crate::facts;
-use crate::plan::{Action, Container, Maturin, Published, Wheel};
+use crate::plan::{Action, Container, Maturin, Origin, Published, Wheel};
 use crate::proc;
-use crate::wheelfile::{self, Expect};
+use crate::ui::quoted;
+use crate::wheelfile::{self, Expect, Importable, WheelName};
 
 /// Part of the key of every wheel. Raise it if a change of the code can change which wheels pass.
 pub const REVISION: u32 = 1;
@@ -82,6 +83,38 @@ pub fn recognise(action: &Action, record: &Record, cache: &Cache) -> Result<()> 
     let [file] = record.output.files.as_slice() else { bail!("not one wheel but {}", record.output.files.len()) };
     let expect = Expect { distribution: package, version: version.as_deref(), abi, platform: None, max_glibc: None };
     wheelfile::glance(&cache.blob(&file.sha256), &file.name, &expect)
+}
+
+/// Refuses a wheel without a module that the matrix names as one of its package. A module may also come from a
+/// wheel of the package's lock file; where one of these is not in the cache, the proof of an image decides.
+pub fn check_imports(action: &Action, record: &Record, context: &Context) -> Result<()> {
+    let imports = match action {
+        Action::Maturin(Maturin { wheel, .. }) | Action::Container(Container { wheel, .. }) => &wheel.imports,
+        Action::Published(step) => &step.imports,
+        _ => return Ok(()),
+    };
+    let [file] = record.output.files.as_slice() else { return Ok(()) };
+    let name = WheelName::parse(&file.name)?;
+    let mut modules = Importable::default();
+    modules.add(&context.cache.blob(&file.sha256), &name.distribution, &name.version)?;
+    let choices = quoted(modules.top_levels());
+    if imports.names.iter().all(|(module, _)| modules.has(module)) {
+        return Ok(());
+    }
+    for pin in &imports.locked {
+        let blob = context.cache.blob(&pin.sha256);
+        if !blob.is_file() {
+            return Ok(());
+        }
+        modules.add(&blob, &pin.name, &pin.version)?;
+    }
+    let Some((module, ordinal)) = imports.names.iter().find(|(module, _)| !modules.has(module)) else { return Ok(()) };
+    bail!(
+        "[{}] {}: packages[].import: `{}` has no module `{module}`; the modules in it are {choices}",
+        record.id,
+        context.facts.place(&Origin::Matrix(*ordinal)),
+        file.name
+    )
 }
 
 /// `2.36` as two numbers; the matrix was validated, so this does not fail on it.

@@ -252,8 +252,8 @@ fn host_and_port(address: &str) -> Result<(&str, u16)> {
 fn wheels(project: &Project, image: &matrix::Image, own: &[Own]) -> Result<Vec<(String, PathBuf)>> {
     let mut pins: Vec<lock::Pin> = Vec::new();
     for own in own {
-        let path = project.folder.join(&*own.upstream.locks).join(format!("{}.txt", image.abi));
-        let read = lock::read(&path).map_err(|error| {
+        let file = format!("{}/{}.txt", own.upstream.locks, image.abi);
+        let read = lock::read(&project.folder, &file).map_err(|error| {
             anyhow!(Wrong(format!("matrix.yaml: tests.upstream.locks of `{}`: {error:#}", own.package.id)))
         })?;
         for pin in read {

@@ -9,7 +9,7 @@ use anyhow::{Result, ensure};
 use zip::ZipArchive;
 
 use super::elf::Elf;
-use super::info::{Info, Members, is_safe, record_hash};
+use super::info::{Info, Member, Members, OTHER_ALGORITHMS, is_safe, other_hash, record_hash};
 use super::{WheelName, is_release};
 use crate::ui::quoted;
 
@@ -43,6 +43,7 @@ pub(super) fn read(path: &Path, name: &WheelName, limits: Limits, problems: &mut
     }
     let mut contents = Contents::default();
     contents.info.directory = info_directory(&archive, name, problems)?;
+    let others = other_algorithms(&mut archive, contents.info.directory.as_deref());
 
     let mut total: u64 = 0;
     for index in 0..archive.len() {
@@ -83,18 +84,29 @@ pub(super) fn read(path: &Path, name: &WheelName, limits: Limits, problems: &mut
         } else if path.ends_with(".so") {
             problems.push(format!("`{path}` is not an ELF file"));
         }
-        let hash = record_hash(&data);
+        let mut hashes = vec![record_hash(&data)];
+        hashes.extend(others.iter().map(|algorithm| other_hash(algorithm, &data)));
         if let Some(leaf) = leaf
             && let Ok(text) = String::from_utf8(data)
         {
             contents.info.texts.insert(leaf, text);
         }
         // Two encodings of one name are two members to the zip reader above.
-        if contents.members.insert(path.clone(), (hash, length)).is_some() {
+        if contents.members.insert(path.clone(), Member { hashes, length }).is_some() {
             problems.push(format!("the archive holds `{path}` twice"));
         }
     }
     Ok(contents)
+}
+
+/// The hash algorithms beside SHA-256 that RECORD uses.
+fn other_algorithms(archive: &mut ZipArchive<BufReader<File>>, directory: Option<&str>) -> Vec<&'static str> {
+    let Some(directory) = directory else { return Vec::new() };
+    let mut record = String::new();
+    let member = archive.by_name(&format!("{directory}/RECORD"));
+    // What cannot be read is a problem later, when all members are.
+    let _ = member.map(|member| member.take(METADATA_LIMIT).read_to_string(&mut record));
+    OTHER_ALGORITHMS.into_iter().filter(|algorithm| record.contains(&format!(",{algorithm}="))).collect()
 }
 
 /// Reads WHEEL and METADATA, and nothing else.

@@ -1,11 +1,12 @@
-//! A file in the cache is known by its digest; whether it is the wheel that was asked for, only its names say.
+//! Checks only the names of a wheel that was checked completely before: for wheels in the cache.
 
 use std::path::Path;
 
 use anyhow::{Result, ensure};
 
 use super::name::WheelName;
-use super::{Abi, Expect, archive, info, kind};
+use super::tags::{Abi, kind};
+use super::{Expect, archive, info};
 
 /// Holds a file name, and the names in the wheel's own WHEEL and METADATA, against what is expected. Nothing
 /// else is read: the rest was checked when the wheel was made.

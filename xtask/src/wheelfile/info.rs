@@ -2,17 +2,28 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use anyhow::{Result, ensure};
+use anyhow::Result;
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use sha2::{Digest, Sha256};
+use sha2::{Digest, Sha256, Sha384, Sha512};
 
 use super::{Expect, WheelName, same_name, same_version};
 
 const REQUIRED: [&str; 3] = ["WHEEL", "METADATA", "RECORD"];
 
-/// Every file in the archive, with its hash as RECORD spells it and its length.
-pub(super) type Members = BTreeMap<String, (String, u64)>;
+/// Every file in the archive, by path.
+pub(super) type Members = BTreeMap<String, Member>;
+
+/// What RECORD may say of a file.
+pub(super) struct Member {
+    /// Its hashes as RECORD spells them, SHA-256 first.
+    pub hashes: Vec<String>,
+    /// Its length in bytes.
+    pub length: u64,
+}
+
+/// The hash algorithms beside SHA-256 that RECORD may use: "sha256 or better" (PEP 427), as far as tools write them.
+pub(super) const OTHER_ALGORITHMS: [&str; 2] = ["sha384", "sha512"];
 
 #[derive(Default)]
 pub(super) struct Info {
@@ -41,37 +52,26 @@ pub(super) fn record_hash(data: &[u8]) -> String {
     format!("sha256={}", URL_SAFE_NO_PAD.encode(Sha256::digest(data)))
 }
 
-/// Splits RECORD the way Python's `csv` module wrote it (PEP 376).
+/// A hash of one of [`OTHER_ALGORITHMS`], in the same form.
+pub(super) fn other_hash(algorithm: &str, data: &[u8]) -> String {
+    let digest = match algorithm {
+        "sha384" => URL_SAFE_NO_PAD.encode(Sha384::digest(data)),
+        _ => URL_SAFE_NO_PAD.encode(Sha512::digest(data)),
+    };
+    format!("{algorithm}={digest}")
+}
+
+/// The rows of RECORD, whose CSV dialect is that of Python's `csv` module (PEP 376).
 fn record_rows(text: &str) -> Result<Vec<Vec<String>>> {
-    let (mut rows, mut row, mut field, mut quoted) = (Vec::new(), Vec::new(), String::new(), false);
-    let mut chars = text.chars().peekable();
-    while let Some(c) = chars.next() {
-        match c {
-            '"' if quoted && chars.next_if_eq(&'"').is_some() => field.push('"'),
-            '"' => quoted = !quoted,
-            _ if quoted => field.push(c),
-            ',' => row.push(std::mem::take(&mut field)),
-            '\r' if chars.peek() == Some(&'\n') => {}
-            '\n' if row.is_empty() && field.is_empty() => {}
-            '\n' => {
-                row.push(std::mem::take(&mut field));
-                rows.push(std::mem::take(&mut row));
-            }
-            _ => field.push(c),
-        }
-    }
-    ensure!(!quoted, "RECORD ends inside a quoted field");
-    if !row.is_empty() || !field.is_empty() {
-        row.push(field);
-        rows.push(row);
-    }
-    Ok(rows)
+    let mut reader = csv::ReaderBuilder::new().has_headers(false).flexible(true).from_reader(text.as_bytes());
+    let rows = reader.records().map(|row| Ok(row?.iter().map(str::to_owned).collect()));
+    rows.collect()
 }
 
 /// Compares RECORD with the archive (PEP 427; PEP 627 keeps the columns).
 fn check_record(text: &str, info: &str, members: &Members, problems: &mut Vec<String>) {
     let rows = record_rows(text).unwrap_or_else(|error| {
-        problems.push(error.to_string());
+        problems.push(format!("RECORD cannot be read: {error:#}"));
         Vec::new()
     });
     // No file can carry its own hash, and the signatures are made after RECORD.
@@ -85,17 +85,17 @@ fn check_record(text: &str, info: &str, members: &Members, problems: &mut Vec<St
         if !is_safe(path) {
             problems.push(format!("RECORD lists the unsafe path `{path}`"));
         }
-        if !listed.insert(path) {
-            problems.push(format!("RECORD lists `{path}` twice"));
-        }
+        // A path may be listed twice: each of its rows must be right.
+        listed.insert(path);
         match members.get(path) {
             None => problems.push(format!("RECORD lists `{path}`, which is not in the archive")),
             Some(_) if exempt.contains(path) => {}
-            Some((actual, length)) => {
-                if hash != actual {
-                    problems.push(format!("`{path}` has `{actual}`, but RECORD says `{hash}`"));
+            Some(Member { hashes, length }) => {
+                if !hashes.contains(hash) {
+                    problems.push(format!("`{path}` has `{}`, but RECORD says `{hash}`", hashes.join("` and `")));
                 }
-                if *size != length.to_string() {
+                // PEP 376 lets it be empty.
+                if !size.is_empty() && *size != length.to_string() {
                     problems.push(format!("`{path}` has {length} bytes, but RECORD says `{size}`"));
                 }
             }
@@ -119,6 +119,7 @@ fn check_tags(text: &str, name: &WheelName, problems: &mut Vec<String>) {
 
 /// Compares `Name` and `Version` with the file name and with what the caller asked for.
 fn check_metadata(text: &str, name: &WheelName, expect: &Expect, problems: &mut Vec<String>) {
+    check_format(text, "METADATA", "Metadata-Version", &["1", "2"], problems);
     let mut compare = |key: &str, same: fn(&str, &str) -> bool, wanted: [Option<&str>; 2]| {
         let found: Vec<&str> = values(text, key).collect();
         let [value] = found.as_slice() else {
@@ -136,17 +137,32 @@ fn check_metadata(text: &str, name: &WheelName, expect: &Expect, problems: &mut 
 }
 
 /// The values of one field in the header part of a WHEEL or METADATA file.
-fn values<'a>(text: &'a str, key: &'a str) -> impl Iterator<Item = &'a str> {
+pub(super) fn values<'a>(text: &'a str, key: &'a str) -> impl Iterator<Item = &'a str> {
     let header = text.lines().take_while(|line| !line.is_empty());
     let pairs = header.filter_map(|line| line.split_once(':'));
     pairs.filter(move |(name, _)| name.eq_ignore_ascii_case(key)).map(|(_, value)| value.trim())
+}
+
+/// Refuses a file of another format: its major version, in the field `key`, must be one of `known`.
+fn check_format(text: &str, file: &str, key: &str, known: &[&str], problems: &mut Vec<String>) {
+    let found: Vec<&str> = values(text, key).collect();
+    let major = |version: &str| known.contains(&version.split('.').next().unwrap_or_default());
+    if !matches!(found.as_slice(), [version] if major(version)) {
+        let (found, known) = (found.join("`, `"), known.join(" and "));
+        problems.push(format!("{file} has {key} `{found}`; the major versions that can be read are {known}"));
+    }
+}
+
+fn check_wheel(text: &str, name: &WheelName, problems: &mut Vec<String>) {
+    check_format(text, "WHEEL", "Wheel-Version", &["1"], problems);
+    check_tags(text, name, problems);
 }
 
 /// Checks WHEEL and METADATA against the name and the expectation.
 pub(super) fn check_names(info: &Info, name: &WheelName, expect: &Expect, problems: &mut Vec<String>) {
     match info.texts.get("WHEEL") {
         None => problems.push("it has no WHEEL file".to_owned()),
-        Some(text) => check_tags(text, name, problems),
+        Some(text) => check_wheel(text, name, problems),
     }
     match info.texts.get("METADATA") {
         None => problems.push("it has no METADATA file".to_owned()),
@@ -162,7 +178,7 @@ pub(super) fn check(info: &Info, members: &Members, name: &WheelName, expect: &E
     for leaf in REQUIRED {
         match (leaf, info.texts.get(leaf)) {
             (_, None) => problems.push(format!("`{directory}/{leaf}` is missing or not UTF-8")),
-            ("WHEEL", Some(text)) => check_tags(text, name, problems),
+            ("WHEEL", Some(text)) => check_wheel(text, name, problems),
             ("METADATA", Some(text)) => check_metadata(text, name, expect, problems),
             (_, Some(text)) => check_record(text, directory, members, problems),
         }

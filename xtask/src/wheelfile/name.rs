@@ -82,6 +82,12 @@ pub fn is_release(stem: &str, name: &str, version: &str) -> bool {
     stem.match_indices('-').any(|(at, _)| same_name(&stem[..at], name) && same_version(&stem[at + 1..], version))
 }
 
+/// The install scheme, and the path below it, of a member of the `.data` folder of a wheel (PEP 427).
+pub(super) fn data_scheme<'a>(member: &'a str, name: &str, version: &str) -> Option<(&'a str, &'a str)> {
+    let (top, rest) = member.split_once('/')?;
+    is_release(top.strip_suffix(".data")?, name, version).then(|| rest.split_once('/'))?
+}
+
 /// Whether a file of a package index is one of this name and version, by its own file name (PEP 427 and PEP 625).
 pub fn belongs(file_name: &str, name: &str, version: &str) -> bool {
     if let Ok(wheel) = WheelName::parse(file_name) {

@@ -128,11 +128,28 @@ fn other_good_wheels_pass() {
         ("cp311", "abi3", LINUX, "demo/_core.abi3.so", "cp314"),
         ("py3", "none", "any", "", "cp314t"),
         ("py2.py3", "none", "any", "", "cp311"),
+        ("cp314", "none", "any", "", "cp314t"),
+        // Programs or libraries without an extension module.
+        ("py3", "none", LINUX, "", "cp314t"),
+        ("cp311", "none", LINUX, "", "cp311"),
+        ("py3", "none", "manylinux_2_28_x86_64.musllinux_1_2_x86_64", "", "cp314"),
+        // An interpreter with a GIL loads modules for the stable ABI, whatever the tag of the wheel.
+        ("cp311", "cp311", LINUX, "demo/_core.abi3.so", "cp311"),
+        ("cp314", "cp314", LINUX, "demo/_core.abi3.so", "cp314"),
+        ("cp311.cp312", "abi3", LINUX, "demo/_core.abi3.so", "cp314"),
+        ("cp315", "abi3.abi3t", LINUX, "demo/_core.abi3t.so", "cp315"),
+        ("cp315", "abi3.abi3t", LINUX, "demo/_core.abi3t.so", "cp315t"),
         ("cp314", "cp314t", "manylinux2014_x86_64.manylinux_2_17_x86_64.manylinux_2_28_x86_64", THREADED, "cp314t"),
     ] {
         let report = run(&wheel(python, abi, platform, file), &expect(target)).unwrap();
         assert_eq!(report.extensions.len(), usize::from(!file.is_empty()), "{python}-{abi}");
     }
+    let mut spec = threaded();
+    // Stored with the flag for UTF-8 names.
+    spec.files.push(("demo/größe.txt".to_owned(), Vec::new()));
+    spec.files.push(("demo/windows.pyd".to_owned(), b"MZ".to_vec()));
+    spec.files.push(("elsewhere.data/platlib/x.txt".to_owned(), Vec::new()));
+    assert!(run(&spec, &expect("cp314t")).is_ok());
     let data = "demo-1.0.data/platlib/demo/_core.cpython-314t-x86_64-linux-gnu.so";
     let report = run(&wheel("cp314", "cp314t", LINUX, data), &expect("cp314t")).unwrap();
     assert_eq!(report.extensions[0].module, "demo._core");
@@ -234,6 +251,15 @@ fn abi3_is_for_gil_builds_not_older_than_it() {
         run(&spec, &expect("cp311")),
         "`demo-1.0-cp312-abi3-manylinux_2_28_x86_64.whl` is abi3 for `cp312`, not for 3.11 or older",
     );
+    for (abi, file) in [("cp314t", "demo/_core.abi3.so"), ("cp314t", "demo/_core.abi3t.so"), ("cp314", "demo/_core.abi3t.so")] {
+        let found = lines(run(&wheel("cp314", abi, LINUX, file), &expect(abi)));
+        assert!(found.len() == 1 && found[0].starts_with("extension module `demo/_core.abi3"), "{found:?}");
+    }
+    // The free-threaded build does not load the file that the one with a GIL does.
+    for file in ["demo/_core.abi3.so", "demo/_core.cpython-315-x86_64-linux-gnu.so"] {
+        assert!(run(&wheel("cp315", "abi3.abi3t", LINUX, file), &expect("cp315t")).is_err(), "{file}");
+    }
+    assert!(run(&wheel("cp315", "abi3", LINUX, "demo/_core.abi3.so"), &expect("cp315t")).is_err());
     for file in ["demo/_core.so", "demo/_core.cpython-311-x86_64-linux-gnu.so"] {
         let found = lines(run(&wheel("cp311", "abi3", LINUX, file), &expect("cp311")));
         assert!(found.len() == 1 && found[0].ends_with("not `.abi3.so`"), "{found:?}");
@@ -252,7 +278,11 @@ fn contents_must_suit_the_kind_of_wheel() {
     );
     only(run(&wheel("py2", "none", "any", ""), &expect("cp311")), "`demo-1.0-py2-none-any.whl` is not for python 3.11");
     assert!(run(&wheel("py312", "none", "any", ""), &expect("cp311")).is_err());
-    assert!(run(&wheel("py3", "none", LINUX, ""), &expect("cp311")).is_err());
+    only(
+        run(&wheel("py3", "none", LINUX, THREADED), &expect("cp314t")),
+        &format!("`{THREADED}` is an extension module, but the ABI tag of the wheel is `none`"),
+    );
+    assert!(run(&wheel("cp311", "none", LINUX, ""), &expect("cp314")).is_err());
     let mut spec = threaded();
     spec.files.push(("demo/x.so".to_owned(), b"INPUT(y)".to_vec()));
     only(run(&spec, &expect("cp314t")), "`demo/x.so` is not an ELF file");
@@ -344,6 +374,17 @@ fn dist_info_agrees_with_the_name() {
         edited("METADATA", "Name: demo\nVersion: 1.0\n", "Version: 1.0\n\nName: demo\n"),
         "METADATA has 0 `Name` fields, not one",
     );
+    only(
+        edited("METADATA", "Metadata-Version: 2.1", "Metadata-Version: 3.0"),
+        "METADATA has Metadata-Version `3.0`; the major versions that can be read are 1 and 2",
+    );
+    assert!(edited("METADATA", "Metadata-Version: 2.1", "Metadata-Version: 2.99").is_ok());
+    assert!(edited("WHEEL", "Wheel-Version: 1.0", "wheel-version: 1.9").is_ok());
+    only(
+        edited("WHEEL", "Wheel-Version: 1.0", "Wheel-Version: 2.0"),
+        "WHEEL has Wheel-Version `2.0`; the major versions that can be read are 1",
+    );
+    assert!(edited("WHEEL", "Root-Is-Purelib: false", "Root-Is-Purelib: true").is_ok());
     only(edited("METADATA", "Name: demo\n", "Name: demo\nName: demo\n"), "METADATA has 2 `Name` fields, not one");
     let tag = "cp314-cp314t-manylinux_2_28_x86_64";
     let other = "cp314-cp314-manylinux_2_28_x86_64";
@@ -387,19 +428,36 @@ fn record_is_exact() {
     assert_eq!(found[1], "`demo/__init__.py` has 19 bytes, but RECORD says `18`");
     only(edited("RECORD", ",18\n", ",018\n"), "`demo/__init__.py` has 18 bytes, but RECORD says `018`");
     assert!(edited("RECORD", "sha256=", "sha512=").is_err());
+    assert!(edited("RECORD", ",18\n", ",\n").is_ok(), "the size may be left out");
+    let init = b"import demo._core\n";
+    let sha256 = info::record_hash(init);
+    for algorithm in info::OTHER_ALGORITHMS {
+        assert!(edited("RECORD", &sha256, &info::other_hash(algorithm, init)).is_ok(), "{algorithm}");
+        assert!(edited("RECORD", &sha256, &info::other_hash(algorithm, b"else")).is_err(), "{algorithm}");
+    }
+    for weak in ["md5=1B2M2Y8AsgTpgAmY7PhCfg", "sha1=2jmj7l5rSw0yVb_vlWAYkK_YBwk", ""] {
+        assert!(edited("RECORD", &sha256, weak).is_err(), "`{weak}`");
+    }
     only(
         edited("RECORD", "demo-1.0.dist-info/RECORD", "demo/gone.py,,\ndemo-1.0.dist-info/RECORD"),
         "RECORD lists `demo/gone.py`, which is not in the archive",
     );
-    only(
-        edited("RECORD", "demo-1.0.dist-info/RECORD,,", "demo-1.0.dist-info/RECORD,,\r\ndemo-1.0.dist-info/RECORD,,"),
-        "RECORD lists `demo-1.0.dist-info/RECORD` twice",
-    );
+    let twice = |hash: &str| format!("demo/__init__.py,{hash},18\r\ndemo/__init__.py,");
+    assert!(edited("RECORD", "demo/__init__.py,", &twice(&sha256)).is_ok());
+    assert!(edited("RECORD", "demo/__init__.py,", &twice("sha256=x")).is_err(), "each row must be right");
     only(
         edited("RECORD", "RECORD,,", "RECORD,,,"),
         "RECORD row `demo-1.0.dist-info/RECORD,,,` does not have three fields",
     );
-    assert!(lines(edited("RECORD", "demo/", "\"demo/")).contains(&"RECORD ends inside a quoted field".to_owned()));
+    assert!(edited("RECORD", "demo/__init__.py,", "\"demo/__init__.py\",").is_ok());
+    assert!(edited("RECORD", "demo/", "\"demo/").is_err());
+    // As Python's csv module reads it: a quotation mark within a field that is not quoted is one.
+    let odd = changed(|members| {
+        let row = format!("demo/5\".txt,{},1\n", info::record_hash(b"x"));
+        members.last_mut().unwrap().1.extend(row.into_bytes());
+        members.push(("demo/5\".txt".to_owned(), b"x".to_vec()));
+    });
+    assert!(odd.is_ok(), "{odd:?}");
     let extra = |name: &'static str| changed(move |members| members.push((name.to_owned(), b"x".to_vec())));
     only(extra("demo/extra.py"), "`demo/extra.py` is not listed in RECORD");
     assert!(extra("demo-1.0.dist-info/RECORD.jws").is_ok());

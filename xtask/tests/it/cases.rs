@@ -26,8 +26,9 @@ enum With {
 }
 
 /// `workspace` and `nested-manifest` build the same distribution: one matrix can have only one of them.
-const CASES: [Case; 6] = [
+const CASES: [Case; 7] = [
     Case { folder: "abi3-inside", package: "abi3-inside", import: "[abi3_inside]", with: With::Setuptools },
+    Case { folder: "calver", package: "calver-demo", import: "[_calver]", with: With::Setuptools },
     Case { folder: "c-beside-python", package: "c-beside-python", import: "[beside]", with: With::Setuptools },
     Case { folder: "nested-manifest", package: "workspace-demo", import: "[workspace_demo]", with: With::Maturin },
     Case { folder: "optional-module", package: "optional-module", import: "[optdemo]", with: With::Setuptools },
@@ -63,7 +64,6 @@ pub fn project(folders: &[&str]) -> Clone {
     clone
 }
 
-#[allow(dead_code, reason = "the tests that use it are not yet written")]
 /// Builds the wheels of these cases for one ABI, in one run of the tool with the user's own cache.
 pub fn build(clone: &Clone, folders: &[&str], abi: &str) {
     let packages = folders.iter().flat_map(|folder| ["--package", case(folder).package]);
@@ -87,4 +87,38 @@ fn every_case_has_a_row_that_the_matrix_accepts() {
         let plan = project(&[case.folder]).good(&["plan", "wheels", "--package", case.package, "--abi", "cp314t"]);
         assert!(plan.contains(&format!("wheel-{}-cp314t", case.package)), "{plan}");
     }
+}
+
+#[test]
+#[ignore = "needs a Docker engine"]
+fn stable_abi_modules_and_versions_with_zeros_are_built_checked_and_imported() {
+    let folders = ["abi3-inside", "calver"];
+    let clone = project(&folders);
+    clone.edit(
+        "\nimages:\n",
+        "\nimages:\n  - {tag: legal, abi: cp311, packages: [abi3-inside, calver-demo], gil: \"on\"}\n",
+    );
+    build(&clone, &folders, "cp314t");
+    let (output, said) = run(&clone, &["image", "legal", "--quick"]);
+    assert!(output.status.success(), "{said}");
+    let (output, said) = run(&clone, &["verify", "legal", "wheel-abi3-inside-cp311", "wheel-abi3-inside-cp314t"]);
+    assert!(output.status.success(), "{said}");
+    for module in ["(abi3_inside.abi3.so)", "(abi3_inside.cpython-314t-x86_64-linux-gnu.so)", "_calver (calver"] {
+        assert!(said.contains(module), "`{module}` expected: {said}");
+    }
+}
+
+#[test]
+#[ignore = "needs a Docker engine"]
+fn a_missing_run_time_dependency_names_who_requires_it_and_the_field() {
+    let clone = project(&["calver"]);
+    let setup = clone.project().join("cases/calver/setup.py");
+    let text = std::fs::read_to_string(&setup).unwrap();
+    std::fs::write(&setup, text.replace("packages=[],", "packages=[], install_requires=['numpy>=2'],")).unwrap();
+    clone.edit("\nimages:\n", "\nimages:\n  - {tag: incomplete, abi: cp311, packages: [calver-demo], gil: \"on\"}\n");
+    let (output, said) = run(&clone, &["image", "incomplete", "--quick"]);
+    assert_eq!(output.status.code(), Some(1), "{said}");
+    let wanted = "`calver-demo` requires `numpy>=2`, which is not in the image: the lock file `cp311.txt` in the folder \
+                  `locks` of `calver-demo` must have it";
+    assert!(said.contains(wanted), "{said}");
 }

@@ -8,6 +8,8 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
+use sha2::Digest as _;
+
 use crate::common::{Clone, files, text};
 
 /// Compares with a file below `tests/it/golden/`; `UPDATE_GOLDEN=1 cargo test` writes it.
@@ -797,4 +799,85 @@ fn a_build_that_fails_while_it_is_checked_says_why() {
     let said = text(&output.stderr);
     assert_eq!(output.status.code(), Some(1), "{said}");
     assert!(said.contains("the first build failed:") && said.contains("told to fail"), "{said}");
+}
+
+#[test]
+fn a_module_that_the_wheel_does_not_have_is_named_with_those_that_it_has() {
+    let clone = Clone::new();
+    let rows = ["wheels", "--package", "aerospike-py", "--abi", "cp314t"];
+    clone.good(&rows);
+    clone.edit("import: [aerospike_py]", "import: [aerospike_py, aerospike_pi]");
+    // The wheel is in the cache, and a new one would be the same.
+    let said = clone.bad(1, &rows);
+    let matrix = fs::read_to_string(clone.project().join("matrix.yaml")).unwrap();
+    let line = matrix.lines().position(|line| line.contains("aerospike_pi]")).unwrap() + 1;
+    let place = format!("matrix.yaml:{line}:28: packages[].import: `aerospike_py-0.14.4-cp314-cp314t-");
+    assert!(said.contains(&place), "{said}");
+    assert!(said.contains("has no module `aerospike_pi`; the modules in it are `_aerospike_py`, `aerospike_py`"), "{said}");
+    assert!(!said.contains("made again"), "{said}");
+    clone.edit("import: [aerospike_py, aerospike_pi]", "import: [aerospike_py]");
+    assert!(clone.good(&rows).contains(" cached "));
+}
+
+/// A wheel of Python only, as the package index could have it, in the cache; returns its SHA-256.
+fn plant(clone: &Clone, name: &str, version: &str) -> String {
+    let info = format!("{name}-{version}.dist-info");
+    let mut archive = zip::ZipWriter::new(std::io::Cursor::new(Vec::new()));
+    for (leaf, text) in [
+        ("WHEEL", "Wheel-Version: 1.0\nTag: py3-none-any\n".to_owned()),
+        ("METADATA", format!("Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n")),
+    ] {
+        archive.start_file(format!("{info}/{leaf}"), zip::write::SimpleFileOptions::default()).unwrap();
+        std::io::Write::write_all(&mut archive, text.as_bytes()).unwrap();
+    }
+    let bytes = archive.finish().unwrap().into_inner();
+    let sha256: String = sha2::Sha256::digest(&bytes).iter().map(|byte| format!("{byte:02x}")).collect();
+    let blobs = clone.top.join("cache/v1/blobs");
+    fs::create_dir_all(&blobs).unwrap();
+    fs::write(blobs.join(&sha256), bytes).unwrap();
+    sha256
+}
+
+#[test]
+fn a_wrong_pin_fails_although_everything_is_cached() {
+    // A build requirement, an own package and a tool, pinned in the matrix.
+    for (pin, name, version, rows) in [
+        ("setuptools, version: 84.2.1", "setuptools", "84.2.1", &["wheels", "--package", "aerospike"][..]),
+        ("uv, version: 0.13.9", "uv", "0.13.9", &["image", "314t"]),
+    ] {
+        let clone = Clone::new();
+        let sha256 = plant(&clone, name, version);
+        let path = clone.project().join("matrix.yaml");
+        let matrix = fs::read_to_string(&path).unwrap();
+        let (before, after) = matrix.split_once(&format!("{{name: {pin}, sha256: ")).unwrap();
+        let right = format!("{before}{{name: {pin}, sha256: {sha256}{}", &after[64..]);
+        fs::write(&path, &right).unwrap();
+        clone.good(rows);
+        assert!(!clone.good(rows).contains(" built "));
+        let wrong = pin.replace(version, &format!("{version}99"));
+        fs::write(&path, right.replace(pin, &wrong)).unwrap();
+        let said = clone.bad(1, rows);
+        let line = before.lines().count().max(1);
+        let parts = format!(": the SHA-256 that is pinned for `{name}=={version}99` is that of `{name} {version}`");
+        assert!(said.contains(&format!("matrix.yaml:{line}:")) && said.contains(&parts), "{said}");
+        // Another spelling of the same version is no other version.
+        fs::write(&path, right.replace(pin, &pin.replace(version, &format!("{version}.0")))).unwrap();
+        clone.good(rows);
+    }
+}
+
+#[test]
+fn a_wrong_pin_in_a_lock_file_fails_although_everything_is_cached() {
+    let clone = Clone::new();
+    let sha256 = plant(&clone, "numpy", "2.4.6");
+    let locks = clone.project().join("docker/app/locks/cp314t.txt");
+    let write = |version: &str| {
+        fs::write(&locks, format!("# one wheel\n\nnumpy=={version} \\\n    --hash=sha256:{sha256}\n")).unwrap();
+    };
+    write("2.4.6");
+    clone.good(&["image", "314t"]);
+    write("2.3.1");
+    let said = clone.bad(1, &["image", "314t"]);
+    let parts = "docker/app/locks/cp314t.txt:3: the SHA-256 that is pinned for `numpy==2.3.1` is that of `numpy 2.4.6`";
+    assert!(said.contains(parts), "{said}");
 }

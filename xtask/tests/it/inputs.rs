@@ -81,12 +81,54 @@ fn a_script_that_fails_leaves_everything_as_it_was() {
     }
 }
 
+/// A second folder of locks, whose turn comes after that of the first.
+fn with_second_folder(script: Option<&str>) -> (Clone, std::path::PathBuf) {
+    let clone = with_script(&script_for_all());
+    clone.edit("    locks: own/locks\n    serve:", "    locks: other/locks\n    serve:");
+    let other = clone.project().join("other");
+    fs::create_dir_all(other.join("locks")).unwrap();
+    for abi in ["cp311", "cp314", "cp314t"] {
+        fs::write(other.join(format!("locks/{abi}.txt")), lines(&[("kept", "1", 'a')])).unwrap();
+    }
+    if let Some(script) = script {
+        fs::write(other.join("lock.py"), script).unwrap();
+    }
+    (clone, other)
+}
+
+/// Changes each lock file.
+fn script_for_all() -> String {
+    let pins = lines(&[("added", "3", 'd')]);
+    format!(
+        "from pathlib import Path\nhere = Path(__file__).parent / 'locks'\n\
+         for abi in 'cp311', 'cp314', 'cp314t':\n    (here / f'{{abi}}.txt').write_text('''{pins}''')\n"
+    )
+}
+
+#[test]
+fn what_one_script_fails_to_make_leaves_all_folders_as_they_were() {
+    let (clone, _) = with_second_folder(Some("raise SystemExit('no way')\n"));
+    let before = locks(&clone);
+    let error = clone.bad(1, &["lock"]);
+    assert!(error.contains("`other/locks`: ") && error.contains("no way"), "{error}");
+    assert_eq!(locks(&clone), before);
+    let (clone, _) = with_second_folder(None);
+    let before = locks(&clone);
+    let error = clone.bad(2, &["lock"]);
+    assert!(error.contains("other/lock.py`: write a script"), "{error}");
+    assert_eq!(locks(&clone), before);
+    let (clone, other) = with_second_folder(Some(&script_for_all()));
+    let said = clone.good(&["lock"]);
+    assert!(said.contains("own/locks/cp311.txt: +added 3") && said.contains("other/locks/cp311.txt: +added 3"), "{said}");
+    assert_eq!(fs::read_to_string(other.join("locks/cp314t.txt")).unwrap(), lines(&[("added", "3", 'd')]));
+}
+
 #[test]
 fn without_a_script_the_error_says_what_to_write() {
     let clone = with_script("");
     fs::remove_file(clone.project().join("own/lock.py")).unwrap();
-    let error = clone.bad(1, &["lock"]);
-    assert!(error.contains("own/lock.py` that makes these locks: write one"), "{error}");
+    let error = clone.bad(2, &["lock"]);
+    assert!(error.contains("own/lock.py`: write a script"), "{error}");
     let error = clone.bad(2, &["lock", "nowhere"]);
     assert!(error.contains("there is no package `nowhere`"), "{error}");
 }
