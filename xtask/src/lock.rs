@@ -106,7 +106,15 @@ mod tests {
         let pins = parse(&text, "locks/cp314t.txt").unwrap();
         let short: Vec<(&str, &str, bool)> =
             pins.iter().map(|pin| (&*pin.name, &*pin.version, pin.url.is_some())).collect();
-        assert_eq!(short, [("fastapi", "0.1.2", false), ("numpy", "2.3", false), ("uvicorn", "0.30", false), ("torch", "2.9.0+cpu", true)]);
+        assert_eq!(
+            short,
+            [
+                ("fastapi", "0.1.2", false),
+                ("numpy", "2.3", false),
+                ("uvicorn", "0.30", false),
+                ("torch", "2.9.0+cpu", true)
+            ]
+        );
         assert_eq!((&*pins[0].place, &*pins[1].place), ("locks/cp314t.txt:3", "locks/cp314t.txt:5"));
     }
 

@@ -148,11 +148,15 @@ fn refresh(project: &Project, shown: &str, abis: &[String]) -> Result<Vec<Made>>
     ran?;
     let removed = before.keys().filter(|name| !after.contains_key(*name)).cloned().collect::<Vec<_>>();
     let judged = judge(&before, &after, abis)?;
-    let made = judged.into_iter().map(|(name, differences)| {
-        Made { file: format!("{shown}/{name}"), text: after.get(&name).cloned(), differences }
+    let made = judged.into_iter().map(|(name, differences)| Made {
+        file: format!("{shown}/{name}"),
+        text: after.get(&name).cloned(),
+        differences,
     });
-    let removed = removed.into_iter().map(|name| {
-        Made { file: format!("{shown}/{name}"), text: None, differences: vec!["removed".to_owned()] }
+    let removed = removed.into_iter().map(|name| Made {
+        file: format!("{shown}/{name}"),
+        text: None,
+        differences: vec!["removed".to_owned()],
     });
     Ok(made.chain(removed).collect())
 }

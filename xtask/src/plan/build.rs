@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 
 use super::{
-    Action, Apt, Base, Container, Download, Fetch, Image, Imports, Maturin, Origin, Plan, Proof, Published, Python, Root, Step, Tools,
-    Wheel,
+    Action, Apt, Base, Container, Download, Fetch, Image, Imports, Maturin, Origin, Plan, Proof, Published, Python,
+    Root, Step, Tools, Wheel,
 };
 use crate::digest;
 use crate::facts::Facts;

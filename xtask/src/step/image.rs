@@ -103,9 +103,7 @@ impl<'l> Unmet<'l> {
         let (package, rest) = line.split_once("The package `")?.1.split_once("` requires `")?;
         let (requirement, rest) = rest.split_once("`, but ")?;
         match rest.split_once("` is installed") {
-            Some((version, _)) => {
-                Some(Unmet { package, requirement, installed: Some(version.strip_prefix('`')?) })
-            }
+            Some((version, _)) => Some(Unmet { package, requirement, installed: Some(version.strip_prefix('`')?) }),
             None => rest.starts_with("it's not installed").then_some(Unmet { package, requirement, installed: None }),
         }
     }

@@ -119,9 +119,20 @@ mod tests {
             "demo.libs/libz.so.1",
         ]);
         for module in [
-            "regular", "compiled", "namespace", "file", "sourceless", "_calver", "plain", "moved", "placed",
+            "regular",
+            "compiled",
+            "namespace",
+            "file",
+            "sourceless",
+            "_calver",
+            "plain",
+            "moved",
+            "placed",
             // A regular package and a module may define what has no file of its own.
-            "regular.made_when_imported", "file.moves", "namespace.part", "namespace.part.x",
+            "regular.made_when_imported",
+            "file.moves",
+            "namespace.part",
+            "namespace.part.x",
         ] {
             assert!(wheel.has(module), "{module}");
         }

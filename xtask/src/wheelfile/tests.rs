@@ -251,7 +251,9 @@ fn abi3_is_for_gil_builds_not_older_than_it() {
         run(&spec, &expect("cp311")),
         "`demo-1.0-cp312-abi3-manylinux_2_28_x86_64.whl` is abi3 for `cp312`, not for 3.11 or older",
     );
-    for (abi, file) in [("cp314t", "demo/_core.abi3.so"), ("cp314t", "demo/_core.abi3t.so"), ("cp314", "demo/_core.abi3t.so")] {
+    for (abi, file) in
+        [("cp314t", "demo/_core.abi3.so"), ("cp314t", "demo/_core.abi3t.so"), ("cp314", "demo/_core.abi3t.so")]
+    {
         let found = lines(run(&wheel("cp314", abi, LINUX, file), &expect(abi)));
         assert!(found.len() == 1 && found[0].starts_with("extension module `demo/_core.abi3"), "{found:?}");
     }

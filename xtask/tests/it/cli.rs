@@ -813,7 +813,10 @@ fn a_module_that_the_wheel_does_not_have_is_named_with_those_that_it_has() {
     let line = matrix.lines().position(|line| line.contains("aerospike_pi]")).unwrap() + 1;
     let place = format!("matrix.yaml:{line}:28: packages[].import: `aerospike_py-0.14.4-cp314-cp314t-");
     assert!(said.contains(&place), "{said}");
-    assert!(said.contains("has no module `aerospike_pi`; the modules in it are `_aerospike_py`, `aerospike_py`"), "{said}");
+    assert!(
+        said.contains("has no module `aerospike_pi`; the modules in it are `_aerospike_py`, `aerospike_py`"),
+        "{said}"
+    );
     assert!(!said.contains("made again"), "{said}");
     clone.edit("import: [aerospike_py, aerospike_pi]", "import: [aerospike_py]");
     assert!(clone.good(&rows).contains(" cached "));

@@ -119,7 +119,10 @@ fn what_one_script_fails_to_make_leaves_all_folders_as_they_were() {
     assert_eq!(locks(&clone), before);
     let (clone, other) = with_second_folder(Some(&script_for_all()));
     let said = clone.good(&["lock"]);
-    assert!(said.contains("own/locks/cp311.txt: +added 3") && said.contains("other/locks/cp311.txt: +added 3"), "{said}");
+    assert!(
+        said.contains("own/locks/cp311.txt: +added 3") && said.contains("other/locks/cp311.txt: +added 3"),
+        "{said}"
+    );
     assert_eq!(fs::read_to_string(other.join("locks/cp314t.txt")).unwrap(), lines(&[("added", "3", 'd')]));
 }
 
