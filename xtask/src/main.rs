@@ -12,6 +12,7 @@ mod doctor;
 mod exchange;
 mod facts;
 mod failure;
+mod gil;
 mod git;
 mod golang;
 mod incoming;

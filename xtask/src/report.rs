@@ -5,6 +5,7 @@ use anyhow::Result;
 use crate::manifest::Manifest;
 use crate::plan::{Action, Plan};
 use crate::run::{Attempt, NotBuilt};
+use crate::step::proof::NOT_LOADABLE;
 use crate::ui::{bytes, seconds};
 use crate::{summary, ui};
 
@@ -75,5 +76,34 @@ fn table(manifest: &Manifest, failures: &[Failure]) -> String {
     let head = ["ARTEFACT", "TAG", "SIZE", "TIME", "STATE", "SHA-256", "GIL"].map(str::to_owned);
     let all: Vec<[String; 7]> = std::iter::once(head).chain(built).chain(failed).collect();
     // Numbers are read from the right.
-    ui::columns(&all, |column| column == 2 || column == 3)
+    let table = ui::columns(&all, |column| column == 2 || column == 3);
+    table + &not_loadable(manifest)
+}
+
+/// A line for each image with modules that cannot be loaded: no import of the image reaches them.
+fn not_loadable(manifest: &Manifest) -> String {
+    let noted = manifest.artefacts.iter().filter_map(|entry| Some((&entry.tag, entry.notes.get(NOT_LOADABLE)?)));
+    noted.map(|(tag, modules)| format!("not loadable in {tag}, and not imported: {modules}\n")).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn modules_that_cannot_be_loaded_stand_below_the_table() {
+        let image = |notes: &str| {
+            let text = format!(
+                r#"{{"id": "proof-x", "kind": "image", "name": "demo", "tag": "x", "file": "demo:x", "sha256": "00",
+                    "size": 1, "key": "11", "seconds": 1.0, "cached": false, "inputs": {{}}, "notes": {notes}}}"#
+            );
+            Manifest { artefacts: vec![serde_json::from_str(&text).unwrap()], ..Manifest::default() }
+        };
+        let table = table(&image(r#"{"gil": "off", "not-loadable": "demo._tk: ImportError: no Tk"}"#), &[]);
+        assert!(
+            table.ends_with(" off\nnot loadable in x, and not imported: demo._tk: ImportError: no Tk\n"),
+            "{table}"
+        );
+        assert!(!super::table(&image(r#"{"gil": "off"}"#), &[]).contains("not loadable"));
+    }
 }

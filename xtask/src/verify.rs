@@ -5,9 +5,10 @@ use std::path::Path;
 use anyhow::{Context as _, Result, anyhow, bail};
 
 use crate::docker::{Docker, Image, Job, Network};
+use crate::gil::Verdict;
 use crate::manifest::Entry;
 use crate::matrix;
-use crate::step::proof::{self, Verdict};
+use crate::step::proof;
 use crate::subject::{self, Listed, Subject};
 use crate::{Project, digest, doctor, plan, ui, wheelfile};
 
@@ -91,7 +92,7 @@ fn image_by_name(project: &Project, reference: &str, image: &matrix::Image, list
         .collect();
     let script = project.folder.join("docker/gil_probe.py");
     let script = std::fs::read_to_string(&script).with_context(|| format!("cannot read `{}`", script.display()))?;
-    let (verdict, _) = proof::probe(&docker, &found.id, &script, &imports, &|_| {}, &project.cancel)?;
+    let (verdict, _) = proof::probe(&docker, &found.id, &script, &imports, &project.cancel)?;
     for id in &image.packages {
         if !found.labels.contains_key(&format!("dev.wheel-matrix.wheel.{id}")) {
             bail!(
@@ -121,8 +122,16 @@ fn describe(reference: &str, image: &matrix::Image, found: &Image, verdict: &Ver
         for module in &distribution.modules {
             let (name, version) = (&distribution.name, &distribution.version);
             // With a GIL that is always there, what a module declares is never asked.
-            let status = if module.status == "not-applicable" { "GIL build" } else { &module.status };
+            let status = match (&*module.status, module.not_loadable()) {
+                ("error", _) => "not loadable",
+                ("not-applicable", _) => "GIL build",
+                (status, _) => status,
+            };
             out.push_str(&format!("  {status:11} {} ({name} {version})\n", module.name));
+            if let Some(why) = module.not_loadable() {
+                let reached = if module.reached.is_some() { "an" } else { "no" };
+                out.push_str(&format!("              {why}; {reached} import of the image reaches it\n"));
+            }
         }
     }
     let set = match &verdict.interpreter.python_gil {

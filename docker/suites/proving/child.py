@@ -11,6 +11,8 @@ import sys
 import threading
 import traceback
 
+from proving.errors import describe
+
 
 def gil() -> bool:
     return getattr(sys, "_is_gil_enabled", lambda: True)()
@@ -77,9 +79,10 @@ def main() -> None:
     try:
         report |= run(task)
     except BaseException as error:
-        report["problems"] = [f"{type(error).__name__}: {error}"[:2000]]
+        report["problems"] = [describe(error)]
         traceback.print_exc()
     report["gil_after"] = gil()
+    report["undeclared"] = [name for name in task["undeclared"] if name in sys.modules]
     # Before the end of the process, which can be where it crashes.
     os.write(task["report"], json.dumps(report).encode())
 

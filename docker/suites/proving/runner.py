@@ -122,7 +122,7 @@ class Runner:
         task = {
             "suite": suite, "case": case, "host": self.plan["host"], "port": self.plan["port"],
             "file": client.get("file"), "imports": client["imports"], "limit": self.plan["limit"],
-            "without": list(without), **more,
+            "without": list(without), "undeclared": self.plan["undeclared"], **more,
         }  # fmt: skip
         # The number of the descriptor is known only when the pipe is there.
         text = json.dumps(task)[:-1] + ', "report": %REPORT%}'
@@ -131,6 +131,7 @@ class Runner:
         report = reports[-1] if reports else None
         result["gil_at_start"] = report and report["gil_at_start"]
         result["gil_after"] = report and report["gil_after"]
+        result["undeclared"] = report["undeclared"] if report else []
         result["report"] = report or {}
         if result["outcome"] == "passed":
             if report is None:
@@ -220,7 +221,10 @@ class Runner:
 
     def upstream(self, package: dict) -> Iterator[dict]:
         for folder in package["folders"]:
-            guard = {"imports": package["imports"], "tools": self.plan["tools"], "folder": folder}
+            guard = {
+                "imports": package["imports"], "tools": self.plan["tools"], "folder": folder,
+                "undeclared": self.plan["undeclared"],
+            }  # fmt: skip
             command = [sys.executable, "-P", "-m", "proving.upstream", json.dumps(guard)[:-1] + ', "report": %REPORT%}']
             done = run(command, self.plan["limit"] * 10, package["env"], package["source"])
             tests = done.pop("lines")
@@ -229,7 +233,7 @@ class Runner:
                 if test["event"] == "begun":
                     begun = test["name"]
                 elif test["event"] == "guard":
-                    done |= {"gil_at_start": test["gil_at_start"], "gil_after": test["gil_after"]}
+                    done |= {name: test[name] for name in ("gil_at_start", "gil_after", "undeclared")}
                 else:
                     begun = None
                     yield test | {"event": "test", "suite": "upstream", "client": package["id"], "case": folder}
@@ -274,10 +278,17 @@ def main() -> None:
     if plan["wheels"]:
         unpack(plan["wheels"], plan["tools"])
     for each in Runner(plan).cases():
-        print(json.dumps(each), flush=True)
+        write(each)
         if each["event"] == "wrong":
             return
-    print(json.dumps({"event": "end"}), flush=True)
+    write({"event": "end"})
+
+
+def write(value: dict) -> None:
+    """One line of JSON. Half a surrogate pair, which a message may have, is not text that others can read."""
+    line = json.dumps(value, ensure_ascii=False).encode("utf-8", "replace")
+    sys.stdout.buffer.write(line + b"\n")
+    sys.stdout.buffer.flush()
 
 
 if __name__ == "__main__":

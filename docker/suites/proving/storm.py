@@ -12,6 +12,7 @@ from collections.abc import Callable
 
 from proving import records
 from proving.client import Adapter
+from proving.errors import describe
 
 THREADS = 16
 ROUNDS = 5
@@ -29,7 +30,7 @@ class Problems:
 
     def add(self, error: BaseException) -> None:
         if len(self.texts) < 5:
-            self.texts.append(f"{type(error).__name__}: {error}"[:2000])
+            self.texts.append(describe(error))
 
 
 def together(count: int, work: Callable[[int], None], problems: Problems) -> None:

@@ -50,25 +50,45 @@ class Reporter:
             pytest.exit("; ".join(strangers), returncode=9)
 
     def pytest_sessionfinish(self) -> None:
-        self.send(event="guard", gil_at_start=self.at_start, gil_after=gil())
+        undeclared = [name for name in self.task["undeclared"] if name in sys.modules]
+        self.send(event="guard", gil_at_start=self.at_start, gil_after=gil(), undeclared=undeclared)
 
     def pytest_runtest_logstart(self, nodeid: str) -> None:
         self.send(event="begun", name=nodeid)
 
     def pytest_runtest_logreport(self, report) -> None:
         if report.when == "call" or report.outcome != "passed":
-            text = "" if report.outcome == "passed" else str(report.longrepr)
-            if report.outcome == "skipped" and isinstance(report.longrepr, tuple):
-                text = report.longrepr[2]
-            # Of a failure the end counts.
-            self.test(report.nodeid, report.outcome, report.duration, text)
+            self.test(report, report.duration)
 
-    def test(self, name: str, outcome: str, seconds: float, text: str) -> None:
-        self.send(event="test", name=name, outcome=outcome, seconds=seconds, message=text[-4000:])
+    def test(self, report, seconds: float) -> None:
+        message, text = "", ""
+        if report.outcome == "skipped" and isinstance(report.longrepr, tuple):
+            message = report.longrepr[2]
+        elif report.outcome != "passed":
+            message, text = summary(report.longrepr), shortened(str(report.longrepr))
+        self.send(
+            event="test", name=report.nodeid, outcome=report.outcome, seconds=seconds, message=message[:2000], text=text
+        )
 
     def pytest_collectreport(self, report) -> None:
         if report.failed:
-            self.test(report.nodeid, "failed", 0.0, str(report.longrepr))
+            self.test(report, 0.0)
+
+
+def summary(longrepr) -> str:
+    """The assertion or exception of a failure, without the traceback: as in pytest's own JUnit report, or else the
+    lines that pytest marks with an E."""
+    crash = getattr(longrepr, "reprcrash", None)
+    if crash is not None:
+        return crash.message
+    lines = [line for line in str(longrepr).splitlines() if line.strip()]
+    marked = [line[1:].strip() for line in lines if line.startswith("E ")]
+    return "\n".join(marked or lines[-1:])
+
+
+def shortened(text: str) -> str:
+    """The beginning and the end of a long traceback: the end has the failure."""
+    return text if len(text) <= 8000 else f"{text[:2000]}\n[...]\n{text[-6000:]}"
 
 
 def main() -> None:

@@ -9,6 +9,9 @@ import unittest
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
+sys.path.insert(0, str(HERE.parent))
+
+from proving import errors, upstream  # noqa: E402
 
 
 def run(fault="", **plan):
@@ -17,7 +20,7 @@ def run(fault="", **plan):
         client = {"file": str(HERE / "fake.py"), "imports": ["json"], "known": []}
         whole = {
             "host": "nowhere", "port": 1, "limit": 20, "suites": ["storm"], "repeat": 1, "scenarios": [], "without": [],
-            "fail_fast": False, "wheels": None, "tools": folder, "upstream": [], "patience": 0,
+            "fail_fast": False, "undeclared": ["json", "no_such_module"], "wheels": None, "tools": folder, "upstream": [], "patience": 0,
             "packages": [{"id": "one", "imports": ["json"]}], "clients": [{"id": "one", **client}], **plan,
         }  # fmt: skip
         if "known" in plan:
@@ -61,6 +64,37 @@ class Smoke(unittest.TestCase):
 
     def test_what_cannot_be_imported_is_seen(self):
         lines = run(suites=["smoke"], packages=[{"id": "one", "imports": ["no_such_module"]}], clients=[])
+        self.assertEqual([line["outcome"] for line in processes(lines)], ["failed"])
+
+
+    def test_the_undeclared_modules_that_were_imported_are_reported(self):
+        lines = processes(run(suites=["smoke"]))
+        self.assertEqual([line["undeclared"] for line in lines], [["json"]] * len(lines))
+
+
+class Messages(unittest.TestCase):
+    def test_an_assertion_without_a_message_is_named_by_its_line(self):
+        try:
+            assert 1 == 2
+        except AssertionError as error:
+            self.assertRegex(errors.describe(error), r"^AssertionError: assert 1 == 2 \(.*test_suites.py, line [0-9]+\)$")
+        self.assertEqual(errors.describe(ValueError("x")), "ValueError: x")
+
+    def test_a_failure_of_pytest_keeps_its_assertion(self):
+        class Crash:
+            message = "AssertionError: assert {'a': 1} == {'a': 2}\n  Full diff:\n  }"
+
+        class Report:
+            reprcrash = Crash
+            __str__ = lambda self: "test_it.py:3: in test_b\nE   AssertionError: ...\nE     }\n"
+
+        self.assertEqual(upstream.summary(Report()), Crash.message)
+        collected = "tests/conftest.py:1: in <module>\n    import x\nE   ModuleNotFoundError: No module named 'x'\n\n"
+        self.assertEqual(upstream.summary(collected), "ModuleNotFoundError: No module named 'x'")
+        self.assertEqual(upstream.summary("[XPASS(strict)] why\n"), "[XPASS(strict)] why")
+
+    def test_half_a_surrogate_pair_does_not_end_the_run(self):
+        lines = run(suites=["smoke"], packages=[{"id": "one", "imports": ["no_such\ud800"]}], clients=[])
         self.assertEqual([line["outcome"] for line in processes(lines)], ["failed"])
 
 

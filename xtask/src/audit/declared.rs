@@ -12,10 +12,10 @@ use serde_json::{Value, json};
 use zip::ZipArchive;
 
 use crate::Project;
+use crate::gil::Verdict;
 use crate::manifest::{Entry, Manifest};
 use crate::matrix::Package;
 use crate::plan;
-use crate::step::proof::Verdict;
 use crate::wheelfile::same_name;
 
 /// `Py_mod_gil`, and the value that declares, in CPython's moduleobject.h.

@@ -37,7 +37,7 @@ const CODE: [(&str, u32, &[&str]); 11] = [
         ],
     ),
     ("image", image::REVISION, &["step/image.rs"]),
-    ("proof", proof::REVISION, &["step/proof.rs"]),
+    ("proof", proof::REVISION, &["step/proof.rs", "gil.rs"]),
 ];
 
 /// Files of these folders that change no result: they look at finished wheels, or stand in for work.

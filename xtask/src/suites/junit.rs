@@ -13,6 +13,8 @@ struct Item<'a> {
     outcome: Outcome,
     seconds: f64,
     message: &'a str,
+    /// The message with all that belongs to it.
+    text: &'a str,
     stderr: &'a str,
 }
 
@@ -28,6 +30,7 @@ pub fn document(tag: &str, results: &Results, cases: &[Case]) -> String {
         outcome: process.outcome,
         seconds: process.seconds,
         message: &process.message,
+        text: &process.message,
         stderr: &process.stderr,
     });
     let tests = results.tests.iter().map(|test| Item {
@@ -38,6 +41,7 @@ pub fn document(tag: &str, results: &Results, cases: &[Case]) -> String {
         outcome: test.outcome,
         seconds: test.seconds,
         message: &test.message,
+        text: if test.text.is_empty() { &test.message } else { &test.text },
         stderr: "",
     });
     let items: Vec<Item> = processes.chain(tests).collect();
@@ -82,17 +86,16 @@ fn element(out: &mut String, tag: &str, item: &Item, fix: Option<&str>) {
         escape(&item.name),
         item.seconds
     );
-    let first = item.message.lines().last().unwrap_or_default();
     match (item.outcome, fix) {
         (Outcome::Passed, _) => {}
         (Outcome::Skipped, _) => {
-            let _ = write!(out, "<skipped message=\"{}\"/>", escape(first));
+            let _ = write!(out, "<skipped message=\"{}\"/>", escape(item.message));
         }
         (_, Some(fix)) => {
             let _ = write!(out, "<skipped message=\"{}\"/>", escape(&format!("known: {}; {fix}", item.message)));
         }
         _ => {
-            let _ = write!(out, "<failure message=\"{}\">{}</failure>", escape(first), escape(item.message));
+            let _ = write!(out, "<failure message=\"{}\">{}</failure>", escape(item.message), escape(item.text));
         }
     }
     if !item.stderr.is_empty() {

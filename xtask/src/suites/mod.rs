@@ -13,13 +13,14 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context as _, Result, anyhow, bail};
 use clap::{Args, ValueEnum};
 
-use crate::docker::{Docker, Image, Job, Network};
+use crate::docker::{Docker, Job, Network};
 use crate::exchange::Exchange;
+use crate::gil::Rule;
 use crate::matrix::{self, GilState};
 use crate::up::{self, Borrowed, Server};
 use crate::wheelfile::same_name;
 use crate::{Project, Wrong, cache, lock, run, ui};
-use plan::Own;
+use plan::{Own, Tested};
 use result::{Case, Results};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -117,7 +118,8 @@ pub fn run(project: &Project, asked: &Options) -> Result<()> {
         true => Some(Borrowed::open(project, &docker, asked.server.as_ref())?),
         false => None,
     };
-    let results = in_container(project, asked, image, &suites, &docker, &found, server.as_ref(), &own, &wheels);
+    let tested = Tested { project, asked, image, found: &found, suites: &suites, own: &own, wheels: &wheels };
+    let results = in_container(&tested, &docker, server.as_ref());
     let kind = server.as_ref().map_or("none".to_owned(), |server| server.kind.clone());
     let returned = server.map_or(Ok(()), Borrowed::give_back);
     let results = results?;
@@ -125,14 +127,15 @@ pub fn run(project: &Project, asked: &Options) -> Result<()> {
 
     let known = plan::known(project, image);
     let cases = result::cases(&results, &known, asked.fail_fast);
-    let promised = image.gil == GilState::On;
-    let broken = result::broken_promises(&results, promised);
+    let free_threaded = project.matrix.abi(&image.abi).is_some_and(matrix::Abi::free_threaded);
+    let rule = Rule::new(image.gil, free_threaded, image.env.get("PYTHON_GIL").map(String::as_str));
+    let broken = result::broken_promises(&results, &rule);
     let out = asked.out.clone().unwrap_or_else(|| project.folder.join("test-results").join(&asked.tag));
     std::fs::create_dir_all(&out).with_context(|| format!("cannot make `{}`", out.display()))?;
     cache::write(&out.join("junit.xml"), junit::document(&asked.tag, &results, &cases).as_bytes())?;
 
     let server = said_by_server(&kind, &results.servers);
-    let free = if project.matrix.abi(&image.abi).is_some_and(matrix::Abi::free_threaded) { "t" } else { "" };
+    let free = if free_threaded { "t" } else { "" };
     let python = format!("{}{free}", results.python);
     ui::out(&format!("{}:{}, CPython {python}, server: {server}\n", project.matrix.name, asked.tag))?;
     ui::out(&table::table(&cases))?;
@@ -145,8 +148,9 @@ pub fn run(project: &Project, asked: &Options) -> Result<()> {
         published::publish(&project.folder, &project.matrix, &asked.tag, record)?;
     }
     let bad: Vec<&Case> = cases.iter().filter(|case| case.bad()).collect();
-    if !broken.is_empty() {
-        bail!("the image promises that the GIL is {}, and it was not: see above", image.gil);
+    if let Some((process, how)) = broken.first() {
+        let where_ = format!("`{}` of {}", process.case, process.client);
+        bail!("the image promises `gil: {}`, but {how}, in {} processes, the first: {where_}", image.gil, broken.len());
     }
     if let Some(first) = bad.first() {
         let what = format!("{} of {}, `{}`", first.suite, first.client, first.name);
@@ -203,21 +207,11 @@ fn suites(asked: &Options, own: bool, client: bool) -> Result<Vec<Suite>> {
 
 /// Runs the runner in a container as the image's user, who can write /tmp only. It is on the server's network,
 /// or on none if there is no server.
-#[allow(clippy::too_many_arguments)]
-fn in_container(
-    project: &Project,
-    asked: &Options,
-    image: &matrix::Image,
-    suites: &[Suite],
-    docker: &Docker,
-    found: &Image,
-    server: Option<&Borrowed>,
-    own: &[Own],
-    wheels: &[(String, PathBuf)],
-) -> Result<Results> {
+fn in_container(tested: &Tested, docker: &Docker, server: Option<&Borrowed>) -> Result<Results> {
+    let Tested { project, asked, suites, .. } = tested;
     let address = server.map(|server| host_and_port(&server.address)).transpose()?;
     let job = Job {
-        image: &found.id,
+        image: &tested.found.id,
         command: ["python", "-P", "-m", "proving.runner", plan::PLAN].map(str::to_owned).to_vec(),
         env: [("PYTHONPATH", "/suites"), ("PYTHONDONTWRITEBYTECODE", "1")]
             .map(|(name, value)| (name.to_owned(), value.to_owned()))
@@ -225,7 +219,7 @@ fn in_container(
         network: Network::None,
         join: server.map(|server| server.network.as_str()),
         read_only: true,
-        inputs: plan::inputs(project, image, asked, suites, address, own, wheels)?,
+        inputs: plan::inputs(tested, address)?,
         ..Job::default()
     };
     let names = suites.iter().map(|suite| suite.name()).collect::<Vec<_>>().join(", ");
@@ -278,16 +272,16 @@ fn wheels(project: &Project, image: &matrix::Image, own: &[Own]) -> Result<Vec<(
 }
 
 /// What became of the GIL in the processes; a storm with the GIL on says nothing about being without it.
-fn gil_line(promise: GilState, results: &Results, broken: &[&result::Process]) -> String {
-    match broken.first() {
-        None => format!("ok      GIL {promise} as promised, in {} processes\n", results.processes.len()),
-        Some(first) => format!(
-            "FAILED  GIL: {promise} was promised, and {} after `{}` of {}\n",
-            if first.gil_after == Some(true) { "it was on" } else { "it was off" },
-            first.case,
-            first.client
-        ),
+fn gil_line(promise: GilState, results: &Results, broken: &[(&result::Process, String)]) -> String {
+    if let Some((first, how)) = broken.first() {
+        return format!("FAILED  GIL: {promise} was promised, and {how} in `{}` of {}\n", first.case, first.client);
     }
+    let off = results.processes.iter().filter(|process| process.gil_after == Some(false)).count();
+    let aside = match promise {
+        GilState::On if off > 0 => format!("; off in {off} of them, which import no undeclared module"),
+        _ => String::new(),
+    };
+    format!("ok      GIL {promise} as promised, in {} processes{aside}\n", results.processes.len())
 }
 
 /// What the server is, with what it says itself where it says anything.

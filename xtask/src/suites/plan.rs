@@ -7,9 +7,10 @@ use anyhow::{Context as _, Result, anyhow, bail, ensure};
 use serde_json::{Value, json};
 
 use super::{Options, Suite};
-use crate::docker::{Content, ContextFile};
+use crate::docker::{self, Content, ContextFile};
 use crate::facts;
 use crate::matrix::{Image, Known, Matrix, Package, Upstream};
+use crate::step::proof::UNDECLARED;
 use crate::{Project, Wrong};
 
 const TOP: &str = "/suites";
@@ -82,16 +83,22 @@ pub fn needs_server(matrix: &Matrix, image: &Image, suites: &[Suite], own: &[Own
     })
 }
 
-/// All files for the container. `wheels` are those that the packages' own tests need.
-pub fn inputs(
-    project: &Project,
-    image: &Image,
-    asked: &Options,
-    suites: &[Suite],
-    server: Option<(&str, u16)>,
-    own: &[Own],
-    wheels: &[(String, PathBuf)],
-) -> Result<Vec<ContextFile>> {
+/// What is tested, and with what.
+pub struct Tested<'a> {
+    pub project: &'a Project,
+    pub asked: &'a Options,
+    pub image: &'a Image,
+    /// The image in the engine.
+    pub found: &'a docker::Image,
+    pub suites: &'a [Suite],
+    pub own: &'a [Own<'a>],
+    /// The wheels that the packages' own tests need, by file name.
+    pub wheels: &'a [(String, PathBuf)],
+}
+
+/// All files for the container. `server` is host and port.
+pub fn inputs(tested: &Tested, server: Option<(&str, u16)>) -> Result<Vec<ContextFile>> {
+    let Tested { project, asked, image, found, suites, own, wheels } = tested;
     let mut files = Vec::new();
     let runner = project.folder.join("docker/suites/proving");
     for entry in std::fs::read_dir(&runner).with_context(|| format!("cannot list `{}`", runner.display()))? {
@@ -120,7 +127,7 @@ pub fn inputs(
         files.push(adapter);
     }
     let mut upstream = Vec::new();
-    for own in own {
+    for own in *own {
         let top = format!("{SOURCES}/{}", own.package.id);
         let folders = sources(own, &top, &mut files)?;
         let mut env = BTreeMap::new();
@@ -133,7 +140,7 @@ pub fn inputs(
             "id": own.package.id, "imports": own.package.import, "folders": folders, "source": top, "env": env,
         }));
     }
-    for (name, path) in wheels {
+    for (name, path) in *wheels {
         let source = Content::File(path.clone());
         files.push(ContextFile { path: format!("{WHEELS}/{name}"), source, mode: 0o644 });
     }
@@ -146,6 +153,8 @@ pub fn inputs(
         "scenarios": asked.scenarios,
         "without": asked.without,
         "fail_fast": asked.fail_fast,
+        // As the proof of the image has found them.
+        "undeclared": found.labels.get(UNDECLARED).map_or(Vec::new(), |names| names.split_whitespace().collect()),
         "wheels": (!wheels.is_empty()).then_some(WHEELS),
         "tools": TOOLS,
         "packages": packages,

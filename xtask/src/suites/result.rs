@@ -4,6 +4,7 @@ use anyhow::{Context as _, Result, anyhow, bail};
 use serde::{Deserialize, Serialize};
 
 use crate::Wrong;
+use crate::gil::{self, Rule};
 use crate::matrix::Known;
 
 /// One line of the runner: docker/suites/proving/runner.py writes them.
@@ -45,6 +46,9 @@ pub struct Process {
     pub stderr: String,
     pub gil_at_start: Option<bool>,
     pub gil_after: Option<bool>,
+    /// Undeclared modules that it has imported.
+    #[serde(default)]
+    pub undeclared: Vec<String>,
 }
 
 /// A test of a package's own, run by such a process.
@@ -56,7 +60,11 @@ pub struct Test {
     pub name: String,
     pub outcome: Outcome,
     pub seconds: f64,
+    /// The assertion or exception, or why it was skipped.
     pub message: String,
+    /// The same with the traceback.
+    #[serde(default)]
+    pub text: String,
 }
 
 /// All that was said.
@@ -109,6 +117,9 @@ pub struct Case {
     /// Expected to fail, whether it did or not.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub known: bool,
+    /// Whether the GIL was off at the end of one of its processes, also in an image whose imports switch it on.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub without_gil: bool,
 }
 
 impl Case {
@@ -141,15 +152,19 @@ pub fn cases(results: &Results, known: &[(String, Known)], fail_fast: bool) -> V
                 said: String::new(),
                 fix: None,
                 known: false,
+                without_gil: false,
             });
             cases.len() - 1
         })
     };
-    let (mut facts, mut strange) = (Vec::new(), Vec::new());
+    let (mut facts, mut strange, mut without_gil) = (Vec::new(), Vec::new(), Vec::new());
     for process in &results.processes {
         let place = at(&process.suite, &process.client, &process.case);
         let row = known.iter().find(|(client, known)| *client == process.client && known_name(known) == process.case);
         let row = row.map(|(_, known)| known);
+        if process.gil_after == Some(false) {
+            without_gil.push(place);
+        }
         // A process that ran others' tests counts only where it did not end as it should.
         if process.suite != UPSTREAM || process.outcome != Outcome::Passed {
             facts.push((place, process.outcome, process.message.clone(), row));
@@ -160,8 +175,8 @@ pub fn cases(results: &Results, known: &[(String, Known)], fail_fast: bool) -> V
         }
     }
     for test in &results.tests {
-        let text = test.message.lines().rev().find(|line| !line.trim().is_empty()).unwrap_or_default();
-        facts.push((at(&test.suite, &test.client, &test.case), test.outcome, format!("{}: {text}", test.name), None));
+        let message = format!("{}: {}", test.name, test.message);
+        facts.push((at(&test.suite, &test.client, &test.case), test.outcome, message, None));
         if test.outcome == Outcome::Failed {
             strange.push(at(&test.suite, &test.client, &test.case));
         }
@@ -187,14 +202,21 @@ pub fn cases(results: &Results, known: &[(String, Known)], fail_fast: bool) -> V
             case.said = message;
         }
     }
+    for place in without_gil {
+        cases[place].without_gil = true;
+    }
     cases
 }
 
 pub const STORM: &str = "storm";
 pub const UPSTREAM: &str = "upstream";
 
-/// Processes in which the GIL was not what the image promises.
-pub fn broken_promises(results: &Results, promised: bool) -> Vec<&Process> {
-    let broken = |seen: Option<bool>| seen.is_some_and(|on| on != promised);
-    results.processes.iter().filter(|process| broken(process.gil_after) || broken(process.gil_at_start)).collect()
+/// The processes that break the image's promise, each with how.
+pub fn broken_promises<'r>(results: &'r Results, rule: &Rule) -> Vec<(&'r Process, String)> {
+    let broken = |process: &'r Process| {
+        let Process { gil_at_start, gil_after, undeclared, .. } = process;
+        let seen = gil::Process { at_start: *gil_at_start, at_end: *gil_after, undeclared };
+        Some((process, rule.broken(&seen)?))
+    };
+    results.processes.iter().filter_map(broken).collect()
 }

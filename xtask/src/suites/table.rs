@@ -58,7 +58,7 @@ pub fn verdicts(cases: &[Case], promise: GilState) -> String {
         if skipped > 0 {
             let _ = write!(line, ", {skipped} skipped");
         }
-        if suite == STORM && promise == GilState::On {
+        if suite == STORM && promise == GilState::On && !of().any(|case| case.without_gil) {
             line.push_str("; with the GIL on, so it says nothing about running without");
         }
         let _ = writeln!(out, "{line}");

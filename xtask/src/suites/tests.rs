@@ -15,7 +15,7 @@ const LINES: &str = r#"{"event": "interpreter", "version": "3.14.5", "build": "f
 {"event": "process", "suite": "storm", "client": "one", "case": "first-read, no care", "number": 1, "outcome": "crashed", "seconds": 0.5, "signal": "SIGSEGV", "exit": -11, "message": "ended by SIGSEGV", "stderr": "stack", "gil_at_start": null, "gil_after": null}
 {"event": "process", "suite": "storm", "client": "one", "case": "first-read, no care", "number": 2, "outcome": "passed", "seconds": 0.5, "signal": null, "exit": 0, "message": "", "stderr": "", "gil_at_start": false, "gil_after": false}
 {"event": "test", "suite": "upstream", "client": "one", "case": "tests/unit", "name": "test_a", "outcome": "passed", "seconds": 0.1, "message": ""}
-{"event": "test", "suite": "upstream", "client": "one", "case": "tests/unit", "name": "test_b", "outcome": "failed", "seconds": 0.1, "message": "first\nassert 1 == 2"}
+{"event": "test", "suite": "upstream", "client": "one", "case": "tests/unit", "name": "test_b", "outcome": "failed", "seconds": 0.1, "message": "AssertionError: assert {'a': 1} == {'a': 2}\n  Full diff:\n  }", "text": "test_it.py:3: in test_b\nE   assert\nE   }"}
 {"event": "process", "suite": "upstream", "client": "one", "case": "tests/unit", "number": 1, "outcome": "passed", "seconds": 1.0, "signal": null, "exit": 1, "message": "", "stderr": "", "gil_at_start": false, "gil_after": false}
 {"event": "end"}
 "#;
@@ -49,9 +49,13 @@ FAILED  storm of one: 1 of 2 failed, 1 skipped
 FAILED    first-get: 1 of 2: it had not ended after 60 s
 known     first-read, no care: 1 of 2 ended by SIGSEGV: take care
 FAILED  upstream of one: 1 of 2 failed
-FAILED    tests/unit: 1 of 2: test_b: assert 1 == 2
+FAILED    tests/unit: 1 of 2: test_b: AssertionError: assert {'a': 1} == {'a': 2} Full diff: }
 "
     );
+    // Where the GIL is switched on by a module that this client does not import, the storm runs without it.
+    assert!(!table::verdicts(&cases, GilState::On).contains("says nothing about running without"));
+    let on = LINES.replace("\"gil_after\": false", "\"gil_after\": true");
+    let cases = result::cases(&Results::read(&on).unwrap(), &known(), false);
     assert!(table::verdicts(&cases, GilState::On).contains("says nothing about running without"));
 }
 
@@ -81,12 +85,33 @@ fn half_an_answer_is_none() {
 #[test]
 fn a_gil_that_is_not_as_promised_is_seen() {
     let results = Results::read(LINES).unwrap();
-    assert!(result::broken_promises(&results, false).is_empty());
+    let off = Rule::new(GilState::Off, true, None);
+    assert!(result::broken_promises(&results, &off).is_empty());
     let on = Results::read(&LINES.replacen("\"gil_after\": false", "\"gil_after\": true", 1)).unwrap();
-    let broken = result::broken_promises(&on, false);
+    let broken = result::broken_promises(&on, &off);
     assert_eq!(broken.len(), 1);
     let line = gil_line(GilState::Off, &on, &broken);
-    assert_eq!(line, "FAILED  GIL: off was promised, and it was on after `import` of one\n");
+    assert_eq!(line, "FAILED  GIL: off was promised, and it was on in `import` of one\n");
+}
+
+/// The image promises that the GIL is on, since one module switches it on: here in the first process only.
+#[test]
+fn a_process_may_be_without_the_gil_until_it_imports_the_module_that_switches_it_on() {
+    let rule = Rule::new(GilState::On, true, None);
+    let text = LINES.replacen("\"gil_after\": false", "\"gil_after\": true, \"undeclared\": [\"bad\"]", 1);
+    let results = Results::read(&text).unwrap();
+    assert!(result::broken_promises(&results, &rule).is_empty());
+    let line = gil_line(GilState::On, &results, &[]);
+    assert_eq!(
+        line,
+        "ok      GIL on as promised, in 7 processes; off in 3 of them, which import no undeclared module\n"
+    );
+
+    let text = LINES.replacen("\"gil_after\": false", "\"gil_after\": false, \"undeclared\": [\"bad\"]", 1);
+    let results = Results::read(&text).unwrap();
+    let broken = result::broken_promises(&results, &rule);
+    assert_eq!(broken.len(), 1);
+    assert!(broken[0].1.contains("although the undeclared `bad` was imported"), "{}", broken[0].1);
 }
 
 #[test]
@@ -96,7 +121,7 @@ fn junit_is_well_formed_and_complete() {
     let script = "import sys, xml.etree.ElementTree as tree\nfor suite in tree.parse(sys.stdin).getroot():\n \
                   c = suite.findall('testcase')\n \
                   print(suite.get('name'), suite.get('tests') == str(len(c)), suite.get('failures'), suite.get('skipped'), \
-                  [f.get('message') for e in c for f in e.findall('failure')], [e.find('system-err').text for e in c if e.find('system-err') is not None])";
+                  [(f.get('message'), f.text.count('test_it.py')) for e in c for f in e.findall('failure')], [e.find('system-err').text for e in c if e.find('system-err') is not None])";
     let mut python = Command::new("python3");
     let mut child = python.args(["-c", script]).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
     std::io::Write::write_all(&mut child.stdin.take().unwrap(), document.as_bytes()).unwrap();
@@ -104,8 +129,8 @@ fn junit_is_well_formed_and_complete() {
     assert_eq!(
         String::from_utf8_lossy(&output.stdout),
         "tag smoke one True 0 0 [] []\n\
-         tag storm one True 1 2 ['it had not ended after 60 s'] ['Thread <1>:\u{fffd} \"x\" & y\\n', 'stack']\n\
-         tag upstream one True 1 0 ['assert 1 == 2'] []\n",
+         tag storm one True 1 2 [('it had not ended after 60 s', 0)] ['Thread <1>:\u{fffd} \"x\" & y\\n', 'stack']\n\
+         tag upstream one True 1 0 [(\"AssertionError: assert {'a': 1} == {'a': 2}   Full diff:   }\", 1)] []\n",
         "{document}"
     );
 }

@@ -17,4 +17,5 @@ mod runner;
 mod serve;
 mod service;
 mod suites;
+mod verdicts;
 mod workflows;

@@ -1,0 +1,43 @@
+//! That the proof, `verify` and `test` say the same of one image.
+
+use std::fs;
+
+use crate::cases::project;
+use crate::common::turn;
+use crate::real::run;
+
+/// `beside` is undeclared and switches the GIL on; `optdemo` is declared, has a module that needs Tk, and is
+/// imported alone by one process of the tests.
+#[test]
+#[ignore = "needs a Docker engine"]
+fn an_image_with_the_gil_on_and_a_module_that_cannot_be_loaded_has_one_verdict() {
+    // `test` must not wait for, or disturb, a server of another test.
+    let _turn = turn();
+    let clone = project(&["c-beside-python", "optional-module"]);
+    clone.edit(
+        "\nimages:\n",
+        "\nimages:\n  - {tag: one-verdict, abi: cp314t, packages: [c-beside-python, optional-module], gil: \"on\"}\n",
+    );
+    let (output, told) = run(&clone, &["image", "one-verdict", "--quick"]);
+    assert!(output.status.success(), "{told}");
+    assert!(told.contains("not loadable in one-verdict, and not imported: optdemo._tk: ModuleNotFoundError"), "{told}");
+
+    let (output, told) = run(&clone, &["verify", "one-verdict"]);
+    assert!(output.status.success(), "{told}");
+    assert!(told.contains("  undeclared  beside._speedups (c-beside-python 1.0)"), "{told}");
+    assert!(told.contains("  not loadable optdemo._tk (optional-module 1.0)\n"), "{told}");
+    assert!(told.contains("; no import of the image reaches it"), "{told}");
+
+    let (output, told) = run(&clone, &["test", "one-verdict"]);
+    assert!(output.status.success(), "{told}");
+    assert!(told.contains("ok      GIL on as promised, in 2 processes; off in 1 of them"), "{told}");
+    assert!(told.contains("server: none") && !told.contains("stand-in"), "{told}");
+
+    // The package goes on without the module, but its import has reached it.
+    let init = "try:\n    from optdemo import _tk\nexcept ImportError:\n    pass\n";
+    fs::write(clone.project().join("cases/optional-module/optdemo/__init__.py"), init).unwrap();
+    let (output, told) = run(&clone, &["image", "one-verdict", "--quick"]);
+    assert_eq!(output.status.code(), Some(1), "{told}");
+    assert!(told.contains("`optdemo._tk` cannot be loaded, and an import of the image reaches it: ModuleNotFoundError"));
+    assert!(!told.contains("\"distributions\""), "the probe's document is in the log only: {told}");
+}
