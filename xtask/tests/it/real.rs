@@ -48,6 +48,8 @@ fn the_gate_catches_a_module_that_switches_the_gil_on() {
     assert_eq!(output.status.code(), Some(1), "{said}");
     assert!(said.contains("promises `gil: off`, but `undeclared` does not"), "{said}");
     assert!(!said.contains("aerospike_py._aerospike` does not declare"), "{said}");
+    // Below the error there are the modules to blame, and not the probe's document.
+    assert!(said.contains("undeclared: undeclared (undeclared 1.0)") && !said.contains("\"schema\""), "{said}");
     let (output, _) = run(&clone, &["verify", "gate"]);
     assert_eq!(output.status.code(), Some(1), "an image that broke its promise has no tag");
 }

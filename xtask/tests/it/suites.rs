@@ -172,9 +172,13 @@ fn own_tests_run_against_what_is_installed_and_can_fail() {
         output.status.success() && said.contains("ok      upstream of aerospike-py: 0 of 1 failed, 1 skipped"),
         "{said}"
     );
-    let (output, said) = run("bad", "def test_good(): pass\ndef test_bad(): assert 1 == 2\n");
+    let (output, said) = run("bad", "def test_good(): pass\ndef test_bad(): assert {'a': 1} == {'a': 2}, 'a reason'\n");
     assert_eq!(output.status.code(), Some(1), "{said}");
-    assert!(said.contains("tests/unit: 1 of 2: tests/unit/test_it.py::test_bad: E assert 1 == 2"), "{said}");
+    // The last line of pytest's report is the end of a comparison of the values.
+    let message = "AssertionError: a reason assert {'a': 1} == {'a': 2}";
+    assert!(said.contains(&format!("tests/unit: 1 of 2: tests/unit/test_it.py::test_bad: {message}")), "{said}");
+    let report = junit(&clone, "314t");
+    assert!(report.contains("<failure message=\"AssertionError: a reason") && report.contains("Differing items"), "{report}");
     let (_, said) =
         run("crash", "import faulthandler\ndef test_good(): pass\ndef test_end(): faulthandler._sigsegv()\n");
     assert!(said.contains("ended by SIGSEGV in tests/unit/test_it.py::test_end"), "{said}");

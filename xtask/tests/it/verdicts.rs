@@ -38,6 +38,8 @@ fn an_image_with_the_gil_on_and_a_module_that_cannot_be_loaded_has_one_verdict()
     fs::write(clone.project().join("cases/optional-module/optdemo/__init__.py"), init).unwrap();
     let (output, told) = run(&clone, &["image", "one-verdict", "--quick"]);
     assert_eq!(output.status.code(), Some(1), "{told}");
-    assert!(told.contains("`optdemo._tk` cannot be loaded, and an import of the image reaches it: ModuleNotFoundError"));
+    assert!(
+        told.contains("`optdemo._tk` cannot be loaded, and an import of the image reaches it: ModuleNotFoundError")
+    );
     assert!(!told.contains("\"distributions\""), "the probe's document is in the log only: {told}");
 }
