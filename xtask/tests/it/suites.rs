@@ -178,7 +178,10 @@ fn own_tests_run_against_what_is_installed_and_can_fail() {
     let message = "AssertionError: a reason assert {'a': 1} == {'a': 2}";
     assert!(said.contains(&format!("tests/unit: 1 of 2: tests/unit/test_it.py::test_bad: {message}")), "{said}");
     let report = junit(&clone, "314t");
-    assert!(report.contains("<failure message=\"AssertionError: a reason") && report.contains("Differing items"), "{report}");
+    assert!(
+        report.contains("<failure message=\"AssertionError: a reason") && report.contains("Differing items"),
+        "{report}"
+    );
     let (_, said) =
         run("crash", "import faulthandler\ndef test_good(): pass\ndef test_end(): faulthandler._sigsegv()\n");
     assert!(said.contains("ended by SIGSEGV in tests/unit/test_it.py::test_end"), "{said}");
