@@ -247,7 +247,9 @@ fn take_wheel(from: &Repository, docker: &Docker, step: &Step, offer: &Offer, en
     };
     let checked = Passport::of_files(&image, env.key).and_then(|passport| {
         let out = env.scratch.join("out");
-        passport.unpack(docker.files(&pinned, FILES, env.context.cancel)?, &out)?;
+        let pulled = env.scratch.join("pulled");
+        let names = docker.files(&pinned, FILES, &pulled, env.context.cancel)?;
+        passport.accept(&names, &pulled, &out)?;
         let output = wheel::keep(own, &out, env)?;
         ensure!(output.files == passport.files, "its label `{PASSPORT_LABEL}` speaks of other files");
         Ok((passport.seconds, output))

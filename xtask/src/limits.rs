@@ -12,6 +12,13 @@ use crate::{Wrong, ui};
 pub const LINE: usize = 16 << 10;
 /// Bytes of an answer on standard output that this tool reads itself, such as a JSON document.
 pub const ANSWER: usize = 64 << 20;
+/// Files and folders that are taken out of a container.
+pub const FILES: usize = 10_000;
+/// Percent of the engine's memory that one container may use.
+pub const MEMORY_PERCENT: u64 = 80;
+/// Processes and threads of a container that does not build.
+pub const PROBE_PROCESSES: u64 = 1024;
+
 pub const OUTPUT_VARIABLE: &str = "XTASK_MAX_OUTPUT";
 pub const FILES_VARIABLE: &str = "XTASK_MAX_FILES";
 pub const MEMORY_VARIABLE: &str = "XTASK_MAX_MEMORY";
@@ -24,7 +31,7 @@ pub struct Limits {
     pub output: u64,
     /// Bytes of all files together that are taken out of one container.
     pub files: u64,
-    /// Bytes of memory of one container; a share of the engine's if `None`.
+    /// Bytes of memory of one container; [`MEMORY_PERCENT`] of the engine's if `None`.
     pub memory: Option<u64>,
     /// Processes and threads of one container that builds.
     pub processes: u64,

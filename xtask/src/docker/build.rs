@@ -1,6 +1,6 @@
 //! Builds images with BuildKit and turns its graph of steps into lines of text.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::pin::pin;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -13,6 +13,8 @@ use bollard::query_parameters::{BuildImageOptionsBuilder, BuilderVersion};
 use super::context::{Listing, stream};
 use super::{Beat, Content, ContextFile, Docker, LineBuffer, Lines, Network, STUCK, check_reference, split_reference};
 use crate::cancel::Cancel;
+use crate::failure;
+use crate::limits::{self, OutputMeter};
 
 /// The name of the Dockerfile inside the context.
 const DOCKERFILE: &str = "Dockerfile";
@@ -80,7 +82,7 @@ impl Docker {
             let mut id = None;
             while let Some(answer) = self.next(&mut answers, &beat).await? {
                 match answer.aux {
-                    Some(BuildInfoAux::BuildKit(status)) => progress.show(status),
+                    Some(BuildInfoAux::BuildKit(status)) => progress.show(status)?,
                     Some(BuildInfoAux::Default(image)) => id = image.id.or(id),
                     None => {}
                 }
@@ -100,12 +102,10 @@ impl Docker {
             (Ok(id), _) => id,
             // What the answer itself says of it is the same, without the step.
             // https://github.com/moby/moby/issues/47717
-            (Err(_), Some((_, why))) if why.contains("http://build-context-") => bail!(
+            (Err(_), Some(failure)) if failure.error.contains("http://build-context-") => bail!(
                 "cannot build the image: this Docker engine has the containerd image store, but is too old to take a build context with it; update to Docker 28.3 or newer, or set `\"containerd-snapshotter\": false` under `features` in `/etc/docker/daemon.json`"
             ),
-            (Err(_), Some((step, why))) if !cancel.is_set() => {
-                bail!("cannot build the image: step `{}` failed: {}", short(&step), reason(&why))
-            }
+            (Err(_), Some(failure)) if !cancel.is_set() => bail!("{}", failure.explain()),
             (Err(error), _) => return Err(error),
         };
         for tag in build.tags.iter().skip(1) {
@@ -123,21 +123,83 @@ fn session() -> String {
     format!("{:x}-{stamp:x}-{:x}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed))
 }
 
-/// What has been told about each step, known by its digest.
+/// Last lines of each stream of a step that are kept to find the cause of a failure.
+const KEPT: usize = 30;
+
+/// The output of a step that runs: standard output and standard error.
+#[derive(Default)]
+struct Output {
+    lines: [LineBuffer; 2],
+    last: [VecDeque<String>; 2],
+}
+
+impl Output {
+    /// Notes a line of one of the streams.
+    fn note(last: &mut VecDeque<String>, line: &str) {
+        if last.len() == KEPT {
+            last.pop_front();
+        }
+        last.push_back(line.to_owned());
+    }
+
+    /// Passes on a last line that no line feed ended.
+    fn finish(&mut self, on: &dyn Fn(&str)) {
+        for (lines, last) in self.lines.iter_mut().zip(&mut self.last) {
+            lines.finish(&mut |line| {
+                Output::note(last, line);
+                on(line);
+            });
+        }
+    }
+
+    /// The line that says why the step failed. Programs write it to standard error.
+    fn cause(&self) -> Option<String> {
+        let [out, err] = &self.last;
+        [err, out].into_iter().find_map(|last| failure::cause(last.iter().map(String::as_str)))
+    }
+}
+
+/// A step that failed.
+struct Failure {
+    step: String,
+    error: String,
+    cause: Option<String>,
+}
+
+impl Failure {
+    /// The program's own cause, then the step.
+    fn explain(&self) -> String {
+        let step = format!("step `{}` of the image's build failed: {}", short(&self.step), reason(&self.error));
+        match &self.cause {
+            Some(cause) => format!("{cause}: {step}"),
+            None => step,
+        }
+    }
+}
+
+/// What is known of each step, by its digest.
 struct Progress<'a> {
     on: Lines<'a>,
+    meter: OutputMeter,
     numbers: HashMap<String, usize>,
-    lines: HashMap<String, LineBuffer>,
+    outputs: HashMap<String, Output>,
     done: BTreeSet<String>,
-    failed: Option<(String, String)>,
+    failed: Option<Failure>,
 }
 
 impl<'a> Progress<'a> {
     fn new(on: Lines<'a>) -> Progress<'a> {
-        Progress { on, numbers: HashMap::new(), lines: HashMap::new(), done: BTreeSet::new(), failed: None }
+        Progress {
+            on,
+            meter: OutputMeter::new(limits::current().output),
+            numbers: HashMap::new(),
+            outputs: HashMap::new(),
+            done: BTreeSet::new(),
+            failed: None,
+        }
     }
 
-    fn show(&mut self, status: StatusResponse) {
+    fn show(&mut self, status: StatusResponse) -> Result<()> {
         for vertex in &status.vertexes {
             if vertex.started.is_some() && !self.numbers.contains_key(&vertex.digest) {
                 let number = self.numbers.len() + 1;
@@ -148,7 +210,14 @@ impl<'a> Progress<'a> {
         // Logs come before ends, for both may be in one answer.
         for log in status.logs {
             let (number, on) = (self.number(&log.vertex), self.on);
-            self.lines.entry(log.vertex).or_default().push(&log.msg, &mut |line| on(&format!("#{number} {line}")));
+            let Output { lines, last } = self.outputs.entry(log.vertex).or_default();
+            // As file descriptors: 1 is standard output, 2 standard error.
+            let stream = usize::from(log.stream == 2);
+            lines[stream].push(&log.msg, &mut |line| {
+                Output::note(&mut last[stream], line);
+                on(&format!("#{number} {line}"));
+            });
+            self.meter.count(log.msg.len())?;
         }
         for vertex in status.vertexes {
             self.end(vertex);
@@ -156,6 +225,7 @@ impl<'a> Progress<'a> {
         for warning in status.warnings {
             (self.on)(&format!("warning: {}", String::from_utf8_lossy(&warning.short).trim()));
         }
+        Ok(())
     }
 
     fn end(&mut self, vertex: Vertex) {
@@ -166,14 +236,13 @@ impl<'a> Progress<'a> {
             return;
         }
         let (number, on) = (self.number(&vertex.digest), self.on);
-        if let Some(mut rest) = self.lines.remove(&vertex.digest) {
-            rest.finish(&mut |line| on(&format!("#{number} {line}")));
-        }
+        let mut output = self.outputs.remove(&vertex.digest).unwrap_or_default();
+        output.finish(&|line| on(&format!("#{number} {line}")));
         if !vertex.error.is_empty() {
             on(&format!("#{number} ERROR: {}", reason(&vertex.error)));
             // A step that was given up because another one failed is not the cause.
             if self.failed.is_none() && !vertex.error.contains("context canceled") {
-                self.failed = Some((vertex.name, vertex.error));
+                self.failed = Some(Failure { step: vertex.name, error: vertex.error, cause: output.cause() });
             }
         } else if vertex.cached {
             on(&format!("#{number} CACHED"));
@@ -190,9 +259,9 @@ impl<'a> Progress<'a> {
     }
 
     fn finish(&mut self) {
-        for (digest, mut rest) in std::mem::take(&mut self.lines) {
+        for (digest, mut output) in std::mem::take(&mut self.outputs) {
             let (number, on) = (self.number(&digest), self.on);
-            rest.finish(&mut |line| on(&format!("#{number} {line}")));
+            output.finish(&|line| on(&format!("#{number} {line}")));
         }
     }
 }
@@ -213,5 +282,49 @@ fn reason(error: &str) -> &str {
     match error.rsplit_once("]: ").filter(|(script, _)| script.starts_with("executor failed running [")) {
         Some((_, why)) => why,
         None => error.rsplit_once("did not complete successfully: ").map_or(error, |(_, why)| why),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use bollard::moby::buildkit::v1::VertexLog;
+
+    use super::*;
+
+    #[test]
+    fn a_failed_step_is_told_by_the_cause_first() {
+        let log = |stream, text: &str| VertexLog {
+            vertex: "d".to_owned(),
+            stream,
+            msg: text.as_bytes().to_vec(),
+            ..VertexLog::default()
+        };
+        let vertex = Vertex {
+            digest: "d".to_owned(),
+            name: "[2/2] RUN apt-get install nopkg".to_owned(),
+            completed: Some(Default::default()),
+            error: "process \"/bin/sh -c apt-get\" did not complete successfully: exit code: 100".to_owned(),
+            ..Vertex::default()
+        };
+        let mut progress = Progress::new(&|_| {});
+        // The streams come in no fixed order, and in parts of lines.
+        let logs =
+            vec![log(2, "E: Unable to locate"), log(1, "Reading package lists...\n"), log(2, " package nopkg\n")];
+        progress.show(StatusResponse { logs, ..StatusResponse::default() }).unwrap();
+        progress.show(StatusResponse { vertexes: vec![vertex], ..StatusResponse::default() }).unwrap();
+        assert_eq!(
+            progress.failed.unwrap().explain(),
+            "E: Unable to locate package nopkg: step `[2/2] RUN apt-get install nopkg` of the image's build failed: \
+             exit code: 100"
+        );
+    }
+
+    #[test]
+    fn the_output_of_a_build_has_a_limit() {
+        let mut progress = Progress { meter: OutputMeter::new(10), ..Progress::new(&|_| {}) };
+        let log = |text: &str| VertexLog { msg: text.as_bytes().to_vec(), ..VertexLog::default() };
+        let logs = vec![log("12345"), log("123456")];
+        let error = progress.show(StatusResponse { logs, ..StatusResponse::default() }).unwrap_err().to_string();
+        assert!(error.contains("printed more than 10 B"), "{error}");
     }
 }

@@ -216,7 +216,7 @@ impl Docker {
         let shown = rest
             .rsplit_once('@')
             .map_or(rest.to_owned(), |(user, host)| format!("{}@{host}", user.split(':').next().unwrap_or_default()));
-        Ok(Docker { client, endpoint: format!("{scheme}://{shown}"), tunnel })
+        Ok(Docker { client, endpoint: format!("{scheme}://{shown}"), tunnel, memory: Arc::default() })
     }
 
     /// Time until the first answer.

@@ -1,25 +1,26 @@
 //! Runs one command in a container that never outlives the call, and brings its files back.
 
 use std::collections::HashMap;
+use std::path::Path;
 use std::pin::pin;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, anyhow, bail};
-use bollard::container::LogOutput;
 use bollard::errors::Error;
 use bollard::models::{ContainerCreateBody, HealthConfig, HostConfig, HostConfigLogConfig};
 use bollard::query_parameters::{
-    AttachContainerOptionsBuilder, CreateContainerOptionsBuilder, DownloadFromContainerOptionsBuilder,
-    InspectContainerOptions, RemoveContainerOptionsBuilder, StartContainerOptions, UploadToContainerOptionsBuilder,
-    WaitContainerOptions,
+    AttachContainerOptionsBuilder, CreateContainerOptionsBuilder, InspectContainerOptions,
+    RemoveContainerOptionsBuilder, StartContainerOptions, UploadToContainerOptionsBuilder, WaitContainerOptions,
 };
 
 use super::context::stream;
+use super::heard::{Heard, processes};
 use super::owner::{self, Owner};
-use super::plan::{Plan, unpack};
-use super::{Beat, ContextFile, Docker, LineBuffer, Lines, Network, STUCK, check_reference};
+use super::plan::Plan;
+use super::{Beat, ContextFile, Docker, Lines, Network, STUCK, check_reference};
 use crate::cancel::Cancel;
+use crate::limits::{self, Limits, MEMORY_PERCENT};
 
 /// Time to kill and remove a container; whoever pressed Ctrl-C waits for it, even at a hung engine.
 const REMOVAL: Duration = Duration::from_secs(30);
@@ -47,6 +48,15 @@ pub struct Job<'a> {
     pub inputs: Vec<ContextFile>,
     /// Absolute paths of the files and directories to copy out when it has ended.
     pub outputs: Vec<String>,
+    /// The folder of this machine that receives them.
+    pub out: Option<&'a Path>,
+    /// Whether it builds something: then it may have more processes, and its standard output is passed
+    /// on but not returned.
+    pub builds: bool,
+    /// The capabilities of the kernel that it has, by the names that the engine knows.
+    pub capabilities: &'a [&'a str],
+    /// Limits other than those of this process.
+    pub limits: Option<Limits>,
     /// Working directory, the image's when `None`.
     pub workdir: Option<&'a str>,
     /// Time after which it is killed.
@@ -60,14 +70,13 @@ pub struct Job<'a> {
 pub struct JobResult {
     /// Exit code of the command.
     pub exit: i64,
-    /// Whether the kernel killed it for want of memory.
-    pub oom_killed: bool,
-    /// All it wrote to its standard output.
+    /// All it wrote to its standard output, unless it builds something.
     pub stdout: String,
-    /// All it wrote to its standard error.
+    /// The end of what it wrote to its standard error.
     pub stderr: String,
-    /// Regular files of the outputs; the path is relative to the output directory, or is the file's name when the output is a file.
-    pub outputs: Vec<(String, Vec<u8>)>,
+    /// Names of the files below `out`: relative to the output directory, or the file's own name when the
+    /// output is a file.
+    pub outputs: Vec<String>,
 }
 
 impl Docker {
@@ -77,6 +86,8 @@ impl Docker {
         let plan = Plan::new(job)?;
         let owner = owner::current()?;
         let name = container_name(&owner);
+        let limits = job.limits.unwrap_or_else(limits::current);
+        let (memory, processes) = (self.memory(&limits)?, processes(job, &limits));
         let body = ContainerCreateBody {
             image: Some(job.image.to_owned()),
             cmd: Some(job.command.clone()),
@@ -95,7 +106,18 @@ impl Docker {
             host_config: Some(HostConfig {
                 network_mode: Some(job.join.unwrap_or(job.network.mode()).to_owned()),
                 readonly_rootfs: Some(job.read_only),
-                tmpfs: plan.tmpfs.then(|| HashMap::from([("/tmp".to_owned(), "rw,exec,mode=1777".to_owned())])),
+                tmpfs: plan.tmpfs.then(|| {
+                    // It is part of the container's memory.
+                    let size = if memory > 0 { format!(",size={}", memory / 2) } else { String::new() };
+                    HashMap::from([("/tmp".to_owned(), format!("rw,exec,mode=1777{size}"))])
+                }),
+                // What it builds is not trusted. An engine that cannot enforce a limit starts it without.
+                memory: i64::try_from(memory).ok().filter(|memory| *memory > 0),
+                memory_swap: i64::try_from(memory).ok().filter(|memory| *memory > 0),
+                pids_limit: i64::try_from(processes).ok(),
+                cap_drop: Some(vec!["ALL".to_owned()]),
+                cap_add: Some(job.capabilities.iter().map(|name| (*name).to_owned()).collect()),
+                security_opt: Some(vec!["no-new-privileges".to_owned()]),
                 // The output is followed here; the engine need not keep a copy on its disk.
                 log_config: Some(HostConfigLogConfig { typ: Some("none".to_owned()), config: None }),
                 ..HostConfig::default()
@@ -105,7 +127,7 @@ impl Docker {
         let guard = Guard { docker: self, name: &name };
         let beat = Beat::new();
         let limit = job.timeout.is_none().then_some(STUCK);
-        let steps = self.steps(job, plan, body, &name, &beat, on);
+        let steps = self.steps(job, plan, Start { name: &name, body, beat: &beat, limits: &limits }, on);
         let result = self.watched(&beat, cancel, limit, steps, || {
             // Arguments may be long, or secret.
             let program = job.entrypoint.iter().flatten().chain(&job.command).next();
@@ -115,15 +137,8 @@ impl Docker {
         result
     }
 
-    async fn steps(
-        &self,
-        job: &Job<'_>,
-        plan: Plan,
-        body: ContainerCreateBody,
-        name: &str,
-        beat: &Beat,
-        on: Lines<'_>,
-    ) -> Result<JobResult> {
+    async fn steps(&self, job: &Job<'_>, plan: Plan, start: Start<'_>, on: Lines<'_>) -> Result<JobResult> {
+        let Start { name, body, beat, limits } = start;
         let options = CreateContainerOptionsBuilder::default().name(name).build();
         match self.client.create_container(Some(options), body).await {
             Ok(_) => {}
@@ -146,15 +161,10 @@ impl Docker {
             self.client.attach_container(name, Some(attach)).await.map_err(|error| self.explain(error))?;
         self.client.start_container(name, None::<StartContainerOptions>).await.map_err(|error| self.explain(error))?;
 
-        let mut sinks = [Sink::default(), Sink::default()];
+        let mut heard = Heard::new(job, limits);
         let ended = async {
             while let Some(chunk) = self.next(&mut attached.output, beat).await? {
-                let sink = match chunk {
-                    LogOutput::StdErr { .. } => &mut sinks[1],
-                    _ => &mut sinks[0],
-                };
-                sink.all.extend_from_slice(chunk.as_ref());
-                sink.lines.push(chunk.as_ref(), &mut |line| on(line));
+                heard.push(chunk, on)?;
             }
             // The output may be closed long before the command ends.
             let mut waited = pin!(self.client.wait_container(name, None::<WaitContainerOptions>));
@@ -172,18 +182,19 @@ impl Docker {
                 ))
             })?,
         }
-        let [stdout, stderr] = sinks.map(|mut sink| {
-            sink.lines.finish(&mut |line| on(line));
-            String::from_utf8_lossy(&sink.all).into_owned()
-        });
+        heard.finish(on);
 
         let state = self.client.inspect_container(name, None::<InspectContainerOptions>).await;
         let state = state.map_err(|error| self.explain(error))?.state.unwrap_or_default();
         let exit = state.exit_code.context("the Docker engine does not tell the exit code; update it")?;
+        if exit != 0 {
+            heard.check_limits(job, limits, state.oom_killed.unwrap_or_default())?;
+        }
         let mut outputs = Vec::new();
         for path in &job.outputs {
+            let out = job.out.context("a job with outputs and no folder for them: this is a bug")?;
             match self
-                .copy_out(name, path, beat)
+                .copy_out(name, path, (out, limits.files), beat)
                 .await
                 .with_context(|| format!("cannot copy `{path}` out of the container"))?
             {
@@ -194,11 +205,28 @@ impl Docker {
                 None => {}
             }
         }
-        Ok(JobResult { exit, oom_killed: state.oom_killed.unwrap_or_default(), stdout, stderr, outputs })
+        let (stdout, stderr) = heard.into_texts();
+        Ok(JobResult { exit, stdout, stderr, outputs })
     }
 
-    /// The regular files below `path` in an image, without running anything of it.
-    pub fn files(&self, image: &str, path: &str, cancel: &Cancel) -> Result<Vec<(String, Vec<u8>)>> {
+    /// Bytes of memory that a container may use, 0 if the engine does not say what it has.
+    fn memory(&self, limits: &Limits) -> Result<u64> {
+        if let Some(memory) = limits.memory {
+            return Ok(memory);
+        }
+        let total = match self.memory.get() {
+            Some(total) => *total,
+            None => {
+                let total = self.info()?.memory;
+                *self.memory.get_or_init(|| total)
+            }
+        };
+        Ok(total / 100 * MEMORY_PERCENT)
+    }
+
+    /// Copies the files below `path` in an image into the folder `out`, without running anything of it, and
+    /// returns their names.
+    pub fn files(&self, image: &str, path: &str, out: &Path, cancel: &Cancel) -> Result<Vec<String>> {
         check_reference(image)?;
         let owner = owner::current()?;
         let name = container_name(&owner);
@@ -214,29 +242,14 @@ impl Docker {
         let work = async {
             let options = CreateContainerOptionsBuilder::default().name(&name).build();
             self.client.create_container(Some(options), body).await.map_err(|error| self.explain(error))?;
-            self.copy_out(&name, path, &beat).await?.with_context(|| format!("it has no `{path}`"))
+            self.copy_out(&name, path, (out, limits::current().files), &beat)
+                .await?
+                .with_context(|| format!("it has no `{path}`"))
         };
         let files =
             self.watched(&beat, cancel, Some(STUCK), work, || format!("cannot read `{path}` in image `{image}`"));
         drop(guard);
         files
-    }
-
-    async fn copy_out(&self, name: &str, path: &str, beat: &Beat) -> Result<Option<Vec<(String, Vec<u8>)>>> {
-        let options = DownloadFromContainerOptionsBuilder::default().path(path).build();
-        let mut chunks = pin!(self.client.download_from_container(name, Some(options)));
-        let mut tar = Vec::new();
-        loop {
-            let chunk = futures_util::StreamExt::next(&mut chunks).await;
-            beat.note();
-            match chunk {
-                Some(Ok(chunk)) => tar.extend_from_slice(&chunk),
-                Some(Err(Error::DockerResponseServerError { status_code: 404, .. })) => return Ok(None),
-                Some(Err(error)) => return Err(self.explain(error)),
-                None => break,
-            }
-        }
-        unpack(&tar).map(Some)
     }
 
     pub fn remove(&self, name: &str) -> Result<()> {
@@ -272,8 +285,10 @@ impl Drop for Guard<'_> {
     }
 }
 
-#[derive(Default)]
-struct Sink {
-    all: Vec<u8>,
-    lines: LineBuffer,
+/// What is needed to start the container of a job.
+struct Start<'a> {
+    name: &'a str,
+    body: ContainerCreateBody,
+    beat: &'a Beat,
+    limits: &'a Limits,
 }

@@ -4,7 +4,9 @@ mod build;
 mod connect;
 mod context;
 mod credentials;
+mod heard;
 mod job;
+mod outputs;
 pub mod owner;
 mod plan;
 mod registry;
@@ -18,7 +20,7 @@ use std::future::Future;
 use std::io;
 use std::path::Path;
 use std::pin::pin;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use anyhow::{Context as _, Result, ensure};
 use bollard::errors::Error;
@@ -109,6 +111,8 @@ pub struct Docker {
     endpoint: String,
     /// The relay of an `ssh://` endpoint, kept for as long as any clone lives.
     tunnel: Option<Arc<tunnel::Tunnel>>,
+    /// Bytes of memory that the engine has, once it was asked.
+    memory: Arc<OnceLock<u64>>,
 }
 
 impl Docker {

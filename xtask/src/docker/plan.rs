@@ -1,10 +1,8 @@
-//! What a job needs before it starts and what is read from it afterwards, free of any talk with the engine.
+//! What a job needs before it starts, found out without the engine.
 
-use std::collections::{BTreeSet, HashMap};
-use std::io::Read;
-use std::path::Component;
+use std::collections::BTreeSet;
 
-use anyhow::{Context as _, Result, bail, ensure};
+use anyhow::{Result, bail, ensure};
 
 use super::context::Listing;
 use super::{Content, ContextFile, Job};
@@ -72,43 +70,4 @@ impl Plan {
 
 fn within(path: &str, root: &str) -> bool {
     path.trim_end_matches('/').strip_prefix(root).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
-}
-
-/// Regular files of an archive the engine made of one path; its first component is the name of that path.
-pub(super) fn unpack(tar: &[u8]) -> Result<Vec<(String, Vec<u8>)>> {
-    let what = "the Docker engine sent an archive that cannot be read; try again";
-    let mut files: Vec<(String, Vec<u8>)> = Vec::new();
-    let mut whole: HashMap<Vec<u8>, usize> = HashMap::new();
-    let mut archive = tar::Archive::new(tar);
-    for entry in archive.entries().context(what)? {
-        let mut entry = entry.context(what)?;
-        let path = entry.path().context(what)?.into_owned();
-        let mut parts = Vec::new();
-        for part in path.components() {
-            match part {
-                Component::Normal(name) => parts.push(name.to_string_lossy().into_owned()),
-                Component::CurDir => {}
-                // The caller writes these names to its own disk.
-                _ => {
-                    bail!("the job left a file named `{}`, which leads elsewhere; remove it in the job", path.display())
-                }
-            }
-        }
-        let name = if parts.len() > 1 { parts.split_off(1).join("/") } else { parts.join("/") };
-        let kind = entry.header().entry_type();
-        let raw = entry.path_bytes().into_owned();
-        if kind.is_file() || kind.is_contiguous() || kind.is_gnu_sparse() {
-            let mut bytes = Vec::new();
-            entry.read_to_end(&mut bytes).context(what)?;
-            whole.insert(raw, files.len());
-            files.push((name, bytes));
-        } else if kind.is_hard_link() {
-            let target = entry.link_name_bytes().unwrap_or_default().into_owned();
-            if let Some(bytes) = whole.get(&target).and_then(|&index| files.get(index)).map(|file| file.1.clone()) {
-                files.push((name, bytes));
-            }
-        }
-    }
-    files.sort();
-    Ok(files)
 }

@@ -56,22 +56,22 @@ impl Passport {
         Ok(passport)
     }
 
-    /// That of an image of nothing but files, if the step of `key` made them; `unpack` looks at them.
+    /// That of an image of nothing but files, if the step of `key` made them; `accept` checks them.
     pub fn of_files(image: &Image, key: &str) -> Result<Passport> {
         let passport = read(image, key)?;
         ensure!(passport.image.is_none(), "its label `{PASSPORT_LABEL}` is that of an image");
         Ok(passport)
     }
 
-    /// Writes the files into the folder `out`, if they are those that were made.
-    pub fn unpack(&self, files: Vec<(String, Vec<u8>)>, out: &Path) -> Result<()> {
+    /// Moves the files with these names from the folder `from` into `out`, if they are those that were made.
+    pub fn accept(&self, names: &[String], from: &Path, out: &Path) -> Result<()> {
         std::fs::create_dir_all(out).with_context(|| format!("cannot make `{}`", out.display()))?;
-        for (name, bytes) in files {
-            let known = self.files.iter().find(|file| file.name == name && !name.contains('/'));
-            let known = known.with_context(|| format!("there is a file `{name}` that nobody speaks of"))?;
-            let found = digest::of(&bytes);
+        for name in names {
+            let known = self.files.iter().find(|file| file.name == *name && !name.contains('/'));
+            let known = known.with_context(|| format!("its file `{name}` is not one of those that were made"))?;
+            let found = digest::of_file(&from.join(name))?;
             ensure!(found == known.sha256, "`{name}` has the SHA-256 `{found}`, not `{}`", known.sha256);
-            std::fs::write(out.join(&name), bytes).with_context(|| format!("cannot write `{name}`"))?;
+            std::fs::rename(from.join(name), out.join(name)).with_context(|| format!("cannot write `{name}`"))?;
         }
         Ok(())
     }

@@ -1,6 +1,5 @@
 //! Wheels built in a container without a network, from an sdist and pinned build requirements.
 
-use std::path::Path;
 use std::sync::Mutex;
 use std::time::Duration;
 
@@ -10,10 +9,10 @@ use super::wheel::{self, EPOCH};
 use super::{Env, apt, text};
 use crate::cache::Output;
 use crate::docker::{Content, ContextFile, Job, Network};
-use crate::facts;
 use crate::plan::{Container, Wheel};
 use crate::ui::quoted;
 use crate::wheelfile;
+use crate::{facts, failure};
 
 /// Part of this step's key. Raise it if a change of the code can change the result.
 pub const REVISION: u32 = 1;
@@ -36,9 +35,12 @@ pub fn run(step: &Container, env: &Env) -> Result<Output> {
     }
     inputs.push(text("/in/requires/requires.txt", &pins, 0o644));
     let image = env.image(&step.devel)?;
+    let out = env.scratch.join("out");
+    std::fs::create_dir_all(&out)?;
     let job = Job {
         image,
-        command: vec!["/in/build-wheel.sh".to_owned()],
+        // One pipe for both streams keeps the order of their lines.
+        command: ["/bin/sh", "-c", "exec /in/build-wheel.sh 2>&1"].map(str::to_owned).to_vec(),
         env: vec![
             ("PLATFORM".to_owned(), own.platform.clone()),
             ("JOBS".to_owned(), env.context.engine_cores.to_string()),
@@ -49,6 +51,8 @@ pub fn run(step: &Container, env: &Env) -> Result<Output> {
         network: Network::None,
         inputs,
         outputs: vec!["/out".to_owned()],
+        out: Some(&out),
+        builds: true,
         timeout: Some(Duration::from_secs(3600)),
         ..Job::default()
     };
@@ -63,15 +67,9 @@ pub fn run(step: &Container, env: &Env) -> Result<Output> {
     if result.exit != 0 {
         let missing = said.into_inner().unwrap_or_default().into_iter().next();
         let hint = missing.map(|file| debian_package(&file, image, env)).unwrap_or_default();
-        let memory = if result.oom_killed { ", killed for want of memory" } else { "" };
-        bail!("building `{}` in a container failed with exit code {}{memory}{hint}", own.package, result.exit);
-    }
-    let out = env.scratch.join("out");
-    std::fs::create_dir_all(&out)?;
-    for (name, bytes) in result.outputs {
-        if let Some(name) = Path::new(&name).file_name().filter(|name| name.to_string_lossy().ends_with(".whl")) {
-            std::fs::write(out.join(name), bytes)?;
-        }
+        let cause = failure::cause(env.task.tail().iter().map(String::as_str)).filter(|_| hint.is_empty());
+        let cause = cause.map(|cause| format!(": {cause}")).unwrap_or_default();
+        bail!("building `{}` in a container failed with exit code {}{hint}{cause}", own.package, result.exit);
     }
     wheel::keep(own, &out, env)
 }
@@ -115,6 +113,8 @@ fn debian_package(file: &str, image: &str, env: &Env) -> String {
             .collect(),
         user: Some("root"),
         network: Network::Default,
+        // apt downloads as a user of its own and installs files of several owners.
+        capabilities: &["CHOWN", "DAC_OVERRIDE", "FOWNER", "SETGID", "SETUID"],
         timeout: Some(Duration::from_secs(180)),
         ..Job::default()
     };

@@ -105,6 +105,7 @@ impl<'a> K6<'a> {
                     source: Content::File(self.folder.join(name)),
                     mode: 0o644,
                 });
+                let scratch = self.project.cache.scratch(&format!("k6-{}", load.scenario))?;
                 let job = Job {
                     image,
                     entrypoint: Some(vec!["k6".to_owned()]),
@@ -113,14 +114,16 @@ impl<'a> K6<'a> {
                     read_only: true,
                     inputs: inputs.collect(),
                     outputs: vec![OUT.to_owned()],
+                    out: Some(scratch.path()),
+                    builds: true,
                     ..Job::default()
                 };
                 let ended = self.docker.run(&job, &|line| task.line(line), cancel)?;
                 if ended.exit != 0 {
                     bail!("k6 ended with exit code {}: {}", ended.exit, ended.stderr.trim());
                 }
-                let (_, bytes) = ended.outputs.first().context("k6 left no samples")?;
-                samples::of_k6(bytes.as_slice())
+                let name = ended.outputs.first().context("k6 left no samples")?;
+                samples::of_k6(BufReader::new(File::open(scratch.path().join(name))?))
             }
         }
     }

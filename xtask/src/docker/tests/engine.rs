@@ -10,6 +10,7 @@ use super::{bytes, dir};
 use crate::cache::{Cache, Record};
 use crate::cancel::Cancel;
 use crate::digest;
+use crate::limits::Limits;
 use crate::step::apt::{ca_bundle, proxies};
 use crate::wheelfile::{self, NewWheel};
 
@@ -67,7 +68,7 @@ fn builds() {
     println!("{error}");
     assert!(
         error.contains("37")
-            && error.contains("[2/2] RUN echo before")
+            && error.starts_with("no newline: step `[2/2] RUN echo before")
             && failing.has("before")
             && failing.has("no newline")
     );
@@ -130,25 +131,28 @@ fn jobs() {
     };
     let big = dir("big").join("big");
     fs::write(&big, vec![7u8; 30 << 20]).unwrap();
+    let out = dir("out");
     let mut first = job(
-        "cat /in/deep/a; id -u; echo err >&2; printf 'x\\377\\r\\n10%%\\r20%%\\n'; echo $V; ls -ld /in /in/deep /tmp /in/big; mkdir -p /out/s; cp /in/big /out/s/; echo hi >/out/h; ln /out/h /out/l; ln -s h /out/y; printf end; pwd; exit 5",
+        "cat /in/deep/a; id -u; echo err >&2; printf 'x\\377\\r\\n10%%\\r20%%\\n'; echo $V; ls -ld /in /in/deep /tmp /in/big; mkdir -p /out/s; cp /in/big /out/s/; echo hi >/out/h; printf end; pwd; exit 5",
     );
     first.inputs = vec![
         bytes("/in/deep/a", "hello\n", 0o600),
         ContextFile { path: "/in/big".into(), source: Content::File(big), mode: 0o640 },
     ];
     first.outputs = vec!["/out".into(), "/in/deep/a".into()];
+    first.out = Some(&out);
     first.env = vec![("V".into(), "a b=c".into())];
     first.workdir = Some("/usr");
     let result = docker.run(&first, &on, &never).unwrap();
-    assert_eq!((result.exit, result.oom_killed, result.stderr.as_str()), (5, false, "err\n"));
+    assert_eq!((result.exit, result.stderr.as_str()), (5, "err\n"));
     assert!(
         result.stdout.starts_with("hello\n0\nx\u{fffd}\r\n10%\r20%\na b=c\n") && result.stdout.ends_with("end/usr\n"),
         "{}",
         result.stdout
     );
-    let names: Vec<_> = result.outputs.iter().map(|(name, b)| (name.as_str(), b.len())).collect();
-    assert_eq!(names, [("h", 3), ("l", 3), ("s/big", 30 << 20), ("a", 6)]);
+    assert_eq!(result.outputs, ["h", "s/big", "a"]);
+    let sizes = result.outputs.iter().map(|name| fs::metadata(out.join(name)).unwrap().len());
+    assert_eq!(sizes.collect::<Vec<_>>(), [3, 30 << 20, 6]);
     assert!(log.has("20%") && !log.has("10%"));
 
     let mut second = job(
@@ -158,10 +162,11 @@ fn jobs() {
     second.user = Some("1234:1234");
     second.inputs = vec![bytes("/in/a", "readable\n", 0o644), bytes("/in/sub/b", "x", 0o644)];
     second.outputs = vec!["/job/out".into()];
+    second.out = Some(&out);
     let result = docker.run(&second, &on, &never).unwrap();
     assert_eq!(result.exit, 0);
     assert!(result.stdout.starts_with("readable\n1234\n"));
-    assert_eq!(result.outputs, [("o".to_owned(), b"out\n".to_vec())]);
+    assert_eq!((result.outputs, fs::read(out.join("o")).unwrap()), (vec!["o".to_owned()], b"out\n".to_vec()));
 
     let mut slow = job("echo slow; exec sleep 1000");
     slow.timeout = Some(Duration::from_secs(3));
@@ -188,6 +193,7 @@ fn jobs() {
     println!("{:#}", docker.run(&bad, &on, &never).unwrap_err());
     bad = job("true");
     bad.outputs = vec!["/none".into()];
+    bad.out = Some(&out);
     println!("{:#}", docker.run(&bad, &on, &never).unwrap_err());
     bad = job("exec >&- 2>&-; sleep 2; exit 9");
     assert_eq!(docker.run(&bad, &on, &never).unwrap().exit, 9);
@@ -199,6 +205,36 @@ fn jobs() {
         docker.run(&job("echo a; sleep 100"), &|_| panic!("callback"), &never)
     }));
     assert!(panic.is_err() && left().is_empty());
+}
+
+#[test]
+#[ignore = "needs an engine"]
+fn a_job_that_reaches_a_limit_is_ended_with_an_error_that_names_it() {
+    let (docker, never, out) = (engine(), Cancel::default(), dir("limits"));
+    let usual = Limits { output: 1 << 20, files: 1 << 20, memory: Some(64 << 20), processes: 50 };
+    let limited = |script: &str| Job { limits: Some(usual), builds: true, ..job(script) };
+    let refused = |job: &Job, expected: &[&str]| {
+        let error = format!("{:#}", docker.run(job, &|_| {}, &never).unwrap_err());
+        assert!(expected.iter().all(|part| error.contains(part)), "{error}");
+    };
+    for script in ["yes", "yes >&2", "yes | tr -d '\\n'"] {
+        refused(&limited(script), &["printed more than 1.00 MiB", "XTASK_MAX_OUTPUT"]);
+    }
+    let left = |script| Job { outputs: vec!["/out".into()], out: Some(&out), ..limited(script) };
+    refused(
+        &left("mkdir /out; truncate -s 1T /out/x"),
+        &["larger than 1.00 MiB together", "`out/x` with 1.00 TiB", "XTASK_MAX_FILES"],
+    );
+    refused(&left("mkdir /out; echo 1 >/out/x; ln /out/x /out/y"), &["is a hard link"]);
+    refused(&left("mkdir /out; mkfifo /out/x"), &["`out/x` is a pipe"]);
+    refused(&left("ln -s /etc /out"), &["is a symbolic link"]);
+    refused(
+        &limited("i=0; while [ $i -lt 100 ]; do sleep 60 & i=$((i+1)); done"),
+        &["may have 50 processes", "XTASK_MAX_PROCESSES"],
+    );
+    refused(&limited("exec python -c 'print(len(b\"x\" * (1 << 28)))'"), &["may use 64.00 MiB", "XTASK_MAX_MEMORY"]);
+    let own = docker.run(&job("grep -E 'CapEff|NoNewPrivs' /proc/self/status"), &|_| {}, &never).unwrap().stdout;
+    assert_eq!(own.split_whitespace().collect::<Vec<_>>(), ["CapEff:", "0000000000000000", "NoNewPrivs:", "1"]);
 }
 
 #[test]
