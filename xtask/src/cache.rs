@@ -6,6 +6,7 @@
 //! what the steps printed, `v1/state` for what may be reused but proves nothing (Cargo's folders).
 
 use std::fs::{self, File, TryLockError};
+use std::hash::{BuildHasher as _, Hasher as _, RandomState};
 use std::io::{ErrorKind, Write};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -14,7 +15,7 @@ use anyhow::{Context, Result, anyhow, bail};
 use serde::{Deserialize, Serialize};
 
 use crate::cancel::Cancel;
-use crate::{digest, doctor};
+use crate::{digest, disk, doctor};
 
 /// A file that a step made.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -67,8 +68,8 @@ pub struct Record {
 /// The folder of this layout; another layout's is a stranger.
 const LAYOUT: &str = "v1";
 
-/// With less room than this many bytes on its disk, work is as good as impossible.
-pub const NO_ROOM: u64 = 64 << 20;
+/// The lock of the cache as a whole.
+const IN_USE: &str = "in-use.lock";
 
 /// The store. Cheap to clone.
 #[derive(Debug, Clone)]
@@ -106,7 +107,7 @@ impl Cache {
             .context("no place for the cache: set HOME, or XTASK_CACHE_DIR to a folder")?;
         let top = std::path::absolute(&top)?;
         let usual = Cache::at(&top);
-        let full = |dir: &Path| doctor::free(dir).is_some_and(|free| free < NO_ROOM);
+        let full = |dir: &Path| doctor::free(dir).is_some_and(|free| free < disk::NO_ROOM);
         let why = match &usual {
             Ok(cache) if !full(&cache.dir) => return usual,
             Ok(_) => "has no room left",
@@ -134,7 +135,7 @@ impl Cache {
         for part in ["blobs", "records", "locks", "scratch", "logs", "state"] {
             let path = dir.join(part);
             let made = fs::create_dir_all(&path).and_then(|()| {
-                let probe = path.join(format!(".{}", std::process::id()));
+                let probe = path.join(format!(".{}", random_name()));
                 File::create(&probe).and_then(|_| fs::remove_file(&probe))
             });
             made.with_context(|| {
@@ -177,14 +178,29 @@ impl Cache {
         Ok(path)
     }
 
-    /// An empty folder for one step's work.
+    /// An empty folder for one step's work. Its name is random, since processes of several containers
+    /// that share a cache have the same ids, and its lock ends with the process.
     pub fn scratch(&self, id: &str) -> Result<Scratch> {
-        let path = self.dir.join("scratch").join(format!("{}-{id}", std::process::id()));
-        let _ = fs::remove_dir_all(&path);
+        let path = self.dir.join("scratch").join(format!("{id}-{}", random_name()));
+        // Until it is locked, another process would take it for the folder of a killed run.
+        let _making = self.scratch_lock()?;
         fs::create_dir_all(&path).with_context(|| format!("cannot make `{}`", path.display()))?;
         let lock = File::open(&path).and_then(|folder| folder.lock_shared().map(|()| folder));
         let lock = lock.with_context(|| format!("cannot lock `{}`", path.display()))?;
         Ok(Scratch(path, lock))
+    }
+
+    /// Held for the moment in which a scratch folder is made, or those of killed runs are removed.
+    fn scratch_lock(&self) -> Result<File> {
+        let file = self.open_lock("scratch.lock")?;
+        file.lock().context("cannot lock the folder for scratch files")?;
+        Ok(file)
+    }
+
+    fn open_lock(&self, name: &str) -> Result<File> {
+        let path = self.dir.join("locks").join(name);
+        let file = File::options().create(true).append(true).open(&path);
+        file.with_context(|| format!("cannot open the lock `{}`", path.display()))
     }
 
     /// Takes the file at `path` into the store, by rename where the file system allows it.
@@ -258,70 +274,77 @@ impl Cache {
         write(&path, &serde_json::to_vec_pretty(record)?)
     }
 
-    /// Waits until no other process works on `name`; `waiting` is called once if there is one.
-    pub fn lock(&self, name: &str, cancel: &Cancel, waiting: impl FnOnce()) -> Result<File> {
-        let path = self.dir.join("locks").join(name);
-        let file = File::options()
-            .create(true)
-            .append(true)
-            .open(&path)
-            .with_context(|| format!("cannot open the lock `{}`", path.display()))?;
-        let mut waiting = Some(waiting);
-        loop {
-            match file.try_lock() {
-                Ok(()) => return Ok(file),
-                Err(TryLockError::WouldBlock) => {
-                    if let Some(waiting) = waiting.take() {
-                        waiting();
-                    }
-                    cancel.check()?;
-                    std::thread::sleep(Duration::from_millis(100));
-                }
-                Err(TryLockError::Error(error)) => {
-                    return Err(anyhow!(error)).with_context(|| format!("cannot lock `{}`", path.display()));
-                }
+    /// Removes the record of a key; its files stay until they are pruned.
+    pub fn forget(&self, key: &str) -> Result<()> {
+        let path = self.dir.join("records").join(format!("{key}.json"));
+        match fs::remove_file(&path) {
+            Err(error) if error.kind() != ErrorKind::NotFound => {
+                Err(error).with_context(|| format!("cannot remove `{}`", path.display()))
             }
+            _ => Ok(()),
         }
     }
 
-    /// Held by every run, so that nothing is taken away from under it.
-    pub fn in_use(&self) -> Result<File> {
-        let file = self.use_lock()?;
-        file.lock_shared().context("cannot lock the cache")?;
+    /// Waits until no other process works on `name`; `waiting` is called once if there is one.
+    pub fn lock(&self, name: &str, cancel: &Cancel, waiting: impl FnOnce()) -> Result<File> {
+        let file = self.open_lock(name)?;
+        wait_for(|| file.try_lock(), cancel, waiting).with_context(|| format!("cannot lock `{name}`"))?;
         Ok(file)
     }
 
-    /// Held while things are removed; an error when a run is under way.
+    /// Held by every command except `prune`, so that nothing is removed that it uses; `waiting` is
+    /// called once if `prune` is under way.
+    pub fn in_use(&self, cancel: &Cancel, waiting: impl FnOnce()) -> Result<File> {
+        let file = self.open_lock(IN_USE)?;
+        wait_for(|| file.try_lock_shared(), cancel, waiting).context("cannot lock the cache")?;
+        Ok(file)
+    }
+
+    /// Held while things are removed; an error when another command is under way.
     pub fn alone(&self) -> Result<File> {
-        let file = self.use_lock()?;
+        let file = self.open_lock(IN_USE)?;
         file.try_lock().context("the cache is locked")?;
         Ok(file)
     }
 
-    fn use_lock(&self) -> Result<File> {
-        let path = self.dir.join("locks/in-use.lock");
-        File::options()
-            .create(true)
-            .append(true)
-            .open(&path)
-            .with_context(|| format!("cannot open `{}`", path.display()))
-    }
-
-    /// Removes the scratch folders that a killed process left.
+    /// Removes the scratch folders of killed runs: those that nobody has locked.
     fn sweep(&self) {
-        let Ok(entries) = fs::read_dir(self.dir.join("scratch")) else { return };
-        let hour = Duration::from_secs(3600);
+        let (Ok(_making), Ok(entries)) = (self.scratch_lock(), fs::read_dir(self.dir.join("scratch"))) else { return };
         for entry in entries.flatten() {
-            // One made at this moment is not locked yet.
-            let old = entry
-                .metadata()
-                .and_then(|meta| meta.modified())
-                .is_ok_and(|when| when.elapsed().is_ok_and(|age| age > hour));
-            if old && File::open(entry.path()).is_ok_and(|folder| folder.try_lock().is_ok()) {
+            if File::open(entry.path()).is_ok_and(|folder| folder.try_lock().is_ok()) {
                 let _ = fs::remove_dir_all(entry.path());
             }
         }
     }
+}
+
+/// Tries to take a lock until that succeeds; `waiting` is called once if it is not free.
+fn wait_for(
+    try_lock: impl Fn() -> Result<(), TryLockError>,
+    cancel: &Cancel,
+    waiting: impl FnOnce(),
+) -> Result<()> {
+    let mut waiting = Some(waiting);
+    loop {
+        match try_lock() {
+            Ok(()) => return Ok(()),
+            Err(TryLockError::WouldBlock) => {
+                if let Some(waiting) = waiting.take() {
+                    waiting();
+                }
+                cancel.check()?;
+                std::thread::sleep(Duration::from_millis(100));
+            }
+            Err(TryLockError::Error(error)) => return Err(error.into()),
+        }
+    }
+}
+
+/// 16 random characters for the names of files and folders.
+fn random_name() -> String {
+    // The standard library seeds each state from the operating system's source of random numbers.
+    let number = RandomState::new().build_hasher().finish();
+    format!("{number:016x}")
 }
 
 /// Makes a folder that nobody else can put anything into, or makes sure that it is one.
@@ -353,18 +376,19 @@ pub fn copy(from: &Path, to: &Path) -> Result<()> {
 
 fn temporary(path: &Path) -> PathBuf {
     let name = path.file_name().unwrap_or_default().to_string_lossy();
-    let thread = format!("{:?}", std::thread::current().id());
-    let thread: String = thread.chars().filter(char::is_ascii_digit).collect();
-    path.with_file_name(format!(".{name}.{}-{thread}.part", std::process::id()))
+    path.with_file_name(format!(".{name}.{}.part", random_name()))
 }
 
 fn finish(temporary: &Path, path: &Path, written: std::io::Result<()>) -> Result<()> {
     written.and_then(|()| fs::rename(temporary, path)).map_err(|error| {
         let _ = fs::remove_file(temporary);
         let hint = match error.kind() {
-            ErrorKind::StorageFull => ": free some space there, then run the same command again",
+            ErrorKind::StorageFull | ErrorKind::QuotaExceeded => ": the disk is full: free some space there, then run the same command again",
             _ => "",
         };
         anyhow!(error).context(format!("cannot write `{}`{hint}", path.display()))
     })
 }
+
+#[cfg(test)]
+mod tests;

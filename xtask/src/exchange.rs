@@ -11,7 +11,7 @@ mod passport;
 mod repository;
 
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
@@ -19,10 +19,11 @@ use anyhow::{Context as _, Result, anyhow, ensure};
 
 use crate::cache::{BuiltImage, Output, Record};
 use crate::docker::{Build, Content, ContextFile, Docker, Image, Network, Offer};
-use crate::plan::{Action, Step};
+use crate::plan::{Action, Root, Step};
 use crate::run::log_name;
-use crate::step::{Context, Env, KEY_LABEL, wheel};
+use crate::step::{Context, Env, KEY_LABEL, root, wheel};
 use crate::ui::Task;
+use crate::{docker, retry};
 use passport::{PASSPORT_LABEL, PLATFORM, Passport, fingerprint};
 pub use repository::Repository;
 
@@ -31,25 +32,54 @@ const STILL: Duration = Duration::from_secs(180);
 /// Where the files are in an image of nothing else.
 const FILES: &str = "/files";
 
-/// A repository and whether it is still spoken to.
+/// So many objects in a row may fail before a repository is given up although its registry answers.
+const FAILURES: u32 = 3;
+
+/// A repository, and whether it is still used in this run.
 #[derive(Debug)]
 struct Side {
     repository: Repository,
     closed: AtomicBool,
+    /// Objects that failed since the last success.
+    failures: AtomicU32,
+}
+
+/// What follows from a failure of one object.
+#[derive(Debug, PartialEq, Eq)]
+enum Loss {
+    /// The repository is used for other objects.
+    Object,
+    /// The repository is not used any more; this is the failure that decided it.
+    Repository,
+    /// It was given up before.
+    Known,
 }
 
 impl Side {
     fn new(repository: Repository) -> Side {
-        Side { repository, closed: AtomicBool::new(false) }
+        Side { repository, closed: AtomicBool::new(false), failures: AtomicU32::new(0) }
     }
 
     fn open(&self) -> bool {
         !self.closed.load(Ordering::Relaxed)
     }
 
-    /// Whether this was the first to close it.
-    fn close(&self) -> bool {
-        !self.closed.swap(true, Ordering::Relaxed)
+    fn succeed(&self) {
+        self.failures.store(0, Ordering::Relaxed);
+    }
+
+    /// Notes that an object failed, all tries included, and whether the registry answered then.
+    fn fail(&self, answers: bool) -> Loss {
+        let failures = self.failures.fetch_add(1, Ordering::Relaxed) + 1;
+        if answers && failures < FAILURES {
+            return Loss::Object;
+        }
+        if self.closed.swap(true, Ordering::Relaxed) { Loss::Known } else { Loss::Repository }
+    }
+
+    /// Whether the registry answers, no matter what it has.
+    fn answers(&self, docker: &Docker, context: &Context) -> bool {
+        docker.offer(&format!("{}:any", self.repository), context.cancel).is_ok()
     }
 }
 
@@ -74,8 +104,8 @@ impl Exchange {
         self.to.is_some()
     }
 
-    /// What the registry has of a step's result. A registry that fails is said once and not asked
-    /// again; the only error is an interruption.
+    /// What the registry has of a step's result. Each request is tried three times; a registry that
+    /// does not answer then is reported and not asked again. The only error is an interruption.
     pub fn offer(&self, step: &Step, key: &str, context: &Context) -> Result<Option<Offer>> {
         if !taken(&step.action) {
             return Ok(None);
@@ -110,21 +140,32 @@ impl Exchange {
         &self,
         step: &Step,
         context: &Context,
-        question: impl FnOnce(&Repository, &Docker) -> Result<Option<T>>,
+        question: impl Fn(&Repository, &Docker) -> Result<Option<T>>,
     ) -> Result<Option<T>> {
         let (Some(side), Some(docker)) = (self.from.as_ref().filter(|side| side.open()), context.docker) else {
             return Ok(None);
         };
-        question(&side.repository, docker).or_else(|error| {
-            context.cancel.check()?;
-            if side.close() {
-                context.ui.say(&format!(
-                    "[{}] goes on without `{}`, which is not asked again in this run: {error:#}",
-                    step.id, side.repository
-                ));
+        let work = || question(&side.repository, docker);
+        match retry::repeat(&retry::PAUSES, context.cancel, docker::is_final, |_| {}, work) {
+            Ok(found) => {
+                side.succeed();
+                Ok(found)
             }
-            Ok(None)
-        })
+            Err(error) => {
+                context.cancel.check()?;
+                let (id, repository) = (&step.id, &side.repository);
+                match side.fail(side.answers(docker, context)) {
+                    Loss::Object => context
+                        .ui
+                        .say(&format!("[{id}] is made here, since `{repository}` did not deliver it: {error:#}")),
+                    Loss::Repository => context.ui.say(&format!(
+                        "warning: [{id}] goes on without `{repository}`, which is not asked again in this run: {error:#}"
+                    )),
+                    Loss::Known => {}
+                }
+                Ok(None)
+            }
+        }
     }
 
     /// Puts a step's result into the registry, unless it is there. A failure is said now, and again by `end`.
@@ -138,15 +179,24 @@ impl Exchange {
             let what = format!("push to {}", side.repository);
             let log = context.cache.log(&format!("push-{}", log_name(&record.id, &record.key)));
             let task = context.ui.start(&record.id, &what, &log);
-            let given = task.open_log().and_then(|()| give(&side.repository, record, docker, context, &task));
+            let again = |error: &anyhow::Error| task.line(&format!("trying again: {error:#}"));
+            let work = || give(&side.repository, record, docker, context, &task);
+            let given = task
+                .open_log()
+                .and_then(|()| retry::repeat(&retry::PAUSES, context.cancel, docker::is_final, again, work));
             match given {
-                Ok(true) => return task.end("ok"),
-                Ok(false) => return task.end("cached"),
+                Ok(new) => {
+                    side.succeed();
+                    return task.end(if new { "ok" } else { "cached" });
+                }
                 Err(_) if context.cancel.is_set() => return task.end("interrupted"),
                 Err(error) => {
                     task.end("FAILED");
-                    side.close();
-                    context.ui.say(&format!("error: [{}] {error:#}", record.id));
+                    let rest = match side.fail(side.answers(docker, context)) {
+                        Loss::Object => "",
+                        Loss::Repository | Loss::Known => "; nothing more is pushed in this run",
+                    };
+                    context.ui.say(&format!("error: [{}] {error:#}{rest}", record.id));
                 }
             }
         }
@@ -180,6 +230,13 @@ fn taken(action: &Action) -> bool {
         | Action::Image(_) => true,
         Action::Tools(_) | Action::Fetch(_) | Action::Published(_) | Action::Proof(_) => false,
     }
+}
+
+/// Why a root file system is not the pinned image.
+fn unpinned(action: &Action, passport: &Passport) -> Option<String> {
+    let Action::Root(Root { image: Some(image), .. }) = action else { return None };
+    let output = Output { notes: passport.notes.clone(), ..Output::default() };
+    root::fallback_note(image, &output)
 }
 
 /// Says why something is not taken.
@@ -219,6 +276,9 @@ fn take_image(from: &Repository, docker: &Docker, step: &Step, offer: &Offer, en
         Ok(found) => found,
         Err(why) => return refuse(&name, env.id, env.context, &why),
     };
+    if let Some(note) = unpinned(&step.action, &passport) {
+        return refuse(&name, env.id, env.context, &note);
+    }
     // The name will be given to the image here, and must not be taken from something else.
     let project = format!("{}/", env.context.repository);
     if let Some(wish) = passport.name.as_ref().filter(|wish| !wish.starts_with(&project)) {
@@ -278,6 +338,9 @@ fn take_note(from: &Repository, docker: &Docker, step: &Step, key: &str, context
         Ok(_) => return refuse(&name, &step.id, context, "it is no note"),
         Err(error) => return refuse(&name, &step.id, context, &format!("{error:#}")),
     };
+    if let Some(note) = unpinned(&step.action, &passport) {
+        return refuse(&name, &step.id, context, &note);
+    }
     tag(docker, &pinned, &name)?;
     // An image that is not here, so that the step counts as not done.
     let elsewhere = BuiltImage { reference: name, name: None, id: String::new(), size: 0 };
@@ -373,4 +436,29 @@ fn send(
     }
     docker.push(name, STILL, &|line| task.line(line), context.cancel)?;
     Ok(true)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn side() -> Side {
+        Side::new(Repository::parse("127.0.0.1:5000/cache").unwrap())
+    }
+
+    #[test]
+    fn one_object_that_fails_does_not_switch_the_registry_off() {
+        let side = side();
+        assert_eq!((side.fail(true), side.fail(true), side.open()), (Loss::Object, Loss::Object, true));
+        side.succeed();
+        assert_eq!((side.fail(true), side.fail(true), side.open()), (Loss::Object, Loss::Object, true));
+        assert_eq!((side.fail(true), side.open()), (Loss::Repository, false));
+        assert_eq!(side.fail(true), Loss::Known);
+    }
+
+    #[test]
+    fn a_registry_that_does_not_answer_is_given_up_once() {
+        let side = side();
+        assert_eq!((side.fail(false), side.open(), side.fail(false)), (Loss::Repository, false, Loss::Known));
+    }
 }

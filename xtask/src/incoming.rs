@@ -7,6 +7,7 @@ use anyhow::{Context as _, Result, anyhow, bail, ensure};
 use crate::cache::{self, Output, Record};
 use crate::digest;
 use crate::manifest::{Entry, Manifest};
+use crate::step::root;
 use crate::step::wheel::glibc;
 use crate::wheelfile::{self, Expect};
 use crate::{Project, Wrong, plan, report};
@@ -40,13 +41,16 @@ pub fn take(project: &Project, folder: &Path) -> Result<Manifest> {
 /// Brings what several machines made together below `wheels/`, with one manifest; and into `publish`
 /// the wheels that a release puts on the package index.
 pub fn collect(project: &Project, folder: &Path, publish: Option<&Path>) -> Result<()> {
-    let _in_use = project.cache.in_use()?;
     let manifest = take(project, folder)?;
     manifest.publish(&project.wheels(), &project.matrix, &project.cache)?;
     for folder in folders(folder)? {
         sboms(&folder, &project.wheels())?;
     }
     if let Some(publish) = publish {
+        let unpinned = manifest.artefacts.iter().find_map(|entry| Some((entry, entry.notes.get(root::NOTE)?)));
+        if let Some((entry, note)) = unpinned {
+            bail!("`{}` is not published: its root file system is {note}; build it with --pinned-root", entry.id);
+        }
         std::fs::create_dir_all(publish).with_context(|| format!("cannot make `{}`", publish.display()))?;
         let wanted = |entry: &&Entry| project.matrix.ci.publish.iter().any(|id| *entry.name == **id);
         for entry in manifest.artefacts.iter().filter(|entry| entry.kind == "wheel").filter(wanted) {

@@ -7,6 +7,7 @@ mod cancel;
 mod ci;
 mod deny;
 mod digest;
+mod disk;
 mod docker;
 mod doctor;
 mod exchange;
@@ -15,6 +16,7 @@ mod failure;
 mod gil;
 mod git;
 mod golang;
+mod http;
 mod incoming;
 mod limits;
 mod lines;
@@ -29,6 +31,7 @@ mod provision;
 mod prune;
 mod report;
 mod reproducible;
+mod retry;
 mod run;
 mod sbom;
 mod select;
@@ -71,6 +74,13 @@ pub struct Cli {
     fake: bool,
     #[command(subcommand)]
     command: Cmd,
+}
+
+impl Cli {
+    /// Whether the command removes things from the cache, which no other command may use meanwhile.
+    fn prunes(&self) -> bool {
+        matches!(self.command, Cmd::Cache { what: CacheCmd::Prune { .. } })
+    }
 }
 
 #[derive(Debug, Subcommand)]
@@ -247,6 +257,10 @@ pub struct How {
     /// Put each image and wheel into this repository of a registry, tagged with its key
     #[arg(long, value_name = "REPO", value_parser = Repository::parse)]
     push: Option<Repository>,
+    /// Fail if the root file system cannot be the image that matrix.yaml pins, instead of building a fallback with
+    /// mmdebstrap; `--push` does so, too
+    #[arg(long)]
+    pinned_root: bool,
     /// Take images and wheels from there instead of building them
     #[arg(long, value_name = "REPO", value_parser = Repository::parse)]
     cache_from: Option<Repository>,

@@ -136,6 +136,19 @@ impl Manifest {
         manifest
     }
 
+    /// Adds a note on the root file system to each artefact that is made of it.
+    pub fn add_note(&mut self, plan: &Plan, name: &str, note: &str) {
+        let mut based: BTreeSet<&str> = BTreeSet::new();
+        for step in &plan.steps {
+            if matches!(step.action, Action::Root(_)) || step.needs.iter().any(|need| based.contains(need.as_str())) {
+                based.insert(&step.id);
+            }
+        }
+        for entry in self.artefacts.iter_mut().filter(|entry| based.contains(entry.id.as_str())) {
+            entry.notes.insert(name.to_owned(), note.to_owned());
+        }
+    }
+
     /// The manifest in `folder`; an absent one is empty.
     pub fn read(folder: &Path) -> Result<Manifest> {
         let path = folder.join("manifest.json");

@@ -1,6 +1,7 @@
 //! The clone that a command works in, and what commands have in common: to plan, to show, to make.
 
 use std::collections::BTreeMap;
+use std::fs::File;
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 
@@ -16,9 +17,9 @@ use crate::matrix::Matrix;
 use crate::plan::{self, Action, Plan, Status, Step, Tools};
 use crate::proc::{self, Talk};
 use crate::select::Selection;
-use crate::step::{self, Context};
+use crate::step::{self, Context, root};
 use crate::ui::{self, Task, Ui};
-use crate::{Cli, Empty, Format, How, JobRows, Wrong, docker, failure, incoming, provision, report, run, since};
+use crate::{Cli, Empty, Format, How, JobRows, Wrong, docker, failure, incoming, provision, report, retry, run, since};
 
 /// The clone that a command works in.
 pub struct Project {
@@ -33,6 +34,8 @@ pub struct Project {
     /// Nobody said how many.
     pub all_cores: bool,
     pub fake: bool,
+    /// Keeps `prune` from removing what this command uses.
+    pub in_use: Option<File>,
 }
 
 impl Project {
@@ -48,6 +51,8 @@ impl Project {
         let ui = Ui::new();
         let cores = std::thread::available_parallelism().map_or(1, |n| n.get());
         let cache = Cache::open(|line| ui.say(line))?;
+        let waiting = || ui.say("waiting until `cargo xtask cache prune` has ended");
+        let in_use = if cli.prunes() { None } else { Some(cache.in_use(&cancel, waiting)?) };
         docker::owner::register_below(cache.dir());
         Ok(Project {
             folder: file.parent().unwrap_or(Path::new("/")).to_owned(),
@@ -59,6 +64,7 @@ impl Project {
             cores: cli.jobs.map_or(cores, NonZeroUsize::get),
             all_cores: cli.jobs.is_none(),
             fake: cli.fake,
+            in_use,
         })
     }
 
@@ -94,6 +100,7 @@ impl Project {
             cores: self.cores,
             engine_cores: self.cores,
             repository: &self.matrix.name,
+            pinned_root: false,
         }
     }
 
@@ -153,7 +160,11 @@ impl Project {
                 let (_, status) = run::forecast(plan, &self.context(facts, Some(docker)), exchange);
                 let image = self.matrix.root.image.as_deref();
                 let build = status.get("root").is_some_and(|status| *status == Status::Build);
-                build && image.is_none_or(|image| docker.offered(image).is_err())
+                let reached = |image: &str| {
+                    let ask = || docker.offered(image);
+                    retry::repeat(&retry::PAUSES, &self.cancel, docker::is_final, |_| {}, ask).is_ok()
+                };
+                build && image.is_none_or(|image| !reached(image))
             },
         };
         let docker = match self.fake {
@@ -175,7 +186,8 @@ impl Project {
             incoming::take(self, folder)?;
         }
         let exchange = Exchange::new(how.cache_from.clone(), how.push.clone());
-        let looked = if how.push.is_some() { None } else { self.all_there(&plan, &facts) };
+        let looked = if how.push.is_some() || how.pinned_root { None } else { self.all_there(&plan, &facts) };
+        let all_there = looked.is_some();
         let (docker, engine_cores) = match looked {
             Some(docker) => (docker, self.cores),
             None => {
@@ -184,15 +196,27 @@ impl Project {
                 (docker, cores)
             }
         };
-        // Until the wheels are copied out of it.
-        let _in_use = self.cache.in_use()?;
-        let context = Context { engine_cores, ..self.context(&facts, docker.as_ref()) };
+        let pinned_root = how.pinned_root || how.push.is_some();
+        if let (false, Some(docker)) = (all_there, &docker)
+            && let Some(fallback) = root::fallback(&plan, &self.cache)?
+            && fallback.give_up(&self.cache, docker, pinned_root)?
+        {
+            self.ui.say("[root] the pinned image replaces the fallback that mmdebstrap built");
+        }
+        let context = Context { engine_cores, pinned_root, ..self.context(&facts, docker.as_ref()) };
         let attempt = run::attempt(&plan, &|_| false, &context, &exchange, how.keep_going);
         // What was built is delivered, whatever else failed.
-        let manifest = Manifest::of_attempt(&plan, &attempt, &self.matrix.name, wheels);
+        let mut manifest = Manifest::of_attempt(&plan, &attempt, &self.matrix.name, wheels);
+        let fallback = root::fallback(&plan, &self.cache)?;
+        if let Some(fallback) = &fallback {
+            manifest.add_note(&plan, root::NOTE, &fallback.note);
+        }
         manifest.publish(wheels, &self.matrix, &self.cache)?;
         if !attempt.interrupted {
             report::publish(&manifest, &report::failures(&plan, &attempt))?;
+        }
+        if let Some(fallback) = &fallback {
+            self.ui.say(&format!("warning: the root file system is {}", fallback.note));
         }
         attempt.complete()?;
         exchange.end()?;

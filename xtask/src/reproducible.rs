@@ -59,7 +59,6 @@ pub fn run(project: &Project, selection: &Selection, how: &How) -> Result<()> {
     }
     let exchange = Exchange::new(how.cache_from.clone(), None);
     let docker = project.prepare(&plan, &facts, how.yes, &exchange)?;
-    let _in_use = project.cache.in_use()?;
     // All but the wheels themselves, on which nothing in this plan depends.
     let steps = plan.steps.iter().filter(|step| !built.contains(&step.id.as_str())).cloned().collect();
     let needs = Plan { steps, whole: true };

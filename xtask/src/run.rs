@@ -8,12 +8,12 @@ use std::sync::{Condvar, Mutex, MutexGuard, PoisonError, mpsc};
 
 use anyhow::{Context as _, Result, anyhow, ensure};
 
-use crate::cache::{NO_ROOM, Output, Record};
+use crate::cache::{Output, Record};
 use crate::exchange::Exchange;
 use crate::plan::{Action, Plan, Step};
 use crate::step::{self, Context, Env};
-use crate::ui::{Task, bytes, quoted};
-use crate::{doctor, failure, summary};
+use crate::ui::{Task, quoted};
+use crate::{disk, failure, summary};
 
 pub use forecast::forecast;
 
@@ -405,14 +405,10 @@ impl<'a> Run<'a> {
     /// An error with all that helps to mend it.
     fn told(&self, step: &Step, error: anyhow::Error, task: Task) -> anyhow::Error {
         let mut text = format!("[{}] {}", step.id, failure::explain(&error, &task));
-        // Programs that find no room say so in many words, or in none.
-        let folder = self.context.cache.dir();
-        if let Some(left) = doctor::free(folder).filter(|left| *left < NO_ROOM) {
-            let folder = folder.display();
-            text.push_str(&format!(
-                "\n    the disk is full: {} left at `{folder}`; free some space there",
-                bytes(left)
-            ));
+        // Programs report a full disk in many ways, or not at all.
+        let folders = [self.context.cache.dir(), &std::env::temp_dir()];
+        if let Some(full) = disk::explain_full(&text, &[], &folders).filter(|_| !text.contains("the disk ")) {
+            text.push_str(&format!("\n    {full}"));
         }
         task.end(if self.context.cancel.is_set() { "interrupted" } else { "FAILED" });
         anyhow!(text)

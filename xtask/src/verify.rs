@@ -8,7 +8,7 @@ use crate::docker::{Docker, Image, Job, Network};
 use crate::gil::Verdict;
 use crate::manifest::Entry;
 use crate::matrix;
-use crate::step::proof;
+use crate::step::{proof, root};
 use crate::subject::{self, Listed, Subject};
 use crate::{Project, digest, doctor, plan, ui, wheelfile};
 
@@ -53,6 +53,7 @@ fn wheel(project: &Project, path: &Path, listed: &Listed) -> Result<()> {
     match listed.wheel(file) {
         Some(entry) if entry.sha256 == report.sha256 => {
             out.push_str(&format!("  manifest    same digest, key {:.12}\n", entry.key));
+            out.push_str(&root_note(entry));
             out.push_str(&sbom_beside(entry, listed)?);
         }
         Some(entry) => bail!(
@@ -65,6 +66,11 @@ fn wheel(project: &Project, path: &Path, listed: &Listed) -> Result<()> {
         None => out.push_str(&format!("  manifest    {}\n", listed.missing(&format!("`{file}`"))?)),
     }
     ui::out(&(out + "  ok\n"))
+}
+
+/// What the manifest says of a root file system that is not the pinned image.
+fn root_note(entry: &Entry) -> String {
+    entry.notes.get(root::NOTE).map(|note| format!("  root        {note}\n")).unwrap_or_default()
 }
 
 /// The bill of materials that lies beside the manifest, where there is one.
@@ -151,7 +157,7 @@ fn check_identity(image: &matrix::Image, found: &Image, listed: &Listed) -> Resu
     let id = found.id.trim_start_matches("sha256:");
     let said = match listed.image(&image.tag) {
         Some(entry) if entry.sha256 == id => {
-            format!("  manifest    same id, key {:.12}\n{}", entry.key, sbom_beside(entry, listed)?)
+            format!("  manifest    same id, key {:.12}\n{}{}", entry.key, root_note(entry), sbom_beside(entry, listed)?)
         }
         Some(entry) => bail!(
             "its id is `{id}`, but {} says `{}`: it is not the image that was built; {}",

@@ -89,7 +89,6 @@ pub fn build(project: &Project, options: &Options) -> Result<()> {
     let machine = machine::describe(&project.matrix);
     let when = machine::when(&project.folder)?;
 
-    let _in_use = project.cache.in_use()?;
     let folder = project.cache.state("bench")?;
     let waiting = || project.ui.say("[bench] waits until another bench has ended");
     let _lock = project.cache.lock("bench.lock", &project.cancel, waiting)?;

@@ -47,11 +47,13 @@ impl<'a> Ours<'a> {
         let folder = work.join(format!("project-{}", only.len()));
         let cache = work.join("cache");
         let text = matrix(user, name, &only, None)?;
+        let own = Cache::at(&cache)?;
         let project = Project {
+            in_use: Some(own.in_use(&user.cancel, || {})?),
             folder: folder.clone(),
             file: folder.join("matrix.yaml"),
             matrix: Matrix::parse(&text, "matrix.yaml")?,
-            cache: Cache::at(&cache)?,
+            cache: own,
             ui: user.ui.clone(),
             cancel: user.cancel.clone(),
             cores: user.cores,

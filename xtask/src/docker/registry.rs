@@ -13,6 +13,24 @@ use crate::cancel::Cancel;
 /// Time for a question to a registry: the engine itself tries each of its addresses for 15 s.
 const ANSWER: Duration = Duration::from_secs(60);
 
+/// Whether another try at a registry is useless: it answered that it has no such image or does not let
+/// this user in, or it was silent for so long that nobody would wait again.
+pub fn is_final(error: &anyhow::Error) -> bool {
+    let answers = [
+        "unauthorized",
+        "denied",
+        "authentication required",
+        "no basic auth",
+        "manifest unknown",
+        "name unknown",
+        "not found",
+        "no answer within",
+        "nothing happened for",
+    ];
+    let text = format!("{error:#}").to_lowercase();
+    answers.iter().any(|answer| text.contains(answer))
+}
+
 /// What a registry has under a name.
 #[derive(Clone, Debug)]
 pub struct Offer {
@@ -84,11 +102,16 @@ impl Docker {
         })
     }
 
-    /// Whether the engine reaches the registry of an image, and finds the image there.
-    pub fn offered(&self, reference: &str) -> Result<()> {
+    /// Whether the engine reaches the registry of an image within a time, and finds the image there.
+    pub fn offered_within(&self, reference: &str, limit: Duration) -> Result<()> {
         check_reference(reference)?;
         let credentials = credentials::find(reference, &|_| {});
-        self.quick(self.client.inspect_registry_image(reference, credentials)).map(|_| ())
+        self.within(limit, self.client.inspect_registry_image(reference, credentials)).map(|_| ())
+    }
+
+    /// Whether the engine reaches the registry of an image, and finds the image there.
+    pub fn offered(&self, reference: &str) -> Result<()> {
+        self.offered_within(reference, ANSWER)
     }
 
     /// What the registry of an image has under its name, `None` when it has nothing; an error when

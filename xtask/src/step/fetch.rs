@@ -1,92 +1,169 @@
 //! Downloads pinned files; nothing is used or kept before its digest was checked.
 
-use std::path::{Path, PathBuf};
+use std::cell::OnceCell;
+use std::path::Path;
 
-use anyhow::{Context as _, Result, anyhow, bail};
+use anyhow::{Context as _, Result, bail, ensure};
 use serde_json::Value;
 use xshell::{Shell, cmd};
 
 use super::{Env, apt, tools};
-use crate::cache::{Artefact, Output};
-use crate::digest;
+use crate::cache::{Artefact, Output, Record};
+use crate::http::{self, Client, LARGEST_FILE, LARGEST_PAGE, Progress, Url, Wanted};
 use crate::plan::{Download, Fetch};
-use crate::proc::{self, Talk};
 use crate::wheelfile::{belongs, normalise};
+use crate::digest;
 
 /// Part of this step's key. Raise it if a change of the code can change the result.
 pub const REVISION: u32 = 1;
 
+/// JSON (PEP 691) is preferred to HTML (PEP 503).
+const INDEX_PAGE: &str = "application/vnd.pypi.simple.v1+json, text/html;q=0.5, */*;q=0.1";
+
 pub fn run(fetch: &Fetch, env: &Env) -> Result<Output> {
+    fetch_all(fetch, &Net { env, client: OnceCell::new(), index: OnceCell::new() })
+}
+
+fn fetch_all(fetch: &Fetch, net: &Net) -> Result<Output> {
     let mut output = Output::default();
     for file in &fetch.files {
-        output.files.push(download(file, env).with_context(|| format!("cannot download `{}`", file.name))?);
+        output.files.push(keep(file, net).with_context(|| format!("cannot download `{}`", file.name))?);
     }
     Ok(output)
 }
 
-fn download(file: &Download, env: &Env) -> Result<Artefact> {
-    let places = if file.from.is_empty() {
+/// Takes a file from the cache, else downloads it; it is kept even if another file of the step fails.
+fn keep(file: &Download, net: &Net) -> Result<Artefact> {
+    let (env, cache) = (net.env, net.env.context.cache);
+    // Files of several steps, and of several processes, may be the same.
+    let key = digest::of(format!("file {} {}", file.name, file.sha256));
+    let waiting = || env.task.waiting(&format!("waiting for another step that downloads `{}`", file.name));
+    let _lock = cache.lock(&format!("{key}.lock"), env.context.cancel, waiting)?;
+    // What cannot be read, or has changed, is downloaded again.
+    let known = cache.record(&key).ok().flatten().filter(|record| cache.check(record).is_ok());
+    if let Some(kept) = known.and_then(|record| record.output.files.into_iter().next()) {
+        env.task.line(&format!("{} is in the cache", kept.name));
+        cache.touch(&key);
+        return Ok(kept);
+    }
+    let started = env.task.seconds();
+    let kept = download(file, net)?;
+    let output = Output { files: vec![kept.clone()], ..Output::default() };
+    let seconds = env.task.seconds() - started;
+    cache.remember(&Record { id: format!("file {}", file.name), key, seconds, output })?;
+    Ok(kept)
+}
+
+fn download(file: &Download, net: &Net) -> Result<Artefact> {
+    let env = net.env;
+    let place = if file.from.is_empty() {
         let (project, version) = file.name.split_once("==").context("a pin without `==`: this is a bug")?;
-        let place = look_up(project, &file.sha256, env)?;
+        let place = look_up(project, &file.sha256, net)?;
         if !belongs(&place.name, project, version) {
             bail!("the pinned SHA-256 is that of `{}`: correct version or digest in matrix.yaml", place.name);
         }
-        vec![place]
+        place
     } else {
-        let mut places = Vec::new();
-        for place in &file.from {
-            match place.strip_prefix("debian:") {
-                None => places.push(Place { url: place.to_string(), name: file.name.clone(), size: None }),
-                Some(path) => places.extend(debian_mirrors(env).into_iter().map(|mirror| Place {
-                    url: format!("{}/{path}", mirror.trim_end_matches('/')),
-                    name: file.name.clone(),
-                    size: None,
-                })),
-            }
-        }
-        places
+        Place { urls: urls(&file.from, env)?, name: file.name.clone(), size: None }
     };
+    // An earlier step may have fetched it by another name.
+    let blob = env.context.cache.blob(&file.sha256);
+    if digest::of_file(&blob).is_ok_and(|found| found == file.sha256) {
+        env.task.line(&format!("{} is in the cache", place.name));
+        return Ok(Artefact { name: place.name, sha256: file.sha256.clone(), size: blob.metadata()?.len() });
+    }
+    let path = env.scratch.join("download");
+    let local = |url: &&Url| url.scheme() == "file";
     let mut errors = Vec::new();
-    for place in &places {
-        let path = env.scratch.join("download");
-        match curl(place, &path, env) {
-            Ok(()) => {
-                let found = digest::of_file(&path)?;
-                if found == file.sha256 {
-                    return env.context.cache.take(&path, &place.name);
-                }
-                errors.push(format!(
-                    "{} has the SHA-256 `{found}`, not the pinned `{}`: what was sent is not what the matrix \
-                     means, and was not kept",
-                    shown(&place.url),
-                    file.sha256
-                ));
-            }
-            Err(error) => errors.push(format!("{error:#}")),
+    for url in place.urls.iter().filter(local) {
+        http::copy_local(url, &path, LARGEST_FILE)?;
+        let found = digest::of_file(&path)?;
+        if found == file.sha256 {
+            return env.context.cache.take(&path, &place.name);
         }
-        env.context.cancel.check()?;
+        errors.push(format!("`{url}` has the SHA-256 `{found}`, not the pinned `{}`", file.sha256));
     }
-    if errors.is_empty() {
-        bail!("no place to download it from: apt on this machine names no Debian mirror");
+    let remote: Vec<Url> = place.urls.iter().filter(|url| !local(url)).cloned().collect();
+    if remote.is_empty() && !errors.is_empty() {
+        bail!(errors.join("; "));
     }
-    Err(anyhow!(errors.join("; ")))
+    ensure!(!remote.is_empty(), "no place to download it from: apt on this machine names no Debian mirror");
+    let wanted =
+        Wanted { places: &remote, sha256: Some(&file.sha256), size: place.size, largest: LARGEST_FILE, accept: None };
+    net.download(&wanted, &path, &place.name)?;
+    env.context.cache.take(&path, &place.name)
 }
 
+/// Where a file is.
 struct Place {
-    url: String,
+    urls: Vec<Url>,
     name: String,
     size: Option<u64>,
 }
 
+/// The network, as far as a step needs it; each part is made when it is first needed.
+struct Net<'a> {
+    env: &'a Env<'a>,
+    client: OnceCell<Client>,
+    /// The URL of the package index.
+    index: OnceCell<String>,
+}
+
+impl Net<'_> {
+    fn download(&self, wanted: &Wanted, path: &Path, name: &str) -> Result<Url> {
+        let client = made(&self.client, Client::from_environment)?;
+        let task = self.env.task;
+        let line = |line: &str| task.line(line);
+        let bytes = |done, total| task.bytes(name, done, total);
+        client.download(wanted, path, &Progress { line: &line, bytes: &bytes }, self.env.context.cancel)
+    }
+}
+
+/// What a cell holds, made now if it is empty.
+fn made<T>(cell: &OnceCell<T>, make: impl FnOnce() -> Result<T>) -> Result<&T> {
+    if let Some(value) = cell.get() {
+        return Ok(value);
+    }
+    let value = make()?;
+    Ok(cell.get_or_init(|| value))
+}
+
+/// The places of a pinned file, as URLs.
+fn urls(places: &[String], env: &Env) -> Result<Vec<Url>> {
+    let mut urls = Vec::new();
+    for place in places {
+        match place.strip_prefix("debian:") {
+            Some(path) => {
+                let at = |mirror: String| http::parse(&format!("{}/{path}", mirror.trim_end_matches('/')));
+                urls.extend(debian_mirrors(env).into_iter().filter_map(|mirror| at(mirror).ok()));
+            }
+            None if place.starts_with("file:") => urls.push(Url::parse(place).with_context(|| format!("`{place}`"))?),
+            None => urls.push(http::parse(place).with_context(|| format!("`{place}`"))?),
+        }
+    }
+    Ok(urls)
+}
+
 /// Asks the package index (PEP 503, or PEP 691 where it speaks JSON) for the file with a digest.
-fn look_up(project: &str, sha256: &str, env: &Env) -> Result<Place> {
-    let index = index_url(env)?;
+fn look_up(project: &str, sha256: &str, net: &Net) -> Result<Place> {
+    let index = made(&net.index, || index_url(net.env))?;
     // PEP 503: the normalised name must be asked for.
-    let page = format!("{}/{}/", index.trim_end_matches('/'), normalise(project));
-    let path = env.scratch.join("index");
-    curl(&Place { url: page.clone(), name: "index".to_owned(), size: None }, &path, env)?;
+    let page = http::parse(&format!("{}/{}/", index.trim_end_matches('/'), normalise(project)))
+        .context("the URL of the package index (PIP_INDEX_URL or pip's configuration) cannot be used")?;
+    let path = net.env.scratch.join("index");
+    let pages = [page];
+    let wanted =
+        Wanted { places: &pages, sha256: None, size: None, largest: LARGEST_PAGE, accept: Some(INDEX_PAGE) };
+    let mut from = net.download(&wanted, &path, "index")?;
+    let [page] = pages;
+    // After a redirect to another host the name and password are not sent on.
+    if same_origin(&page, &from) {
+        log_in(&mut from, &page);
+    }
     let text = std::fs::read_to_string(&path).context("the package index answered with something that is not text")?;
-    find_in_index(&text, &page, sha256).with_context(|| {
+    let place = find_in_index(&text, &from, sha256)
+        .with_context(|| format!("the package index's entry for `{project}` is refused"))?;
+    place.with_context(|| {
         format!(
             "the index lists no file of `{project}` with the SHA-256 `{sha256}`: correct version and digest in \
              matrix.yaml, or the index that pip is set up with lacks the file"
@@ -94,41 +171,49 @@ fn look_up(project: &str, sha256: &str, env: &Env) -> Result<Place> {
     })
 }
 
-fn find_in_index(text: &str, page: &str, sha256: &str) -> Option<Place> {
-    if let Ok(json) = serde_json::from_str::<Value>(text) {
-        let file = json["files"].as_array()?.iter().find(|file| file["hashes"]["sha256"] == sha256)?;
-        let url = absolute(page, file["url"].as_str()?);
-        return Some(Place { url, name: file_name(file["filename"].as_str()?)?, size: file["size"].as_u64() });
+/// The entry of a file on an index page, with its URL and a name that are checked.
+fn find_in_index(text: &str, page: &Url, sha256: &str) -> Result<Option<Place>> {
+    let entry = match serde_json::from_str::<Value>(text) {
+        Ok(json) => json_entry(&json, sha256),
+        Err(_) => html_entry(text, sha256),
+    };
+    let Some((name, link, size)) = entry else { return Ok(None) };
+    let name = file_name(&name).context("its file name contains characters that no file name of a package has")?;
+    let mut url = http::join(page, &link)?;
+    if same_origin(page, &url) && url.username().is_empty() {
+        log_in(&mut url, page);
     }
+    Ok(Some(Place { urls: vec![url], name, size }))
+}
+
+fn json_entry(json: &Value, sha256: &str) -> Option<(String, String, Option<u64>)> {
+    let file = json["files"].as_array()?.iter().find(|file| file["hashes"]["sha256"] == sha256)?;
+    Some((file["filename"].as_str()?.to_owned(), file["url"].as_str()?.to_owned(), file["size"].as_u64()))
+}
+
+fn html_entry(text: &str, sha256: &str) -> Option<(String, String, Option<u64>)> {
     let at = text.find(&format!("#sha256={sha256}"))?;
     let start = text[..at].rfind(['"', '\''])? + 1;
     let link = &text[start..at];
-    let name = file_name(&link.rsplit('/').next()?.replace("%2B", "+").replace("%2b", "+"))?;
-    Some(Place { url: absolute(page, &link.replace("&amp;", "&")), name, size: None })
+    let name = link.rsplit('/').next()?.replace("%2B", "+").replace("%2b", "+");
+    Some((name, link.replace("&amp;", "&"), None))
+}
+
+fn same_origin(one: &Url, other: &Url) -> bool {
+    one.origin() == other.origin()
+}
+
+/// Copies name and password from one URL to another.
+fn log_in(url: &mut Url, from: &Url) {
+    // Fails for URLs without a host only, which were refused before.
+    let _ = url.set_username(from.username());
+    let _ = url.set_password(from.password());
 }
 
 /// What an index calls a file becomes a path here: letters, digits and what PEP 427 and 625 need.
 fn file_name(name: &str) -> Option<String> {
     let plain = |c: char| c.is_ascii_alphanumeric() || "._-+!".contains(c);
     (!name.is_empty() && !name.starts_with('.') && name.chars().all(plain)).then(|| name.to_owned())
-}
-
-/// Resolves a link of the index page, as far as indexes use relative ones.
-fn absolute(page: &str, link: &str) -> String {
-    if link.contains("://") {
-        return link.to_owned();
-    }
-    let host_end = page.find("://").map_or(0, |at| page[at + 3..].find('/').map_or(page.len(), |slash| at + 3 + slash));
-    if link.starts_with('/') {
-        return format!("{}{link}", &page[..host_end]);
-    }
-    let mut folder: Vec<&str> = page[host_end..].trim_matches('/').split('/').collect();
-    let mut rest = link;
-    while let Some(shorter) = rest.strip_prefix("../") {
-        folder.pop();
-        rest = shorter;
-    }
-    format!("{}/{}/{rest}", &page[..host_end], folder.join("/"))
 }
 
 /// The index that this user's pip is set up with: its own default where nobody changed it.
@@ -153,97 +238,10 @@ fn index_url(env: &Env) -> Result<String> {
 /// The mirrors that apt takes packages from; none on a system without apt.
 fn debian_mirrors(env: &Env) -> Vec<String> {
     let sites = apt::index_targets("$(SITE)");
-    env.task.line(&format!("apt's mirrors: {}", sites.iter().map(|site| shown(site)).collect::<Vec<_>>().join(" ")));
+    let shown = |site: &String| http::parse(site).map(|url| http::shown(&url)).unwrap_or_default();
+    env.task.line(&format!("apt's mirrors: {}", sites.iter().map(shown).collect::<Vec<_>>().join(" ")));
     sites.into_iter().filter(|site| site.starts_with("http")).collect()
 }
 
-fn curl(place: &Place, path: &Path, env: &Env) -> Result<()> {
-    // By way of standard input, since a URL may carry a password that a process list would show.
-    let mut config =
-        format!("url = \"{}\"\noutput = \"{}\"\n", escape(&place.url), escape(&path.display().to_string()));
-    for name in ["PIP_CERT", "REQUESTS_CA_BUNDLE"] {
-        if let Some(bundle) = std::env::var(name).ok().filter(|bundle| PathBuf::from(bundle).is_file()) {
-            config.push_str(&format!("cacert = \"{}\"\n", escape(&bundle)));
-            break;
-        }
-    }
-    let shell = Shell::new()?;
-    let accept = "Accept: application/vnd.pypi.simple.v1+json, text/html;q=0.5, */*;q=0.1";
-    let command = cmd!(
-        shell,
-        "curl --config - --fail --location --silent --show-error --netrc-optional --retry 3 --connect-timeout 20
-         --speed-limit 1 --speed-time 60 --proto =https,http,file --header {accept}"
-    );
-    let done = || {
-        let size = std::fs::metadata(path).map_or(0, |meta| meta.len());
-        env.task.bytes(&place.name, size, place.size);
-    };
-    env.task.line(&format!("downloading {} from {}", place.name, shown(&place.url)));
-    proc::talk(command, env.task, env.context.cancel, &Talk { input: &config, tick: &done, ..Talk::default() }).map_err(
-        |_| {
-            let said = env.task.tail().into_iter().rev().find(|line| line.starts_with("curl: "));
-            anyhow!(
-                "{}: {}: check the network and the proxy settings",
-                shown(&place.url),
-                said.unwrap_or_else(|| "curl failed".to_owned())
-            )
-        },
-    )
-}
-
-fn escape(text: &str) -> String {
-    text.replace('\\', "\\\\").replace('"', "\\\"")
-}
-
-/// A URL without the name and password that it may carry.
-fn shown(url: &str) -> String {
-    match url.split_once("://") {
-        Some((scheme, rest)) => {
-            let end = rest.find('/').unwrap_or(rest.len());
-            let host = rest[..end].rsplit('@').next().unwrap_or_default();
-            format!("{scheme}://{host}{}", &rest[end..])
-        }
-        None => url.to_owned(),
-    }
-}
-
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    const SHA: &str = "7e32597b99e5d9a39abed35de4693fa169df3e5850d4c334337ffd6a19a36db6";
-
-    #[test]
-    fn a_file_is_found_by_digest_in_json_and_in_html() {
-        let json = format!(
-            r#"{{"files": [{{"filename": "x-1.whl", "url": "../../f/x-1.whl", "size": 3, "hashes": {{"sha256": "{SHA}"}}}}]}}"#
-        );
-        let html = format!(r#"<a href="../../f/x-1.whl#sha256={SHA}">x-1.whl</a>"#);
-        for text in [json, html] {
-            let place = find_in_index(&text, "https://index.example/root/simple/x/", SHA).unwrap();
-            assert_eq!(place.url, "https://index.example/root/f/x-1.whl");
-            assert_eq!(place.name, "x-1.whl");
-        }
-        let outside =
-            format!(r#"{{"files": [{{"filename": "../x.whl", "url": "x", "hashes": {{"sha256": "{SHA}"}}}}]}}"#);
-        assert!(find_in_index(&outside, "https://index.example/simple/x/", SHA).is_none());
-        assert!(find_in_index("<html></html>", "https://index.example/simple/x/", SHA).is_none());
-    }
-
-    #[test]
-    fn a_digest_of_another_version_is_noticed() {
-        assert!(belongs("aerospike_py-0.14.4.tar.gz", "aerospike-py", "0.14.4"));
-        assert!(belongs("aerospike-19.3.0-cp314-cp314-manylinux_2_28_x86_64.whl", "aerospike", "19.3.0"));
-        assert!(!belongs("aerospike_py-0.14.4.tar.gz", "aerospike-py", "0.14"));
-        assert!(!belongs("aerospike_py-0.14.4.tar.gz", "aerospike", "0.14.4"));
-        assert!(!belongs("aerospike_py-0.14.4.tar.gz", "aerospike-py", "0.99.4"));
-        // PEP 625 normalises the name and the version, older build backends neither.
-        assert!(belongs("calver_demo-2026.8.1.tar.gz", "Calver.Demo", "2026.08.1"));
-        assert!(belongs("calver-demo-2026.08.1.tar.gz", "calver_demo", "2026.8.1"));
-    }
-
-    #[test]
-    fn passwords_are_not_shown() {
-        assert_eq!(shown("https://me:secret@index.example/simple/x/"), "https://index.example/simple/x/");
-    }
-}
+mod tests;

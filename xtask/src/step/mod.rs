@@ -40,6 +40,8 @@ pub struct Context<'a> {
     pub engine_cores: usize,
     /// Image names start with this.
     pub repository: &'a str,
+    /// The root file system must be the pinned image: no fallback is built.
+    pub pinned_root: bool,
 }
 
 /// What one step runs with.

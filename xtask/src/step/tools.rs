@@ -1,14 +1,15 @@
 //! Installs the pinned tools into an environment of our own, never into the user's Python.
 
+use std::fs::File;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result};
 use xshell::{Cmd, Shell, cmd};
 
 use super::Env;
-use crate::cache::{Cache, Output};
+use crate::cache::{self, Cache, Output};
 use crate::plan::Tools;
-use crate::proc;
+use crate::{disk, proc};
 
 /// Part of this step's key. Raise it if a change of the code can change the result.
 pub const REVISION: u32 = 1;
@@ -57,17 +58,30 @@ fn install(tools: &Tools, folder: &Path, env: &Env) -> Result<Output> {
         shell,
         "{python} -m pip --disable-pip-version-check --no-input install --no-deps --only-binary :all: --require-hashes -r {requirements}"
     ))
-    .context(
-        "cannot install the tools pinned in matrix.yaml: check the network, the proxy and pip's index \
-         (`pip config list`), then run the same command again",
-    )?;
-    std::fs::write(folder.join("complete"), "").context("cannot mark the tools as complete")?;
+    .map_err(|error| {
+        let folders = [env.context.cache.dir(), &std::env::temp_dir()];
+        let network = "check the network, the proxy and pip's index (`pip config list`), then run the same command again";
+        let hint = disk::explain_full("", &env.task.tail(), &folders);
+        let hint = hint.unwrap_or_else(|| network.to_owned());
+        error.context(format!("cannot install the tools pinned in matrix.yaml: {hint}"))
+    })?;
+    mark_complete(folder)?;
     let mut output = Output::default();
     output.notes.insert("folder".to_owned(), format!("tools-{}", &env.key[..16]));
     for tool in &tools.tools {
         output.notes.insert(tool.name.to_string(), tool.version.to_string());
     }
     Ok(output)
+}
+
+/// Marks the environment as installed to its end. After a power loss, the mark must not be there
+/// without the files, so the file system writes these first.
+fn mark_complete(folder: &Path) -> Result<()> {
+    let cannot = || format!("cannot mark the tools in `{}` as complete", folder.display());
+    let opened = File::open(folder).with_context(cannot)?;
+    rustix::fs::syncfs(&opened).with_context(cannot)?;
+    cache::write(&folder.join("complete"), b"").with_context(cannot)?;
+    opened.sync_all().with_context(cannot)
 }
 
 /// The environment that the step `tools` of this plan installed.

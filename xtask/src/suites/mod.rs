@@ -111,7 +111,6 @@ pub fn run(project: &Project, asked: &Options) -> Result<()> {
              with `tests.client` or `tests.upstream.env`"
         )));
     }
-    let _in_use = project.cache.in_use()?;
     let wheels = wheels(project, image, &own)?;
 
     let server = match needs_server {

@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use crate::common::Clone;
+use crate::common::{Clone, text};
 
 #[test]
 fn what_was_downloaded_is_held_against_the_manifest_that_came_with_it() {
@@ -61,4 +61,28 @@ fn bills_of_materials_go_with_what_they_tell_of() {
     clone.edit("pypi: {version: 0.14.4, sha256: 2a856c78", "pypi: {version: 0.14.5, sha256: 3a856c78");
     clone.good(&["image", "314t"]);
     assert!(!arrived.exists());
+}
+
+/// A run with a root file system that is not the pinned image.
+#[test]
+fn a_fallback_of_the_root_file_system_is_named_and_not_published() {
+    let clone = Clone::new();
+    let run = |arguments: &[&str]| clone.command(arguments).env("XTASK_FAKE_FALLBACK", "yes").output().unwrap();
+    let output = run(&["wheels", "--package", "aerospike", "--abi", "cp314t"]);
+    let said = text(&output.stderr);
+    let note = "bootstrapped by a test, instead of the pinned `debian:";
+    assert!(output.status.success() && said.contains(&format!("warning: the root file system is {note}")), "{said}");
+    let manifest = fs::read_to_string(clone.project().join("wheels/manifest.json")).unwrap();
+    assert!(manifest.contains(&format!("\"root file system\": \"{note}")), "{manifest}");
+    let wheel = clone.wheel("aerospike-").display().to_string();
+    let verified = clone.good(&["verify", &wheel]);
+    assert!(verified.contains(&format!("  root        {note}")), "{verified}");
+
+    let (from, dist) = (clone.top.join("from"), clone.top.join("dist").display().to_string());
+    fs::create_dir_all(&from).unwrap();
+    fs::rename(clone.project().join("wheels"), from.join("wheel-aerospike-cp314t")).unwrap();
+    let from = from.display().to_string();
+    let refused = clone.bad(1, &["collect", &from, "--publish", &dist]);
+    assert!(refused.contains("is not published: its root file system is bootstrapped"), "{refused}");
+    assert!(!clone.top.join("dist").exists());
 }

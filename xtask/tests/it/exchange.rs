@@ -7,6 +7,8 @@ use std::net::{TcpListener, TcpStream};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use crate::common::{Clone, files, text};
@@ -151,6 +153,8 @@ impl Lab {
         let lab = Lab { registry: Registry::start(&clone.top, login), clone, name };
         // It speaks of packages that are no longer there.
         lab.section("bench", "");
+        // Without a pinned image: machines without a registry may push what mmdebstrap has built.
+        lab.pin_root("");
         lab.section("packages", "  []\n");
         lab.section("images", "  - {tag: small, abi: cp311, packages: [], gil: \"on\"}\n");
         lab
@@ -165,6 +169,22 @@ impl Lab {
         let own = rest.lines().take_while(|line| line.is_empty() || line.starts_with(' ')).count();
         let after: Vec<&str> = rest.lines().skip(own).collect();
         fs::write(&path, format!("{before}\n{name}:\n{list}\n{}\n", after.join("\n"))).unwrap();
+    }
+
+    /// Pins another image as the root file system, or none.
+    fn pin_root(&self, image: &str) {
+        let path = self.clone.project().join("matrix.yaml");
+        let matrix = fs::read_to_string(&path).unwrap();
+        let (before, rest) = matrix.split_once("\nroot:\n").unwrap();
+        let pin = |line: &&str| line.starts_with("  image: ");
+        let mut lines: Vec<&str> = rest.lines().collect();
+        let at = lines.iter().take_while(|line| line.starts_with("  ")).position(|line| pin(&line));
+        let (line, end) = (format!("  image: {image}"), lines.iter().take_while(|line| line.starts_with("  ")).count());
+        at.map(|at| lines.remove(at));
+        if !image.is_empty() {
+            lines.insert(end - usize::from(at.is_some()), &line);
+        }
+        fs::write(&path, format!("{before}\nroot:\n{}\n", lines.join("\n"))).unwrap();
     }
 
     /// A wheel in the image, built in a container.
@@ -364,7 +384,8 @@ fn a_dead_registry_costs_one_line() {
     lab.good(&["--push", &repository]);
 
     // Dies while an image is on its way.
-    let dying = format!("127.0.0.1:{}/team/cache", gives_no_blobs(lab.registry.port));
+    let no_blobs = |head: &str| head.contains("/blobs/");
+    let dying = format!("127.0.0.1:{}/team/cache", breaks_off(lab.registry.port, no_blobs));
     lab.forget("base-cp311");
     let said = lab.good(&["--cache-from", &dying]);
     assert_eq!(said.matches("goes on without").count(), 1, "{said}");
@@ -386,6 +407,38 @@ fn a_dead_registry_costs_one_line() {
     assert!(text(&output.stdout).contains("small"), "the table is printed all the same: {said}");
     let (verified, said) = self::said(&mut lab.command(&["verify", "small"]));
     assert!(verified.status.success(), "{said}");
+}
+
+#[test]
+#[ignore = "needs a Docker engine"]
+fn a_short_fault_of_the_registry_is_waited_out() {
+    let lab = Lab::new("fault", false);
+    lab.good(&["--push", &lab.registry.repository()]);
+    lab.forget("base-cp311");
+    // Two requests for images are broken off, whoever makes them.
+    let broken = Arc::new(AtomicUsize::new(0));
+    let count = move |head: &str| head.contains("/manifests/") && broken.fetch_add(1, Ordering::SeqCst) < 2;
+    let repository = format!("127.0.0.1:{}/team/cache", breaks_off(lab.registry.port, count));
+    let said = lab.good(&["--cache-from", &repository]);
+    ended(&said, "base-cp311", "pulled");
+    assert!(!said.contains("goes on without"), "{said}");
+}
+
+#[test]
+#[ignore = "needs a Docker engine"]
+fn a_pinned_root_is_never_replaced_where_it_must_not_be() {
+    let mut lab = Lab::new("pinned", false);
+    lab.pin_root(&format!("127.0.0.1:{}/debian:x@sha256:{}", lab.registry.port, "5a".repeat(32)));
+    // In reach, but without that image: no fallback either.
+    let (output, said) = lab.small(&[]);
+    assert_eq!(output.status.code(), Some(1), "{said}");
+    assert!(said.contains("the registry has no image `127.0.0.1:"), "{said}");
+    lab.registry.stop();
+    for argument in [vec!["--pinned-root"], vec!["--push", "127.0.0.1:1/cache"]] {
+        let (output, said) = lab.small(&argument);
+        assert_eq!(output.status.code(), Some(1), "{said}");
+        assert!(said.contains("the root file system must be the pinned image"), "{said}");
+    }
 }
 
 #[test]
@@ -531,20 +584,22 @@ fn a_repository_is_checked_before_anything_runs() {
     }
 }
 
-/// The port of a registry that tells what it has and breaks off when it should hand it out.
-fn gives_no_blobs(port: u16) -> u16 {
+/// The port of a registry that breaks off when it gets certain requests.
+fn breaks_off(port: u16, breaks: impl Fn(&str) -> bool + Send + Sync + 'static) -> u16 {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let own = listener.local_addr().unwrap().port();
+    let breaks = Arc::new(breaks);
     std::thread::spawn(move || {
         for client in listener.incoming().flatten() {
-            std::thread::spawn(move || relay(client, port));
+            let breaks = breaks.clone();
+            std::thread::spawn(move || relay(client, port, &*breaks));
         }
     });
     own
 }
 
 /// Passes one request on and its answer back, and then hangs up.
-fn relay(mut client: TcpStream, port: u16) -> Option<()> {
+fn relay(mut client: TcpStream, port: u16, breaks: &dyn Fn(&str) -> bool) -> Option<()> {
     let mut head = String::new();
     let mut lines = BufReader::new(client.try_clone().ok()?);
     while !head.ends_with("\r\n\r\n") {
@@ -552,7 +607,7 @@ fn relay(mut client: TcpStream, port: u16) -> Option<()> {
             return None;
         }
     }
-    if head.contains("/blobs/") {
+    if breaks(&head) {
         return None;
     }
     let mut server = TcpStream::connect(("127.0.0.1", port)).ok()?;

@@ -127,6 +127,19 @@ fn what_one_script_fails_to_make_leaves_all_folders_as_they_were() {
 }
 
 #[test]
+fn the_cache_is_not_pruned_while_locks_are_made() {
+    let program = env!("CARGO_BIN_EXE_xtask");
+    let clone = with_script(&format!(
+        "import subprocess, sys\n\
+         pruned = subprocess.run([{program:?}, 'cache', 'prune'], capture_output=True, text=True)\n\
+         sys.exit(f'prune: {{pruned.returncode}} {{pruned.stderr}}')\n"
+    ));
+    let error = clone.bad(1, &["lock"]);
+    assert!(error.contains("prune: 1 ") && error.contains("the cache is in use"), "{error}");
+    clone.good(&["cache", "prune"]);
+}
+
+#[test]
 fn without_a_script_the_error_says_what_to_write() {
     let clone = with_script("");
     fs::remove_file(clone.project().join("own/lock.py")).unwrap();

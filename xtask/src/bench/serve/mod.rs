@@ -90,7 +90,6 @@ pub fn run(project: &Project, options: &Options) -> Result<()> {
 
     let docker = up::engine(project, options.yes)?;
     let configs = configs.into_iter().map(|config| found(project, &docker, config)).collect::<Result<Vec<_>>>()?;
-    let _in_use = project.cache.in_use()?;
     let waiting = || project.ui.say("[serve] waits until another bench has ended");
     let _lock = project.cache.lock("bench.lock", &project.cancel, waiting)?;
     let k6 = K6::find(project, &docker, serve)?;
