@@ -319,11 +319,7 @@ impl Cache {
 }
 
 /// Tries to take a lock until that succeeds; `waiting` is called once if it is not free.
-fn wait_for(
-    try_lock: impl Fn() -> Result<(), TryLockError>,
-    cancel: &Cancel,
-    waiting: impl FnOnce(),
-) -> Result<()> {
+fn wait_for(try_lock: impl Fn() -> Result<(), TryLockError>, cancel: &Cancel, waiting: impl FnOnce()) -> Result<()> {
     let mut waiting = Some(waiting);
     loop {
         match try_lock() {
@@ -383,7 +379,9 @@ fn finish(temporary: &Path, path: &Path, written: std::io::Result<()>) -> Result
     written.and_then(|()| fs::rename(temporary, path)).map_err(|error| {
         let _ = fs::remove_file(temporary);
         let hint = match error.kind() {
-            ErrorKind::StorageFull | ErrorKind::QuotaExceeded => ": the disk is full: free some space there, then run the same command again",
+            ErrorKind::StorageFull | ErrorKind::QuotaExceeded => {
+                ": the disk is full: free some space there, then run the same command again"
+            }
             _ => "",
         };
         anyhow!(error).context(format!("cannot write `{}`{hint}", path.display()))

@@ -57,7 +57,8 @@ mod tests {
             "write /var/lib/docker/tmp/GetImageBlob1: no space left on device",
             "OSError: [Errno 122] Disk quota exceeded: '/home/me/.cache'",
         ] {
-            let said = explain("`pip` failed", &["Collecting uv".to_owned(), line.to_owned()], &folders, &room).unwrap();
+            let said =
+                explain("`pip` failed", &["Collecting uv".to_owned(), line.to_owned()], &folders, &room).unwrap();
             assert!(said.starts_with("the disk was full (\"") && said.contains("`/cache` or `/tmp`"), "{said}");
             assert!(explain(line, &[], &folders, &room).is_some());
         }

@@ -20,8 +20,8 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result, anyhow, bail, ensure};
 use futures_util::future::{Either, select};
-use reqwest::redirect::Policy;
 pub use reqwest::Url;
+use reqwest::redirect::Policy;
 
 use crate::cancel::Cancel;
 use crate::{digest, doctor, retry, ui};
@@ -162,7 +162,8 @@ impl Client {
 
     /// Downloads a file to `path` and returns where it came from in the end, after redirects.
     pub fn download(&self, wanted: &Wanted, path: &Path, progress: &Progress, cancel: &Cancel) -> Result<Url> {
-        let mut places: Vec<Place> = wanted.places.iter().enumerate().map(|(at, url)| Place::new(url, at, path)).collect();
+        let mut places: Vec<Place> =
+            wanted.places.iter().enumerate().map(|(at, url)| Place::new(url, at, path)).collect();
         let mut pauses = self.limits.pauses.iter();
         loop {
             for place in places.iter_mut().filter(|place| !matches!(place.failure, Some(Failure::Final(_)))) {
@@ -190,9 +191,10 @@ impl Client {
         let tries = self.limits.pauses.len() + 1;
         let errors = places.iter().filter_map(|place| match place.failure.as_ref()? {
             Failure::Final(why) => Some(format!("{}: {why}", shown(place.url))),
-            Failure::Passing { why, .. } => {
-                Some(format!("{}: {why} (tried {tries} times; check the network and the proxy settings)", shown(place.url)))
-            }
+            Failure::Passing { why, .. } => Some(format!(
+                "{}: {why} (tried {tries} times; check the network and the proxy settings)",
+                shown(place.url)
+            )),
         });
         bail!("{}", errors.collect::<Vec<_>>().join("; "))
     }

@@ -86,10 +86,16 @@ mod tests {
     fn an_interruption_ends_the_tries() {
         let cancel = Cancel::default();
         let calls = Cell::new(0);
-        let result: Result<()> = repeat(&[Duration::from_secs(3600)], &cancel, |_| false, |_| cancel.set(), || {
-            calls.set(calls.get() + 1);
-            bail!("fault")
-        });
+        let result: Result<()> = repeat(
+            &[Duration::from_secs(3600)],
+            &cancel,
+            |_| false,
+            |_| cancel.set(),
+            || {
+                calls.set(calls.get() + 1);
+                bail!("fault")
+            },
+        );
         assert_eq!((result.unwrap_err().to_string(), calls.get()), ("interrupted".to_owned(), 1));
     }
 }

@@ -53,6 +53,9 @@ fn a_cache_in_use_is_not_pruned() {
     drop(two);
     let alone = cache.alone().unwrap();
     // Whoever waits for its end can be interrupted.
-    assert_eq!(format!("{:#}", cache.in_use(&cancel, || cancel.set()).unwrap_err()), "cannot lock the cache: interrupted");
+    assert_eq!(
+        format!("{:#}", cache.in_use(&cancel, || cancel.set()).unwrap_err()),
+        "cannot lock the cache: interrupted"
+    );
     drop(alone);
 }

@@ -9,10 +9,10 @@ use xshell::{Shell, cmd};
 
 use super::{Env, apt, tools};
 use crate::cache::{Artefact, Output, Record};
+use crate::digest;
 use crate::http::{self, Client, LARGEST_FILE, LARGEST_PAGE, Progress, Url, Wanted};
 use crate::plan::{Download, Fetch};
 use crate::wheelfile::{belongs, normalise};
-use crate::digest;
 
 /// Part of this step's key. Raise it if a change of the code can change the result.
 pub const REVISION: u32 = 1;
@@ -152,8 +152,7 @@ fn look_up(project: &str, sha256: &str, net: &Net) -> Result<Place> {
         .context("the URL of the package index (PIP_INDEX_URL or pip's configuration) cannot be used")?;
     let path = net.env.scratch.join("index");
     let pages = [page];
-    let wanted =
-        Wanted { places: &pages, sha256: None, size: None, largest: LARGEST_PAGE, accept: Some(INDEX_PAGE) };
+    let wanted = Wanted { places: &pages, sha256: None, size: None, largest: LARGEST_PAGE, accept: Some(INDEX_PAGE) };
     let mut from = net.download(&wanted, &path, "index")?;
     let [page] = pages;
     // After a redirect to another host the name and password are not sent on.

@@ -111,7 +111,14 @@ impl Lab {
         };
         let task = ui.start("test", "fetch", &cache.log("test"));
         let scratch = cache.scratch("test")?;
-        let env = Env { id: "test", key: "", needs: Default::default(), scratch: scratch.path(), task: &task, context: &context };
+        let env = Env {
+            id: "test",
+            key: "",
+            needs: Default::default(),
+            scratch: scratch.path(),
+            task: &task,
+            context: &context,
+        };
         let index = format!("http://127.0.0.1:{port}/simple/");
         fetch_all(&Fetch { files }, &Net { env: &env, client: direct_client().into(), index: index.into() })
     }
