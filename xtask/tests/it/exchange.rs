@@ -176,13 +176,11 @@ impl Lab {
         let path = self.clone.project().join("matrix.yaml");
         let matrix = fs::read_to_string(&path).unwrap();
         let (before, rest) = matrix.split_once("\nroot:\n").unwrap();
-        let pin = |line: &&str| line.starts_with("  image: ");
-        let mut lines: Vec<&str> = rest.lines().collect();
-        let at = lines.iter().take_while(|line| line.starts_with("  ")).position(|line| pin(&line));
-        let (line, end) = (format!("  image: {image}"), lines.iter().take_while(|line| line.starts_with("  ")).count());
-        at.map(|at| lines.remove(at));
+        let own = rest.lines().take_while(|line| line.starts_with("  ")).count();
+        let kept = rest.lines().enumerate().filter(|(at, line)| *at >= own || !line.starts_with("  image: "));
+        let mut lines: Vec<String> = kept.map(|(_, line)| line.to_owned()).collect();
         if !image.is_empty() {
-            lines.insert(end - usize::from(at.is_some()), &line);
+            lines.insert(0, format!("  image: {image}"));
         }
         fs::write(&path, format!("{before}\nroot:\n{}\n", lines.join("\n"))).unwrap();
     }
