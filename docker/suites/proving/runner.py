@@ -8,110 +8,15 @@ or lies about its end is a line like the others, with its signal and what it wro
 
 import json
 import os
-import resource
-import signal
-import subprocess
 import sys
-import tempfile
 import time
 import zipfile
 from collections.abc import Iterator
 
-# So much of a process's standard error is kept: the end, where a crash is reported.
-KEPT = 24_000
+from proving.process import run
+
 # How long a server may take until it answers.
 PATIENCE = 60
-# Time for a process to write its stacks after it was told to end.
-GRACE = 5
-
-
-def run(command: list[str], limit: float, environment: dict[str, str] | None = None, cwd: str = "/tmp") -> dict:
-    """Runs a fresh process to its end, or to its time limit: how it ended, and what it reported."""
-    read, write = os.pipe()
-    command = [word.replace("%REPORT%", str(write)) for word in command]
-    begun = time.monotonic()
-    hung = False
-    with tempfile.TemporaryFile() as said:
-        child = subprocess.Popen(
-            command, pass_fds=[write], cwd=cwd, env={**os.environ, **(environment or {})},
-            stdin=subprocess.DEVNULL, stdout=said, stderr=said, start_new_session=True, preexec_fn=no_core,
-        )  # fmt: skip
-        os.close(write)
-        report = Pipe(read)
-        while child.poll() is None and time.monotonic() - begun < limit:
-            report.take(0.02)
-        if child.poll() is None:
-            hung = True
-            computed = processor_time(child.pid)
-            # faulthandler answers with the stacks; the second signal needs nobody's help.
-            child.send_signal(signal.SIGABRT)
-            try:
-                child.wait(GRACE)
-            except subprocess.TimeoutExpired:
-                os.killpg(child.pid, signal.SIGKILL)
-                child.wait()
-        seconds = time.monotonic() - begun
-        # What it has started must not outlive it.
-        try:
-            os.killpg(child.pid, signal.SIGKILL)
-        except ProcessLookupError:
-            pass
-        report.take(0)
-        os.close(read)
-        size = said.seek(0, os.SEEK_END)
-        said.seek(max(0, size - KEPT))
-        stderr = said.read().decode(errors="replace")
-    result = {"seconds": round(seconds, 3), "signal": None, "exit": child.returncode, "stderr": stderr}
-    result["lines"] = report.lines()
-    if hung:
-        # Whether it waits for something or the machine has no time for it, the reader must be able to tell.
-        load = f"{computed:.1f} s of them computing, the load {os.getloadavg()[0]:.1f} on {os.cpu_count()} processors"
-        return result | {"outcome": "hung", "message": f"it had not ended after {limit:g} s ({load})"}
-    if child.returncode < 0:
-        result["signal"] = signal.Signals(-child.returncode).name
-        return result | {"outcome": "crashed", "message": f"ended by {result['signal']}"}
-    if child.returncode > 0:
-        return result | {"outcome": "failed", "message": f"ended with exit code {child.returncode}"}
-    return result | {"outcome": "passed", "message": ""}
-
-
-class Pipe:
-    """What a child reports, read while it runs: a full pipe would stop it."""
-
-    def __init__(self, read: int) -> None:
-        self.read = read
-        self.data = b""
-        os.set_blocking(read, False)
-
-    def take(self, wait: float) -> None:
-        try:
-            while part := os.read(self.read, 65536):
-                self.data += part
-        except BlockingIOError:
-            pass
-        time.sleep(wait)
-
-    def lines(self) -> list[dict]:
-        found = []
-        for line in self.data.decode(errors="replace").splitlines():
-            try:
-                found.append(json.loads(line))
-            except ValueError:
-                # Cut off where it crashed.
-                pass
-        return found
-
-
-def processor_time(pid: int) -> float:
-    """Seconds that a process has computed (proc(5), stat: utime and stime)."""
-    with open(f"/proc/{pid}/stat", encoding="utf-8") as file:
-        fields = file.read().rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
-
-
-def no_core() -> None:
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-
 
 class Runner:
     def __init__(self, plan: dict) -> None:

@@ -57,6 +57,9 @@ class Adapter(client.Adapter):
             time.sleep(1000)
         if FAULT == f"{call} crashes" or (FAULT == f"{call} needs care" and not careful):
             faulthandler._sigsegv()
+        if FAULT == f"{call} crashes in each thread":
+            # Without the GIL, so that all threads crash at the same time.
+            faulthandler._sigsegv(True)
         if FAULT == f"{call} ends":
             os._exit(0)
 

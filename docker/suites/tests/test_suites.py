@@ -113,6 +113,15 @@ class Storm(unittest.TestCase):
         self.assertIn("Segmentation fault", lines[0]["stderr"])
         self.assertIn("in misbehave", lines[0]["stderr"])
 
+    def test_threads_that_crash_later_do_not_cut_the_stacks_of_the_first(self):
+        for line in processes(run("get crashes in each thread", scenarios=["first-get"], repeat=10)):
+            self.assertEqual((line["outcome"], line["signal"]), ("crashed", "SIGSEGV"))
+            self.assertEqual(line["stderr"].count("Fatal Python error"), 1, line["stderr"])
+            self.assertIn("in misbehave", line["stderr"])
+            # The last part of the report: the main thread, and on interpreters without the GIL, which show one thread
+            # only, the C stack.
+            self.assertRegex(line["stderr"], r"in main\n|C stack trace(.*\n)+.*(libc|python)", line["stderr"])
+
     def test_a_hang_reaches_the_time_limit(self):
         line = processes(run("get hangs", scenarios=["first-get"], limit=2))[0]
         self.assertEqual(line["outcome"], "hung")
