@@ -73,7 +73,7 @@ def serve(stores: list[Store], settings: Settings) -> Iterator[Get]:
         headers = {"Content-Type": "application/json"}
         url = f"http://127.0.0.1:{listener.getsockname()[1]}{path}"
         try:
-            with urllib.request.urlopen(urllib.request.Request(url, data, headers), timeout=20) as answer:
+            with urllib.request.urlopen(urllib.request.Request(url, data, headers), timeout=120) as answer:
                 return Answer(answer.status, answer.read().decode())
         except urllib.error.HTTPError as error:
             with error:
@@ -97,5 +97,5 @@ def run_python(*arguments: str, **environment: str) -> subprocess.CompletedProce
     return subprocess.run(
         [sys.executable, *arguments],
         env={**os.environ, "PYTHONPATH": path, "PYTHONDONTWRITEBYTECODE": "1", **environment},
-        capture_output=True, text=True, timeout=60, check=False,
+        capture_output=True, text=True, timeout=120, check=False,
     )  # fmt: skip

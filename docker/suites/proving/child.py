@@ -18,16 +18,21 @@ def gil() -> bool:
     return getattr(sys, "_is_gil_enabled", lambda: True)()
 
 
-def watch(limit: float) -> None:
-    """Shortly before the time limit: where each thread is. faulthandler shows one only without the GIL."""
+def show_threads_after(seconds: float) -> None:
+    """Writes where each thread is, if the process has not ended by then."""
+    if gil():
+        # Also where a call never gives the GIL back.
+        faulthandler.dump_traceback_later(seconds)
+        return
 
+    # Without the GIL faulthandler shows one thread only.
     def dump() -> None:
-        if not threading.Event().wait(limit):
+        if not threading.Event().wait(seconds):
             for thread, frame in sys._current_frames().items():
                 sys.stderr.write(f"Thread {thread}:\n{''.join(traceback.format_stack(frame)[-6:])}")
             sys.stderr.flush()
 
-    threading.Thread(target=dump, daemon=True, name="watch").start()
+    threading.Thread(target=dump, daemon=True, name="show threads").start()
 
 
 def prepare(adapter) -> dict:
@@ -73,8 +78,9 @@ def run(task: dict) -> dict:
 def main() -> None:
     task = json.loads(sys.argv[1])
     options = {"c_stack": True} if sys.version_info >= (3, 14) else {}
-    faulthandler.enable(all_threads=True, **options)
-    watch(max(task["limit"] - 2, task["limit"] / 2))
+    # Of the thread that crashed only: other threads run on, and reading their frames meanwhile can crash, too.
+    faulthandler.enable(all_threads=False, **options)
+    show_threads_after(max(task["limit"] - 2, task["limit"] / 2))
     report = {"gil_at_start": gil(), "problems": []}
     try:
         report |= run(task)

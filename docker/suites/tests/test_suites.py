@@ -19,7 +19,7 @@ def run(fault="", **plan):
     with tempfile.TemporaryDirectory() as folder:
         client = {"file": str(HERE / "fake.py"), "imports": ["json"], "known": []}
         whole = {
-            "host": "nowhere", "port": 1, "limit": 20, "suites": ["storm"], "repeat": 1, "scenarios": [], "without": [],
+            "host": "nowhere", "port": 1, "limit": 120, "suites": ["storm"], "repeat": 1, "scenarios": [], "without": [],
             "fail_fast": False, "undeclared": ["json", "no_such_module"], "wheels": None, "tools": folder, "upstream": [], "patience": 0,
             "packages": [{"id": "one", "imports": ["json"]}], "clients": [{"id": "one", **client}], **plan,
         }  # fmt: skip
@@ -118,14 +118,15 @@ class Storm(unittest.TestCase):
             self.assertEqual((line["outcome"], line["signal"]), ("crashed", "SIGSEGV"))
             self.assertEqual(line["stderr"].count("Fatal Python error"), 1, line["stderr"])
             self.assertIn("in misbehave", line["stderr"])
-            # The last part of the report: the main thread, and on interpreters without the GIL, which show one thread
-            # only, the C stack.
-            self.assertRegex(line["stderr"], r"in main\n|C stack trace(.*\n)+.*(libc|python)", line["stderr"])
+            # To its last line: that of the outermost Python frame, from 3.14 on that of the outermost C frame.
+            last = r"C stack trace .*\n(  Binary file .*\n)+\n*$" if sys.version_info >= (3, 14) else r"in _bootstrap\n$"
+            self.assertRegex(line["stderr"], last)
 
     def test_a_hang_reaches_the_time_limit(self):
-        line = processes(run("get hangs", scenarios=["first-get"], limit=2))[0]
+        # Long enough for a loaded machine to reach the call that hangs.
+        line = processes(run("get hangs", scenarios=["first-get"], limit=10))[0]
         self.assertEqual(line["outcome"], "hung")
-        self.assertRegex(line["message"], r"^it had not ended after 2 s \([01]\.[0-9] s of them computing, the load ")
+        self.assertRegex(line["message"], r"^it had not ended after 10 s \([0-9]+\.[0-9] s of them computing, the load ")
         self.assertIn("in misbehave", line["stderr"])
 
     def test_an_end_without_a_word_is_no_success(self):

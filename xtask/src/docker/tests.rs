@@ -158,8 +158,14 @@ fn permission() {
         assert!(fails(&at(&format!("unix://{}", socket.display()))).contains("usermod -aG docker"));
         return;
     }
-    let copy = dir("denied-exe").join("t");
-    fs::copy(std::env::current_exe().unwrap(), &copy).unwrap();
+    let folder = dir("denied-exe");
+    // Whatever the umask is, the other user must reach the copy.
+    fs::set_permissions(&folder, fs::Permissions::from_mode(0o755)).unwrap();
+    let copy = folder.join("t");
+    // Copied by another process: a file that this one has open for writing cannot be run while another test starts
+    // a program, which inherits it for a moment.
+    assert!(Command::new("cp").arg(std::env::current_exe().unwrap()).arg(&copy).status().unwrap().success());
+    fs::set_permissions(&copy, fs::Permissions::from_mode(0o755)).unwrap();
     let output = Command::new("setpriv")
         .args(["--reuid=65534", "--regid=65534", "--clear-groups"])
         .arg(&copy)

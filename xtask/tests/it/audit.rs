@@ -129,15 +129,15 @@ fn sarif_is_valid_against_its_schema() {
 /// The schema of SARIF 2.1.0, from a crate that has it; Cargo checks what it downloads, and this its digest.
 fn schema() -> PathBuf {
     const SHA256: &str = "af47e7b67f24efe74076621fd3a5fbe7398add9e84fe820c971219a385895cea";
-    let folder = std::env::temp_dir().join(format!("xtask-sarif-{}", std::process::id()));
-    fs::create_dir_all(folder.join("src")).unwrap();
+    let temporary = tempfile::tempdir().unwrap();
+    let folder = temporary.path();
+    fs::create_dir(folder.join("src")).unwrap();
     fs::write(folder.join("src/lib.rs"), "").unwrap();
     let manifest =
         "[package]\nname = \"schema\"\nedition = \"2024\"\n[workspace]\n[dependencies]\nserde-sarif = \"=0.8.0\"\n";
     fs::write(folder.join("Cargo.toml"), manifest).unwrap();
     let cargo = std::env::var("CARGO").unwrap_or_else(|_| "cargo".to_owned());
-    let output = Command::new(cargo).args(["metadata", "--format-version", "1"]).current_dir(&folder).output().unwrap();
-    let _ = fs::remove_dir_all(&folder);
+    let output = Command::new(cargo).args(["metadata", "--format-version", "1"]).current_dir(folder).output().unwrap();
     assert!(output.status.success(), "{}", text(&output.stderr));
     let metadata: Value = serde_json::from_slice(&output.stdout).unwrap();
     let found =

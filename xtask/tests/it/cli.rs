@@ -6,11 +6,11 @@ use std::fs;
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use sha2::Digest as _;
 
-use crate::common::{Clone, files, text};
+use crate::common::{Clone, files, text, wait_until, write_program};
 
 /// Compares with a file below `tests/it/golden/`; `UPDATE_GOLDEN=1 cargo test` writes it.
 pub fn golden(name: &str, found: &str) {
@@ -494,15 +494,10 @@ fn nothing_is_pruned_from_under_a_run() {
 
 /// Until a step whose log's name begins like this has begun to log.
 fn wait_for(clone: &Clone, log: &str) {
-    let started = Instant::now();
-    let begun = || {
+    wait_until(&format!("the step `{log}` does not start"), || {
         let names = files(&clone.top.join("cache/v1/logs"));
         names.iter().any(|path| path.file_name().unwrap().to_str().unwrap().starts_with(log))
-    };
-    while !begun() {
-        assert!(started.elapsed() < Duration::from_secs(30), "the step did not start");
-        std::thread::sleep(Duration::from_millis(20));
-    }
+    });
 }
 
 fn interrupt(child: &std::process::Child) {
@@ -610,7 +605,6 @@ fn the_same_bytes_wherever_and_by_whomever() {
 
 #[test]
 fn the_environment_of_the_user_does_not_reach_the_compiler() {
-    use std::os::unix::fs::PermissionsExt;
     let clone = Clone::new();
     let copy = clone.top.join("copy");
     fs::create_dir_all(copy.join("src")).unwrap();
@@ -639,8 +633,7 @@ fn the_environment_of_the_user_does_not_reach_the_compiler() {
     let given = clone.top.join("given");
     let zig = "mkdir -p \"$ZIG_GLOBAL_CACHE_DIR/o\"\ntouch libgcc_s.so.1\n";
     for (name, then) in [("python", zig), ("maturin", "exit 1\n")] {
-        fs::write(bin.join(name), format!("#!/bin/sh\nenv >>{}\n{then}", given.display())).unwrap();
-        fs::set_permissions(bin.join(name), fs::Permissions::from_mode(0o755)).unwrap();
+        write_program(&bin.join(name), &format!("#!/bin/sh\nenv >>{}\n{then}", given.display()));
     }
     let output = serde_json::json!({"notes": {"folder": folder}});
     let record = serde_json::json!({"id": "tools", "key": key, "seconds": 1.0, "output": output});

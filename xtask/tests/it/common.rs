@@ -3,36 +3,33 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
-use std::sync::atomic::{AtomicU32, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
-/// For tests that start services, whose containers have the same names: one after another, beside all others.
-pub fn turn() -> MutexGuard<'static, ()> {
-    static TURN: Mutex<()> = Mutex::new(());
-    TURN.lock().unwrap_or_else(PoisonError::into_inner)
-}
+use tempfile::TempDir;
 
 /// A copy of what the tool reads, with a cache of its own; gone when the test ends.
 pub struct Clone {
     pub top: PathBuf,
+    _folder: TempDir,
 }
 
 impl Clone {
     pub fn new() -> Clone {
-        static COUNT: AtomicU32 = AtomicU32::new(0);
-        let name = format!("xtask-cli-{}-{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
-        let top = std::env::temp_dir().join(name);
+        let folder = tempfile::Builder::new().prefix("xtask-test-").tempdir().unwrap();
+        let top = folder.path().to_owned();
         // Cargo runs tests in the folder of their package; where they were compiled may be another
         // clone, with which this one shares its target folder.
         let source = Path::new("..");
         fs::create_dir_all(top.join("project/docker")).unwrap();
         fs::copy(source.join("xtask/tests/matrix.yaml"), top.join("project/matrix.yaml")).unwrap();
-        for file in files(&source.join("docker")) {
+        // Byte code comes and goes while tests of Python run.
+        let lasting = |file: &PathBuf| !file.components().any(|part| part.as_os_str() == "__pycache__");
+        for file in files(&source.join("docker")).into_iter().filter(lasting) {
             let to = top.join("project").join(file.strip_prefix(source).unwrap());
             fs::create_dir_all(to.parent().unwrap()).unwrap();
             fs::copy(&file, to).unwrap();
         }
-        Clone { top }
+        Clone { top, _folder: folder }
     }
 
     pub fn project(&self) -> PathBuf {
@@ -103,9 +100,13 @@ impl Clone {
     }
 }
 
-impl Drop for Clone {
-    fn drop(&mut self) {
-        let _ = fs::remove_dir_all(&self.top);
+/// Waits until a condition is met. The limit only ends a test that has failed: no test depends on how long it takes.
+#[track_caller]
+pub fn wait_until(what: &str, mut met: impl FnMut() -> bool) {
+    let begun = Instant::now();
+    while !met() {
+        assert!(begun.elapsed() < Duration::from_secs(300), "waited for 5 minutes: {what}");
+        std::thread::sleep(Duration::from_millis(50));
     }
 }
 
@@ -115,6 +116,28 @@ pub fn containers_of(process: u32) -> Vec<String> {
     let output =
         Command::new("docker").args(["ps", "--all", "--format", "{{.Names}}", "--filter", &filter]).output().unwrap();
     text(&output.stdout).lines().map(str::to_owned).collect()
+}
+
+/// Starts a stand-in server on a free port of loopback, which runs as long as the tests do, and returns its address.
+pub fn standin() -> String {
+    let settings = standin::Settings { memory: 256 << 20, namespaces: vec!["test".to_owned()], announce: None };
+    let listener = standin::Listener::bind(([127, 0, 0, 1], 0).into(), 1024, &settings).unwrap();
+    let address = listener.address().unwrap().to_string();
+    std::thread::spawn(move || listener.run());
+    address
+}
+
+/// Lets every user read a folder, a container's user too, whatever the umask of this one is.
+pub fn make_readable(folder: &Path) {
+    assert!(Command::new("chmod").args(["-R", "a+rX"]).arg(folder).status().unwrap().success());
+}
+
+/// Writes a program. This process must not have it open for writing: a program that another test starts at that time
+/// would inherit it, and a file that is open for writing cannot be run (ETXTBSY).
+pub fn write_program(path: &Path, text: &str) {
+    let mut command = Command::new("sh");
+    command.args(["-euc", "printf %s \"$2\" >\"$1\"; chmod 755 \"$1\"", "sh"]).arg(path).arg(text);
+    assert!(command.status().unwrap().success());
 }
 
 pub fn text(bytes: &[u8]) -> String {

@@ -4,14 +4,13 @@
 use std::fs;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
-use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-use crate::common::{Clone, files, text};
+use crate::common::{Clone, files, text, wait_until, write_program};
 use crate::real::SETUPTOOLS;
 
 /// The password `secret`, as `htpasswd -B` writes it.
@@ -26,32 +25,36 @@ struct Registry {
 
 impl Registry {
     fn start(folder: &Path, login: bool) -> Registry {
-        let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
         let store = folder.join("registry");
         fs::create_dir_all(&store).unwrap();
-        let mut config = format!(
-            "version: 0.1\nlog: {{level: error}}\nstorage: {{filesystem: {{rootdirectory: {}}}}}\n\
-             http: {{addr: \"127.0.0.1:{port}\"}}\n",
-            store.display()
-        );
-        if login {
-            let passwords = folder.join("htpasswd");
-            fs::write(&passwords, HTPASSWD).unwrap();
-            config.push_str(&format!("auth: {{htpasswd: {{realm: test, path: {}}}}}\n", passwords.display()));
-        }
+        let passwords = folder.join("htpasswd");
+        fs::write(&passwords, HTPASSWD).unwrap();
         let file = folder.join("registry.yml");
-        fs::write(&file, config).unwrap();
-        let mut command = Command::new("docker-registry");
-        command.arg("serve").arg(&file).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
-        let server = command.spawn().unwrap_or_else(|error| {
-            panic!("cannot start `docker-registry`: {error}: `sudo apt-get install docker-registry`")
-        });
-        let started = Instant::now();
-        while TcpStream::connect(("127.0.0.1", port)).is_err() {
-            assert!(started.elapsed() < Duration::from_secs(60), "docker-registry does not listen");
-            std::thread::sleep(Duration::from_millis(50));
+        // It cannot choose a port itself, and another program may take the one that is free now.
+        for _ in 0..20 {
+            let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+            let mut config = format!(
+                "version: 0.1\nlog: {{level: error}}\nstorage: {{filesystem: {{rootdirectory: {}}}}}\n\
+                 http: {{addr: \"127.0.0.1:{port}\"}}\n",
+                store.display()
+            );
+            if login {
+                config.push_str(&format!("auth: {{htpasswd: {{realm: test, path: {}}}}}\n", passwords.display()));
+            }
+            fs::write(&file, config).unwrap();
+            let mut command = Command::new("docker-registry");
+            command.arg("serve").arg(&file).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+            let mut server = command.spawn().unwrap_or_else(|error| {
+                panic!("cannot start `docker-registry`: {error}: `sudo apt-get install docker-registry`")
+            });
+            wait_until("docker-registry does not listen", || {
+                server.try_wait().unwrap().is_some() || TcpStream::connect(("127.0.0.1", port)).is_ok()
+            });
+            if server.try_wait().unwrap().is_none() {
+                return Registry { server, port, store };
+            }
         }
-        Registry { server, port, store }
+        panic!("docker-registry ends at once");
     }
 
     fn repository(&self) -> String {
@@ -101,13 +104,11 @@ impl SecondEngine {
             .args(["--bridge=none", "--iptables=false", "--ip6tables=false", "--ip-forward=false", "--ip-masq=false"]);
         let engine = command.stdin(Stdio::null()).stdout(log.try_clone().unwrap()).stderr(log).spawn().unwrap();
         let mut second = SecondEngine { engine, registry: None, socket };
-        let started = Instant::now();
-        while !second.docker(&["version"]).status.success() {
+        wait_until("dockerd does not answer", || {
             let log = || fs::read_to_string(folder.join("dockerd.log")).unwrap_or_default();
             assert!(second.engine.try_wait().unwrap().is_none(), "dockerd ended: {}", log());
-            assert!(started.elapsed() < Duration::from_secs(60), "dockerd does not answer: {}", log());
-            std::thread::sleep(Duration::from_millis(200));
-        }
+            second.docker(&["version"]).status.success()
+        });
         let net = format!("--net=/proc/{}/ns/net", second.engine.id());
         let mut command = Command::new("nsenter");
         command.args([&net, "docker-registry", "serve"]).arg(registry.store.with_file_name("registry.yml"));
@@ -477,8 +478,7 @@ fn a_login_is_taken_from_the_docker_client() {
     fs::write(helped.join("config.json"), format!("{{\"credHelpers\": {{\"{server}\": \"xtasktest\"}}}}")).unwrap();
     let helper = helped.join("docker-credential-xtasktest");
     let answer = "{\"Username\": \"me\", \"Secret\": \"secret\"}";
-    fs::write(&helper, format!("#!/bin/sh\n[ \"$(cat)\" = {server} ] && echo '{answer}'\n")).unwrap();
-    fs::set_permissions(&helper, fs::Permissions::from_mode(0o755)).unwrap();
+    write_program(&helper, &format!("#!/bin/sh\n[ \"$(cat)\" = {server} ] && echo '{answer}'\n"));
     lab.forget("base-cp311");
     ended(&with(&helped, &["--cache-from", &repository]), "base-cp311", "pulled");
 }

@@ -184,9 +184,13 @@ fn crates_that_are_not_allowed_are_refused() {
     let deny = || {
         let mut command = Command::new(env!("CARGO_BIN_EXE_xtask"));
         let output = command.arg("deny").current_dir(clone.project()).stdin(Stdio::null()).output().unwrap();
-        (output.status.code(), text(&output.stderr))
+        let said = text(&output.stderr);
+        // The lines on the terminal are the last ones of the log; all of them are in its file.
+        let log = said.lines().find_map(|line| Some(line.split_once("whole log: ")?.1.trim()));
+        let log = log.map_or_else(String::new, |log| fs::read_to_string(log).unwrap());
+        (output.status.code(), said, log)
     };
-    let (code, said) = deny();
+    let (code, said, _) = deny();
     assert_eq!(code, Some(0), "{said}");
     let path = clone.project().join(".cargo/deny.toml");
     let rules = fs::read_to_string(&path).unwrap();
@@ -197,7 +201,7 @@ fn crates_that_are_not_allowed_are_refused() {
     ] {
         assert!(rules.contains(from), "deny.toml no longer has `{from}`");
         fs::write(&path, rules.replace(from, to)).unwrap();
-        let (code, said) = deny();
-        assert!(code == Some(1) && said.contains(finding), "`{finding}` expected: {said}");
+        let (code, said, log) = deny();
+        assert!(code == Some(1) && (said + &log).contains(finding), "`{finding}` expected: {log}");
     }
 }

@@ -3,13 +3,12 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use serde_json::{Map, Value, json};
 
-use crate::common::{Clone, files, text};
+use crate::common::{Clone, files, text, write_program};
 use crate::expressions::{evaluate, expand, shown, truthy};
 use crate::jobs::git;
 
@@ -67,9 +66,7 @@ impl Hub {
         fs::write(clone.project().join(".gitignore"), "/wheels\n").unwrap();
         fs::create_dir_all(clone.top.join("bin")).unwrap();
         for (name, script) in SHIMS {
-            let path = clone.top.join("bin").join(name);
-            fs::write(&path, format!("#!/bin/sh\n{script}")).unwrap();
-            fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
+            write_program(&clone.top.join("bin").join(name), &format!("#!/bin/sh\n{script}"));
         }
         git(&clone.project(), &["init", "--quiet"]);
         let hub = Hub { clone, meddle: None, env: BTreeMap::new() };

@@ -3,11 +3,10 @@
 use std::fs;
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
-use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
-use crate::common::{Clone, containers_of, text, turn};
+use crate::common::{Clone, containers_of, text, wait_until};
 
 /// In the clone itself, where the stand-in is compiled; results go to `out`.
 fn serve(arguments: &[&str], out: &Path) -> Command {
@@ -34,7 +33,6 @@ fn docker(arguments: &[&str]) -> bool {
 #[test]
 #[ignore = "needs a Docker engine, the images and k6"]
 fn a_short_run_is_measured_and_drawn() {
-    let _turn = turn();
     let clone = Clone::new();
     let out = clone.top.join("results");
     let arguments = ["--config", "311,314t-stages", "--scenario", "single,stress", "--repeat", "1", "--duration", "3s"];
@@ -76,22 +74,17 @@ fn a_short_run_is_measured_and_drawn() {
 #[test]
 #[ignore = "needs a Docker engine, the images and k6"]
 fn an_application_that_is_killed_gives_no_number() {
-    let _turn = turn();
     let clone = Clone::new();
     let out = clone.top.join("results");
     let arguments = ["--config", "314t", "--scenario", "single", "--repeat", "1", "--duration", "40s"];
     let child = serve(&arguments, &out).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
-    let begun = Instant::now();
     let asked = "import urllib.request as u; u.urlopen('http://127.0.0.1:8000/ready', timeout=5)";
-    let service = loop {
-        let found = containers_of(child.id()).into_iter().find(|name| name.contains("-service-"));
-        if let Some(service) = found.filter(|service| docker(&["exec", service, "python", "-c", asked])) {
-            break service;
-        }
-        assert!(begun.elapsed() < Duration::from_secs(120), "the service does not start");
-        std::thread::sleep(Duration::from_millis(200));
-    };
-    assert!(docker(&["kill", &service]));
+    let mut service = None;
+    wait_until("the service is ready", || {
+        service = containers_of(child.id()).into_iter().find(|name| name.contains("-service-"));
+        service.as_ref().is_some_and(|service| docker(&["exec", service, "python", "-c", asked]))
+    });
+    assert!(docker(&["kill", &service.unwrap()]));
     let output = child.wait_with_output().unwrap();
     let told = said(&output);
     assert!(output.status.code() == Some(1) && told.contains("the application ended with exit code 137"), "{told}");

@@ -5,11 +5,11 @@ use std::net::{TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use serde_json::Value;
 
-use crate::common::{Clone, text, turn};
+use crate::common::{Clone, make_readable, text, wait_until};
 
 const MODES: [&str; 3] = ["single", "gather", "merge_gather"];
 
@@ -115,14 +115,6 @@ fn requests() -> usize {
     std::env::var("XTASK_TEST_REQUESTS").map_or(300, |text| text.parse().unwrap())
 }
 
-fn eventually(what: &str, mut met: impl FnMut() -> bool) {
-    let begun = Instant::now();
-    while !met() {
-        assert!(begun.elapsed() < Duration::from_secs(60), "{what}");
-        std::thread::sleep(Duration::from_millis(100));
-    }
-}
-
 /// Ends the load when it is dropped.
 struct Stop<'a>(&'a AtomicBool);
 
@@ -135,7 +127,6 @@ impl Drop for Stop<'_> {
 #[test]
 #[ignore = "needs a Docker engine and the images"]
 fn every_image_serves_the_same_predictions() {
-    let _turn = turn();
     let mut first: Option<Vec<(String, f64)>> = None;
     for (tag, clients, gil) in [
         ("311", &["py-async", "official"][..], true),
@@ -173,7 +164,6 @@ fn every_image_serves_the_same_predictions() {
 #[test]
 #[ignore = "needs a Docker engine and the images"]
 fn a_server_that_is_lost_is_found_again() {
-    let _turn = turn();
     let up = Up::new("314t-with-official");
     let (server, port) = (format!("aerospike-benchmark-server-{}", up.port), up.port.to_string());
     let paths = ["py-async", "official"].map(|client| format!("/predict/{client}/sample?mode=gather"));
@@ -187,25 +177,24 @@ fn a_server_that_is_lost_is_found_again() {
         // Also when something below fails, or the scope would wait for ever.
         let _load = Stop(&stop);
         docker(&["kill", &server]);
-        eventually("without its server it is still ready", || up.get("/ready").0 == 503);
+        wait_until("without its server it is still ready", || up.get("/ready").0 == 503);
         for path in &paths {
-            eventually("a lost server is not said", || up.get(path).0 == 503);
+            wait_until("a lost server is not said", || up.get(path).0 == 503);
         }
         assert_eq!(up.get("/health").0, 200, "the process itself is well");
         docker(&["start", &server]);
         let load = ["load-data", "--records", "200", "--port", &port];
-        eventually("the data cannot be written again", || xtask(&load).status.success());
-        eventually("it is not ready again", || up.get("/ready").0 == 200);
+        wait_until("the data cannot be written again", || xtask(&load).status.success());
+        wait_until("it is not ready again", || up.get("/ready").0 == 200);
     });
     for path in &paths {
-        eventually("it does not answer again", || up.get(path).0 == 200);
+        wait_until("it does not answer again", || up.get(path).0 == 200);
     }
 }
 
 #[test]
 #[ignore = "needs a Docker engine and the images"]
 fn what_is_up_is_told_and_removed() {
-    let _turn = turn();
     let up = Up::new("314t");
     let port = up.port.to_string();
     let again = xtask(&["up", "314t", "--server", "standin", "--port", &port]);
@@ -240,14 +229,14 @@ fn tools_python() -> PathBuf {
 #[test]
 #[ignore = "needs a Docker engine and the images"]
 fn the_application_passes_its_own_tests_in_the_images() {
-    let _turn = turn();
-    let app = Path::new("../docker/app").canonicalize().unwrap();
     let clone = Clone::new();
+    let app = clone.project().join("docker/app");
     let pytest = clone.top.join("pytest");
     let mut pip = Command::new(tools_python());
     pip.args(["-m", "pip", "install", "--quiet", "--no-deps", "--require-hashes", "--only-binary=:all:", "--target"]);
     let output = pip.arg(&pytest).arg("-r").arg(app.join("locks/test.txt")).output().unwrap();
     assert!(output.status.success(), "{}", text(&output.stderr));
+    make_readable(&clone.top);
     for tag in ["311", "314t", "314t-with-official"] {
         let mut command = Command::new("docker");
         command.args(["run", "--rm", "--network", "none", "--read-only", "--workdir", "/source"]);

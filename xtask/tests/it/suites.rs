@@ -3,9 +3,8 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
-use std::time::{Duration, Instant};
 
-use crate::common::{Clone, containers_of, text, turn};
+use crate::common::{Clone, containers_of, standin, text, wait_until};
 
 /// Where nobody listens: for suites whose clients need no server.
 const NOWHERE: &str = "127.0.0.1:1";
@@ -22,10 +21,10 @@ fn said(output: &Output) -> String {
     format!("{}{}", text(&output.stdout), text(&output.stderr))
 }
 
-/// A copy of the project whose official client's adapter is replaced by `adapter`.
-fn with_adapter(adapter: &str) -> Clone {
+/// A copy of the project with `adapter` at the end of the adapter for `client`.
+fn with_adapter(client: &str, adapter: &str) -> Clone {
     let clone = Clone::new();
-    let file = clone.project().join("docker/suites/clients/aerospike_py.py");
+    let file = clone.project().join(format!("docker/suites/clients/{client}.py"));
     let right = fs::read_to_string(&file).unwrap();
     fs::write(file, format!("{right}\n{adapter}")).unwrap();
     clone
@@ -46,22 +45,23 @@ fn junit(clone: &Clone, tag: &str) -> String {
 #[test]
 #[ignore = "needs a Docker engine and the images"]
 fn smoke_and_a_short_storm_pass() {
-    let _turn = turn();
-    let clone = Clone::new();
+    let (clone, server) = (Clone::new(), standin());
     for tag in ["311", "314t", "314t-with-official"] {
-        let only: &[&str] = if tag == "314t-with-official" { &["--repeat", "1"] } else { &["--suite", "smoke"] };
-        let more = ["--server", "standin"];
-        let mut command = xtask(&[&[tag], &more[..], only].concat(), &clone.top);
-        let child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
-        let process = child.id();
-        let output = child.wait_with_output().unwrap();
-        let said = said(&output);
-        assert_eq!(containers_of(process), [""; 0], "the server is gone");
-        assert!(output.status.success(), "{said}");
-        assert!(said.contains("the stand-in") && said.contains("as promised"), "{said}");
+        // The official client does not declare that it runs without the GIL: no storm is bound to pass there.
+        let only: &[&str] = if tag == "314t-with-official" { &["--suite", "smoke"] } else { &["--repeat", "1"] };
+        let (output, said) = in_clone(&clone, &[&[tag, "--server", &server], only].concat());
+        assert!(output.status.success() || only_hung_at_the_end(&said), "{said}");
+        assert!(said.contains("stand-in") && said.contains("as promised"), "{said}");
         assert!(said.lines().all(|line| line.starts_with('[') || line.chars().count() <= 400), "{said}");
         assert_eq!(said.contains("reads aerospike-py"), tag != "314t", "{said}");
     }
+}
+
+/// Whether nothing failed but the end of the interpreter with threads in calls. That is a fault of CPython 3.14t: about
+/// 1 of 100 such processes never ends (docs/known-problems.md). No other failure is accepted, and nothing is repeated.
+fn only_hung_at_the_end(said: &str) -> bool {
+    let failed: Vec<&str> = said.lines().filter_map(|line| line.strip_prefix("FAILED    ")).collect();
+    !failed.is_empty() && failed.iter().all(|case| case.starts_with("shutdown: 1 of 1: it had not ended after "))
 }
 
 /// Up to 3.13 CPython ends a thread in the client's calls by unwinding it: with another unwinder than
@@ -69,38 +69,58 @@ fn smoke_and_a_short_storm_pass() {
 #[test]
 #[ignore = "needs a Docker engine and the images"]
 fn an_older_interpreter_ends_with_threads_in_the_client() {
-    let _turn = turn();
-    let clone = Clone::new();
-    let storm = ["311", "--server", "standin", "--package", "aerospike-py", "--scenario", "shutdown", "--repeat", "3"];
-    let output = xtask(&storm, &clone.top).output().unwrap();
-    assert!(output.status.success(), "{}", said(&output));
+    let (clone, server) = (Clone::new(), standin());
+    let storm = ["311", "--server", &server, "--package", "aerospike-py", "--scenario", "shutdown", "--repeat", "3"];
+    let (output, said) = in_clone(&clone, &storm);
+    assert!(output.status.success(), "{said}");
 }
 
-/// Ten processes would find it more often than not: a hundred are the limit, not the rule.
+/// Makes certain what a race between threads makes possible: they find the module in `sys.modules` while another thread
+/// imports it, before it has any names. What the official client does then is not changed.
+const HALF_IMPORTED: &str = "\
+import sys
+import types
+
+
+class Adapter(Adapter):
+    def connect(self):
+        name = 'aerospike_helpers.batch.records'
+        sys.modules.setdefault(name, types.ModuleType(name))
+        return super().connect()
+";
+
 #[test]
 #[ignore = "needs a Docker engine and the images"]
 fn the_storm_finds_the_known_crash_without_the_early_import() {
-    let _turn = turn();
-    let clone = Clone::new();
-    let arguments = |more: &'static [&str]| {
-        let common = ["314t-with-official", "--server", "standin", "--package", "aerospike", "--scenario"];
-        [&common[..], &["first-batch-read", "--fail-fast"], more].concat()
+    let clone = with_adapter("aerospike", HALF_IMPORTED);
+    let server = standin();
+    let run = |more: &[&str]| {
+        let common = ["314t-with-official", "--server", &server, "--package", "aerospike"];
+        in_clone(&clone, &[&common[..], &["--scenario", "first-batch-read"], more].concat())
     };
-    let without = arguments(&["--repeat", "100", "--without", "early-import"]);
-    let output = xtask(&without, &clone.top).output().unwrap();
-    let told = said(&output);
-    assert_eq!(output.status.code(), Some(1), "{told}");
-    assert!(told.contains("FAILED    first-batch-read: 1 of ") && told.contains("SIGSEGV"), "{told}");
-    let report = fs::read_to_string(clone.top.join("junit.xml")).unwrap();
-    // Where in Python, and where in C.
-    assert!(report.contains("/suites/proving/storm.py") && report.contains("AerospikeClient_BatchRead"), "{report}");
+    let (output, said) = run(&["--repeat", "1"]);
+    // The known crash has a case of its own in this image, and is no failure.
+    assert!(output.status.success() && said.contains("known     first-batch-read, no early-import: 1 of 1"), "{said}");
+    let (output, said) = run(&["--repeat", "3", "--without", "early-import"]);
+    assert_eq!(output.status.code(), Some(1), "{said}");
+    assert!(said.contains("FAILED    first-batch-read: 3 of 3: ended by SIGSEGV"), "{said}");
+    // All 16 threads of a process crash at the same time; the report of the first one is complete nevertheless.
+    let report = junit(&clone, "314t-with-official");
+    for part in [
+        "Fatal Python error: Segmentation fault",
+        "/suites/proving/storm.py",
+        "at AerospikeClient_BatchRead+",
+        "Extension modules: ",
+    ] {
+        assert!(report.matches(part).count() >= 3, "`{part}` expected three times: {report}");
+    }
 }
 
 #[test]
 #[ignore = "needs a Docker engine and the images"]
 fn a_client_that_answers_wrong_fails_the_smoke_suite() {
-    let _turn = turn();
     let clone = with_adapter(
+        "aerospike_py",
         "class Adapter(client.Adapter):\n    \
          def connect(self): return {}\n    \
          def close(self, client): pass\n    \
@@ -118,7 +138,6 @@ fn a_client_that_answers_wrong_fails_the_smoke_suite() {
 #[test]
 #[ignore = "needs a Docker engine and the images"]
 fn a_hang_and_a_crash_are_reported_with_their_stacks() {
-    let _turn = turn();
     let adapter = "import faulthandler, time\nclass Adapter(client.Adapter):\n    \
          def connect(self): return {}\n    \
          def close(self, client): pass\n    \
@@ -128,12 +147,12 @@ fn a_hang_and_a_crash_are_reported_with_their_stacks() {
          def query(self, *_): raise NotImplementedError\n    \
          def get(self, *_): time.sleep(1000)\n    \
          def batch_read(self, *_): faulthandler._sigsegv()\n";
-    let clone = with_adapter(adapter);
+    let clone = with_adapter("aerospike_py", adapter);
     let scenarios = ["--scenario", "first-get", "--scenario", "first-batch-read"];
-    let arguments = [&["314t", "--server", NOWHERE, "--repeat", "1", "--limit", "3"][..], &scenarios].concat();
+    let arguments = [&["314t", "--server", NOWHERE, "--repeat", "1", "--limit", "10"][..], &scenarios].concat();
     let (output, said) = in_clone(&clone, &arguments);
     assert_eq!(output.status.code(), Some(1), "{said}");
-    assert!(said.contains("first-get: 1 of 1: it had not ended after 3 s"), "{said}");
+    assert!(said.contains("first-get: 1 of 1: it had not ended after 10 s"), "{said}");
     assert!(said.contains("first-batch-read: 1 of 1: ended by SIGSEGV"), "{said}");
     let report = junit(&clone, "314t");
     assert!(report.contains("C stack trace") && report.contains("time.sleep(1000)"), "{report}");
@@ -156,7 +175,6 @@ fn checkout(folder: PathBuf, test: &str) -> String {
 #[test]
 #[ignore = "needs a Docker engine and the images"]
 fn own_tests_run_against_what_is_installed_and_can_fail() {
-    let _turn = turn();
     let clone = Clone::new();
     let run = |name: &str, test: &str| {
         let source = checkout(clone.top.join(name), test);
@@ -198,7 +216,6 @@ fn own_tests_run_against_what_is_installed_and_can_fail() {
 #[test]
 #[ignore = "needs a Docker engine and the images"]
 fn what_is_wrong_is_said_and_nothing_is_left_when_it_is_interrupted() {
-    let _turn = turn();
     let clone = Clone::new();
     let fails = |arguments: &[&str], code: i32, text: &str| {
         let (output, said) = in_clone(&clone, arguments);
@@ -213,11 +230,9 @@ fn what_is_wrong_is_said_and_nothing_is_left_when_it_is_interrupted() {
     fails(&["314t-new"], 1, "`cargo xtask image 314t-new` builds it");
 
     let mut child = xtask(&["314t", "--server", "standin"], &clone.top).stderr(Stdio::null()).spawn().unwrap();
-    let begun = Instant::now();
-    while !containers_of(child.id()).iter().any(|name| name.starts_with("xtask-job-")) {
-        assert!(begun.elapsed() < Duration::from_secs(60), "no container is started");
-        std::thread::sleep(Duration::from_millis(100));
-    }
+    wait_until("a container is started", || {
+        containers_of(child.id()).iter().any(|name| name.starts_with("xtask-job-"))
+    });
     Command::new("kill").args(["-INT", &child.id().to_string()]).status().unwrap();
     assert_eq!(child.wait().unwrap().code(), Some(130));
     assert_eq!(containers_of(child.id()), [""; 0]);

@@ -1,6 +1,6 @@
 //! Checks the module against a running engine, in the image `314t`, which the pipeline has built before.
 
-use std::process::Command;
+use std::process::{Command, Stdio};
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
 use std::{fs, thread};
@@ -26,6 +26,23 @@ impl Log {
     }
 }
 
+/// Names for images that no other run of these tests uses; they are removed when this is dropped.
+struct Names(Vec<String>);
+
+impl Names {
+    fn new(test: &str, count: usize) -> Names {
+        let stamp = std::time::UNIX_EPOCH.elapsed().unwrap().as_nanos();
+        Names((1..=count).map(|number| format!("xtask-test/{test}-{}-{stamp}:{number}", std::process::id())).collect())
+    }
+}
+
+impl Drop for Names {
+    fn drop(&mut self) {
+        // A test that has failed may not have made all of them.
+        let _ = Command::new("docker").arg("rmi").args(&self.0).stdout(Stdio::null()).stderr(Stdio::null()).status();
+    }
+}
+
 fn engine() -> Docker {
     owner::register_below(&std::env::temp_dir().join(format!("xtask-engine-{}", std::process::id())));
     Docker::connect().unwrap()
@@ -35,20 +52,20 @@ fn engine() -> Docker {
 #[ignore = "needs an engine"]
 fn builds() {
     let (docker, log, never) = (engine(), Log::default(), Cancel::default());
-    let on = |line: &str| log.add(line);
-    let stamp = format!("{:?}", Instant::now());
+    let (on, names) = (|line: &str| log.add(line), Names::new("build", 3));
+    let stamp = names.0[0].clone();
     let mut build = Build {
         dockerfile: "FROM aerospike-benchmark:314t AS one\nARG A\nRUN --mount=type=bind,source=sub/x,target=/x cat /x && echo arg=$A && ls -la /x\nFROM one AS two\nCOPY sub /sub\nRUN stat -c '%n %a %u %Y' /sub /sub/x && test \"$(ls /sys/class/net)\" = lo\n",
         context: vec![bytes("sub/x", &stamp, 0o755)],
         args: BTreeMap::from([("A".into(), "b c$d".into())]),
         labels: BTreeMap::from([("l".into(), "v \"$x".into())]),
-        tags: vec!["xtask-test/image:1".into(), "xtask-test/image:2".into()],
+        tags: names.0[..2].to_vec(),
         network: Network::None,
         ..Build::default()
     };
     let id = docker.build(&build, &on, &never).unwrap();
     assert!(log.has(&stamp) && log.has("arg=b c$d") && log.has("/sub/x 755 0 0") && log.has("DONE"));
-    let image = docker.image("xtask-test/image:2").unwrap().unwrap();
+    let image = docker.image(&names.0[1]).unwrap().unwrap();
     assert_eq!((image.id.as_str(), image.labels["l"].as_str()), (id.as_str(), "v \"$x"));
     let again = Log::default();
     assert_eq!(docker.build(&build, &|l| again.add(l), &never).unwrap(), id);
@@ -56,7 +73,7 @@ fn builds() {
     build.target = Some("one");
     build.tags.clear();
     assert_ne!(docker.build(&build, &on, &never).unwrap(), id);
-    assert!(docker.image("xtask-test/image:3").unwrap().is_none());
+    assert!(docker.image(&names.0[2]).unwrap().is_none());
 
     let failing = Log::default();
     build = Build {
@@ -88,23 +105,28 @@ fn builds() {
 #[ignore = "needs an engine"]
 fn build_cancel() {
     let (docker, log, cancel) = (engine(), Log::default(), Cancel::default());
-    let later = cancel.clone();
-    thread::spawn(move || {
-        thread::sleep(Duration::from_secs(4));
-        later.set();
-    });
+    // As many seconds as no other program sleeps on this machine.
+    let sleep = format!("sleep 1{:010}", std::process::id());
     let build = Build {
-        dockerfile: "FROM aerospike-benchmark:314t\nRUN echo on; sleep 98765\n",
+        dockerfile: &format!("FROM aerospike-benchmark:314t\nRUN echo begun-$((6*7)); {sleep}\n"),
         no_cache: true,
         network: Network::None,
         ..Build::default()
     };
-    let error = format!("{:#}", docker.build(&build, &|l| log.add(l), &cancel).unwrap_err());
-    println!("{error}");
-    assert!(error == "interrupted");
-    thread::sleep(Duration::from_secs(3));
-    let running = Command::new("pgrep").args(["-xf", "sleep 98765"]).output().unwrap();
-    assert!(running.stdout.is_empty(), "still running in the engine");
+    let on = |line: &str| {
+        log.add(line);
+        if line.contains("begun-42") {
+            cancel.set();
+        }
+    };
+    let error = format!("{:#}", docker.build(&build, &on, &cancel).unwrap_err());
+    assert!(error == "interrupted", "{error}");
+    let running = || Command::new("pgrep").args(["-xf", &sleep]).output().unwrap().stdout;
+    let begun = Instant::now();
+    while !running().is_empty() {
+        assert!(begun.elapsed() < Duration::from_secs(300), "still running in the engine");
+        thread::sleep(Duration::from_millis(100));
+    }
 }
 
 fn job<'a>(script: &str) -> Job<'a> {
@@ -169,21 +191,14 @@ fn jobs() {
     assert_eq!((result.outputs, fs::read(out.join("o")).unwrap()), (vec!["o".to_owned()], b"out\n".to_vec()));
 
     let mut slow = job("echo slow; exec sleep 1000");
-    slow.timeout = Some(Duration::from_secs(3));
+    slow.timeout = Some(Duration::from_secs(1));
     let error = format!("{:#}", docker.run(&slow, &on, &never).unwrap_err());
-    println!("{error}");
-    assert!(error.contains("longer than 3s") && left().is_empty());
+    assert!(error.contains("longer than 1s") && left().is_empty(), "{error}");
 
     slow.timeout = None;
     let cancel = Cancel::default();
-    let later = cancel.clone();
-    thread::spawn(move || {
-        thread::sleep(Duration::from_secs(3));
-        later.set();
-    });
-    let error = format!("{:#}", docker.run(&slow, &on, &cancel).unwrap_err());
-    println!("{error}");
-    assert!(error == "interrupted" && left().is_empty());
+    let error = format!("{:#}", docker.run(&slow, &|_| cancel.set(), &cancel).unwrap_err());
+    assert!(error == "interrupted" && left().is_empty(), "{error}");
 
     let mut bad = job("x");
     bad.image = "xtask-test/none:1";
@@ -195,7 +210,7 @@ fn jobs() {
     bad.outputs = vec!["/none".into()];
     bad.out = Some(&out);
     println!("{:#}", docker.run(&bad, &on, &never).unwrap_err());
-    bad = job("exec >&- 2>&-; sleep 2; exit 9");
+    bad = job("exec >&- 2>&-; sleep 0.5; exit 9");
     assert_eq!(docker.run(&bad, &on, &never).unwrap().exit, 9);
     bad = job("seq 1 200000");
     bad.entrypoint = Some(vec![]);
@@ -280,39 +295,35 @@ fn leftovers_of_killed_runs_are_removed() {
 #[ignore = "needs an engine"]
 fn imports() {
     let (docker, never) = (engine(), Cancel::default());
+    let names = Names::new("import", 3);
     let tar = dir("import").join("r.tar");
     let mut out = fs::File::create(&tar).unwrap();
     context::Listing::new(&[bytes("etc/x", "y", 0o644)], true).unwrap().write(&mut out).unwrap();
     let labels = BTreeMap::from([("k.x".to_owned(), "a \"b\" $HOME \\ c".to_owned())]);
-    let id = docker
-        .import(&tar, "xtask-test/image-import:1", &["ENV A=b".into(), "USER 12".into()], &labels, &never)
-        .unwrap();
-    let image = docker.image("xtask-test/image-import:1").unwrap().unwrap();
+    let id = docker.import(&tar, &names.0[0], &["ENV A=b".into(), "USER 12".into()], &labels, &never).unwrap();
+    let image = docker.image(&names.0[0]).unwrap().unwrap();
     assert_eq!((image.id, image.labels, image.user.as_str()), (id, labels.clone(), "12"));
     assert!(image.env.contains(&"A=b".to_owned()));
-    docker.tag("xtask-test/image-import:1", "xtask-test/image-import", "2").unwrap();
+    let (repository, tag) = names.0[1].rsplit_once(':').unwrap();
+    docker.tag(&names.0[0], repository, tag).unwrap();
     fs::write(&tar, [0x42u8; 100_000]).unwrap();
-    println!("{:#}", docker.import(&tar, "xtask-test/image-import:1", &[], &labels, &never).unwrap_err());
-    println!(
-        "{:#}",
-        docker.import(&tar, "xtask-test/image-import:1", &["BOGUS x".into()], &labels, &never).unwrap_err()
-    );
+    println!("{:#}", docker.import(&tar, &names.0[0], &[], &labels, &never).unwrap_err());
+    println!("{:#}", docker.import(&tar, &names.0[0], &["BOGUS x".into()], &labels, &never).unwrap_err());
     // A source that never ends, cancelled.
     let fifo = dir("fifo").join("f");
     Command::new("mkfifo").arg(&fifo).status().unwrap();
-    let opened = fifo.clone();
-    thread::spawn(move || {
-        let _file = fs::OpenOptions::new().write(true).open(opened).unwrap();
-        thread::sleep(Duration::from_secs(20));
-    });
     let cancel = Cancel::default();
-    let later = cancel.clone();
+    let (opened, later) = (fifo.clone(), cancel.clone());
+    let (end, ended) = std::sync::mpsc::channel::<()>();
     thread::spawn(move || {
-        thread::sleep(Duration::from_secs(2));
+        // Opened as soon as the import reads it, and kept open until this test ends.
+        let _file = fs::OpenOptions::new().write(true).open(opened).unwrap();
         later.set();
+        let _ = ended.recv();
     });
-    let error = format!("{:#}", docker.import(&fifo, "xtask-test/image-import:3", &[], &labels, &cancel).unwrap_err());
+    let error = format!("{:#}", docker.import(&fifo, &names.0[2], &[], &labels, &cancel).unwrap_err());
     assert!(error == "interrupted", "{error}");
+    drop(end);
     println!("{:#}", docker.pull("localhost:1/none:1", &|l| println!("| {l}"), &never).unwrap_err());
 }
 
@@ -340,12 +351,13 @@ fn same_layers(mut build: Build) {
     let (docker, never) = (engine(), Cancel::default());
     build.no_cache = true;
     let layers = || {
-        // Times in layers are whole seconds.
-        thread::sleep(Duration::from_secs(2));
         let id = docker.build(&build, &|line| println!("| {line}"), &never).unwrap();
         docker.image(&id).unwrap().unwrap().layers
     };
-    let (one, other) = (layers(), layers());
+    let one = layers();
+    // Times in layers are whole seconds.
+    thread::sleep(Duration::from_millis(1100));
+    let other = layers();
     assert!(one.len() > 1);
     assert_eq!(one, other);
 }

@@ -23,8 +23,14 @@ fn compare(recording: &Path) -> (bool, String) {
 #[ignore = "needs a Docker engine and the image 311"]
 fn both_clients_see_what_they_saw_of_a_real_server() {
     let address = listen(100, 256 * MIB).to_string();
-    let recording = Path::new(env!("CARGO_TARGET_TMPDIR")).join("standin.jsonl");
-    let mount = format!("{}:/tests:ro", Path::new(TESTS).canonicalize().unwrap().display());
+    let folder = tempfile::tempdir().unwrap();
+    let recording = folder.path().join("standin.jsonl");
+    // A copy that the container's user can read, whatever the umask of this one is.
+    let tests = folder.path().join("tests");
+    fs::create_dir(&tests).unwrap();
+    fs::copy(Path::new(TESTS).join("differential.py"), tests.join("differential.py")).unwrap();
+    assert!(Command::new("chmod").args(["-R", "a+rX"]).arg(folder.path()).status().unwrap().success());
+    let mount = format!("{}:/tests:ro", tests.display());
     let run = ["run", "--rm", "--network=host", "--volume", &mount, "--entrypoint=python", IMAGE];
     let script = ["/tests/differential.py", "record", &address];
     let mut record = Command::new("docker");
@@ -38,7 +44,8 @@ fn both_clients_see_what_they_saw_of_a_real_server() {
 fn the_comparison_finds_a_difference() {
     let (same, said) = compare(Path::new(REAL));
     assert!(same && said.contains(" 0 differences"), "{said}");
-    let changed = Path::new(env!("CARGO_TARGET_TMPDIR")).join("changed.jsonl");
+    let folder = tempfile::tempdir().unwrap();
+    let changed = folder.path().join("changed.jsonl");
     let text = fs::read_to_string(REAL).unwrap();
     fs::write(&changed, text.replacen("\"code\": 13", "\"code\": 8", 1)).unwrap();
     let (same, said) = compare(&changed);
