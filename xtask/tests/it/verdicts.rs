@@ -3,7 +3,6 @@
 use std::fs;
 
 use crate::cases::project;
-use crate::common::turn;
 use crate::real::run;
 
 /// `beside` is undeclared and switches the GIL on; `optdemo` is declared, has a module that needs Tk, and is
@@ -11,8 +10,6 @@ use crate::real::run;
 #[test]
 #[ignore = "needs a Docker engine"]
 fn an_image_with_the_gil_on_and_a_module_that_cannot_be_loaded_has_one_verdict() {
-    // `test` must not wait for, or disturb, a server of another test.
-    let _turn = turn();
     let clone = project(&["c-beside-python", "optional-module"]);
     clone.edit(
         "\nimages:\n",
