@@ -4,7 +4,9 @@
 
 mod baseline;
 mod c;
+mod choice;
 mod declared;
+mod language;
 mod rules;
 mod rust;
 mod sarif;
@@ -23,6 +25,7 @@ use serde_json::{Value, json};
 use crate::matrix::{Audit, Package};
 use crate::{Project, Wrong, cache, select, ui};
 use baseline::{Baseline, Review};
+use choice::LeftOut;
 use declared::Declared;
 use rules::Rule;
 
@@ -186,12 +189,30 @@ impl Judged<'_> {
     }
 }
 
+/// Why an audit that has read nothing is an error: the wheel of the package has native code.
+fn nothing_read(report: &Report) -> Option<String> {
+    let Report { package, scanned, .. } = report;
+    if &*package.build.platform == "any" || scanned.rust + scanned.c > 0 || !scanned.findings.is_empty() {
+        return None;
+    }
+    let id = &package.id;
+    let platform = &package.build.platform;
+    let said = format!("no native source of `{id}` was read, but its wheel, for `{platform}`, has an extension module");
+    if scanned.left_out.is_empty() {
+        return Some(format!("{said}: the source has no file in a compiled language"));
+    }
+    let folders = scanned.left_out.iter().map(|left| format!("`{}` ({} files, {})", left.folder, left.files, left.why));
+    let folders = folders.collect::<Vec<_>>().join(", ");
+    Some(format!("{said}: native code is in {folders}; name what to audit in `audit.sources` in matrix.yaml"))
+}
+
 /// One error for all that must be done before the audit passes.
 fn refuse(judged: &[Judged]) -> Result<()> {
     let mut said = Vec::new();
     for judged in judged {
         let (id, new) = (&judged.report.package.id, judged.unreviewed());
         let file = judged.report.baseline_file.as_deref();
+        said.extend(nothing_read(judged.report));
         if new > 0 {
             let how = match file {
                 Some(file) => format!("review them; `cargo xtask audit --package {id} --write` adds them to {file}"),
@@ -209,7 +230,7 @@ fn refuse(judged: &[Judged]) -> Result<()> {
     if said.is_empty() { Ok(()) } else { Err(anyhow!(said.join("; "))) }
 }
 
-/// `{"schema": 1, "packages": [{package, version, baseline, files, findings, declared, problems}]}`.
+/// `{"schema": 1, "packages": [{package, version, baseline, files, left_out, findings, declared, problems}]}`.
 fn document(judged: &[Judged]) -> Value {
     let packages = judged.iter().map(|judged| {
         let report = judged.report;
@@ -235,6 +256,7 @@ fn document(judged: &[Judged]) -> Value {
             "version": report.package.version(),
             "baseline": report.baseline_file,
             "files": {"rust": report.scanned.rust, "c": report.scanned.c, "unread": report.scanned.unread},
+            "left_out": report.scanned.left_out.iter().map(LeftOut::json).collect::<Vec<_>>(),
             "findings": findings.collect::<Vec<_>>(),
             "declared": report.declared.iter().map(Declared::json).collect::<Vec<_>>(),
             "problems": judged.problems,

@@ -38,6 +38,9 @@ macro_rules! rules {
 }
 
 rules! {
+    UNREAD: "source-unread", Warning, "source that the audit cannot read",
+        "Nothing in this file was looked at: the audit reads Rust and C only. Say who has reviewed it for threads, or why \
+         that is not needed.";
     UNSAFE_BLOCK: "rust-unsafe-block", Warning, "unsafe block",
         "The compiler does not check this code. Say which invariant makes it sound, and why two threads cannot break \
          it at once: the GIL no longer keeps them apart.";

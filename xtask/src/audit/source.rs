@@ -6,17 +6,14 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context as _, Result, bail};
 use xshell::{Shell, cmd};
 
-use super::{Finding, c, rust};
+use super::choice::{self, LeftOut};
+use super::language::Language;
+use super::{FILE_LEVEL, Finding, Found, c, rules, rust};
 use crate::cache::Scratch;
 use crate::exchange::Exchange;
 use crate::matrix::Package;
 use crate::plan::{self, Action};
 use crate::{Project, digest, facts, run, ui};
-
-/// Folders of other people's code.
-const FOREIGN: [&str; 4] = ["vendor", "third_party", "target", "node_modules"];
-/// Code that the audit cannot read.
-const UNREAD: [&str; 7] = ["cc", "cpp", "cxx", "hpp", "pyx", "pxd", "go"];
 
 /// A package's source, laid out; gone when it is dropped where it was unpacked.
 pub struct Source {
@@ -32,8 +29,10 @@ pub struct Scanned {
     pub findings: Vec<Finding>,
     pub rust: usize,
     pub c: usize,
-    /// Files in languages that the audit cannot read.
+    /// Files that the audit cannot read. Each that is compiled is a finding, too.
     pub unread: Vec<String>,
+    /// Native code that is not audited.
+    pub left_out: Vec<LeftOut>,
 }
 
 /// The sources of packages, fetched where they are not in the cache.
@@ -68,42 +67,39 @@ pub fn of(project: &Project, packages: &[&Package]) -> Result<Vec<Source>> {
 }
 
 impl Source {
-    /// Reads every file of Rust and C in `folders`, or where a package keeps its own code.
+    /// Reads every native file in `folders`; without any, all that is not other people's code.
     pub fn scan(&self, folders: &[String]) -> Result<Scanned> {
-        let named = !folders.is_empty();
-        let folders = if named { folders.to_vec() } else { self.usual_folders() };
-        let mut scanned = Scanned::default();
+        // A link's file is audited where it lies, or is not the package's.
+        let linked = |file: &Path| self.top.join(file).symlink_metadata().is_ok_and(|meta| meta.is_symlink());
+        let files: Vec<PathBuf> = self.files.iter().filter(|file| !linked(file)).cloned().collect();
+        let (chosen, left_out) = match folders {
+            [] => choice::choose(&files, |file| self.read(file))?,
+            folders => (self.named(&files, folders)?, Vec::new()),
+        };
+        let mut scanned = Scanned { left_out, ..Scanned::default() };
         let mut crates: Vec<(&PathBuf, rust::Scanned)> = Vec::new();
-        for folder in &folders {
-            let before = (scanned.c, crates.len(), scanned.unread.len());
-            for file in self.files.iter().filter(|file| file.starts_with(folder)) {
-                let path = self.top.join(file);
-                let extension = file.extension().and_then(|extension| extension.to_str()).unwrap_or_default();
-                let name = file.display().to_string();
-                let read = || -> Result<String> {
-                    let bytes = std::fs::read(&path).with_context(|| format!("cannot read `{name}`"))?;
-                    // A comment may be in another encoding; what is audited is ASCII.
-                    Ok(String::from_utf8_lossy(&bytes).into_owned())
-                };
-                match extension {
-                    // A link's file is audited where it lies, or is not the package's.
-                    _ if path.symlink_metadata().is_ok_and(|meta| meta.is_symlink()) => {}
-                    "rs" => {
-                        let found =
-                            rust::scan(&read()?).with_context(|| format!("`{name}` is not Rust that syn reads"))?;
-                        crates.push((file, found));
-                    }
-                    "c" | "h" => {
-                        let found = c::scan(&read()?).with_context(|| format!("cannot read `{name}` as C"))?;
+        for file in &chosen {
+            let name = file.display().to_string();
+            match Language::of(file) {
+                Some(Language::Rust) => {
+                    let found = rust::scan(&self.read(file)?);
+                    crates.push((file, found.with_context(|| format!("`{name}` is not Rust that syn reads"))?));
+                }
+                Some(Language::C) => match c::scan(&self.read(file)?) {
+                    Ok(found) => {
                         scanned.findings.extend(super::identified(&name, found));
                         scanned.c += 1;
                     }
-                    other if UNREAD.contains(&other) => scanned.unread.push(name),
-                    _ => {}
+                    Err(error) => {
+                        self.unread(file, &format!("not C that the audit can read: {error:#}"), &mut scanned)?
+                    }
+                },
+                Some(Language::Unread("Cython")) if chosen.contains(&file.with_extension("c")) => {
+                    scanned.unread.push(name)
                 }
-            }
-            if named && before == (scanned.c, crates.len(), scanned.unread.len()) {
-                bail!("`{folder}` has no file of Rust or C: correct `audit.sources` in matrix.yaml");
+                Some(Language::Unread(language)) => self.unread(file, language, &mut scanned)?,
+                Some(Language::UnreadHeader(_)) => scanned.unread.push(name),
+                None => {}
             }
         }
         let tests: BTreeSet<PathBuf> = crates.iter().flat_map(|(file, found)| test_files(file, found)).collect();
@@ -120,14 +116,38 @@ impl Source {
         Ok(scanned)
     }
 
-    fn usual_folders(&self) -> Vec<String> {
-        let foreign = |path: &Path| path.iter().any(|part| FOREIGN.iter().any(|name| part == *name));
-        let manifests = self.files.iter().filter(|file| file.ends_with("Cargo.toml") && !foreign(file));
-        let mut folders: BTreeSet<PathBuf> = manifests.map(|file| file.with_file_name("src")).collect();
-        folders.insert(PathBuf::from("src"));
-        // One in another would be read twice.
-        let outer = folders.iter().filter(|one| !folders.iter().any(|other| other != *one && one.starts_with(other)));
-        outer.map(|folder| folder.display().to_string()).collect()
+    /// The files in the folders that the matrix names, each of which must have native code.
+    fn named(&self, files: &[PathBuf], folders: &[String]) -> Result<Vec<PathBuf>> {
+        let native = || files.iter().filter(|file| Language::of(file).is_some());
+        for folder in folders {
+            if !native().any(|file| file.starts_with(folder)) {
+                bail!("`{folder}` has no file of Rust or C: correct `audit.sources` in matrix.yaml");
+            }
+        }
+        Ok(native().filter(|file| folders.iter().any(|folder| file.starts_with(folder))).cloned().collect())
+    }
+
+    /// Notes a file that cannot be read, as a finding that somebody has to judge.
+    fn unread(&self, file: &Path, why: &str, scanned: &mut Scanned) -> Result<()> {
+        let name = file.display().to_string();
+        let found = Found {
+            rule: &rules::UNREAD,
+            line: 1,
+            column: 1,
+            function: FILE_LEVEL.to_owned(),
+            // Whoever has judged the file has judged this content.
+            snippet: digest::of(self.read(file)?),
+            note: why.to_owned(),
+        };
+        scanned.findings.extend(super::identified(&name, vec![found]));
+        scanned.unread.push(name);
+        Ok(())
+    }
+
+    fn read(&self, file: &Path) -> Result<String> {
+        let bytes = std::fs::read(self.top.join(file)).with_context(|| format!("cannot read `{}`", file.display()))?;
+        // A comment may be in another encoding; what is audited is ASCII.
+        Ok(String::from_utf8_lossy(&bytes).into_owned())
     }
 }
 
@@ -150,5 +170,5 @@ pub fn print(finding: &super::Found, file: &str, before: usize) -> String {
 pub fn unread(files: &[String]) -> String {
     let some: Vec<&String> = files.iter().take(3).collect();
     let more = if files.len() > some.len() { " and others" } else { "" };
-    format!("{} files cannot be read by the audit: {}{more}", files.len(), ui::quoted(some))
+    format!("NOT READ: {} files in languages that the audit cannot read: {}{more}", files.len(), ui::quoted(some))
 }

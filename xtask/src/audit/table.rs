@@ -24,11 +24,15 @@ fn package(judged: &Judged, all: bool) -> String {
     if !scanned.unread.is_empty() {
         wrapped(&mut out, "  ", &source::unread(&scanned.unread));
     }
+    for left in &scanned.left_out {
+        wrapped(&mut out, "  ", &format!("left out: {}, {} files: {}", left.folder, left.files, left.why));
+    }
     for declared in &report.declared {
         wrapped(&mut out, "  ", &declared.line());
     }
     if scanned.findings.is_empty() {
-        out.push_str("  nothing found\n");
+        let read = scanned.rust + scanned.c > 0;
+        out.push_str(if read { "  nothing found\n" } else { "  nothing was read\n" });
     } else {
         counts(&mut out, judged);
         if !all {

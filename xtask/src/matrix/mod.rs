@@ -168,7 +168,7 @@ pub struct Package {
 pub struct Audit {
     /// The file with the findings that were reviewed, relative to `matrix.yaml`.
     pub baseline: Location,
-    /// Folders of the source to audit; by default each `src` at the top or beside a Cargo.toml.
+    /// Folders of the source to audit; by default all native code that is not vendored (docs/audit.md).
     #[serde(default)]
     pub sources: Vec<Location>,
 }

@@ -6,6 +6,7 @@ use std::process::Command;
 
 use serde_json::Value;
 
+use crate::cases::project;
 use crate::common::{Clone, text};
 
 /// A clone with a package `native` of one Rust file.
@@ -81,6 +82,70 @@ fn modules_for_tests_only_are_left_out_with_their_files() {
     let findings = json["packages"][0]["findings"].as_array().unwrap();
     let functions: Vec<&str> = findings.iter().filter_map(|finding| finding["function"].as_str()).collect();
     assert_eq!(functions, ["c"]);
+}
+
+/// The rules of what was found, in the order of the lines.
+fn rules(clone: &Clone, package: &str) -> Vec<String> {
+    let output = clone.run(&["audit", "--package", package, "--format", "json"]);
+    let json: Value = serde_json::from_slice(&output.stdout).unwrap();
+    let findings = json["packages"][0]["findings"].as_array().unwrap();
+    findings.iter().map(|finding| finding["rule"].as_str().unwrap().to_owned()).collect()
+}
+
+#[test]
+fn c_beside_python_is_read() {
+    let clone = project(&["c-beside-python"]);
+    let said = clone.bad(1, &["audit", "--package", "c-beside-python"]);
+    assert!(said.contains("5 findings that nobody has reviewed"), "{said}");
+    // The statics are the object and the module's definition.
+    let expected = ["c-static", "c-borrowed", "c-static", "c-gil-undeclared", "c-init-single-phase"];
+    assert_eq!(rules(&clone, "c-beside-python"), expected);
+}
+
+#[test]
+fn an_audit_that_read_nothing_is_an_error_that_names_the_folders() {
+    let clone = with_native("");
+    let native = clone.project().join("native");
+    fs::remove_dir_all(native.join("src")).unwrap();
+    fs::create_dir_all(native.join("vendor/lz4")).unwrap();
+    fs::write(native.join("vendor/lz4/lz4.c"), "int x;\n").unwrap();
+    let said = clone.bad(1, &AUDIT);
+    assert!(
+        said.contains("no native source of `native` was read") && said.contains("`vendor` (1 files, other"),
+        "{said}"
+    );
+    fs::remove_dir_all(native.join("vendor")).unwrap();
+    fs::write(native.join("module.py"), "").unwrap();
+    assert!(clone.bad(1, &AUDIT).contains("the source has no file in a compiled language"));
+
+    // A package of Python only has nothing to read.
+    clone.edit(
+        "build: {with: maturin, platform: manylinux_2_28_x86_64}\n    audit: {baseline: reviewed",
+        "build: {with: container, platform: any, apt: compile}\n    audit: {baseline: reviewed",
+    );
+    assert!(clone.good(&AUDIT).contains("nothing was read"));
+}
+
+#[test]
+fn what_cannot_be_read_has_to_be_judged_and_again_when_it_changes() {
+    let clone = with_native("fn f() {}\n");
+    let native = clone.project().join("native");
+    for file in ["a.cpp", "b.pyx", "c.pyx", "c.c"] {
+        fs::write(native.join(file), "int f(void) { return 1; }\n").unwrap();
+    }
+    fs::write(native.join("d.c"), "int f(void) {\n").unwrap();
+    assert_eq!(rules(&clone, "native"), ["source-unread"; 3], "c.pyx lies beside its C");
+    let table = text(&clone.run(&AUDIT).stdout);
+    assert!(table.contains("NOT READ: 4 files") && table.contains("not C that the audit can read"), "{table}");
+
+    clone.bad(1, &["audit", "--package", "native", "--write"]);
+    let baseline = clone.project().join("reviewed.yaml");
+    let open = fs::read_to_string(&baseline).unwrap();
+    fs::write(&baseline, open.replace("verdict: open", "verdict: sound").replace("reason: \"\"", "reason: read by me"))
+        .unwrap();
+    clone.good(&AUDIT);
+    fs::write(native.join("a.cpp"), "int f(void) { return 2; }\n").unwrap();
+    assert!(clone.bad(1, &AUDIT).contains("1 findings that nobody has reviewed"));
 }
 
 /// All packages of the real matrix, held against the schema of the standard.
