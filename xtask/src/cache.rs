@@ -53,6 +53,9 @@ pub struct Output {
     /// What a person should know of it, by name: versions, verdicts, how it was made.
     #[serde(default, skip_serializing_if = "std::collections::BTreeMap::is_empty")]
     pub notes: std::collections::BTreeMap<String, String>,
+    /// The repository or folder that it was taken from; none for what was made on this machine.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub taken_from: Option<String>,
 }
 
 /// The memory of a step that ended well.

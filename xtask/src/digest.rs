@@ -30,6 +30,11 @@ pub fn of_file(path: &Path) -> Result<String> {
     of_reader(file).with_context(|| format!("cannot read `{}`", path.display()))
 }
 
+/// Whether `text` is a digest as this module writes it.
+pub fn is_digest(text: &str) -> bool {
+    text.len() == 64 && text.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
+}
+
 fn hex(bytes: &[u8]) -> String {
     bytes.iter().fold(String::with_capacity(2 * bytes.len()), |mut text, byte| {
         let _ = write!(text, "{byte:02x}");

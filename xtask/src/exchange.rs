@@ -42,6 +42,8 @@ struct Side {
     closed: AtomicBool,
     /// Objects that failed since the last success.
     failures: AtomicU32,
+    /// Whether images only get their names for the repository, and nothing is sent there.
+    staged: bool,
 }
 
 /// What follows from a failure of one object.
@@ -57,7 +59,7 @@ enum Loss {
 
 impl Side {
     fn new(repository: Repository) -> Side {
-        Side { repository, closed: AtomicBool::new(false), failures: AtomicU32::new(0) }
+        Side { repository, closed: AtomicBool::new(false), failures: AtomicU32::new(0), staged: false }
     }
 
     fn open(&self) -> bool {
@@ -97,6 +99,13 @@ pub struct Exchange {
 impl Exchange {
     pub fn new(from: Option<Repository>, to: Option<Repository>) -> Exchange {
         Exchange { from: from.map(Side::new), to: to.map(Side::new), notes: Mutex::default(), kept: Mutex::default() }
+    }
+
+    /// The same for `--stage`: images with the names and labels of `repository` are made in the engine, and
+    /// another machine pushes them.
+    pub fn stage(mut self, repository: Repository) -> Exchange {
+        self.to = Some(Side { staged: true, ..Side::new(repository) });
+        self
     }
 
     /// Whether results are to be put anywhere.
@@ -176,11 +185,11 @@ impl Exchange {
             return;
         }
         if side.open() {
-            let what = format!("push to {}", side.repository);
+            let what = format!("{} {}", if side.staged { "stage for" } else { "push to" }, side.repository);
             let log = context.cache.log(&format!("push-{}", log_name(&record.id, &record.key)));
             let task = context.ui.start(&record.id, &what, &log);
             let again = |error: &anyhow::Error| task.line(&format!("trying again: {error:#}"));
-            let work = || give(&side.repository, record, docker, context, &task);
+            let work = || give(side, record, docker, context, &task);
             let given = task
                 .open_log()
                 .and_then(|()| retry::repeat(&retry::PAUSES, context.cancel, docker::is_final, again, work));
@@ -288,7 +297,13 @@ fn take_image(from: &Repository, docker: &Docker, step: &Step, offer: &Offer, en
         tag(docker, &pinned, new)?;
     }
     let image = BuiltImage { reference, name: passport.name, id: image.id, size: image.size };
-    let output = Output { files: Vec::new(), image: Some(image), content: passport.content, notes: passport.notes };
+    let output = Output {
+        image: Some(image),
+        content: passport.content,
+        notes: passport.notes,
+        taken_from: Some(from.to_string()),
+        ..Output::default()
+    };
     Ok(Some(Record { id: env.id.to_owned(), key: env.key.to_owned(), seconds: passport.seconds, output }))
 }
 
@@ -310,7 +325,7 @@ fn take_wheel(from: &Repository, docker: &Docker, step: &Step, offer: &Offer, en
         let pulled = env.scratch.join("pulled");
         let names = docker.files(&pinned, FILES, &pulled, env.context.cancel)?;
         passport.accept(&names, &pulled, &out)?;
-        let output = wheel::keep(own, &out, env)?;
+        let output = Output { taken_from: Some(from.to_string()), ..wheel::keep(own, &out, env)? };
         ensure!(output.files == passport.files, "its label `{PASSPORT_LABEL}` speaks of other files");
         Ok((passport.seconds, output))
     });
@@ -358,9 +373,10 @@ fn tag(docker: &Docker, image: &str, name: &str) -> Result<()> {
     docker.tag(image, repository, tag)
 }
 
-/// Pushes a result with its passport; whether any of it was not there.
-fn give(to: &Repository, record: &Record, docker: &Docker, context: &Context, task: &Task) -> Result<bool> {
-    let name = to.name(&record.id, &record.key);
+/// Pushes or stages a result with its passport; returns whether any of it was not there.
+fn give(to: &Side, record: &Record, docker: &Docker, context: &Context, task: &Task) -> Result<bool> {
+    let name = to.repository.name(&record.id, &record.key);
+    let sender = Sender { key: &record.key, staged: to.staged, docker, context, task };
     let general = Passport {
         // Written and read once more, a longer fraction may end in another digit.
         seconds: (record.seconds * 1000.0).round() / 1000.0,
@@ -377,17 +393,17 @@ fn give(to: &Repository, record: &Record, docker: &Docker, context: &Context, ta
             args: BTreeMap::from([("IMAGE".to_owned(), image.reference.clone())]),
             ..Build::default()
         };
-        new |= send(&name, &record.key, &passport, build, docker, context, task)?;
+        new |= sender.send(&name, &passport, build)?;
     } else {
         let passport = Passport { files: record.output.files.clone(), ..general.clone() };
         let file = |file: &crate::cache::Artefact| (file.name.clone(), Content::File(context.cache.blob(&file.sha256)));
         let build = parcel(record.output.files.iter().map(file));
-        new |= send(&name, &record.key, &passport, build, docker, context, task)?;
+        new |= sender.send(&name, &passport, build)?;
     }
     if let Some(content) = &record.output.content {
         // Not every registry takes an image without a layer.
         let build = parcel([("content".to_owned(), Content::Bytes(content.clone().into_bytes()))]);
-        new |= send(&note_name(&name), &record.key, &general, build, docker, context, task)?;
+        new |= sender.send(&note_name(&name), &general, build)?;
     }
     Ok(new)
 }
@@ -399,43 +415,54 @@ fn parcel<'a>(files: impl IntoIterator<Item = (String, Content)>) -> Build<'a> {
     Build { dockerfile: "FROM scratch\nCOPY files /files\n", context, ..Build::default() }
 }
 
-/// Pushes what `build` makes, with its labels, under `name`; whether it was not there.
-fn send(
-    name: &str,
-    key: &str,
-    passport: &Passport,
-    mut build: Build,
-    docker: &Docker,
-    context: &Context,
-    task: &Task,
-) -> Result<bool> {
-    build.labels = BTreeMap::from([
-        (KEY_LABEL.to_owned(), key.to_owned()),
-        (PASSPORT_LABEL.to_owned(), serde_json::to_string(passport)?),
-    ]);
-    build.tags = vec![name.to_owned()];
-    build.network = Network::None;
-    let labelled = |image: &Image| {
-        build.labels.iter().all(|(name, value)| image.labels.get(name) == Some(value))
-            && passport.image.as_ref().is_none_or(|made| fingerprint(image) == *made)
-    };
-    match docker.image(name)?.filter(labelled) {
-        // The engine remembers what it pushed and pulled. What the registry has may be another's of
-        // the same key, made of other Debian packages, with which what follows would not fit.
-        Some(ready) => {
-            let offer = docker.offer(name, context.cancel)?;
-            if offer.is_some_and(|offer| ready.digests.iter().any(|known| known.ends_with(&offer.digest))) {
-                return Ok(false);
+/// What all images of one result are sent with.
+struct Sender<'a> {
+    key: &'a str,
+    staged: bool,
+    docker: &'a Docker,
+    context: &'a Context<'a>,
+    task: &'a Task,
+}
+
+impl Sender<'_> {
+    /// Pushes or stages what `build` makes, with its labels, under `name`; returns whether it was not there.
+    fn send(&self, name: &str, passport: &Passport, mut build: Build) -> Result<bool> {
+        let Sender { key, staged, docker, context, task } = *self;
+        build.labels = BTreeMap::from([
+            (KEY_LABEL.to_owned(), key.to_owned()),
+            (PASSPORT_LABEL.to_owned(), serde_json::to_string(passport)?),
+        ]);
+        build.tags = vec![name.to_owned()];
+        build.network = Network::None;
+        let labelled = |image: &Image| {
+            build.labels.iter().all(|(name, value)| image.labels.get(name) == Some(value))
+                && passport.image.as_ref().is_none_or(|made| fingerprint(image) == *made)
+        };
+        match docker.image(name)?.filter(labelled) {
+            // The engine remembers what it pushed and pulled. What the registry has may be another's of
+            // the same key, made of other Debian packages, with which what follows would not fit.
+            Some(_) if staged => return Ok(false),
+            Some(ready) => {
+                let offer = docker.offer(name, context.cancel)?;
+                if offer.is_some_and(|offer| ready.digests.iter().any(|known| known.ends_with(&offer.digest))) {
+                    return Ok(false);
+                }
+            }
+            None => {
+                docker.build(&build, &|line| task.line(line), context.cancel)?;
+                let built = docker.image(name)?.with_context(|| format!("`{name}` is gone"))?;
+                ensure!(
+                    labelled(&built),
+                    "this engine changes an image when it adds labels to it, so it cannot be pushed"
+                );
             }
         }
-        None => {
-            docker.build(&build, &|line| task.line(line), context.cancel)?;
-            let built = docker.image(name)?.with_context(|| format!("`{name}` is gone"))?;
-            ensure!(labelled(&built), "this engine changes an image when it adds labels to it, so it cannot be pushed");
+        if staged {
+            return Ok(true);
         }
+        docker.push(name, STILL, &|line| task.line(line), context.cancel)?;
+        Ok(true)
     }
-    docker.push(name, STILL, &|line| task.line(line), context.cancel)?;
-    Ok(true)
 }
 
 #[cfg(test)]

@@ -11,6 +11,7 @@ mod disk;
 mod docker;
 mod doctor;
 mod exchange;
+mod export;
 mod facts;
 mod failure;
 mod gil;
@@ -134,11 +135,23 @@ enum Cmd {
     },
     /// Print what is in a wheel or an image, as CycloneDX; always the same bytes
     Sbom(sbom::Options),
-    /// Bring what several machines made together below wheels/, each wheel checked by its digest
-    Collect {
-        /// The folder with the machines' folders, each with a manifest
+    /// Copy one row of wheels/ into a folder of its own, for `collect` or --wheels-from on another machine
+    Export {
+        /// The id of a wheel's or an image's row
+        #[arg(value_name = "ROW")]
+        row: String,
+        /// The folder that gets a folder named after the row
         #[arg(value_name = "FOLDER")]
         folder: PathBuf,
+    },
+    /// Bring rows that several machines exported together below wheels/, each checked by its digest
+    Collect {
+        /// The folder with one folder for each row, of that name
+        #[arg(value_name = "FOLDER")]
+        folder: PathBuf,
+        /// The output of `plan --format github`: exactly its rows must be there, with the planned keys
+        #[arg(long, value_name = "FILE")]
+        plan: Option<PathBuf>,
         /// Put the wheels of the packages that matrix.yaml publishes into this folder
         #[arg(long, value_name = "FOLDER")]
         publish: Option<PathBuf>,
@@ -245,7 +258,7 @@ pub struct JobRows {
 
 #[derive(Debug, Clone, Args)]
 pub struct How {
-    /// Install and start what is missing, with apt, as root or through sudo
+    /// Install and start what is missing, with apt, as root or through sudo; join the group `docker` if needed
     #[arg(long)]
     yes: bool,
     /// Interpreters without PGO and LTO: minutes instead of a quarter of an hour
@@ -261,10 +274,13 @@ pub struct How {
     /// mmdebstrap; `--push` does so, too
     #[arg(long)]
     pinned_root: bool,
+    /// Name each image and wheel for this repository as --push does, but only in the Docker engine
+    #[arg(long, value_name = "REPO", value_parser = Repository::parse, conflicts_with = "push")]
+    stage: Option<Repository>,
     /// Take images and wheels from there instead of building them
     #[arg(long, value_name = "REPO", value_parser = Repository::parse)]
     cache_from: Option<Repository>,
-    /// Take the wheels in this folder, where they are what their manifest says and what is to be made
+    /// Take the wheels of a folder like wheels/, or of folders that `export` wrote, if they have the planned keys
     #[arg(long, value_name = "FOLDER")]
     wheels_from: Option<PathBuf>,
 }
@@ -305,7 +321,7 @@ fn main() -> ExitCode {
     let cancel = match Cancel::on_signals(proc::kill_all) {
         Ok(cancel) => cancel,
         Err(error) => {
-            eprintln!("error: {error:#}");
+            ui::complain(&error);
             return ExitCode::FAILURE;
         }
     };
@@ -320,7 +336,7 @@ fn main() -> ExitCode {
             ExitCode::from(130)
         }
         Err(error) => {
-            eprintln!("error: {error:#}");
+            ui::complain(&error);
             summary::failure(&error);
             if error.is::<Empty>() {
                 ExitCode::from(3)
@@ -367,7 +383,10 @@ fn dispatch(cli: &Cli, cancel: &Cancel) -> Result<()> {
         }
         Cmd::Cache { what: CacheCmd::Show } => ui::out(&prune::show(&project.cache)?),
         Cmd::Cache { what: CacheCmd::Prune { max_size } } => ui::out(&prune::prune(&project.cache, *max_size)?),
-        Cmd::Collect { folder, publish } => incoming::collect(&project, folder, publish.as_deref()),
+        Cmd::Export { row, folder } => export::run(&project, row, folder),
+        Cmd::Collect { folder, plan, publish } => {
+            incoming::collect(&project, folder, plan.as_deref(), publish.as_deref())
+        }
         Cmd::Verify { what, manifest } => verify::run(&project, what, manifest.as_deref()),
         Cmd::Sbom(asked) => sbom::run(&project, asked),
         Cmd::Bench { what: BenchCmd::Build(options) } => bench::build(&project, options),

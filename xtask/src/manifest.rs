@@ -3,10 +3,11 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use serde::{Deserialize, Serialize};
 
 use crate::cache::{self, Cache};
+use crate::digest;
 use crate::matrix::Matrix;
 use crate::plan::{self, Action, Plan};
 use crate::run::{Attempt, Outcome};
@@ -48,6 +49,9 @@ pub struct Entry {
     pub inputs: BTreeMap<String, String>,
     /// Versions, how it was made, and for images the verdict on the GIL.
     pub notes: BTreeMap<String, String>,
+    /// The repository or folder that it was taken from; none for what was made on this machine.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub taken_from: Option<String>,
     /// The SHA-256 of its bill of materials, once `cargo xtask sbom` has written that.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sbom: Option<String>,
@@ -69,6 +73,33 @@ impl Entry {
             kind => format!("{kind}-{}.cdx.json", self.tag),
         }
     }
+
+    /// Checks what readers of a manifest rely on, as it may come from anywhere: file names without a folder,
+    /// digests that are digests, and text without control characters.
+    fn check(&self) -> Result<()> {
+        let known = ["wheel", "base", "image"].contains(&&*self.kind);
+        ensure!(known, "its kind {:?} is none of `wheel`, `base` and `image`", self.kind);
+        for (field, name) in [("file", &self.file), ("tag", &self.tag)] {
+            // The name of an image has slashes, and is never used as a path.
+            let path = self.kind == "wheel" || field == "tag";
+            ensure!(!path || is_file_name(name), "its `{field}` {name:?} is not a file name without a folder");
+        }
+        for (field, text) in [("sha256", Some(&self.sha256)), ("key", Some(&self.key)), ("sbom", self.sbom.as_ref())] {
+            let wrong = text.filter(|text| !digest::is_digest(text));
+            ensure!(wrong.is_none(), "its `{field}` {:?} is not a SHA-256", text.map_or("", |text| text));
+        }
+        let notes = self.notes.iter().chain(&self.inputs).flat_map(|(name, value)| [name, value]);
+        let texts = notes.chain([&self.id, &self.name, &self.tag, &self.file]).chain(&self.taken_from);
+        for text in texts {
+            ensure!(!text.chars().any(char::is_control), "the text {text:?} has a control character");
+        }
+        Ok(())
+    }
+}
+
+/// Whether a name from a manifest is a plain file name, which stays in its folder.
+fn is_file_name(name: &str) -> bool {
+    !name.is_empty() && !name.starts_with('.') && !name.contains('/')
 }
 
 impl Manifest {
@@ -111,6 +142,7 @@ impl Manifest {
                 cached: outcome.cached,
                 inputs: outcome.inputs.clone(),
                 notes: output.notes.clone(),
+                taken_from: output.taken_from.clone(),
                 sbom: None,
             });
         }
@@ -149,11 +181,22 @@ impl Manifest {
         }
     }
 
+    /// Reads a manifest and checks each of its entries.
+    pub fn parse(text: &[u8]) -> Result<Manifest> {
+        let manifest: Manifest = serde_json::from_slice(text)?;
+        for entry in &manifest.artefacts {
+            entry.check().with_context(|| format!("the entry {:?} is refused", entry.id))?;
+        }
+        let id = manifest.not_built.iter().find(|id| id.chars().any(char::is_control));
+        ensure!(id.is_none(), "the id {:?} in `not_built` has a control character", id.map_or("", |id| id));
+        Ok(manifest)
+    }
+
     /// The manifest in `folder`; an absent one is empty.
     pub fn read(folder: &Path) -> Result<Manifest> {
         let path = folder.join("manifest.json");
-        match std::fs::read_to_string(&path) {
-            Ok(text) => serde_json::from_str(&text).with_context(|| {
+        match std::fs::read(&path) {
+            Ok(text) => Manifest::parse(&text).with_context(|| {
                 format!("`{}` is not a manifest: remove it, then run `cargo xtask wheels`", path.display())
             }),
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
@@ -164,9 +207,10 @@ impl Manifest {
     }
 
     /// Puts the wheels into `folder` and this manifest's entries in place of the earlier ones of the same id.
-    /// Entries and wheels of rows that the matrix no longer has, and of those that could not be built,
-    /// are dropped.
-    pub fn publish(&self, folder: &Path, matrix: &Matrix, cache: &Cache) -> Result<()> {
+    /// Entries of rows that could not be built are dropped with their files, and so are those of rows that
+    /// `matrix` no longer has. Without a matrix the folder may be one that other projects use, too, and their
+    /// rows stay.
+    pub fn publish(&self, folder: &Path, matrix: Option<&Matrix>, cache: &Cache) -> Result<()> {
         std::fs::create_dir_all(folder).with_context(|| format!("cannot make `{}`", folder.display()))?;
         let _lock = lock(cache)?;
         // A manifest that cannot be read is replaced: all that it said is in the cache.
@@ -179,10 +223,11 @@ impl Manifest {
             let same = merged.artefacts.iter().find(|old| old.id == entry.id && old.sha256 == entry.sha256);
             entry.sbom = entry.sbom.take().or_else(|| same?.sbom.clone());
         }
-        let known = rows(matrix);
+        let known = matrix.map(rows);
+        let is_known = |id: &String| known.as_ref().is_none_or(|known| known.contains(id));
         merged.artefacts.retain(|entry| {
             let replaced = self.artefacts.iter().any(|new| new.id == entry.id) || self.not_built.contains(&entry.id);
-            let keep = known.contains(&entry.id) && !replaced;
+            let keep = is_known(&entry.id) && !replaced;
             if !keep {
                 stale.push(entry.clone());
             }
@@ -190,18 +235,18 @@ impl Manifest {
         });
         merged.artefacts.extend(fresh);
         merged.not_built.extend(self.not_built.iter().cloned());
-        merged.not_built.retain(|id| known.contains(id) && !self.artefacts.iter().any(|new| new.id == *id));
+        merged.not_built.retain(|id| is_known(id) && !self.artefacts.iter().any(|new| new.id == *id));
         merged.artefacts.sort_by(|a, b| (&a.kind, &a.id).cmp(&(&b.kind, &b.id)));
         for entry in self.artefacts.iter().filter(|entry| entry.kind == "wheel") {
             cache::copy(&cache.blob(&entry.sha256), &folder.join(&entry.file))?;
         }
         for entry in &stale {
             if entry.kind == "wheel" && !merged.artefacts.iter().any(|kept| kept.file == entry.file) {
-                let _ = std::fs::remove_file(folder.join(&entry.file));
+                remove(&folder.join(&entry.file), &entry.sha256)?;
             }
             let described = |kept: &Entry| kept.sbom.is_some() && kept.sbom_file() == entry.sbom_file();
-            if !merged.artefacts.iter().any(described) {
-                let _ = std::fs::remove_file(folder.join(entry.sbom_file()));
+            if let Some(sbom) = entry.sbom.as_ref().filter(|_| !merged.artefacts.iter().any(described)) {
+                remove(&folder.join(entry.sbom_file()), sbom)?;
             }
         }
         merged.write(folder)
@@ -218,11 +263,20 @@ impl Manifest {
         manifest.write(folder)
     }
 
-    fn write(&self, folder: &Path) -> Result<()> {
+    pub fn write(&self, folder: &Path) -> Result<()> {
         let mut text = serde_json::to_vec_pretty(self)?;
         text.push(b'\n');
         cache::write(&folder.join("manifest.json"), &text)
     }
+}
+
+/// Removes a file that is still what the manifest says; another file of its name stays.
+fn remove(path: &Path, sha256: &str) -> Result<()> {
+    let is_file = path.symlink_metadata().is_ok_and(|meta| meta.is_file());
+    if is_file && digest::of_file(path)? == sha256 {
+        std::fs::remove_file(path).with_context(|| format!("cannot remove `{}`", path.display()))?;
+    }
+    Ok(())
 }
 
 /// For as long as the result lives, nobody else changes a manifest.
@@ -235,6 +289,9 @@ fn lock(cache: &Cache) -> Result<std::fs::File> {
 fn rows(matrix: &Matrix) -> Vec<String> {
     let abis = || matrix.abis.iter().map(|abi| &*abi.id);
     let wheels = matrix.packages.iter().flat_map(|package| abis().map(|abi| plan::wheel_id(&package.id, abi)));
-    let images = matrix.images.iter().map(|image| format!("proof-{}", image.tag));
+    let images = matrix.images.iter().map(|image| plan::proof_id(&image.tag));
     wheels.chain(abis().map(|abi| format!("base-{abi}"))).chain(images).collect()
 }
+
+#[cfg(test)]
+mod tests;

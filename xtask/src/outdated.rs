@@ -153,7 +153,7 @@ pub fn run(project: &Project, options: &Options) -> Result<()> {
 
 fn tell(project: &Project, rows: &[Row]) -> Result<()> {
     let table = table(rows);
-    summary::add(&format!("```text\n{table}```\n"))?;
+    summary::add(&summary::block(&table))?;
     ui::out(&table)?;
     let count = |state: State| rows.iter().filter(|row| row.state == state).count();
     let (newer, unasked) = (count(State::Newer), count(State::Unasked));

@@ -12,7 +12,7 @@ use crate::digest;
 use crate::lock::Pin;
 use crate::matrix::{GilState, Serve, Tool};
 
-pub use build::{fetch, locked_id, plan, sdist_id, sources, tools, wheel_id};
+pub use build::{fetch, locked_id, plan, proof_id, sdist_id, sources, tools, wheel_id};
 pub use github::{Jobbing, Jobs, jobs};
 pub use print::{Status, json, text};
 

@@ -185,8 +185,12 @@ impl Project {
         if let Some(folder) = &how.wheels_from {
             incoming::take(self, folder)?;
         }
-        let exchange = Exchange::new(how.cache_from.clone(), how.push.clone());
-        let looked = if how.push.is_some() || how.pinned_root { None } else { self.all_there(&plan, &facts) };
+        let mut exchange = Exchange::new(how.cache_from.clone(), how.push.clone());
+        if let Some(repository) = &how.stage {
+            exchange = exchange.stage(repository.clone());
+        }
+        let pinned_root = how.pinned_root || exchange.pushes();
+        let looked = if pinned_root { None } else { self.all_there(&plan, &facts) };
         let all_there = looked.is_some();
         let (docker, engine_cores) = match looked {
             Some(docker) => (docker, self.cores),
@@ -196,7 +200,6 @@ impl Project {
                 (docker, cores)
             }
         };
-        let pinned_root = how.pinned_root || how.push.is_some();
         if let (false, Some(docker)) = (all_there, &docker)
             && let Some(fallback) = root::fallback(&plan, &self.cache)?
             && fallback.give_up(&self.cache, docker, pinned_root)?
@@ -211,7 +214,9 @@ impl Project {
         if let Some(fallback) = &fallback {
             manifest.add_note(&plan, root::NOTE, &fallback.note);
         }
-        manifest.publish(wheels, &self.matrix, &self.cache)?;
+        // Another folder than `wheels/` may be one that another project uses, too.
+        let matrix = (wheels == self.wheels()).then_some(&self.matrix);
+        manifest.publish(wheels, matrix, &self.cache)?;
         if !attempt.interrupted {
             report::publish(&manifest, &report::failures(&plan, &attempt))?;
         }

@@ -1,20 +1,22 @@
 //! `--yes`: installs and starts what a plan needs; without it, says all that is missing and changes nothing.
 
-use std::fs::File;
-use std::os::unix::process::CommandExt;
-use std::path::Path;
-use std::process::{Command, Stdio};
+mod engine;
+
+use std::process::Command;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, anyhow, bail};
+use anyhow::{Context as _, Result, anyhow, bail};
 use xshell::{Shell, cmd};
 
 use crate::cache::Cache;
 use crate::cancel::Cancel;
 use crate::docker::Docker;
-use crate::doctor::{Check, Fix, State, engine, mmdebstrap, program, programs, root, said, systemd, table};
+use crate::doctor::{Check, Fix, State, mmdebstrap, program, programs, root, table};
 use crate::ui::Ui;
-use crate::{failure, proc};
+use crate::{doctor, failure, proc};
+
+/// Seconds to wait for other programs that install packages, unattended upgrades for instance.
+const LOCK_TIMEOUT: u64 = 600;
 
 /// What a plan needs of the machine.
 pub struct Needs<'a> {
@@ -31,7 +33,7 @@ pub fn prepare(needs: &Needs, yes: bool, cache: &Cache, ui: &Ui, cancel: &Cancel
     missing.extend(needs.programs.iter().map(|(name, package)| program(name, package)));
     let mut connected = None;
     if needs.docker {
-        let (found, check) = engine();
+        let (found, check) = doctor::engine();
         missing.push(check);
         let bootstrap = mmdebstrap();
         if bootstrap.state == State::Missing && found.as_ref().is_none_or(|docker| (needs.bootstrap)(docker)) {
@@ -67,7 +69,7 @@ pub fn prepare(needs: &Needs, yes: bool, cache: &Cache, ui: &Ui, cancel: &Cancel
         install(&packages, cache, ui, cancel)?;
     }
     if needs.docker && connected.is_none() {
-        connected = Some(start_engine(cache, ui, cancel)?);
+        connected = Some(engine::start(cache, ui, cancel)?);
     }
     Ok(connected)
 }
@@ -78,82 +80,67 @@ fn install(packages: &[&str], cache: &Cache, ui: &Ui, cancel: &Cancel) -> Result
     let shell = Shell::new()?;
     let program: &[&str] = if root() { &["env"] } else { &["sudo", "-n", "env"] };
     let (program, before) = (program[0], &program[1..]);
+    let lock = format!("DPkg::Lock::Timeout={LOCK_TIMEOUT}");
     let apt = |arguments: &[&str]| {
-        proc::run(
-            cmd!(shell, "{program} {before...} DEBIAN_FRONTEND=noninteractive apt-get {arguments...}"),
-            &task,
-            cancel,
-        )
+        // In English, since its messages are looked at.
+        let settings = ["DEBIAN_FRONTEND=noninteractive", "LC_ALL=C.UTF-8"];
+        let command = cmd!(shell, "{program} {before...} {settings...} apt-get -o {lock} {arguments...}");
+        proc::run(command, &task, cancel)
     };
-    let installed = apt(&["update"]).and_then(|()| apt(&[&["install", "-y"], packages].concat()));
+    let waiting = || task.waiting("waiting for another program that uses apt");
+    let updated = update(&|| apt(&["update"]), &waiting, Duration::from_secs(2), cancel);
+    let installed = updated.and_then(|()| apt(&[&["install", "-y"], packages].concat()));
     let done = installed.map_err(|error| anyhow!("{}", failure::explain(&error, &task)));
     task.end(if done.is_ok() { "ok" } else { "FAILED" });
     done
 }
 
-fn start_engine(cache: &Cache, ui: &Ui, cancel: &Cancel) -> Result<Docker> {
-    let log = cache.log("dockerd");
-    let started = Instant::now();
-    let mut asked = false;
+/// Runs `apt-get update`, again for as long as another program holds the lock on the package lists. apt itself
+/// waits for the lock of dpkg only.
+fn update(update: &dyn Fn() -> Result<()>, waiting: &dyn Fn(), pause: Duration, cancel: &Cancel) -> Result<()> {
+    let began = Instant::now();
     loop {
-        let (docker, check) = engine();
-        if let Some(docker) = docker {
-            return Ok(docker);
+        let Err(error) = update() else { return Ok(()) };
+        let text = format!("{error:#}");
+        let locked = ["Could not get lock", "Unable to lock directory"].iter().any(|part| text.contains(part));
+        if !locked || began.elapsed() > Duration::from_secs(LOCK_TIMEOUT) {
+            return Err(error);
         }
-        match check.fix {
-            Some(Fix::JoinGroup) => return join_group(&check.detail),
-            // The package may be starting it at this moment.
-            Some(Fix::StartEngine) if !asked && (started.elapsed() > Duration::from_secs(3) || !systemd()) => {
-                ui.say("[doctor] starting the Docker engine");
-                start(&log)?;
-                asked = true;
-            }
-            _ => {}
-        }
-        if started.elapsed() > Duration::from_secs(60) {
-            bail!("the Docker engine did not start within 60 s: {}; see {}", check.detail, engine_log(&log));
-        }
+        waiting();
         cancel.check()?;
-        std::thread::sleep(Duration::from_millis(300));
+        std::thread::sleep(pause);
     }
 }
 
-fn start(log: &Path) -> Result<()> {
-    let mut command = Command::new(if root() { "env" } else { "sudo" });
-    let (shown, command) = if systemd() {
-        ("systemctl start docker", command.args(["systemctl", "start", "docker"]))
-    } else {
-        let output = File::create(log).with_context(|| format!("cannot write `{}`", log.display()))?;
-        // In a session of its own: it must outlive this process and the terminal.
-        let command = command.args(["setsid", "--fork", "dockerd"]).stdin(Stdio::null());
-        ("dockerd", command.stdout(output.try_clone()?).stderr(output))
-    };
-    let status = command.status().with_context(|| format!("cannot start `{shown}`"))?;
-    if !status.success() {
-        bail!("`{shown}` failed: {status}; see {}", engine_log(log));
-    }
-    Ok(())
-}
+#[cfg(test)]
+mod tests {
+    use std::cell::Cell;
+    use std::time::Duration;
 
-fn engine_log(log: &Path) -> String {
-    if systemd() { "`journalctl -u docker`".to_owned() } else { format!("its log, {}", log.display()) }
-}
+    use anyhow::{Result, bail};
 
-/// Puts the user into the engine's group and goes on as a member of it, which else took a new login.
-fn join_group(detail: &str) -> Result<Docker> {
-    const TRIED: &str = "XTASK_JOINED_DOCKER_GROUP";
-    let user = said("id", &["-un"])?;
-    if std::env::var_os(TRIED).is_some() || root() {
-        bail!("{detail}");
+    use super::update;
+    use crate::cancel::Cancel;
+
+    /// Calls of `apt-get update` whose first one fails with `error`, and how the last one ended.
+    fn updates(error: &str) -> (u32, Result<()>) {
+        let calls = Cell::new(0);
+        let call = || {
+            calls.set(calls.get() + 1);
+            if calls.get() == 1 {
+                bail!("`env` failed with exit code 100: {error}")
+            }
+            Ok(())
+        };
+        let result = update(&call, &|| {}, Duration::ZERO, &Cancel::default());
+        (calls.get(), result)
     }
-    let status =
-        Command::new("sudo").args(["usermod", "-aG", "docker", &user]).status().context("cannot start `sudo`")?;
-    if !status.success() {
-        bail!("`sudo usermod -aG docker {user}` failed: {status}");
+
+    #[test]
+    fn another_program_that_uses_apt_is_waited_for() {
+        let (calls, result) = updates("E: Unable to lock directory /var/lib/apt/lists/");
+        assert_eq!((calls, result.is_ok()), (2, true));
+        let (calls, result) = updates("E: The repository has no Release file.");
+        assert_eq!((calls, result.is_ok()), (1, false));
     }
-    let quote = |text: String| format!("'{}'", text.replace('\'', "'\\''"));
-    let again: Vec<String> = std::env::args().map(quote).collect();
-    let error =
-        Command::new("sg").args(["docker", "-c", &format!("exec {}", again.join(" "))]).env(TRIED, "yes").exec();
-    Err(anyhow!(error)).context("you are in the group `docker` now: log in anew, then run the same command again")
 }

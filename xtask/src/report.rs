@@ -44,7 +44,7 @@ pub fn failures(plan: &Plan, attempt: &Attempt) -> Vec<Failure> {
 /// Prints the table; on GitHub it is also added to the job's summary.
 pub fn publish(manifest: &Manifest, failures: &[Failure]) -> Result<()> {
     let table = table(manifest, failures);
-    summary::add(&format!("```text\n{table}```\n"))?;
+    summary::add(&summary::block(&table))?;
     ui::out(&table)
 }
 
@@ -63,7 +63,12 @@ fn table(manifest: &Manifest, failures: &[Failure]) -> String {
             entry.tag.clone(),
             bytes(entry.size),
             seconds(entry.seconds),
-            if entry.cached { "cached" } else { "built" }.to_owned(),
+            match (&entry.taken_from, entry.cached) {
+                (Some(_), _) => "taken",
+                (None, true) => "cached",
+                (None, false) => "built",
+            }
+            .to_owned(),
             entry.sha256.chars().take(8).collect(),
             entry.notes.get("gil").cloned().unwrap_or_else(|| "-".to_owned()),
         ]

@@ -37,7 +37,7 @@ impl Listed {
         };
         let shown = path.display().to_string();
         let text = std::fs::read(path).map_err(|error| anyhow!(Wrong(format!("--manifest `{shown}`: {error}"))))?;
-        let manifest = serde_json::from_slice(&text).with_context(|| format!("`{shown}` is not a manifest"))?;
+        let manifest = Manifest::parse(&text).with_context(|| format!("`{shown}` is not a manifest"))?;
         let folder = path.parent().map(Path::to_owned).unwrap_or_default();
         Ok(Listed { manifest, folder, shown, named: true })
     }

@@ -1,5 +1,6 @@
 //! Progress for people on stderr; results go to stdout and never through here.
 
+use std::borrow::Cow;
 use std::collections::VecDeque;
 use std::fs::File;
 use std::io::{IsTerminal, Write};
@@ -51,14 +52,18 @@ impl State {
 impl Ui {
     /// Bars on a terminal, plain lines elsewhere.
     pub fn new() -> Ui {
-        let github = std::env::var_os("GITHUB_ACTIONS").is_some();
+        let github = in_github();
         let dumb = std::env::var_os("TERM").is_none_or(|term| term == "dumb");
         let terminal = std::io::stderr().is_terminal() && !github && !dumb;
         Ui { bars: terminal.then(MultiProgress::new), github }
     }
 
-    /// Prints one line that stays.
-    pub fn say(&self, line: &str) {
+    /// Prints text that stays. It may contain output of other programs: see [`inert`].
+    pub fn say(&self, text: &str) {
+        self.print(&inert(text, self.github));
+    }
+
+    fn print(&self, line: &str) {
         match &self.bars {
             Some(bars) => {
                 let _ = bars.println(line);
@@ -166,13 +171,40 @@ impl Task {
             && let Ok(log) = std::fs::read_to_string(&self.log)
             && !log.is_empty()
         {
-            self.ui.say(&format!("::group::{} log\n{}\n::endgroup::", self.id, log.trim_end()));
+            let log = inert(log.trim_end(), self.ui.github);
+            self.ui.print(&format!("::group::{} log\n{log}\n::endgroup::", self.id));
         }
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// Whether this process runs in a job of GitHub Actions, whose runner reads what it prints.
+pub fn in_github() -> bool {
+    std::env::var_os("GITHUB_ACTIONS").is_some()
+}
+
+/// Prints an error, which may contain output of other programs, to standard error.
+pub fn complain(error: &anyhow::Error) {
+    eprintln!("{}", inert(&format!("error: {error:#}"), in_github()));
+}
+
+/// Changes text so that a runner of GitHub Actions takes no line of it for a workflow command: the runner
+/// reads `::name::` at the beginning of a line, and `##[name]` anywhere in it. Elsewhere the text stays.
+fn inert(text: &str, github: bool) -> Cow<'_, str> {
+    if !github {
+        return Cow::Borrowed(text);
+    }
+    // For the runner a carriage return ends a line, too.
+    let lines = text.split(['\n', '\r']).map(|line| {
+        let start = line.len() - line.trim_start().len();
+        let (blank, rest) = line.split_at(start);
+        let rest = rest.replace("##[", "# #[");
+        if rest.starts_with("::") { format!("{blank}: {}", &rest[1..]) } else { format!("{blank}{rest}") }
+    });
+    Cow::Owned(lines.collect::<Vec<_>>().join("\n"))
 }
 
 /// Writes a result to standard output; a reader that has seen enough, as `head` has, is no error.
@@ -262,7 +294,7 @@ pub fn columns<const N: usize>(rows: &[[String; N]], right: impl Fn(usize) -> bo
 
 #[cfg(test)]
 mod tests {
-    use super::plain;
+    use super::{inert, plain};
 
     #[test]
     fn what_a_terminal_would_not_show_is_left_out() {
@@ -271,5 +303,20 @@ mod tests {
         assert_eq!(plain("\u{1b}]0;title\u{7}a\u{1b}]8;;http://h\u{1b}\\link\u{1b}]8;;\u{1b}\\"), "alink");
         assert_eq!(plain("\u{1b}(Bx\u{7}"), "Bx");
         assert_eq!(plain("\u{1b}[31"), "");
+    }
+
+    #[test]
+    fn no_line_of_a_build_is_a_workflow_command() {
+        for (line, expected) in [
+            ("::stop-commands::x", ": :stop-commands::x"),
+            ("ok\n \t::add-mask::a", "ok\n \t: :add-mask::a"),
+            ("half\r::error::x", "half\n: :error::x"),
+            ("text ##[set-output name=a]b", "text # #[set-output name=a]b"),
+            (":::group::a", ": ::group::a"),
+            ("std::env::var, ::", "std::env::var, ::"),
+        ] {
+            assert_eq!(inert(line, true), expected);
+            assert_eq!(inert(line, false), line);
+        }
     }
 }

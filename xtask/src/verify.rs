@@ -90,6 +90,9 @@ fn image_by_name(project: &Project, reference: &str, image: &matrix::Image, list
     let found = docker.image(reference)?.with_context(|| {
         format!("the engine has no image `{reference}`: `cargo xtask image {}` builds it", image.tag)
     })?;
+    // First what the engine and the manifest say: nothing of another image is started.
+    let identity = check_identity(image, &found, listed)?;
+    let contents = check_configuration(project, image, &found, listed)?;
     let imports: Vec<String> = image
         .packages
         .iter()
@@ -99,17 +102,8 @@ fn image_by_name(project: &Project, reference: &str, image: &matrix::Image, list
     let script = project.folder.join("docker/gil_probe.py");
     let script = std::fs::read_to_string(&script).with_context(|| format!("cannot read `{}`", script.display()))?;
     let (verdict, _) = proof::probe(&docker, &found.id, &script, &imports, &project.cancel)?;
-    for id in &image.packages {
-        if !found.labels.contains_key(&format!("dev.wheel-matrix.wheel.{id}")) {
-            bail!(
-                "the image was built without `{id}`, which the matrix wants: `cargo xtask image {}` builds it anew",
-                image.tag
-            );
-        }
-    }
-    ui::out(&describe(reference, image, &found, &verdict))?;
-    check_identity(image, &found, listed)?;
-    check_contents(project, image, &found, &verdict, listed)?;
+    ui::out(&format!("{}{identity}{contents}", describe(reference, image, &found, &verdict)))?;
+    check_installed(image, &found, &verdict)?;
     check_slim(&docker, &found, project)?;
     verdict.judge(image.gil)?;
     ui::out("  ok\n")
@@ -152,10 +146,10 @@ fn describe(reference: &str, image: &matrix::Image, found: &Image, verdict: &Ver
     out
 }
 
-/// Whether it is the very image that the manifest lists.
-fn check_identity(image: &matrix::Image, found: &Image, listed: &Listed) -> Result<()> {
+/// Refuses an image that is not the one that the manifest lists; returns the lines about it.
+fn check_identity(image: &matrix::Image, found: &Image, listed: &Listed) -> Result<String> {
     let id = found.id.trim_start_matches("sha256:");
-    let said = match listed.image(&image.tag) {
+    Ok(match listed.image(&image.tag) {
         Some(entry) if entry.sha256 == id => {
             format!("  manifest    same id, key {:.12}\n{}{}", entry.key, root_note(entry), sbom_beside(entry, listed)?)
         }
@@ -171,41 +165,39 @@ fn check_identity(image: &matrix::Image, found: &Image, listed: &Listed) -> Resu
             listed.again(&format!("cargo xtask image {}", image.tag))
         ),
         None => format!("  manifest    {}\n", listed.missing(&format!("the image `{}`", image.tag))?),
-    };
-    ui::out(&said)
+    })
 }
 
-/// What is installed, what the labels say, what the manifest says and what the matrix says agree.
-fn check_contents(
-    project: &Project,
-    image: &matrix::Image,
-    found: &Image,
-    verdict: &Verdict,
-    listed: &Listed,
-) -> Result<()> {
-    let again = format!("`cargo xtask image {}` brings them together", image.tag);
+/// The label with the version and the SHA-256 of a package's wheel.
+fn wheel_label(package: &str) -> String {
+    format!("dev.wheel-matrix.wheel.{package}")
+}
+
+/// Refuses an image whose configuration (labels, environment, user) contradicts the manifest or the matrix;
+/// returns lines about what could not be compared.
+fn check_configuration(project: &Project, image: &matrix::Image, found: &Image, listed: &Listed) -> Result<String> {
+    let again = format!("`cargo xtask image {}` builds it anew", image.tag);
+    let mut open = String::new();
     for package in image.packages.iter().filter_map(|id| project.matrix.package(id)) {
-        let id = &package.id;
-        let label = format!("dev.wheel-matrix.wheel.{id}");
-        let value = found.labels.get(&label).with_context(|| format!("the image has no label `{label}`"))?;
+        let (id, label) = (&package.id, wheel_label(&package.id));
+        let value = found.labels.get(&label).with_context(|| {
+            format!("the image was built without `{id}`, which the matrix wants (it has no label `{label}`): {again}")
+        })?;
         let labelled = value.split(' ').next().unwrap_or_default();
-        let installed = verdict.distributions.iter().find(|distribution| wheelfile::same_name(&distribution.name, id));
-        if let Some(installed) = installed.filter(|installed| !wheelfile::same_version(&installed.version, labelled)) {
-            bail!("`{id}` {} is installed, but the label `{label}` says {labelled}: {again}", installed.version);
-        }
         if let Some(wanted) = package.version().filter(|wanted| !wheelfile::same_version(wanted, labelled)) {
             bail!("the matrix wants `{id}` {wanted}, but the image has {labelled}: {again}");
         }
         let row = plan::wheel_id(id, &image.abi);
-        let entry = listed.manifest.artefacts.iter().find(|entry| entry.id == row);
-        match entry {
+        match listed.manifest.artefacts.iter().find(|entry| entry.id == row) {
             Some(entry) if value.ends_with(&entry.sha256) => {}
             Some(entry) => bail!(
                 "its label `{label}` says `{value}`, but the wheel in {} has the SHA-256 `{}`: {again}",
                 listed.shown,
                 entry.sha256
             ),
-            None => ui::out(&format!("  manifest    does not list `{id}`, so its digest could not be compared\n"))?,
+            None => {
+                open.push_str(&format!("  manifest    does not list `{id}`, so its digest could not be compared\n"));
+            }
         }
     }
     for (name, value) in &image.env {
@@ -218,6 +210,23 @@ fn check_contents(
     }
     if matches!(found.user.as_str(), "" | "root" | "0") {
         bail!("the image runs as root");
+    }
+    Ok(open)
+}
+
+/// Refuses an image in which other versions are installed than its labels say.
+fn check_installed(image: &matrix::Image, found: &Image, verdict: &Verdict) -> Result<()> {
+    for id in &image.packages {
+        let label = wheel_label(id);
+        let labelled = found.labels.get(&label).and_then(|value| value.split(' ').next()).unwrap_or_default();
+        let installed = verdict.distributions.iter().find(|distribution| wheelfile::same_name(&distribution.name, id));
+        if let Some(installed) = installed.filter(|installed| !wheelfile::same_version(&installed.version, labelled)) {
+            bail!(
+                "`{id}` {} is installed, but the label `{label}` says {labelled}: `cargo xtask image {}` builds it anew",
+                installed.version,
+                image.tag
+            );
+        }
     }
     Ok(())
 }

@@ -11,7 +11,7 @@ mod suites;
 mod validate;
 mod words;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
@@ -366,16 +366,26 @@ impl Matrix {
 
     /// The Debian packages of a set, those of the sets it includes first, each once.
     pub fn apt_packages(&self, id: &str) -> Vec<String> {
-        let mut packages = Vec::new();
-        if let Some(set) = self.apt.iter().find(|set| set.id == *id) {
-            for included in &set.include {
-                packages.extend(self.apt_packages(included));
-            }
-            packages.extend(set.packages.iter().map(|name| name.to_string()));
-        }
-        let mut seen = std::collections::BTreeSet::new();
+        let names = self.apt_sets(id).into_iter().flat_map(|set| set.packages.iter().map(|name| name.to_string()));
+        let mut packages: Vec<String> = names.collect();
+        let mut seen = BTreeSet::new();
         packages.retain(|name| seen.insert(name.clone()));
         packages
+    }
+
+    /// A set and the sets that it includes, each once and after those that it includes itself.
+    pub fn apt_sets(&self, id: &str) -> Vec<&AptSet> {
+        let mut sets = Vec::new();
+        self.add_apt_sets(id, &mut BTreeSet::new(), &mut sets);
+        sets
+    }
+
+    fn add_apt_sets<'m>(&'m self, id: &str, seen: &mut BTreeSet<&'m str>, sets: &mut Vec<&'m AptSet>) {
+        let Some(set) = self.apt.iter().find(|set| set.id == *id).filter(|set| seen.insert(&set.id)) else { return };
+        for included in &set.include {
+            self.add_apt_sets(included, seen, sets);
+        }
+        sets.push(set);
     }
 }
 

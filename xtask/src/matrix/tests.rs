@@ -120,6 +120,18 @@ fn cycles() {
 }
 
 #[test]
+fn sets_that_include_a_set_in_many_ways_are_read_once() {
+    let sets: String = (0..64)
+        .map(|n| format!("  - {{id: set{n}, include: [set{0}, set{0}], packages: [package{n}]}}\n", n + 1))
+        .collect();
+    let text = REAL.replacen("apt:\n", &format!("apt:\n{sets}  - {{id: set64, packages: [last]}}\n"), 1);
+    let matrix = Matrix::parse(&text, "matrix.yaml").unwrap();
+    let packages = matrix.apt_packages("set0");
+    assert_eq!(packages.len(), 65);
+    assert_eq!((&*packages[0], &*packages[64]), ("last", "package0"), "those of an included set come first");
+}
+
+#[test]
 fn nothing_escapes_into_a_shell() {
     for bad in ["'libyaml-dev; reboot'", "'$(id)'", "'-oDebug=1'", "'a b'", "\"a\\nb\"", "'a`id`'", "''"] {
         let message = error("libyaml-dev, zlib1g-dev]", &format!("{bad}]"));

@@ -9,6 +9,7 @@ use super::{
     GilState, Image, Interpreter, Location, Matrix, Package, PackageSource, Published, Pypi, Root, Serve, ServeEnv,
     Server, Source, Tool, Word,
 };
+use crate::digest::is_digest;
 use crate::ui::quoted;
 use crate::wheelfile::same_name;
 
@@ -51,12 +52,13 @@ pub fn validate(matrix: &Matrix) -> Check {
         known("ci.publish", id, packages.iter().map(|package| &package.id))?;
     }
 
+    let mut checked = BTreeSet::new();
     for set in apt {
         let AptSet { id, include, packages: _ } = set;
         for included in include {
             known("apt[].include", included, apt.iter().map(|set| &set.id))?;
         }
-        acyclic(id, apt, &mut vec![&**id])?;
+        acyclic(id, apt, &mut vec![&**id], &mut checked)?;
     }
     for source in sources {
         let Source { id, sha256: _, from } = source;
@@ -314,17 +316,22 @@ fn built(matrix: &Matrix, field: &str, package: &Word, with: Builder) -> Check {
     known(field, package, choices.map(|package| &package.id))
 }
 
-fn acyclic<'m>(id: &str, sets: &'m [AptSet], path: &mut Vec<&'m str>) -> Check {
+/// Refuses sets that include each other. `path` leads to the set `id`; sets in `checked` were found to be right.
+fn acyclic<'m>(id: &str, sets: &'m [AptSet], path: &mut Vec<&'m str>, checked: &mut BTreeSet<&'m str>) -> Check {
     let Some(set) = sets.iter().find(|set| set.id == *id) else { return Ok(()) };
+    if checked.contains(&*set.id) {
+        return Ok(());
+    }
     for included in &set.include {
         if path.contains(&&**included) {
             let cycle = path.join("` → `");
             return at(included, "apt[].include", format!("the sets include each other: `{cycle}` → `{included}`"));
         }
         path.push(included);
-        acyclic(included, sets, path)?;
+        acyclic(included, sets, path, checked)?;
         path.pop();
     }
+    checked.insert(&set.id);
     Ok(())
 }
 
@@ -374,10 +381,6 @@ fn pinned(field: &str, image: &Location) -> Check {
     }
     let message = format!("`{image}` has no digest: write `name:tag@sha256:<64 hexadecimal digits>`");
     Err(problem(image.ordinal, field, message))
-}
-
-fn is_digest(hex: &str) -> bool {
-    hex.len() == 64 && hex.chars().all(|c| matches!(c, '0'..='9' | 'a'..='f'))
 }
 
 fn problem(ordinal: usize, field: &str, message: String) -> Problem {

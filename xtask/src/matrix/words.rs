@@ -173,7 +173,7 @@ scalars! {
     });
     /// A SHA-256: 64 hexadecimal digits in lower case.
     Digest: |text| {
-        let hex = text.len() == 64 && text.chars().all(|c| matches!(c, '0'..='9' | 'a'..='f'));
+        let hex = crate::digest::is_digest(text);
         if hex { Ok(()) } else {
             Err(format!("`{text}` is not a SHA-256: 64 hexadecimal digits in lower case are expected, as `sha256sum` prints them"))
         }

@@ -62,6 +62,11 @@ pub fn locked_id(package: &str, abi: &str) -> String {
     format!("locked-{package}-{abi}")
 }
 
+/// The id of an image's row.
+pub fn proof_id(tag: &str) -> String {
+    format!("proof-{tag}")
+}
+
 /// The steps that fetch pinned wheels which belong to no image; the last, `id`, has them.
 pub fn fetch(matrix: &Matrix, facts: &Facts, id: &str, pins: &[Pin]) -> Plan {
     let mut planner = Planner { matrix, facts, plan: Plan::default() };
@@ -367,6 +372,6 @@ impl Planner<'_> {
             imports,
             promise: image.gil,
         });
-        self.add(format!("proof-{tag}"), vec![assembled], &["docker/gil_probe.py"], action);
+        self.add(proof_id(tag), vec![assembled], &["docker/gil_probe.py"], action);
     }
 }

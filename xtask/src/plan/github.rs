@@ -1,20 +1,20 @@
 //! A plan as GitHub's job matrix: what is printed here, `fromJSON` reads in a workflow.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::{Action, Plan, Step};
 
 /// Two job matrices; wheels travel as artefacts from the first to the second. GitHub refuses an
 /// empty one, so each job asks first whether its matrix has an entry.
-#[derive(Debug, Default, Serialize)]
+#[derive(Debug, Default, Serialize, Deserialize)]
 pub struct Jobs {
     wheels: Rows<WheelJob>,
     images: Rows<ImageJob>,
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, Deserialize)]
 struct Rows<T> {
     include: Vec<T>,
 }
@@ -25,28 +25,42 @@ impl<T> Default for Rows<T> {
     }
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, Deserialize)]
 struct WheelJob {
     id: String,
     runner: String,
     needs: Vec<String>,
     /// None as long as it depends on what Debian's archive gives.
     key: Option<String>,
+    /// Whether the key depends on nothing that Debian's archive gives, so that the job must have this key.
+    fixed: bool,
     /// What to write after `cargo xtask`, in CI and on a laptop.
     run: String,
     /// Built here; else the vendor's own is taken.
     built: bool,
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, Deserialize)]
 struct ImageJob {
     id: String,
     runner: String,
     /// The wheels that it is made of, by their rows' ids, whether these run or are there.
     needs: Vec<String>,
     key: Option<String>,
+    fixed: bool,
     run: String,
     tag: String,
+    /// All steps that it is made of, itself included.
+    steps: Vec<String>,
+}
+
+impl Jobs {
+    /// The rows by their ids, with the keys that their jobs must have; none where a key may still change.
+    pub fn keys(&self) -> BTreeMap<String, Option<String>> {
+        let wheels = self.wheels.include.iter().map(|row| (&row.id, row.key.as_ref().filter(|_| row.fixed)));
+        let images = self.images.include.iter().map(|row| (&row.id, row.key.as_ref().filter(|_| row.fixed)));
+        wheels.chain(images).map(|(id, key)| (id.clone(), key.cloned())).collect()
+    }
 }
 
 /// What the rows have in common.
@@ -63,18 +77,21 @@ pub fn jobs(
     left_out: &dyn Fn(&Step) -> bool,
 ) -> Jobs {
     let mut jobs = Jobs::default();
+    let fixed_keys = plan.keys(|_, _| None);
     let how = if common.quick { " --quick" } else { "" };
     for step in plan.steps.iter().filter(|step| !left_out(step)) {
         let (id, runner) = (step.id.clone(), common.runner.to_owned());
         let key = keys.get(&step.id).cloned().flatten();
+        let fixed = fixed_keys.get(&step.id).is_some_and(Option::is_some);
         if let Some((package, abi)) = wheel(step) {
             let run = format!("wheels --package {package} --abi {abi}{how}");
             let built = !matches!(step.action, Action::Published(_));
-            jobs.wheels.include.push(WheelJob { id, runner, needs: Vec::new(), key, run, built });
+            jobs.wheels.include.push(WheelJob { id, runner, needs: Vec::new(), key, fixed, run, built });
         } else if let Action::Proof(proof) = &step.action {
             let run = format!("image {}{how}", proof.tag);
             let needs = wheels_of(plan, &proof.image);
-            jobs.images.include.push(ImageJob { id, runner, needs, key, run, tag: proof.tag.clone() });
+            let (tag, steps) = (proof.tag.clone(), steps_of(plan, &step.id));
+            jobs.images.include.push(ImageJob { id, runner, needs, key, fixed, run, tag, steps });
         }
     }
     jobs
@@ -102,4 +119,15 @@ fn wheels_of(plan: &Plan, image: &str) -> Vec<String> {
         Some(Action::Image(image)) => image.wheels.values().cloned().collect(),
         _ => Vec::new(),
     }
+}
+
+/// The ids of a step and of all steps below it, in the order of the plan.
+fn steps_of(plan: &Plan, id: &str) -> Vec<String> {
+    let mut wanted = BTreeSet::from([id]);
+    for step in plan.steps.iter().rev() {
+        if wanted.contains(step.id.as_str()) {
+            wanted.extend(step.needs.iter().map(String::as_str));
+        }
+    }
+    plan.steps.iter().filter(|step| wanted.contains(step.id.as_str())).map(|step| step.id.clone()).collect()
 }

@@ -29,7 +29,8 @@ fn what_was_downloaded_is_held_against_the_manifest_that_came_with_it() {
     assert!(clone.bad(1, &verify).contains(".cdx.json` has the SHA-256"));
     fs::write(&sbom, good).unwrap();
     let text = fs::read_to_string(&manifest).unwrap();
-    fs::write(&manifest, text.replace("\"sha256\": \"", "\"sha256\": \"0")).unwrap();
+    let start = text.find("\"sha256\": \"").unwrap() + "\"sha256\": \"".len();
+    fs::write(&manifest, text.replace(&text[start..start + 64], &"0".repeat(64))).unwrap();
     assert!(clone.bad(1, &verify).contains("it is not the file that was built"));
     // Somebody else's manifest does not list it: that is no proof.
     fs::write(&manifest, "{\"schema\": 1, \"artefacts\": []}").unwrap();
@@ -44,9 +45,10 @@ fn bills_of_materials_go_with_what_they_tell_of() {
     clone.good(&["image", "314t"]);
     clone.good(&["sbom", "--out", "wheels", "314t", "wheel-aerospike-py-cp314t"]);
     clone.bad(2, &["sbom", "314t", "wheel-aerospike-py-cp314t"]);
-    let folder = clone.top.join("machines/one");
-    fs::create_dir_all(folder.parent().unwrap()).unwrap();
-    fs::rename(clone.project().join("wheels"), &folder).unwrap();
+    let folder = clone.top.join("machines/proof-314t");
+    let exported = clone.top.join("machines").display().to_string();
+    clone.good(&["export", "proof-314t", &exported]);
+    fs::remove_dir_all(clone.project().join("wheels")).unwrap();
     let image = folder.join("image-314t.cdx.json");
     let machines = clone.top.join("machines").display().to_string();
     let collect = ["collect", machines.as_str()];

@@ -147,26 +147,44 @@ fn what_cannot_be_compared_counts_as_changed_and_is_said() {
     assert!(said.contains("--format github"), "{said}");
 }
 
-/// Two machines: the first has made the wheels of cp314t, the second has got them.
+/// Two machines: the first has made the wheels of cp314t, the second has got them as two jobs export them.
 fn travelled() -> (Clone, Clone) {
     let (one, other) = (Clone::new(), Clone::new());
     one.good(&["wheels", "--abi", "cp314t"]);
-    let incoming = other.top.join("incoming/wheel-of-some-job");
-    fs::create_dir_all(&incoming).unwrap();
-    for file in crate::common::files(&one.project().join("wheels")) {
-        fs::copy(&file, incoming.join(file.file_name().unwrap())).unwrap();
+    for package in ["aerospike-py", "aerospike", "benchmark-app"] {
+        one.good(&["export", &format!("wheel-{package}-cp314t"), &incoming(&other)]);
     }
     (one, other)
 }
 
+fn incoming(machine: &Clone) -> String {
+    machine.top.join("incoming").display().to_string()
+}
+
+const ROW: &str = "wheel-aerospike-py-cp314t";
+
+/// Changes the manifest of a delivered row.
+fn forge(machine: &Clone, from: &str, to: &str) {
+    let manifest = machine.top.join("incoming").join(ROW).join("manifest.json");
+    let text = fs::read_to_string(&manifest).unwrap();
+    assert!(text.contains(from), "{text}");
+    fs::write(&manifest, text.replace(from, to)).unwrap();
+}
+
 #[test]
 fn wheels_of_an_earlier_job_are_used() {
-    let (_one, other) = travelled();
-    let incoming = other.top.join("incoming").display().to_string();
-    let table = other.good(&["image", "314t-with-official", "--wheels-from", &incoming]);
-    let state = |row: &str| table.lines().find(|line| line.starts_with(row)).unwrap().contains(" cached ");
+    let (one, other) = travelled();
+    let table = other.good(&["image", "314t-with-official", "--wheels-from", &incoming(&other)]);
+    let state = |row: &str| table.lines().find(|line| line.starts_with(row)).unwrap().contains(" taken ");
     assert!(state("aerospike-py ") && state("aerospike ") && state("benchmark-app "), "{table}");
     assert!(!state("image "), "{table}");
+    let manifest = fs::read_to_string(other.project().join("wheels/manifest.json")).unwrap();
+    assert!(manifest.contains(&format!("\"taken_from\": \"{}/{ROW}\"", incoming(&other))), "{manifest}");
+    // A person's own folder is one, too.
+    let third = Clone::new();
+    let wheels = one.project().join("wheels").display().to_string();
+    let table = third.good(&["wheels", "--abi", "cp314t", "--wheels-from", &wheels]);
+    assert_eq!(table.matches(" taken ").count(), 3, "{table}");
 }
 
 #[test]
@@ -180,7 +198,7 @@ fn a_wheel_that_was_tampered_with_is_refused() {
     let middle = bytes.len() / 2;
     bytes[middle] ^= 1;
     fs::write(&wheel, &bytes).unwrap();
-    let said = other.bad(1, &["image", "314t", "--wheels-from", &folder.display().to_string()]);
+    let said = other.bad(1, &["image", "314t", "--wheels-from", &incoming(&other)]);
     assert!(said.contains("is refused") && said.contains("changed on its way"), "{said}");
     assert!(crate::common::files(&other.project().join("wheels")).is_empty(), "nothing is made of it");
 }
@@ -188,20 +206,101 @@ fn a_wheel_that_was_tampered_with_is_refused() {
 #[test]
 fn a_manifest_that_leads_elsewhere_is_refused() {
     for (from, to, said) in [
-        ("\"file\": \"aerospike_py-", "\"file\": \"../aerospike_py-", "names the file"),
-        ("\"id\": \"wheel-aerospike-py-cp314t\"", "\"id\": \"root\"", "by the name `root`"),
-        ("\"key\": \"", "\"key\": \"../", "where a key belongs"),
+        ("\"file\": \"aerospike_py-", "\"file\": \"../aerospike_py-", "is not a file name without a folder"),
+        (
+            "\"id\": \"wheel-aerospike-py-cp314t\"",
+            "\"id\": \"root\"",
+            "and nothing else, but its manifest lists `root`",
+        ),
+        ("\"name\": \"aerospike-py\"", "\"name\": \"aerospike\"", "by the name `wheel-aerospike-py-cp314t`"),
+        ("\"key\": \"", "\"key\": \"../", "is not a SHA-256"),
         ("\"tag\": \"cp314t\"", "\"tag\": \"cp314\"", "by the name"),
+        ("\"kind\": \"wheel\"", "\"kind\": \"image\"", "the matrix has no image with the row"),
     ] {
         let (_one, other) = travelled();
-        let folder = other.top.join("incoming");
-        let manifest = folder.join("wheel-of-some-job/manifest.json");
-        let text = fs::read_to_string(&manifest).unwrap();
-        assert!(text.contains(from), "{text}");
-        fs::write(&manifest, text.replace(from, to)).unwrap();
-        let told = other.bad(1, &["image", "314t", "--wheels-from", &folder.display().to_string()]);
-        assert!(told.contains(said), "{told}");
+        forge(&other, from, to);
+        let told = other.bad(1, &["collect", &incoming(&other)]);
+        assert!(told.contains(said), "`{said}` expected: {told}");
+        assert!(crate::common::files(&other.project().join("wheels")).is_empty(), "nothing is published");
     }
+}
+
+#[test]
+fn a_job_delivers_its_own_row_only() {
+    let (_one, other) = travelled();
+    let folder = other.top.join("incoming");
+    // The job of another row delivers this one, too, with other bytes.
+    fs::rename(folder.join(ROW), folder.join("wheel-aerospike-py-cp311")).unwrap();
+    for command in [vec!["collect"], vec!["wheels", "--abi", "cp314t", "--wheels-from"]] {
+        let said = other.bad(1, &[command, vec![&incoming(&other)]].concat());
+        assert!(said.contains("may deliver the row `wheel-aerospike-py-cp311`"), "{said}");
+        assert!(said.contains(&format!("lists `{ROW}`")), "{said}");
+    }
+}
+
+#[test]
+fn a_row_that_is_delivered_twice_is_refused() {
+    let (one, other) = travelled();
+    let second = other.top.join("incoming/wheel-aerospike-cp314t");
+    for file in crate::common::files(&one.project().join("wheels")) {
+        fs::copy(&file, second.join(file.file_name().unwrap())).unwrap();
+    }
+    for command in [vec!["collect"], vec!["wheels", "--abi", "cp314t", "--wheels-from"]] {
+        let said = other.bad(1, &[command, vec![&incoming(&other)]].concat());
+        let both = said.contains(&format!("incoming/{ROW}`")) && said.contains("incoming/wheel-aerospike-cp314t`");
+        assert!(both && said.contains("is delivered twice"), "{said}");
+    }
+}
+
+#[test]
+fn what_was_planned_is_delivered_with_the_planned_keys() {
+    let (_one, other) = travelled();
+    let plan = other.top.join("plan.json");
+    let collect = |jobs: &Value| {
+        fs::write(&plan, jobs.to_string()).unwrap();
+        other.run(&["collect", &incoming(&other), "--plan", &plan.display().to_string()])
+    };
+    let mut jobs = planned(&other, &["wheels", "--abi", "cp314t"]);
+    assert_eq!(
+        (jobs["wheels"]["include"][0]["id"].as_str(), &jobs["wheels"]["include"][0]["fixed"]),
+        (Some(ROW), &true.into())
+    );
+    assert!(collect(&jobs).status.success());
+    // A key that depends on Debian's archive may be another on the day of the build.
+    let official = jobs["wheels"]["include"].as_array().unwrap().iter().position(|row| row["fixed"] == false).unwrap();
+    jobs["wheels"]["include"][official]["key"] = "0".repeat(64).into();
+    assert!(collect(&jobs).status.success());
+    let mut other_key = jobs.clone();
+    other_key["wheels"]["include"][0]["key"] = "0".repeat(64).into();
+    let mut without = jobs.clone();
+    without["wheels"]["include"].as_array_mut().unwrap().remove(0);
+    let mut more = jobs.clone();
+    more["wheels"]["include"][0]["id"] = "wheel-aerospike-py-cp314".into();
+    for (jobs, part) in [(other_key, "was planned"), (without, "which was not planned"), (more, "was not planned")] {
+        let output = collect(&jobs);
+        assert_eq!(output.status.code(), Some(1));
+        assert!(text(&output.stderr).contains(part), "`{part}` expected: {}", text(&output.stderr));
+    }
+    jobs["images"]["include"] = planned(&other, &["image", "314t"])["images"]["include"].clone();
+    let output = collect(&jobs);
+    assert!(text(&output.stderr).contains("nothing delivers `proof-314t`"), "{}", text(&output.stderr));
+    assert_eq!(other.run(&["collect", &incoming(&other), "--plan", "no-such-file"]).status.code(), Some(2));
+}
+
+#[test]
+fn other_bytes_of_a_known_key_are_published_as_they_were_delivered() {
+    let (_one, other) = travelled();
+    // A build that gives other bytes each time.
+    let mut make = other.command(&["wheels", "--package", "aerospike-py", "--abi", "cp314t"]);
+    assert!(make.env("XTASK_FAKE_STAMP", ROW).output().unwrap().status.success());
+    let here = fs::read(other.wheel("aerospike_py-")).unwrap();
+    let output = other.run(&["collect", &incoming(&other)]);
+    assert!(output.status.success(), "{}", text(&output.stderr));
+    assert!(text(&output.stderr).contains("is not the wheel that is cached here"), "{}", text(&output.stderr));
+    assert_ne!(fs::read(other.wheel("aerospike_py-")).unwrap(), here);
+    // The cache keeps what was made here.
+    other.good(&["wheels", "--package", "aerospike-py", "--abi", "cp314t"]);
+    assert_eq!(fs::read(other.wheel("aerospike_py-")).unwrap(), here);
 }
 
 #[test]

@@ -26,10 +26,16 @@ exec "$XTASK" "$@" --fake
     (
         "docker",
         r#"echo "docker $*" >> "$CALLS"
-case "$1 $2" in "image inspect") for name; do :; done; echo "${name%:*}@sha256:0123" ;; esac
+for name; do :; done
+case "$1 $2" in
+"image inspect") echo "${name%:*}@sha256:0123" ;;
+# A step of the row, what Debian's archive gave it, and for a test something else.
+"image ls") for tag in root-0123456789abcdef root-0123456789abcdef.note $STRANGE; do echo "$name:$tag"; done ;;
+save*) echo "an archive" ;;
+esac
 "#,
     ),
-    ("gh", "echo \"gh $*\" >> \"$CALLS\"\n"),
+    ("gh", "echo \"gh $*\" >> \"$CALLS\"\ncase \"$2\" in view) test -n \"$RELEASED\" ;; esac\n"),
 ];
 
 /// A repository at GitHub with what its runs leave.

@@ -25,6 +25,11 @@ fn results(run: &Run) -> Vec<(&str, &str)> {
     run.results.iter().map(|(job, result)| (job.as_str(), result.as_str())).collect()
 }
 
+/// Whether each job went well that such an event starts: findings of the audit are sent after a push only.
+fn went_well(run: &Run) -> bool {
+    run.results.iter().all(|(job, result)| result == "success" || (job == "code-scanning" && result == "skipped"))
+}
+
 /// A project with two ABIs and a vendor's wheel, for the workflows that make everything.
 fn small() -> Hub {
     let hub = Hub::new();
@@ -49,7 +54,7 @@ fn small() -> Hub {
 fn a_change_runs_the_rows_that_it_touches() {
     let hub = Hub::new();
     let run = pull_request(&hub, new_version);
-    assert!(run.results.values().all(|result| result == "success"), "{:?}\n{}", run.results, run.said);
+    assert!(went_well(&run), "{:?}\n{}", run.results, run.said);
     let calls: Vec<&str> =
         run.calls.lines().filter(|call| call.contains(" wheels ") || call.contains(" image ")).collect();
     assert_eq!(calls.len(), 3 + 4, "{calls:#?}");
@@ -76,7 +81,7 @@ fn the_next_push_takes_what_the_last_one_made_by_its_key() {
         hub.run("ci.yml", "pull_request", json!({"pull_request": {"base": {"sha": base}}}))
     };
     let state = |run: &Run, how: &str| {
-        assert!(run.results.values().all(|result| result == "success"), "{:?}\n{}", run.results, run.said);
+        assert!(went_well(run), "{:?}\n{}", run.results, run.said);
         run.said
             .matches(&format!("[wheel-aerospike-py-cp311] build aerospike-py manylinux_2_28_x86_64 ... {how}"))
             .count()
@@ -99,8 +104,9 @@ fn the_next_push_takes_what_the_last_one_made_by_its_key() {
 fn no_change_no_rows() {
     let hub = Hub::new();
     let run = pull_request(&hub, |_| {});
-    let expected = ["audit", "conclusion", "images", "plan", "proof", "tests", "wheels"];
-    let expected = expected.map(|job| (job, if ["images", "wheels"].contains(&job) { "skipped" } else { "success" }));
+    let expected = ["audit", "code-scanning", "conclusion", "images", "plan", "proof", "tests", "wheels"];
+    let skipped = ["code-scanning", "images", "wheels"];
+    let expected = expected.map(|job| (job, if skipped.contains(&job) { "skipped" } else { "success" }));
     assert_eq!(results(&run), expected, "{}", run.said);
 }
 
@@ -108,7 +114,8 @@ fn no_change_no_rows() {
 fn a_push_and_a_new_branch_are_planned_too() {
     let hub = Hub::new();
     let run = hub.run("ci.yml", "push", json!({"before": "0".repeat(40)}));
-    assert!(run.results.values().all(|result| result == "success"), "{:?}\n{}", run.results, run.said);
+    assert!(went_well(&run), "{:?}\n{}", run.results, run.said);
+    assert_eq!(run.results["code-scanning"], "success", "{}", run.said);
     assert!(run.calls.contains("uses actions/cache/save"), "what is on the main branch is kept: {}", run.calls);
 }
 
@@ -148,17 +155,98 @@ fn a_wheel_tampered_with_between_jobs_is_refused() {
     assert!(run.said.contains("it was changed on its way"), "{}", run.said);
 }
 
+/// A job that delivers another job's row instead of its own, as a build script could arrange.
+fn deliver_another_row(name: &str, folder: &Path) {
+    if name == "wheel-benchmark-app-cp314t" {
+        let manifest = folder.join("manifest.json");
+        let text = fs::read_to_string(&manifest).unwrap();
+        fs::write(&manifest, text.replace("benchmark-app", "aerospike-py")).unwrap();
+    }
+}
+
+#[test]
+fn a_job_that_delivers_another_row_ends_the_release() {
+    let mut hub = small();
+    hub.meddle = Some(deliver_another_row);
+    let run = hub.run("release.yml", "push", json!({}));
+    assert_eq!((&*run.results["wheels"], &*run.results["images"]), ("success", "failure"), "{}", run.said);
+    assert_eq!((&*run.results["ghcr"], &*run.results["release"]), ("skipped", "skipped"), "{}", run.said);
+    assert!(run.said.contains("delivered twice"), "{}", run.said);
+    assert!(!run.calls.contains("docker push") && !run.calls.contains("gh release"), "{}", run.calls);
+}
+
+#[test]
+fn an_artefact_is_the_row_that_it_is_named_after() {
+    let hub = small();
+    let run = hub.run("release.yml", "push", json!({}));
+    let store = hub.clone.top.join("run/artefacts");
+    let mut names = Vec::new();
+    for folder in fs::read_dir(store).unwrap().flatten() {
+        let name = folder.file_name().into_string().unwrap();
+        if name.starts_with("wheel-") || name.starts_with("proof-") {
+            let manifest = fs::read_to_string(folder.path().join("manifest.json")).unwrap();
+            let manifest: serde_json::Value = serde_json::from_str(&manifest).unwrap();
+            assert_eq!(manifest["artefacts"].as_array().unwrap().len(), 1, "{manifest:#}");
+            assert_eq!(manifest["artefacts"][0]["id"], *name);
+            let wheels =
+                files(&folder.path()).iter().filter(|path| path.extension().is_some_and(|ext| ext == "whl")).count();
+            assert_eq!(wheels, usize::from(name.starts_with("wheel-")));
+            names.push(name);
+        }
+    }
+    assert_eq!(names.len(), 6 + 2, "{names:?}\n{}", run.said);
+}
+
 #[test]
 fn a_night_makes_everything_and_keeps_it() {
-    let run = small().run("nightly.yml", "schedule", json!({}));
-    assert!(run.results.values().all(|result| result == "success"), "{:?}\n{}", run.results, run.said);
+    let mut hub = small();
+    let run = hub.run("nightly.yml", "schedule", json!({}));
+    assert!(went_well(&run), "{:?}\n{}", run.results, run.said);
     assert_eq!(run.calls.matches("--yes --check-reproducible").count(), 5, "{}", run.calls);
-    assert_eq!(run.calls.matches("--push ghcr.io/someone/project/cache").count(), 2, "{}", run.calls);
+    assert_eq!(run.calls.matches("--stage ghcr.io/someone/project/cache").count(), 2, "{}", run.calls);
+    let pushed = "docker push ghcr.io/someone/project/cache:root-0123456789abcdef";
+    assert_eq!(run.calls.matches(&format!("{pushed}\n")).count(), 2, "{}", run.calls);
+    assert_eq!(run.calls.matches(&format!("{pushed}.note\n")).count(), 2, "{}", run.calls);
     assert!(!run.calls.contains("--cache-from") && !run.calls.contains("actions/cache"), "{}", run.calls);
     assert_eq!(run.summary.matches("INPUT ").count(), 1, "what is newer: {}", run.summary);
-    assert_eq!(run.summary.matches("ARTEFACT").count(), 2 + 2, "made, then pushed; each table once: {}", run.summary);
-    let by_hand = small().run("nightly.yml", "workflow_dispatch", json!({}));
-    assert!(!by_hand.calls.contains("--push"), "a branch of anybody's must not fill the cache: {}", by_hand.calls);
+    assert_eq!(run.summary.matches("ARTEFACT").count(), 2 + 2, "made, then staged; each table once: {}", run.summary);
+    let by_hand = hub.run("nightly.yml", "workflow_dispatch", json!({}));
+    assert!(!by_hand.calls.contains("docker push"), "a branch of anybody's must not fill the cache: {}", by_hand.calls);
+    assert!(!by_hand.calls.contains("--stage"), "{}", by_hand.calls);
+    // What a build has put into the archive besides is not pushed.
+    hub.env.insert("STRANGE".to_owned(), "proof-of-another-row-0123456789abcdef".to_owned());
+    let run = hub.run("nightly.yml", "schedule", json!({}));
+    assert_eq!((&*run.results["images"], &*run.results["push"]), ("success", "failure"), "{}", run.said);
+    assert!(run.said.contains("is refused: it is no step of this row"), "{}", run.said);
+    assert!(!run.calls.contains("docker push ghcr.io/someone/project/cache:proof-of-another-row"), "{}", run.calls);
+}
+
+/// The rights that a job has besides reading, in the order of the file.
+fn rights(job: &serde_json::Value) -> Vec<&str> {
+    let rights = job["permissions"].as_object().into_iter().flatten();
+    rights.filter(|(_, right)| **right == "write").map(|(name, _)| name.as_str()).collect()
+}
+
+#[test]
+fn what_builds_has_no_rights_and_what_has_rights_builds_nothing() {
+    for (workflow, expected) in [("ci.yml", 1), ("nightly.yml", 1), ("release.yml", 3)] {
+        let text = fs::read_to_string(Path::new("../.github/workflows").join(workflow)).unwrap();
+        let document: serde_json::Value = serde_yaml::from_str(&text).unwrap();
+        assert_eq!(document["permissions"], json!({"contents": "read"}), "{workflow}");
+        let mut privileged = 0;
+        for (name, job) in document["jobs"].as_object().unwrap() {
+            let text = job.to_string();
+            let uses = |action: &str| text.contains(&format!("\"uses\":\"{action}"));
+            if rights(job).is_empty() {
+                assert!(!text.contains("github.token") && !text.contains("secrets."), "{workflow}: {name}");
+                continue;
+            }
+            privileged += 1;
+            let builds = text.contains("cargo ") || uses("./") || uses("actions/checkout") || uses("actions/cache");
+            assert!(!builds, "{workflow}: `{name}` has the rights {:?}, and builds or restores a cache", rights(job));
+        }
+        assert_eq!(privileged, expected, "{workflow}");
+    }
 }
 
 #[test]
@@ -171,9 +259,9 @@ fn a_release_publishes_what_is_ours_and_checks_it_on_arrival() {
     };
     hub.meddle = Some(tampered);
     let run = hub.run("release.yml", "push", json!({}));
-    assert_eq!((&*run.results["collect"], &*run.results["ghcr"]), ("success", "success"), "{}", run.said);
-    assert_eq!((&*run.results["pypi"], &*run.results["release"]), ("skipped", "failure"), "{}", run.said);
-    assert!(!run.calls.contains("gh release"), "{}", run.calls);
+    assert_eq!((&*run.results["collect"], &*run.results["ghcr"]), ("success", "failure"), "{}", run.said);
+    assert_eq!((&*run.results["pypi"], &*run.results["release"]), ("skipped", "skipped"), "{}", run.said);
+    assert!(!run.calls.contains("docker push") && !run.calls.contains("gh release"), "{}", run.calls);
 
     hub.clone.edit("publish: []", "publish: [aerospike-py]");
     hub.commit();
@@ -182,14 +270,24 @@ fn a_release_publishes_what_is_ours_and_checks_it_on_arrival() {
 
     hub.meddle = None;
     let run = hub.run("release.yml", "push", json!({}));
-    assert!(run.results.values().all(|result| result == "success"), "{:?}\n{}", run.results, run.said);
+    assert!(went_well(&run), "{:?}\n{}", run.results, run.said);
     assert!(run.said.contains("dist/aerospike_py-0.14.4-cp314-cp314t-manylinux_2_28_x86_64.whl: OK"), "{}", run.said);
     assert!(!run.said.contains("dist/aerospike-"), "{}", run.said);
     assert!(run.calls.contains("docker push ghcr.io/someone/project:314t-with-official-v1"), "{}", run.calls);
-    let made = run.calls.lines().find(|call| call.starts_with("gh release create v1")).unwrap();
+    let release: Vec<&str> = run.calls.lines().filter(|call| call.starts_with("gh release ")).collect();
+    let parts = ["view v1", "create v1", "upload v1", "edit v1"];
+    assert!(release.iter().zip(parts).all(|(call, part)| call.contains(part)) && release.len() == 4, "{release:#?}");
+    assert!(release[1].ends_with("--draft") && release[3].ends_with("--draft=false"), "{release:#?}");
+    let made = release[2];
     assert!(made.contains("wheels/manifest.json") && made.matches(".whl ").count() == 5, "{made}");
     assert_eq!(made.matches(".whl.cdx.json").count(), 5, "{made}");
     assert_eq!(made.matches("wheels/image-").count(), 2, "{made}");
+    // A second run of the same tag ends what a first one began.
+    hub.env.insert("RELEASED".to_owned(), "yes".to_owned());
+    let second = hub.run("release.yml", "push", json!({}));
+    assert!(went_well(&second), "{:?}\n{}", second.results, second.said);
+    assert!(!second.calls.contains("gh release create"), "{}", second.calls);
+    assert!(second.calls.contains("gh release upload v1 --repo Someone/Project --clobber"), "{}", second.calls);
     assert!(!run.calls.contains("--cache-from") && !run.calls.contains("actions/cache"), "{}", run.calls);
 }
 
@@ -201,9 +299,10 @@ fn a_project_of_wheels_alone_is_released_too() {
     let (start, end) = (matrix.find("\nimages:\n").unwrap(), matrix.find("\nserver:\n").unwrap());
     fs::write(&path, matrix.replace(&matrix[start..end], "\nimages: []\n")).unwrap();
     hub.commit();
-    for (workflow, event, skipped) in
-        [("release.yml", "push", ["ghcr", "images", "pypi"].as_slice()), ("nightly.yml", "schedule", &["images"])]
-    {
+    for (workflow, event, skipped) in [
+        ("release.yml", "push", ["ghcr", "images", "pypi"].as_slice()),
+        ("nightly.yml", "schedule", &["images", "push"]),
+    ] {
         let run = hub.run(workflow, event, json!({}));
         let other = run.results.iter().filter(|(_, result)| *result != "success");
         let other: Vec<(&str, &str)> = other.map(|(job, result)| (job.as_str(), result.as_str())).collect();
