@@ -866,7 +866,14 @@ fn a_wrong_pin_fails_although_everything_is_cached() {
 fn a_wrong_pin_in_a_lock_file_fails_although_everything_is_cached() {
     let clone = Clone::new();
     let sha256 = plant(&clone, "numpy", "2.4.6");
-    let locks = clone.project().join("docker/app/locks/cp314t.txt");
+    // Not in the package's own folder, where a change of the file would build its wheel again.
+    clone.edit("locks: docker/app/locks\n", "locks: docker/locks\n");
+    let folder = clone.project().join("docker/locks");
+    fs::create_dir_all(&folder).unwrap();
+    for abi in ["cp311", "cp314"] {
+        fs::write(folder.join(format!("{abi}.txt")), "").unwrap();
+    }
+    let locks = folder.join("cp314t.txt");
     let write = |version: &str| {
         fs::write(&locks, format!("# one wheel\n\nnumpy=={version} \\\n    --hash=sha256:{sha256}\n")).unwrap();
     };
@@ -874,6 +881,6 @@ fn a_wrong_pin_in_a_lock_file_fails_although_everything_is_cached() {
     clone.good(&["image", "314t"]);
     write("2.3.1");
     let said = clone.bad(1, &["image", "314t"]);
-    let parts = "docker/app/locks/cp314t.txt:3: the SHA-256 that is pinned for `numpy==2.3.1` is that of `numpy 2.4.6`";
+    let parts = "docker/locks/cp314t.txt:3: the SHA-256 that is pinned for `numpy==2.3.1` is that of `numpy 2.4.6`";
     assert!(said.contains(parts), "{said}");
 }
