@@ -1,10 +1,11 @@
 //! Downloads pinned files; nothing is used or kept before its digest was checked.
 
+mod index;
+
 use std::cell::OnceCell;
 use std::path::Path;
 
 use anyhow::{Context as _, Result, bail, ensure};
-use serde_json::Value;
 use xshell::{Shell, cmd};
 
 use super::{Env, apt, tools};
@@ -27,7 +28,8 @@ pub fn run(fetch: &Fetch, env: &Env) -> Result<Output> {
 fn fetch_all(fetch: &Fetch, net: &Net) -> Result<Output> {
     let mut output = Output::default();
     for file in &fetch.files {
-        output.files.push(keep(file, net).with_context(|| format!("cannot download `{}`", file.name))?);
+        let place = || net.env.context.facts.place(&file.origin);
+        output.files.push(keep(file, net).with_context(|| format!("{}: cannot download `{}`", place(), file.name))?);
     }
     Ok(output)
 }
@@ -57,12 +59,7 @@ fn keep(file: &Download, net: &Net) -> Result<Artefact> {
 fn download(file: &Download, net: &Net) -> Result<Artefact> {
     let env = net.env;
     let place = if file.from.is_empty() {
-        let (project, version) = file.name.split_once("==").context("a pin without `==`: this is a bug")?;
-        let place = look_up(project, &file.sha256, net)?;
-        if !belongs(&place.name, project, version) {
-            bail!("the pinned SHA-256 is that of `{}`: correct version or digest in matrix.yaml", place.name);
-        }
-        place
+        look_up(file, net)?
     } else {
         Place { urls: urls(&file.from, env)?, name: file.name.clone(), size: None }
     };
@@ -144,8 +141,9 @@ fn urls(places: &[String], env: &Env) -> Result<Vec<Url>> {
     Ok(urls)
 }
 
-/// Asks the package index (PEP 503, or PEP 691 where it speaks JSON) for the file with a digest.
-fn look_up(project: &str, sha256: &str, net: &Net) -> Result<Place> {
+/// Asks the package index for the file with a digest, which must be of the pinned name and version.
+fn look_up(file: &Download, net: &Net) -> Result<Place> {
+    let (project, version) = file.name.split_once("==").context("a pin without `==`: this is a bug")?;
     let index = made(&net.index, || index_url(net.env))?;
     // PEP 503: the normalised name must be asked for.
     let page = http::parse(&format!("{}/{}/", index.trim_end_matches('/'), normalise(project)))
@@ -160,42 +158,34 @@ fn look_up(project: &str, sha256: &str, net: &Net) -> Result<Place> {
         log_in(&mut from, &page);
     }
     let text = std::fs::read_to_string(&path).context("the package index answered with something that is not text")?;
-    let place = find_in_index(&text, &from, sha256)
-        .with_context(|| format!("the package index's entry for `{project}` is refused"))?;
-    place.with_context(|| {
-        format!(
-            "the index lists no file of `{project}` with the SHA-256 `{sha256}`: correct version and digest in \
-             matrix.yaml, or the index that pip is set up with lacks the file"
-        )
-    })
+    let refused = || format!("the package index's entry for `{project}` is refused");
+    let entries = index::entries(&text).with_context(refused)?;
+    let Some(place) = find_in_index(&entries, &from, &file.sha256).with_context(refused)? else {
+        bail!(
+            "the index has no file with the pinned SHA-256 `{}`; {}",
+            file.sha256,
+            index::describe(&entries, project, version)
+        );
+    };
+    if !belongs(&place.name, project, version) {
+        bail!(
+            "the pinned SHA-256 is that of `{}`: correct the version or the digest; {}",
+            place.name,
+            index::describe(&entries, project, version)
+        );
+    }
+    Ok(place)
 }
 
-/// The entry of a file on an index page, with its URL and a name that are checked.
-fn find_in_index(text: &str, page: &Url, sha256: &str) -> Result<Option<Place>> {
-    let entry = match serde_json::from_str::<Value>(text) {
-        Ok(json) => json_entry(&json, sha256),
-        Err(_) => html_entry(text, sha256),
-    };
-    let Some((name, link, size)) = entry else { return Ok(None) };
-    let name = file_name(&name).context("its file name contains characters that no file name of a package has")?;
-    let mut url = http::join(page, &link)?;
+/// The file with a digest, with its URL and a name that are checked.
+fn find_in_index(entries: &[index::Entry], page: &Url, sha256: &str) -> Result<Option<Place>> {
+    let Some(entry) = entries.iter().find(|entry| entry.sha256 == sha256) else { return Ok(None) };
+    let name = file_name(&entry.name).context("its file name contains characters that no file name of a package has")?;
+    let mut url = http::join(page, &entry.link)?;
     if same_origin(page, &url) && url.username().is_empty() {
         log_in(&mut url, page);
     }
-    Ok(Some(Place { urls: vec![url], name, size }))
-}
-
-fn json_entry(json: &Value, sha256: &str) -> Option<(String, String, Option<u64>)> {
-    let file = json["files"].as_array()?.iter().find(|file| file["hashes"]["sha256"] == sha256)?;
-    Some((file["filename"].as_str()?.to_owned(), file["url"].as_str()?.to_owned(), file["size"].as_u64()))
-}
-
-fn html_entry(text: &str, sha256: &str) -> Option<(String, String, Option<u64>)> {
-    let at = text.find(&format!("#sha256={sha256}"))?;
-    let start = text[..at].rfind(['"', '\''])? + 1;
-    let link = &text[start..at];
-    let name = link.rsplit('/').next()?.replace("%2B", "+").replace("%2b", "+");
-    Some((name, link.replace("&amp;", "&"), None))
+    Ok(Some(Place { urls: vec![url], name, size: entry.size }))
 }
 
 fn same_origin(one: &Url, other: &Url) -> bool {

@@ -16,7 +16,7 @@ const RECORD: &str = "src/step/revisions.txt";
 /// The code that can change the result of each kind of step.
 const CODE: [(&str, u32, &[&str]); 11] = [
     ("tools", tools::REVISION, &["step/tools.rs"]),
-    ("fetch", fetch::REVISION, &["step/fetch.rs"]),
+    ("fetch", fetch::REVISION, &["step/fetch.rs", "step/fetch/index.rs"]),
     ("root", root::REVISION, &["step/root.rs"]),
     ("apt", apt::REVISION, &["step/apt.rs"]),
     ("python", python::REVISION, &["step/python.rs"]),

@@ -50,6 +50,11 @@ impl WheelName {
         })
     }
 
+    /// Whether one of the platform tags is that of any machine, or of Linux with glibc on machines of this kind.
+    pub fn suits_machine(&self, arch: &str) -> bool {
+        self.platform.iter().any(|tag| tag == "any" || promise(tag).is_some_and(|(wanted, _)| wanted == arch))
+    }
+
     /// The `Tag:` lines PEP 427 asks the WHEEL file to carry for this name.
     pub(super) fn expanded(&self) -> BTreeSet<String> {
         let mut tags = BTreeSet::new();

@@ -12,6 +12,10 @@ use crate::ui::Ui;
 
 const SHA: &str = "7e32597b99e5d9a39abed35de4693fa169df3e5850d4c334337ffd6a19a36db6";
 
+fn found(text: &str, page: &Url) -> Result<Option<Place>> {
+    find_in_index(&index::entries(text)?, page, SHA)
+}
+
 #[test]
 fn a_file_is_found_by_digest_in_json_and_in_html() {
     let json = format!(
@@ -20,11 +24,11 @@ fn a_file_is_found_by_digest_in_json_and_in_html() {
     let html = format!(r#"<a href="../../f/x-1.whl#sha256={SHA}">x-1.whl</a>"#);
     let page = http::parse("https://index.example/root/simple/x/").unwrap();
     for text in [json, html] {
-        let place = find_in_index(&text, &page, SHA).unwrap().unwrap();
+        let place = found(&text, &page).unwrap().unwrap();
         assert_eq!(place.urls[0].as_str(), "https://index.example/root/f/x-1.whl");
         assert_eq!(place.name, "x-1.whl");
     }
-    assert!(find_in_index("<html></html>", &page, SHA).unwrap().is_none());
+    assert!(found("<html></html>", &page).unwrap().is_none());
 }
 
 #[test]
@@ -34,7 +38,7 @@ fn a_hostile_entry_is_refused() {
         let name = serde_json::to_string(name).unwrap();
         let url = serde_json::to_string(url).unwrap();
         let text = format!(r#"{{"files": [{{"filename": {name}, "url": {url}, "hashes": {{"sha256": "{SHA}"}}}}]}}"#);
-        find_in_index(&text, &page, SHA).map(|place| place.is_some())
+        found(&text, &page).map(|place| place.is_some())
     };
     assert!(entry("x-1.whl", "x-1.whl").unwrap());
     for name in ["../x.whl", "/x.whl", ".x.whl", "x\n.whl", "x/../../y.whl", "", "..", "x\0.whl"] {
@@ -51,7 +55,7 @@ fn a_hostile_entry_is_refused() {
     }
     // Deeply nested JSON is not read, and does not exhaust the stack.
     let deep = format!("{{\"files\": {}{}}}", "[".repeat(1_000_000), "]".repeat(1_000_000));
-    assert!(find_in_index(&deep, &page, SHA).unwrap().is_none());
+    assert!(found(&deep, &page).unwrap().is_none());
 }
 
 #[test]
@@ -59,7 +63,7 @@ fn a_login_goes_to_the_index_only() {
     let page = http::parse("https://me:secret@index.example/simple/x/").unwrap();
     let url = |link: &str| {
         let text = format!(r#"<a href="{link}#sha256={SHA}">x-1.whl</a>"#);
-        find_in_index(&text, &page, SHA).unwrap().unwrap().urls.remove(0).to_string()
+        found(&text, &page).unwrap().unwrap().urls.remove(0).to_string()
     };
     assert_eq!(url("x-1.whl"), "https://me:secret@index.example/simple/x/x-1.whl");
     assert_eq!(url("https://index.example/f/x-1.whl"), "https://me:secret@index.example/f/x-1.whl");
@@ -196,4 +200,19 @@ fn a_hostile_index_gets_no_further_than_an_error() {
     assert!(!written.exists());
     let error = format!("{:#}", lab.fetch(server.port, vec![pin("b==1", b"b")]).unwrap_err());
     assert!(error.contains("announces 64.00 KiB, but the file has 1 B"), "{error}");
+}
+
+#[test]
+fn a_wrong_digest_names_the_line_and_the_digests_that_the_index_has() {
+    let lab = Lab::new("wrong");
+    let server = Server::start(|_, head, stream| answer(head, stream));
+    let wrong = |name: &str, content: &[u8]| {
+        let origin = crate::plan::Origin::File("locks/cp311.txt:7".to_owned());
+        format!("{:#}", lab.fetch(server.port, vec![Download { origin, ..pin(name, content) }]).unwrap_err())
+    };
+    let there = format!("of `a` 1 the index has\n      {}  a-1.tar.gz", digest::of("a"));
+    let error = wrong("a==1", b"else");
+    assert!(error.starts_with("locks/cp311.txt:7: cannot download `a==1`: the index has no file with the"), "{error}");
+    assert!(error.ends_with(&there), "{error}");
+    assert!(wrong("a==2", b"a").ends_with("correct the version or the digest; the index has no file of `a` 2"));
 }
