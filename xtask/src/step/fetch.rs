@@ -180,7 +180,8 @@ fn look_up(file: &Download, net: &Net) -> Result<Place> {
 /// The file with a digest, with its URL and a name that are checked.
 fn find_in_index(entries: &[index::Entry], page: &Url, sha256: &str) -> Result<Option<Place>> {
     let Some(entry) = entries.iter().find(|entry| entry.sha256 == sha256) else { return Ok(None) };
-    let name = file_name(&entry.name).context("its file name contains characters that no file name of a package has")?;
+    let name =
+        file_name(&entry.name).context("its file name contains characters that no file name of a package has")?;
     let mut url = http::join(page, &entry.link)?;
     if same_origin(page, &url) && url.username().is_empty() {
         log_in(&mut url, page);

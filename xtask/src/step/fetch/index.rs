@@ -62,7 +62,8 @@ fn html_entries(text: &str) -> Vec<Entry> {
         let sha256 = text.get(at + MARK.len()..at + MARK.len() + 64)?;
         let before = &text[..at];
         // The value of an attribute may stand without quotes; then the last quote belongs to an earlier tag.
-        let quoted = before.rfind(['"', '\'']).map(|quote| &before[quote + 1..]).filter(|link| !link.contains(['<', '>']));
+        let quoted =
+            before.rfind(['"', '\'']).map(|quote| &before[quote + 1..]).filter(|link| !link.contains(['<', '>']));
         let link = quoted.or_else(|| before.rsplit_once("href=").map(|(_, link)| link))?.replace("&amp;", "&");
         let path = link.split('?').next().unwrap_or_default();
         let name = decode(path.rsplit('/').next().unwrap_or_default());
