@@ -11,8 +11,13 @@
 #   /out/                          receives the one repaired wheel
 #
 # Environment: PYTHON, the interpreter's command (python3.14t); PLATFORM, the
-# platform tag to repair to (manylinux_2_34_x86_64); JOBS (default: all cores);
-# SOURCE_DATE_EPOCH (default: 1980, the oldest time that a zip file can hold).
+# platform tag to repair to (manylinux_2_34_x86_64); JOBS, how many compilers run
+# at a time (default: all cores; 1: everything in the order of the plain tools);
+# DEBUG_INFO, `keep` or nothing; SOURCE_DATE_EPOCH (default: 1980, the oldest time
+# that a zip file can hold).
+#
+# docs/build-additions.md lists what is added here to a build by the plain tools;
+# keep it complete.
 #
 # The compiler's messages go through unchanged, on stdout and stderr: the caller
 # reads the names of missing headers and libraries out of them.
@@ -20,8 +25,10 @@ set -eu
 
 : "${PYTHON:?command of the interpreter, for example python3.14t}"
 : "${PLATFORM:?platform tag, for example manylinux_2_34_x86_64}"
-export JOBS="${JOBS:-$(nproc)}"
 export SOURCE_DATE_EPOCH="${SOURCE_DATE_EPOCH:-315532800}"
+# Not in the environment of the build: makefiles use variables of these names.
+interpreter=$PYTHON platform=$PLATFORM jobs=${JOBS:-$(nproc)} debug_info=${DEBUG_INFO:-}
+unset PYTHON PLATFORM JOBS DEBUG_INFO
 
 # The same path each time: it ends up in debug information and in assertions.
 work=/tmp/build
@@ -37,41 +44,62 @@ fi
 
 # In an environment of its own: the image stays as it is when it is used again.
 # uv, because pip takes ten times as long to install as much.
-"$PYTHON" -m zipfile -e /in/requires/uv-*.whl "$work/uv"
+"$interpreter" -m zipfile -e /in/requires/uv-*.whl "$work/uv"
 uv=$(echo "$work"/uv/uv-*.data/scripts/uv)
 chmod +x "$uv"
-"$PYTHON" -m venv --without-pip "$work/env"
+"$interpreter" -m venv --without-pip "$work/env"
 export VIRTUAL_ENV="$work/env" PATH="$work/env/bin:$PATH" UV_OFFLINE=1 UV_NO_CONFIG=1 UV_NO_CACHE=1
 "$uv" pip install --quiet --no-index --find-links=/in/requires \
     --require-hashes --no-deps --only-binary=:all: --link-mode=copy -r /in/requires/requires.txt
 
-# Nothing in the sources is changed to use all cores: make takes -j from the
-# environment; setuptools builds extension modules side by side, and their files
-# with parallel_compile.py, which it finds as it finds any plugin.
-export MAKEFLAGS="-j$JOBS"
-export CMAKE_BUILD_PARALLEL_LEVEL="$JOBS"
-printf '[build_ext]\nparallel = %s\n' "$JOBS" > "$work/distutils.cfg"
-export DIST_EXTRA_CONFIG="$work/distutils.cfg"
-site=$(python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')
-cp /in/parallel_compile.py "$site"
-plugin="$site/parallel_compile-1.dist-info"
-mkdir "$plugin"
-printf 'Metadata-Version: 2.1\nName: parallel-compile\nVersion: 1\n' > "$plugin/METADATA"
-printf '[setuptools.finalize_distribution_options]\nparallel_compile = parallel_compile:enable\n' \
-    > "$plugin/entry_points.txt"
+# Nothing in the sources is changed to use all cores: make and CMake take the
+# number from the environment, and setuptools finds parallel_compile.py as it
+# finds any plugin.
+if [ "$jobs" -gt 1 ]; then
+    export MAKEFLAGS="-j$jobs" CMAKE_BUILD_PARALLEL_LEVEL="$jobs" PARALLEL_COMPILE_JOBS="$jobs"
+    site=$(python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')
+    cp /in/parallel_compile.py "$site"
+    plugin="$site/parallel_compile-1.dist-info"
+    mkdir "$plugin"
+    printf 'Metadata-Version: 2.1\nName: parallel-compile\nVersion: 1\n' > "$plugin/METADATA"
+    printf '[setuptools.finalize_distribution_options]\nparallel_compile = parallel_compile:enable\n' \
+        > "$plugin/entry_points.txt"
+fi
 
 # Four fifths of some modules are debug information, and it takes a good part of
-# the time to make. It is left out at the end for what is compiled already, and
-# not made at all for the rest: what a build says itself (-g) comes before this.
-# The names of functions stay: a crash's stack is to be readable.
-export LDFLAGS="${LDFLAGS:-} -Wl,--strip-debug"
-mkdir "$work/bin"
-for name in cc gcc c++ g++; do
-    compiler=$(command -v "$name") || continue
-    printf '#!/bin/sh\nexec %s "$@" -g0\n' "$compiler" > "$work/bin/$name"
-    chmod +x "$work/bin/$name"
+# the time to make. The compilers are called through a script that tells them,
+# after the package's own options, not to make it, and tells the linker to leave
+# out that of files which were compiled before. The names of functions stay, so
+# that the stack of a crash is readable. CFLAGS and LDFLAGS are not set, because
+# that would replace the values that a makefile has for them by default.
+if [ "$debug_info" != keep ]; then
+    mkdir "$work/bin"
+    for name in cc gcc c++ g++ x86_64-linux-gnu-gcc x86_64-linux-gnu-g++; do
+        compiler=$(command -v "$name") || continue
+        cat > "$work/bin/$name" <<EOF
+#!/bin/sh
+# With an option for the linker, gcc would link where it is only asked something.
+strip=-Wl,--strip-debug
+for argument; do
+    case \$argument in -c | -S | -E | -M | -MM | -v | -### | -dump* | -print* | --version | --help) strip= ;; esac
 done
-export PATH="$work/bin:$PATH"
+exec $compiler "\$@" -g0 \$strip
+EOF
+        chmod +x "$work/bin/$name"
+    done
+    export PATH="$work/bin:$PATH"
+fi
+
+# For the caller's error where one is missing. Pythons before 3.11 have no tomllib.
+if [ -f "$work/src/pyproject.toml" ]; then
+    python - "$work/src/pyproject.toml" 2> "$work/pyproject.log" <<'EOF' || true
+import sys, tomllib
+
+with open(sys.argv[1], "rb") as file:
+    for requirement in tomllib.load(file).get("build-system", {}).get("requires", ["setuptools"]):
+        print(f"build-system.requires: {requirement}", flush=True)
+EOF
+fi
 
 "$uv" build --wheel --no-build-isolation --out-dir "$work/dist" "$work/src"
 
@@ -80,7 +108,7 @@ case $(echo "$work"/dist/*.whl) in
 *-none-any.whl) cp "$work"/dist/*.whl "$work/repaired" ;;
 # The libraries that are not part of the platform go into the wheel, so that the
 # runtime image needs none of this image's packages.
-*) auditwheel repair --plat "$PLATFORM" --only-plat --wheel-dir "$work/repaired" "$work"/dist/*.whl ;;
+*) auditwheel repair --plat "$platform" --only-plat --wheel-dir "$work/repaired" "$work"/dist/*.whl ;;
 esac
 
 # Complete or not at all, and the caller's own, not root's.

@@ -5,6 +5,7 @@ mod github;
 mod print;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::num::NonZeroUsize;
 
 use serde::Serialize;
 
@@ -145,6 +146,9 @@ pub struct Maturin {
     pub tools: Vec<Tool>,
     /// The command of the interpreter, as maturin knows it: `python3.14t`.
     pub interpreter: String,
+    /// The most crates that may be compiled at a time, where the package limits it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub jobs: Option<NonZeroUsize>,
     /// All ABIs of the matrix, whose folders get the same names in what is compiled.
     #[serde(skip)]
     pub abis: Vec<String>,
@@ -158,6 +162,12 @@ pub struct Container {
     pub python: String,
     pub devel: String,
     pub requires: String,
+    /// The most compilers that may run at a time, where the package limits it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub jobs: Option<NonZeroUsize>,
+    /// Whether debug information stays in the wheel.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub debug_info: bool,
 }
 
 /// What every built wheel has.

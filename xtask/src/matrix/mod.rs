@@ -12,6 +12,7 @@ mod validate;
 mod words;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
@@ -234,6 +235,11 @@ pub struct Build {
     /// `container` only: the build requirements of the sdist, pinned, dependencies included.
     #[serde(default)]
     pub requires: Vec<Tool>,
+    /// The most compilers that may run at a time; 1 for a package that cannot be built in parallel.
+    pub jobs: Option<NonZeroUsize>,
+    /// `container` only: keeps debug information in the wheel, for modules that read their own.
+    #[serde(default)]
+    pub debug_info: bool,
 }
 
 /// What runs a build.

@@ -235,6 +235,14 @@ fn a_way_of_building_without_its_tools() {
 }
 
 #[test]
+fn exceptions_that_a_build_cannot_have() {
+    let build = "build: {with: maturin, ";
+    refused(build, "build: {jobs: 0, with: maturin, ", "jobs: 0", &["packages[0].build.jobs", "nonzero"]);
+    let to = "build: {debug_info: true, with: maturin, ";
+    refused(build, to, "- id: aerospike-py", &["debug_info", "belongs to `with: container` only"]);
+}
+
+#[test]
 fn an_image_without_a_digest() {
     refused("-slim@sha256:88200866", "-slim@sha256:8820086", "  image: debian", &["root.image", "has no digest"]);
 }

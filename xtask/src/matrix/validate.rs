@@ -145,7 +145,7 @@ fn check_package(matrix: &Matrix, package: &Package) -> Check {
         }
         _ => return at(id, "packages[].source", format!("`{id}` needs exactly one of `pypi` and `path`")),
     }
-    let Build { with, platform, apt, requires } = build;
+    let Build { with, platform, apt, requires, jobs: _, debug_info } = build;
     let glibc: Option<(u32, u32)> = platform
         .strip_prefix("manylinux_")
         .and_then(|rest| rest.strip_suffix("_x86_64"))
@@ -175,6 +175,10 @@ fn check_package(matrix: &Matrix, package: &Package) -> Check {
         (Builder::Maturin, None) => {
             if let Some(tool) = requires.first() {
                 return at(&tool.name, "packages[].build.requires", "belongs to `with: container` only".to_owned());
+            }
+            if *debug_info {
+                let message = "belongs to `with: container` only; maturin keeps what the package's profile asks for";
+                return at(id, "packages[].build.debug_info", message.to_owned());
             }
             needs_tools(matrix, id, "packages[].build.with", &["maturin", "ziglang", "pip"], false)?;
         }

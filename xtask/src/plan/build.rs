@@ -252,6 +252,7 @@ impl Planner<'_> {
                     wheel,
                     tools: self.matrix.tools.iter().filter(pinned).cloned().collect(),
                     interpreter: format!("python{}", abi.interpreter_name()),
+                    jobs: package.build.jobs,
                     abis: self.matrix.abis.iter().map(|abi| abi.id.to_string()).collect(),
                 });
                 self.add(id, needs, &[], action)
@@ -266,6 +267,8 @@ impl Planner<'_> {
                     python: format!("python{}", abi.interpreter_name()),
                     devel,
                     requires,
+                    jobs: package.build.jobs,
+                    debug_info: package.build.debug_info,
                 });
                 self.add(id, needs, &["docker/build-wheel.sh", "docker/parallel_compile.py"], action)
             }

@@ -108,6 +108,18 @@ fn tools_change_what_they_make() {
 }
 
 #[test]
+fn exceptions_of_a_build_change_its_wheel() {
+    for (from, to, affected) in [
+        ("build: {with: maturin, ", "build: {jobs: 1, with: maturin, ", "wheel-aerospike-py-cp311"),
+        ("      apt: aerospike-build", "      apt: aerospike-build\n      jobs: 1", "wheel-aerospike-cp314t"),
+        ("      apt: aerospike-build", "      apt: aerospike-build\n      debug_info: true", "wheel-aerospike-cp314t"),
+    ] {
+        let ids = edited(from, to);
+        assert!(has(&ids, affected) && !has(&ids, "wheel-benchmark-app-cp314t"), "{ids:?}");
+    }
+}
+
+#[test]
 fn compilers_and_their_configuration_change_wheels() {
     for facts in
         [Facts { rustc: "rustc 1.96.0".to_owned(), ..facts() }, Facts { cargo_config: "another".to_owned(), ..facts() }]

@@ -1,9 +1,12 @@
 //! Wheels built in a container without a network, from an sdist and pinned build requirements.
 
-use std::sync::Mutex;
+mod messages;
+
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
+use messages::Messages;
 
 use super::wheel::{self, EPOCH};
 use super::{Env, apt, text};
@@ -37,13 +40,16 @@ pub fn run(step: &Container, env: &Env) -> Result<Output> {
     let image = env.image(&step.devel)?;
     let out = env.scratch.join("out");
     std::fs::create_dir_all(&out)?;
+    let cores = env.context.engine_cores;
+    let jobs = step.jobs.map_or(cores, |jobs| jobs.get().min(cores));
     let job = Job {
         image,
         // One pipe for both streams keeps the order of their lines.
         command: ["/bin/sh", "-c", "exec /in/build-wheel.sh 2>&1"].map(str::to_owned).to_vec(),
         env: vec![
             ("PLATFORM".to_owned(), own.platform.clone()),
-            ("JOBS".to_owned(), env.context.engine_cores.to_string()),
+            ("JOBS".to_owned(), jobs.to_string()),
+            ("DEBUG_INFO".to_owned(), if step.debug_info { "keep" } else { "" }.to_owned()),
             ("SOURCE_DATE_EPOCH".to_owned(), EPOCH.to_owned()),
             ("PYTHON".to_owned(), step.python.clone()),
         ],
@@ -56,20 +62,22 @@ pub fn run(step: &Container, env: &Env) -> Result<Output> {
         timeout: Some(Duration::from_secs(3600)),
         ..Job::default()
     };
-    let said = Mutex::new(Vec::new());
+    let messages = Mutex::new(Messages::default());
     let listen = |line: &str| {
-        env.task.line(line);
-        if let (Some(missing), Ok(mut said)) = (missing_file(line), said.lock()) {
-            said.push(missing);
+        if messages.lock().unwrap_or_else(PoisonError::into_inner).read(line) {
+            env.task.line(line);
         }
     };
     let result = env.docker()?.run(&job, &listen, env.context.cancel)?;
     if result.exit != 0 {
-        let missing = said.into_inner().unwrap_or_default().into_iter().next();
-        let hint = missing.map(|file| debian_package(&file, image, env)).unwrap_or_default();
-        let cause = failure::cause(env.task.tail().iter().map(String::as_str)).filter(|_| hint.is_empty());
+        let messages = messages.into_inner().unwrap_or_else(PoisonError::into_inner);
+        let hint = match &messages.file {
+            Some(file) => debian_package(file, image, env),
+            None => messages.hint(&own.package, jobs),
+        };
+        let cause = failure::cause(env.task.tail().iter().map(String::as_str)).filter(|_| !messages.name_cause());
         let cause = cause.map(|cause| format!(": {cause}")).unwrap_or_default();
-        bail!("building `{}` in a container failed with exit code {}{hint}{cause}", own.package, result.exit);
+        bail!("building `{}` in a container failed with exit code {}{cause}{hint}", own.package, result.exit);
     }
     wheel::keep(own, &out, env)
 }
@@ -86,17 +94,6 @@ fn working_copy(step: &Wheel) -> Result<Vec<ContextFile>> {
     }
     wheel::unchanged(step, from)?;
     Ok(files)
-}
-
-/// The header or library that a compiler's or linker's message says is not there, as `apt-file` knows it.
-fn missing_file(line: &str) -> Option<String> {
-    let header = line.split_once("fatal error: ").and_then(|(_, rest)| rest.split_once(": No such file"));
-    if let Some((header, _)) = header {
-        return Some(format!("/{}", header.trim()));
-    }
-    let library = line.split_once("cannot find -l").map(|(_, rest)| rest)?;
-    let name: String = library.chars().take_while(|c| c.is_ascii_alphanumeric() || "._+-".contains(*c)).collect();
-    Some(format!("/lib{name}.so"))
 }
 
 /// Asks Debian's archive which package has the file; said in an error, so a failure is only a hint less.
@@ -138,20 +135,4 @@ fn debian_package(file: &str, image: &str, env: &Env) -> String {
         ": `{file}` is missing, which is in {} of Debian: add it to the package's apt set in matrix.yaml",
         quoted(packages)
     )
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn what_a_compiler_misses_is_recognised() {
-        let gcc = "src/main/config.c:10:10: fatal error: yaml.h: No such file or directory";
-        assert_eq!(missing_file(gcc).as_deref(), Some("/yaml.h"));
-        let ld = "/usr/bin/ld: cannot find -lyaml: No such file or directory";
-        assert_eq!(missing_file(ld).as_deref(), Some("/libyaml.so"));
-        let openssl = "a.h:3:10: fatal error: openssl/ssl.h: No such file or directory";
-        assert_eq!(missing_file(openssl).as_deref(), Some("/openssl/ssl.h"));
-        assert_eq!(missing_file("error: yaml.h is odd"), None);
-    }
 }

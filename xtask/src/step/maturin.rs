@@ -1,5 +1,7 @@
 //! Wheels built on the host by maturin with zig, for interpreters that need not be on this machine.
 
+mod config;
+mod crates;
 mod portable;
 mod zig;
 
@@ -7,8 +9,9 @@ use std::io::ErrorKind;
 use std::path::Path;
 use std::sync::Mutex;
 
-use anyhow::{Context as _, Result, ensure};
-use serde_json::Value;
+use anyhow::{Context as _, Result, anyhow, ensure};
+use config::{CargoConfig, TARGET};
+use crates::Crates;
 use xshell::{Shell, cmd};
 
 use super::wheel::{self, EPOCH};
@@ -20,7 +23,14 @@ use crate::plan::Maturin;
 use crate::proc::{self, Talk};
 
 /// Part of this step's key. Raise it if a change of the code can change the result.
-pub const REVISION: u32 = 1;
+pub const REVISION: u32 = 2;
+
+/// Precedes what is wrong in the package's own configuration.
+const CONFIG: &str = "in `.cargo/config.toml` of the package";
+
+/// The variables of the crate `cc` for flags of C and C++ code of one target.
+const CFLAGS: &str = "CFLAGS_x86_64_unknown_linux_gnu";
+const CXXFLAGS: &str = "CXXFLAGS_x86_64_unknown_linux_gnu";
 
 /// What of the user's environment reaches the compiler: where programs, caches and registries are,
 /// and nothing that changes what is compiled.
@@ -59,8 +69,19 @@ pub fn run(step: &Maturin, env: &Env) -> Result<Output> {
     let waiting = || env.task.waiting("waits until the dependencies are compiled for another ABI");
     let shared = cache.lock(&format!("cargo-{}.lock", own.package), env.context.cancel, waiting)?;
     let target = state.join("target");
-    let crates = Crates::read(&source)?;
+    let crates = Crates::read(&source, env.task)?;
     same_compiler(&source, &env.context.facts.rustc)?;
+    if let Some(folder) = &own.folder {
+        config::refuse_above(folder)?;
+    }
+    let text = config::text(&source)?;
+    let package = CargoConfig::parse(&text).context(CONFIG)?;
+    if package.has_linker() {
+        env.context.ui.say(&format!(
+            "[{}] zig links in place of the `linker` that the package's Cargo configuration names",
+            env.id
+        ));
+    }
 
     let tools = tools::installed(env)?;
     let out = env.scratch.join("out");
@@ -77,11 +98,13 @@ pub fn run(step: &Maturin, env: &Env) -> Result<Output> {
     let folders = step.abis.iter().flat_map(|abi| ["src", "target"].map(|folder| (abi, folder)));
     let maps = folders.map(|(abi, folder)| format!("{}/{abi}/{folder}=/{folder}", abis.display()));
     let maps: Vec<String> = maps.chain([format!("{cargo_home}=/cargo")]).collect();
+    let package_flags = package.rustflags(&target_cfgs(&source)?).context(CONFIG)?;
     let flags = maps
         .iter()
         .map(|map| format!("--remap-path-prefix={map}"))
         .chain([format!("-Clink-arg={}", unwinder.display()), format!("-Clink-arg={}", zig::NO_UBSAN)]);
-    let flags = flags.collect::<Vec<_>>().join("\u{1f}");
+    // The variable replaces what Cargo would read from the package's configuration, which comes first.
+    let flags = package_flags.into_iter().chain(flags).collect::<Vec<_>>().join("\u{1f}");
     let maps = maps.into_iter().chain([format!("{}=/zig", own_zig.display())]);
     let c_flags: Vec<String> = maps.map(|map| format!("-ffile-prefix-map={map}")).collect();
     // The crate `cc` splits them at spaces, or as a shell does where it is told to, which old ones
@@ -89,10 +112,23 @@ pub fn run(step: &Maturin, env: &Env) -> Result<Output> {
     let spaces = c_flags.iter().any(|flag| flag.contains(char::is_whitespace));
     let quoted = |flag: String| if spaces { format!("'{flag}'") } else { flag };
     let c_flags = c_flags.into_iter().map(quoted).collect::<Vec<_>>().join(" ");
-    let lock = std::fs::read_to_string(source.join("Cargo.lock")).context("the package has no Cargo.lock")?;
+    let with_own = |name: &str, variable: &str| -> Result<String> {
+        let own = package.c_flags(name, variable).context(CONFIG)?;
+        Ok(own.map_or_else(|| c_flags.clone(), |own| format!("{own} {c_flags}")))
+    };
+    let (c_flags, cxx_flags) = (with_own("CFLAGS", CFLAGS)?, with_own("CXXFLAGS", CXXFLAGS)?);
+    let lock = std::fs::read_to_string(&crates.lock).map_err(|_| {
+        let folder = crates.lock.parent().and_then(|folder| folder.strip_prefix(&source).ok()).unwrap_or(Path::new(""));
+        anyhow!(
+            "the package has no `{}`, without which nothing says which crates to compile: \
+             run `cargo generate-lockfile` there and add the file to the source",
+            folder.join("Cargo.lock").display()
+        )
+    })?;
     let facts = env.context.facts;
-    let with = [&facts.rustc, &facts.cargo_config, compatibility, &flags, &c_flags, &lock];
+    let with = [&facts.rustc, &facts.cargo_config, compatibility, &flags, &c_flags, &cxx_flags, &text, &lock];
     let mark = digest::of(with.join("\0"));
+    forget_other_configuration(&target, &text)?;
     if !marked(&target, &mark)
         && let Err(error) = inherit(&crates, &target, &abis, &mark, env)
     {
@@ -119,24 +155,28 @@ pub fn run(step: &Maturin, env: &Env) -> Result<Output> {
     let maturin = tools.join("bin/maturin");
     let mut command = cmd!(
         shell,
-        "{maturin} build --release --locked --zig --target x86_64-unknown-linux-gnu --compatibility {compatibility}
+        "{maturin} build --release --locked --zig --target {TARGET} --compatibility {compatibility}
          --interpreter {interpreter} --target-dir {target} --out {out}"
     )
-    .env_clear()
-    .env("PATH", path)
-    .env("LANG", "C.UTF-8")
-    .env("SOURCE_DATE_EPOCH", EPOCH)
-    .env("CARGO_TERM_COLOR", "never")
-    .env("CARGO_BUILD_JOBS", env.context.cores.to_string())
-    .env("CARGO_ENCODED_RUSTFLAGS", flags)
-    .env("CFLAGS_x86_64_unknown_linux_gnu", &c_flags)
-    .env("CXXFLAGS_x86_64_unknown_linux_gnu", &c_flags)
-    // The path of the linker's wrapper in it is part of what Cargo compares: one for all ABIs.
-    .env("XDG_CACHE_HOME", cache.state("zigbuild")?)
-    .env("ZIG_GLOBAL_CACHE_DIR", &zig);
+    .env_clear();
+    let jobs = step.jobs.map_or(env.context.cores, |jobs| jobs.get().min(env.context.cores));
+    let zigbuild = cache.state("zigbuild")?;
+    let mut variables = vec![
+        ("PATH", path),
+        ("LANG", "C.UTF-8".to_owned()),
+        ("SOURCE_DATE_EPOCH", EPOCH.to_owned()),
+        ("CARGO_TERM_COLOR", "never".to_owned()),
+        ("CARGO_BUILD_JOBS", jobs.to_string()),
+        ("CARGO_ENCODED_RUSTFLAGS", flags),
+        // The path of the linker's wrapper in it is part of what Cargo compares: one for all ABIs.
+        ("XDG_CACHE_HOME", zigbuild.display().to_string()),
+        ("ZIG_GLOBAL_CACHE_DIR", zig.display().to_string()),
+    ];
     if spaces {
-        command = command.env("CC_SHELL_ESCAPED_FLAGS", "1");
+        variables.push(("CC_SHELL_ESCAPED_FLAGS", "1".to_owned()));
     }
+    package.refuse_replaced(variables.iter().map(|(name, _)| *name)).context(CONFIG)?;
+    command = command.envs(variables).env(CFLAGS, &c_flags).env(CXXFLAGS, &cxx_flags);
     for name in PASSED {
         if let Ok(value) = std::env::var(name) {
             command = command.env(name, value);
@@ -152,20 +192,53 @@ pub fn run(step: &Maturin, env: &Env) -> Result<Output> {
     wheel::keep(own, &out, env)
 }
 
-/// The key speaks of the compiler that answered in the project's folder; rustup chooses by folder.
+/// The key speaks of the compiler that answered in the project's folder; rustup chooses by folder, and
+/// by a file `rust-toolchain.toml`, unless a variable names the toolchain, as below `cargo xtask`.
 fn same_compiler(source: &Path, expected: &str) -> Result<()> {
     let shell = Shell::new()?;
     shell.change_dir(source);
-    let found = cmd!(shell, "rustc -vV").quiet().read().context("cannot run `rustc -vV` in the package's source")?;
+    let chosen = ["rust-toolchain.toml", "rust-toolchain"].into_iter().find(|name| source.join(name).is_file());
+    let mut command = cmd!(shell, "rustc -vV").quiet().env("RUSTUP_AUTO_INSTALL", "0");
+    if chosen.is_some() {
+        command = command.env_remove("RUSTUP_TOOLCHAIN");
+    }
+    let found = command.read().context("cannot run `rustc -vV` in the package's source")?;
     let first = |text: &str| text.lines().next().unwrap_or_default().to_owned();
+    let way_out = chosen.map_or("start this tool as `cargo xtask`, or set RUSTUP_TOOLCHAIN".to_owned(), |file| {
+        format!(
+            "`{file}` of the package chooses it; remove the file, or run `cargo +TOOLCHAIN xtask` with the same one"
+        )
+    });
     ensure!(
         found.trim() == expected,
-        "the compiler is `{}` in the package's folder, and `{}` in the project's: start this tool as `cargo xtask`, \
-         or set RUSTUP_TOOLCHAIN",
+        "the compiler is `{}` in the package's folder, and `{}` in the project's: {way_out}",
         first(&found),
         first(expected)
     );
     Ok(())
+}
+
+/// What `cfg(…)` in the package's configuration may ask for.
+fn target_cfgs(source: &Path) -> Result<Vec<cargo_platform::Cfg>> {
+    let shell = Shell::new()?;
+    shell.change_dir(source);
+    let printed = cmd!(shell, "rustc --print cfg --target {TARGET}").quiet().read();
+    config::parse_cfgs(&printed.context("cannot run `rustc --print cfg` in the package's source")?)
+}
+
+/// Empties Cargo's folder if the package's configuration was another one: Cargo does not run build
+/// scripts again when a variable of `[env]` changes.
+fn forget_other_configuration(target: &Path, text: &str) -> Result<()> {
+    let file = target.join("package-cargo-config");
+    let known = std::fs::read_to_string(&file).unwrap_or_default();
+    if known == text {
+        return Ok(());
+    }
+    if target.exists() {
+        std::fs::remove_dir_all(target).with_context(|| format!("cannot empty `{}`", target.display()))?;
+    }
+    std::fs::create_dir_all(target)?;
+    std::fs::write(file, text).context("cannot write beside Cargo's files")
 }
 
 /// Marks a Cargo folder in which all that the package's own crates need is compiled; its text stands
@@ -174,37 +247,6 @@ const DEPENDENCIES: &str = "dependencies-complete";
 
 fn marked(target: &Path, mark: &str) -> bool {
     std::fs::read_to_string(target.join(DEPENDENCIES)).is_ok_and(|text| text == mark)
-}
-
-/// The crates that a package brings itself.
-struct Crates {
-    /// Parts of the file names that Cargo gives to what it makes of them.
-    names: Vec<String>,
-    /// How Cargo's line begins when everything but the extension module is compiled; none where a
-    /// build script would make it say so too early.
-    last: Option<String>,
-}
-
-impl Crates {
-    fn read(source: &Path) -> Result<Crates> {
-        let shell = Shell::new()?;
-        shell.change_dir(source);
-        let listed = cmd!(shell, "cargo metadata --no-deps --format-version 1 --locked").quiet().ignore_stderr().read();
-        let listed: Value = serde_json::from_str(&listed.context("`cargo metadata` failed in the package's source")?)?;
-        let list = |of: &Value, field: &str| of[field].as_array().cloned().unwrap_or_default();
-        let mut crates = Crates { names: Vec::new(), last: None };
-        for package in list(&listed, "packages") {
-            let targets = list(&package, "targets");
-            let has = |kind: &str| targets.iter().any(|target| list(target, "kind").iter().any(|k| k == kind));
-            if has("cdylib") && !has("custom-build") {
-                crates.last = package["name"].as_str().map(|name| format!("Compiling {name} v"));
-            }
-            for name in targets.iter().chain([&package]).filter_map(|item| item["name"].as_str()) {
-                crates.names.extend([name.to_owned(), name.replace('-', "_")]);
-            }
-        }
-        Ok(crates)
-    }
 }
 
 /// Starts `target` from the folder of another ABI that bears the same mark, without anything that sees PyO3.

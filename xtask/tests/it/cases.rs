@@ -6,6 +6,7 @@
 use std::path::Path;
 
 use crate::common::{Clone, files};
+use crate::plain::{self, Builder, Package};
 use crate::real::{SETUPTOOLS, run};
 
 /// A package of `tests/cases`.
@@ -26,9 +27,15 @@ enum With {
 }
 
 /// `workspace` and `nested-manifest` build the same distribution: one matrix can have only one of them.
-const CASES: [Case; 7] = [
+const CASES: [Case; 8] = [
     Case { folder: "abi3-inside", package: "abi3-inside", import: "[abi3_inside]", with: With::Setuptools },
     Case { folder: "calver", package: "calver-demo", import: "[_calver]", with: With::Setuptools },
+    Case {
+        folder: "build-order",
+        package: "build-order",
+        import: "[order_a, order_b, order_files]",
+        with: With::Setuptools,
+    },
     Case { folder: "c-beside-python", package: "c-beside-python", import: "[beside]", with: With::Setuptools },
     Case { folder: "nested-manifest", package: "workspace-demo", import: "[workspace_demo]", with: With::Maturin },
     Case { folder: "optional-module", package: "optional-module", import: "[optdemo]", with: With::Setuptools },
@@ -121,4 +128,71 @@ fn a_missing_run_time_dependency_names_who_requires_it_and_the_field() {
     let wanted = "`calver-demo` requires `numpy>=2`, which is not in the image: the lock file `cp311.txt` in the folder \
                   `locks` of `calver-demo` must have it";
     assert!(said.contains(wanted), "{said}");
+}
+
+/// What the wheels of cases are asked, and the answers that both, ours and the plain tool's, must give.
+fn compare(clone: &Clone, asked: &[(&str, &[(&str, &str)])], abi: &str, devel: &str) {
+    let names: Vec<Vec<&str>> =
+        asked.iter().map(|(_, questions)| questions.iter().map(|(ask, _)| *ask).collect()).collect();
+    let packages: Vec<Package> = asked
+        .iter()
+        .zip(&names)
+        .map(|((folder, _), expressions)| Package {
+            id: case(folder).package,
+            expressions,
+            source: clone.project().join("cases").join(folder),
+            builder: match case(folder).with {
+                With::Setuptools => Builder::Pip(plain::SETUPTOOLS),
+                With::Maturin => Builder::Maturin,
+            },
+        })
+        .collect();
+    let answers = plain::compare(clone, &packages, abi, devel);
+    for ((folder, questions), answers) in asked.iter().zip(answers) {
+        for (ask, expected) in *questions {
+            assert_eq!(answers[ask], *expected, "{folder}: {ask}");
+        }
+    }
+}
+
+#[test]
+#[ignore = "needs a Docker engine"]
+fn wheels_of_the_cases_do_what_those_of_the_plain_tools_do() {
+    let folders = ["build-order", "c-beside-python", "optional-module", "shared-source", "workspace"];
+    let clone = project(&folders);
+    build(&clone, &folders, "cp314t");
+    compare(
+        &clone,
+        &[
+            (
+                "build-order",
+                &[
+                    ("order_a.answer()", "1"),
+                    ("order_b.answer()", "2"),
+                    ("order_files.answer()", "3"),
+                    ("order_files.files()", "('one', 'two')"),
+                ],
+            ),
+            ("c-beside-python", &[("beside.remember([5])", "5")]),
+            ("optional-module", &[]),
+            ("shared-source", &[("demo_a.flavour()", "1"), ("demo_b.flavour()", "2")]),
+            ("workspace", &[("workspace_demo.flag()", "True"), ("workspace_demo.answer()", "42")]),
+        ],
+        "cp314t",
+        "devel-shared-source-cp314t",
+    );
+    let clone = project(&["nested-manifest", "shared-source"]);
+    build(&clone, &["nested-manifest"], "cp314t");
+    let asked: &[(&str, &str)] = &[("workspace_demo.flag()", "False"), ("workspace_demo.answer()", "42")];
+    compare(&clone, &[("nested-manifest", asked)], "cp314t", "devel-shared-source-cp314t");
+}
+
+#[test]
+#[ignore = "needs a Docker engine"]
+fn object_files_of_modules_are_never_mixed_up() {
+    let clone = project(&["shared-source"]);
+    // Each build has another number of jobs.
+    let check = ["wheels", "--quick", "--package", "shared-source", "--abi", "cp311", "--check-reproducible"];
+    let (output, said) = run(&clone, &check);
+    assert!(output.status.success() && said.contains("wheel-shared-source-cp311  identical"), "{said}");
 }

@@ -12,6 +12,7 @@ mod exchange;
 mod expressions;
 mod inputs;
 mod jobs;
+mod plain;
 mod real;
 mod runner;
 mod serve;

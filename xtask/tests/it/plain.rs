@@ -1,0 +1,137 @@
+//! The plain tools, `pip wheel` and `maturin build`, and whether their wheels are and do the same as ours.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use serde_json::Value;
+
+use crate::common::{Clone, files, text};
+use crate::real::run;
+
+/// A package that was built by this project, to be compared.
+pub struct Package<'a> {
+    pub id: &'a str,
+    /// What both wheels are asked.
+    pub expressions: &'a [&'a str],
+    /// Its source for the plain tool.
+    pub source: PathBuf,
+    pub builder: Builder,
+}
+
+#[derive(PartialEq)]
+pub enum Builder {
+    /// The wheels that `pip wheel` needs beside the source: digest and file name.
+    Pip(&'static [(&'static str, &'static str)]),
+    Maturin,
+}
+
+pub const PIP: (&str, &str) =
+    ("f3b60b20ffaadd4415ed7957212a38ac63fa4c5fa375bd0f4a797777940fad13", "pip-26.3-py3-none-any.whl");
+pub const SETUPTOOLS: &[(&str, &str)] =
+    &[("ca140b45d5325a9478f880e351484f62fef15f336462e449ca0c03c873d589c2", "setuptools-84.2.1-py3-none-any.whl")];
+
+/// Builds the packages with the plain tools, compares the wheels, and returns the answers of each.
+/// The last step of the wheel named `devel` has the interpreter and compilers to do it in.
+pub fn compare(clone: &Clone, packages: &[Package], abi: &str, devel: &str) -> Vec<Value> {
+    let work = clone.top.join("plain");
+    fs::create_dir_all(work.join("in")).unwrap();
+    stored(PIP, &work.join("in"));
+    fs::copy("tests/describe.py", work.join("describe.py")).unwrap();
+    let python = format!("python{}.{}", &abi[2..3], &abi[3..]);
+    let mut script = format!(
+        "set -eu; cd /work; export PYTHONPATH=/work/in/{} HOME=/tmp PIP_DISABLE_PIP_VERSION_CHECK=1\n\
+         {python} -m venv --without-pip /tmp/env; export PATH=/tmp/env/bin:$PATH\n",
+        PIP.1
+    );
+    for package in packages {
+        let (id, out) = (package.id, work.join(package.id));
+        fs::create_dir_all(out.join("ours")).unwrap();
+        let ours = clone.wheel(&format!("wheels/{}-", id.replace('-', "_")));
+        fs::copy(&ours, out.join("ours").join(ours.file_name().unwrap())).unwrap();
+        match package.builder {
+            Builder::Maturin => maturin(&package.source, &python, &out.join("plain")),
+            Builder::Pip(requires) => {
+                let copied = out.join("source");
+                for file in files(&package.source) {
+                    let to = copied.join(file.strip_prefix(&package.source).unwrap());
+                    fs::create_dir_all(to.parent().unwrap()).unwrap();
+                    fs::copy(&file, to).unwrap();
+                }
+                requires.iter().for_each(|wheel| stored(*wheel, &work.join("in")));
+                let names: Vec<String> = requires.iter().map(|(_, name)| format!("/work/in/{name}")).collect();
+                script.push_str(&format!(
+                    "python -m pip install --quiet --no-index --no-deps {}\n\
+                     python -m pip wheel --quiet --no-index --no-deps --no-build-isolation -w {id}/plain {id}/source\n",
+                    names.join(" ")
+                ));
+            }
+        }
+        let asked = package.expressions.iter().map(|expression| format!(" '{expression}'")).collect::<String>();
+        for side in ["ours", "plain"] {
+            script.push_str(&format!("python describe.py {id}/{side}/*.whl{asked} > {id}/{side}.json\n"));
+        }
+    }
+    let mount = format!("{}:/work", work.display());
+    let user = format!("{}:{}", id("-u"), id("-g"));
+    let docker = ["run", "--rm", "--network", "none", "--user", &user, "--volume", &mount, &image(clone, devel)];
+    succeed(Command::new("docker").args(docker).args(["sh", "-c", &script]));
+    packages
+        .iter()
+        .map(|package| {
+            let read = |side: &str| -> Value {
+                serde_json::from_slice(&fs::read(work.join(package.id).join(format!("{side}.json"))).unwrap()).unwrap()
+            };
+            let (ours, plain) = (read("ours"), read("plain"));
+            assert!(ours == plain, "`{}` differs: ours {ours:#}, plain {plain:#}", package.id);
+            ours["answers"].clone()
+        })
+        .collect()
+}
+
+/// The image that the step `devel` of the last run made.
+fn image(clone: &Clone, devel: &str) -> String {
+    let (output, said) = run(clone, &["plan", "--quick", "--format", "json"]);
+    assert!(output.status.success(), "{said}");
+    let plan: Value = serde_json::from_slice(&output.stdout).unwrap();
+    let step = plan["steps"].as_array().unwrap().iter().find(|step| step["id"] == devel);
+    let key = step.unwrap_or_else(|| panic!("no step is called `{devel}`"))["key"].as_str().unwrap().to_owned();
+    // A step of another package with the same key may have made it.
+    let record = fs::read(cache().join("records").join(format!("{key}.json"))).unwrap();
+    let record: Value = serde_json::from_slice(&record).unwrap();
+    record["output"]["image"]["reference"].as_str().unwrap().to_owned()
+}
+
+/// `maturin build` on the host, with the target folder of these tests, so that crates are compiled once.
+fn maturin(source: &Path, python: &str, out: &Path) {
+    let target = Path::new(env!("CARGO_TARGET_TMPDIR")).join("plain");
+    let tools = fs::read_dir(cache().join("state")).unwrap().flatten().map(|entry| entry.path().join("bin/maturin"));
+    let maturin = tools.into_iter().find(|path| path.is_file()).expect("maturin is not installed");
+    let arguments = ["build", "--release", "--locked", "--target", "x86_64-unknown-linux-gnu", "-i", python];
+    let mut command = Command::new(maturin);
+    command.args(arguments).arg("--target-dir").arg(target).arg("--out").arg(out).current_dir(source);
+    succeed(command.env_remove("RUSTFLAGS").env_remove("CARGO_ENCODED_RUSTFLAGS"));
+}
+
+/// Lays a file of the user's cache out under its own name.
+fn stored((sha256, name): (&str, &str), folder: &Path) {
+    fs::copy(cache().join("blobs").join(sha256), folder.join(name)).unwrap();
+}
+
+fn cache() -> PathBuf {
+    let folder = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
+    let of_user = || {
+        let caches = folder("XDG_CACHE_HOME").or_else(|| Some(folder("HOME")?.join(".cache")));
+        caches.expect("there is no home folder").join("wheel-matrix")
+    };
+    folder("XTASK_CACHE_DIR").unwrap_or_else(of_user).join("v1")
+}
+
+fn id(which: &str) -> String {
+    text(&Command::new("id").arg(which).output().unwrap().stdout).trim().to_owned()
+}
+
+fn succeed(command: &mut Command) {
+    let output = command.output().unwrap();
+    assert!(output.status.success(), "{command:?}: {}{}", text(&output.stdout), text(&output.stderr));
+}
