@@ -10,6 +10,7 @@ use anyhow::{Context, Result, bail};
 
 use crate::cache::Cache;
 use crate::docker::{self, Docker};
+use crate::http;
 use crate::step::apt::{self, ca_bundle};
 use crate::ui::bytes;
 
@@ -64,7 +65,7 @@ impl Fix {
 
 /// The programs that work on the host needs.
 pub fn programs() -> Vec<Check> {
-    vec![program("curl", "curl"), program("tar", "tar"), program("cc", "build-essential"), venv()]
+    vec![program("tar", "tar"), program("cc", "build-essential"), venv()]
 }
 
 /// What makes a root file system where no registry has one.
@@ -187,9 +188,9 @@ pub fn all(cache: &Cache, root_image: Option<&str>) -> Vec<Check> {
             },
         });
     }
-    checks.push(reach("crates", "cargo", &["info", "--quiet", "anyhow"]));
+    checks.push(reached("crates", said("cargo", &["info", "--quiet", "anyhow"])));
     checks.push(match said("python3", &["-m", "pip", "--version"]) {
-        Ok(_) => reach("Python packages", "python3", &["-m", "pip", "--quiet", "index", "versions", "pip"]),
+        Ok(_) => reached("Python packages", said("python3", &["-m", "pip", "--quiet", "index", "versions", "pip"])),
         Err(_) => Check {
             name: "Python packages",
             state: State::Doubtful,
@@ -218,8 +219,8 @@ fn disk(name: &'static str, folder: &Path) -> Check {
     Check { name, state: State::Doubtful, detail, fix: Some(fix) }
 }
 
-fn reach(name: &'static str, program: &str, args: &[&str]) -> Check {
-    match said(program, args) {
+fn reached<T>(name: &'static str, probed: Result<T>) -> Check {
+    match probed {
         Ok(_) => Check { name, state: State::Fine, detail: "in reach".to_owned(), fix: None },
         Err(error) => Check {
             name,
@@ -234,11 +235,10 @@ fn debian_mirror() -> Check {
     let name = "Debian packages";
     let sites = apt::index_targets("$(BASE_URI)");
     match sites.iter().find(|site| site.starts_with("http")).map(|site| format!("{site}InRelease")) {
-        Some(site) => reach(
-            name,
-            "curl",
-            &["--fail", "--silent", "--show-error", "--head", "--location", "--max-time", "10", &site],
-        ),
+        Some(site) => {
+            let probed = http::parse(&site).and_then(|url| http::Client::from_environment()?.probe(&url));
+            reached(name, probed)
+        }
         None => Check { name, state: State::Doubtful, detail: "apt names no mirror".to_owned(), fix: None },
     }
 }

@@ -199,6 +199,15 @@ impl Client {
         bail!("{}", errors.collect::<Vec<_>>().join("; "))
     }
 
+    /// An error if a server does not say within a few seconds that it has something at a URL.
+    pub fn probe(&self, url: &Url) -> Result<()> {
+        let limit = Duration::from_secs(10);
+        let request = self.http.head(url.clone()).timeout(limit).send();
+        let answer = self.block(request, &Cancel::default())?.map_err(|error| anyhow!(transfer::innermost(&error)))?;
+        ensure!(answer.status().is_success(), "the server answered {}", answer.status());
+        Ok(())
+    }
+
     /// One try at one place. The outer error is one that no other place can mend.
     fn try_once(
         &self,

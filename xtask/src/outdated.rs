@@ -58,6 +58,15 @@ impl Row {
         Row { input, pinned: pinned.to_owned(), newest: newest.to_owned(), state, note, edits: Vec::new() }
     }
 
+    /// Writes nothing that an index has said over plain HTTP, where anybody on the way can change it.
+    fn doubt_index(&mut self) {
+        if !self.edits.is_empty() {
+            self.edits.clear();
+            self.note = "not written: the package index is asked over plain HTTP; set PIP_INDEX_URL to one with https"
+                .to_owned();
+        }
+    }
+
     fn newer(input: impl Into<String>, pinned: &str, newest: &str, note: impl Into<String>, edits: Vec<Edit>) -> Row {
         Row { newest: newest.to_owned(), edits, ..Row::new(input, pinned, State::Newer, note) }
     }
@@ -80,6 +89,9 @@ struct Answer {
     projects: BTreeMap<String, Vec<Release>>,
     addresses: BTreeMap<String, Reached>,
     digests: BTreeMap<String, String>,
+    /// The index, or one of them, is asked over plain HTTP.
+    #[serde(default)]
+    plain_index: bool,
 }
 
 #[derive(Debug, Deserialize)]
@@ -121,6 +133,9 @@ pub fn run(project: &Project, options: &Options) -> Result<()> {
         None => Err(anyhow!("no Docker engine: {engine}")),
     };
     let mut rows = index::rows(&matrix, &text, &answer);
+    if answer.plain_index {
+        rows.iter_mut().for_each(Row::doubt_index);
+    }
     let digest = |url: &str| {
         let answer = ask(project, &Question { digests: vec![url.to_owned()], ..Question::default() })?;
         answer.digests.get(url).cloned().with_context(|| format!("no digest of `{url}`"))

@@ -198,7 +198,7 @@ fn validator(headers: &HeaderMap) -> Option<String> {
 }
 
 /// The innermost cause, without the URL, which may hold a password.
-fn innermost(error: &reqwest::Error) -> String {
+pub(super) fn innermost(error: &reqwest::Error) -> String {
     let mut cause: &dyn std::error::Error = error;
     while let Some(next) = cause.source() {
         cause = next;

@@ -38,9 +38,10 @@ fn row(matrix: &Matrix, source: &Source, mirrors: &[String], answer: &Answer, di
     };
     let candidates = candidates(source, version, mirrors);
     let reached = |address: &String| answer.addresses.get(address);
+    let there = |address: &&String| matches!(reached(address), Some(Reached::Exists(true)));
     let newest = candidates.iter().rev().find_map(|(version, addresses)| {
-        let there = addresses.iter().find(|address| matches!(reached(address), Some(Reached::Exists(true))));
-        there.map(|address| (version, address))
+        let places: Vec<&str> = addresses.iter().filter(there).map(String::as_str).collect();
+        (!places.is_empty()).then_some((version, places))
     });
     let all = || candidates.iter().flat_map(|(_, addresses)| addresses);
     let mut failed: Vec<String> = all()
@@ -57,12 +58,45 @@ fn row(matrix: &Matrix, source: &Source, mirrors: &[String], answer: &Answer, di
         None if asked => Row::new(input, version, State::Current, note),
         None if note.is_empty() => Row::new(input, version, State::Unasked, "no place of it could be asked"),
         None => Row::new(input, version, State::Unasked, note),
-        Some((next, address)) => {
-            let edits = match digest {
-                Some(digest) => edits(matrix, source, version, next, &digest(address)?),
-                None => Vec::new(),
+        Some((next, places)) => {
+            let confirmed = match digest {
+                Some(digest) => confirmed(&places, digest)?,
+                None => Err(String::new()),
             };
+            let (edits, doubt) = match confirmed {
+                Ok(sha256) => (edits(matrix, source, version, next, &sha256), String::new()),
+                Err(doubt) => (Vec::new(), doubt),
+            };
+            let note = [note, doubt].into_iter().filter(|note| !note.is_empty()).collect::<Vec<_>>().join("\n");
             Row::newer(input, version, next, note, edits)
+        }
+    })
+}
+
+/// The digest of a file that is at all of these places, if it comes over HTTPS or two hosts agree on it;
+/// else what the row says instead.
+fn confirmed(places: &[&str], digest: Digest) -> Result<Result<String, String>> {
+    if let Some(place) = places.iter().find(|place| place.starts_with("https://")) {
+        return digest(place).map(Ok);
+    }
+    let mut found: Vec<(&str, String)> = Vec::new();
+    for place in places {
+        if found.iter().all(|(known, _)| *known != host(place)) && found.len() < 2 {
+            found.push((host(place), digest(place)?));
+        }
+    }
+    Ok(match &found[..] {
+        [(_, one), (_, other)] if one == other => Ok(one.clone()),
+        [(first, one), (second, other)] => Err(format!(
+            "not written: the file at {first} has the SHA-256 {one}, that at {second} {other}"
+        )),
+        _ => {
+            let place = places.first().copied().unwrap_or_default();
+            let sha256 = found.first().map(|(_, sha256)| sha256.as_str()).unwrap_or_default();
+            Err(format!(
+                "not written, since its digest comes over plain HTTP from one place only: compare\n  {sha256} of \
+                 {place}\n  with what the publisher says, then write it into matrix.yaml"
+            ))
         }
     })
 }

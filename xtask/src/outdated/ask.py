@@ -7,6 +7,7 @@ import hashlib
 import json
 import logging
 import sys
+import time
 from urllib.parse import urlsplit
 
 from packaging.utils import parse_sdist_filename, parse_wheel_filename
@@ -14,6 +15,10 @@ from packaging.version import Version
 from pip._internal.commands import create_command
 from pip._internal.index.collector import parse_links
 from pip._internal.models.link import Link
+
+# No file whose digest is wanted is larger, in bytes, or takes longer, in seconds.
+LARGEST = 1 << 30
+LONGEST = 1800
 
 
 def version_of(filename: str) -> Version | None:
@@ -58,10 +63,28 @@ def exists(session, url: str, deaf: dict[str, str]) -> bool | str:
 def sha256(session, url: str) -> str:
     answer = session.get(url, stream=True, timeout=60)
     answer.raise_for_status()
+    if url.startswith("https:"):
+        check_https(url, answer)
     digest = hashlib.sha256()
+    size, end = 0, time.monotonic() + LONGEST
     for chunk in answer.iter_content(1 << 16):
         digest.update(chunk)
+        size += len(chunk)
+        if size > LARGEST or time.monotonic() > end:
+            raise SystemExit(f"{url} is larger than {LARGEST} bytes, or took longer than {LONGEST} s")
     return digest.hexdigest()
+
+
+def check_https(url: str, answer) -> None:
+    """Refuse an answer that came, by redirects, over plain HTTP."""
+    if not all(step.url.startswith("https:") for step in [*answer.history, answer]):
+        raise SystemExit(f"{url} redirects to plain HTTP")
+
+
+def is_plain(url: str) -> bool:
+    """Whether anybody on the way could have changed what an index sends."""
+    parts = urlsplit(url)
+    return parts.scheme == "http" and parts.hostname not in ("localhost", "127.0.0.1", "::1")
 
 
 def main() -> None:
@@ -78,6 +101,7 @@ def main() -> None:
             "projects": {name: releases(collector, name, pinned) for name, pinned in asked["projects"].items()},
             "addresses": {url: exists(session, url, deaf) for url in asked["addresses"]},
             "digests": {url: sha256(session, url) for url in asked["digests"]},
+            "plain_index": any(is_plain(url) for url in collector.search_scope.index_urls),
         }
     json.dump(answer, sys.stdout)
 

@@ -170,24 +170,64 @@ fn a_newer_interpreter_changes_every_place_that_names_its_version() {
     let abi = matrix.abis.iter().find(|abi| abi.interpreter.source.is_some()).unwrap();
     let (series, last) = abi.python.rsplit_once('.').unwrap();
     let next = format!("{series}.{}", last.parse::<u32>().unwrap() + 2);
-    let mirrors = vec!["http://mirror.example/debian/".to_owned()];
+    let mirrors = vec!["http://mirror.example/debian/".to_owned(), "http://other.example/debian".to_owned()];
     let mut asked = Answer::default();
     for address in archive::addresses(&matrix, &mirrors) {
         let there = Reached::Exists(address.contains(&next));
         let deaf = || Reached::Failed("no such host".to_owned());
         asked.addresses.insert(address.clone(), if address.starts_with("https") { deaf() } else { there });
     }
-    let hashed = |address: &str| {
-        assert!(address.starts_with("http://mirror.example/debian/pool/") && address.contains(&next), "{address}");
-        Ok(digest(3))
+    let row = |mirrors: &[String], asked: &Answer, digest: &dyn Fn(&str) -> String| {
+        let digest = |address: &str| {
+            assert!(address.contains(&next), "{address}");
+            Ok(digest(address))
+        };
+        archive::rows(&matrix, mirrors, asked, Some(&digest)).unwrap().remove(0)
     };
-    let mut rows = archive::rows(&matrix, &mirrors, &asked, Some(&hashed)).unwrap();
-    let row = rows.remove(0);
-    assert_eq!((row.state, &*row.newest), (State::Newer, &*next));
-    assert!(row.note.starts_with("not asked: "), "the place that did not answer is named: {}", row.note);
-    let text = matrix::replaced(REAL, &row.edits).unwrap();
+    let agreed = row(&mirrors, &asked, &|_| digest(3));
+    assert_eq!((agreed.state, &*agreed.newest), (State::Newer, &*next));
+    assert!(agreed.note.starts_with("not asked: "), "the place that did not answer is named: {}", agreed.note);
+    let text = matrix::replaced(REAL, &agreed.edits).unwrap();
     let wanted = REAL.replace(&*abi.python, &next).replace(&*source.sha256, &digest(3));
     assert_eq!(text, wanted);
+
+    // One place over plain HTTP, by one or two of its addresses, is not enough, and two that differ are none.
+    let twice = [mirrors[0].clone(), "http://mirror.example/security".to_owned()];
+    for mirrors in [&mirrors[..1], &twice] {
+        let mut asked = Answer { addresses: BTreeMap::new(), ..Answer::default() };
+        for address in archive::addresses(&matrix, mirrors) {
+            let exists = address.starts_with("http:") && address.contains(&next);
+            asked.addresses.insert(address, Reached::Exists(exists));
+        }
+        let one = row(mirrors, &asked, &|_| digest(3));
+        assert_eq!((one.state, &*one.newest, one.edits.len()), (State::Newer, &*next, 0));
+        assert!(one.note.contains("over plain HTTP from one place only") && one.note.contains(&digest(3)), "{}", one.note);
+    }
+    let two = row(&mirrors, &asked, &|address| digest(if address.contains("other") { 4 } else { 3 }));
+    assert_eq!(two.edits.len(), 0);
+    assert!(two.note.contains(&format!("at other.example {}", digest(4))), "{}", two.note);
+
+    // HTTPS is asked first, and alone.
+    for answer in asked.addresses.values_mut().filter(|answer| matches!(answer, Reached::Failed(_))) {
+        *answer = Reached::Exists(true);
+    }
+    let newest = archive::rows(&matrix, &mirrors, &asked, Some(&|address: &str| {
+        assert!(address.starts_with("https://"), "{address}");
+        Ok(digest(3))
+    }));
+    assert!(!newest.unwrap().remove(0).edits.is_empty());
+}
+
+#[test]
+fn what_an_index_says_over_plain_http_is_not_written() {
+    let matrix = matrix();
+    let package = vendor(&matrix);
+    let mut rows = index::rows(&matrix, REAL, &answer(&package.id, vendor_releases(package)));
+    assert!(rows.iter().any(|row| !row.edits.is_empty()));
+    rows.iter_mut().for_each(Row::doubt_index);
+    let row = found(rows, &format!("sdist {}", package.id));
+    assert_eq!((row.state, row.edits.len()), (State::Newer, 0));
+    assert!(row.note.contains("plain HTTP"), "{}", row.note);
 }
 
 #[test]
