@@ -87,9 +87,9 @@ fn confirmed(places: &[&str], digest: Digest) -> Result<Result<String, String>> 
     }
     Ok(match &found[..] {
         [(_, one), (_, other)] if one == other => Ok(one.clone()),
-        [(first, one), (second, other)] => Err(format!(
-            "not written: the file at {first} has the SHA-256 {one}, that at {second} {other}"
-        )),
+        [(first, one), (second, other)] => {
+            Err(format!("not written: the file at {first} has the SHA-256 {one}, that at {second} {other}"))
+        }
         _ => {
             let place = places.first().copied().unwrap_or_default();
             let sha256 = found.first().map(|(_, sha256)| sha256.as_str()).unwrap_or_default();

@@ -201,7 +201,11 @@ fn a_newer_interpreter_changes_every_place_that_names_its_version() {
         }
         let one = row(mirrors, &asked, &|_| digest(3));
         assert_eq!((one.state, &*one.newest, one.edits.len()), (State::Newer, &*next, 0));
-        assert!(one.note.contains("over plain HTTP from one place only") && one.note.contains(&digest(3)), "{}", one.note);
+        assert!(
+            one.note.contains("over plain HTTP from one place only") && one.note.contains(&digest(3)),
+            "{}",
+            one.note
+        );
     }
     let two = row(&mirrors, &asked, &|address| digest(if address.contains("other") { 4 } else { 3 }));
     assert_eq!(two.edits.len(), 0);
@@ -211,10 +215,15 @@ fn a_newer_interpreter_changes_every_place_that_names_its_version() {
     for answer in asked.addresses.values_mut().filter(|answer| matches!(answer, Reached::Failed(_))) {
         *answer = Reached::Exists(true);
     }
-    let newest = archive::rows(&matrix, &mirrors, &asked, Some(&|address: &str| {
-        assert!(address.starts_with("https://"), "{address}");
-        Ok(digest(3))
-    }));
+    let newest = archive::rows(
+        &matrix,
+        &mirrors,
+        &asked,
+        Some(&|address: &str| {
+            assert!(address.starts_with("https://"), "{address}");
+            Ok(digest(3))
+        }),
+    );
     assert!(!newest.unwrap().remove(0).edits.is_empty());
 }
 
