@@ -78,7 +78,9 @@ impl Ui {
     pub fn start(&self, id: &str, what: &str, log: &Path) -> Task {
         let bar = self.bars.as_ref().map(|bars| {
             let bar = bars.add(ProgressBar::new_spinner());
-            if let Ok(style) = ProgressStyle::with_template("{spinner} {prefix} {elapsed:>4} {wide_msg}") {
+            // The line is as wide as the terminal. The cursor goes back by four columns (ECMA-48: CUB), so
+            // that the `^C` that a terminal prints stays in this line and is cleared with it.
+            if let Ok(style) = ProgressStyle::with_template("{spinner} {prefix} {elapsed:>4} {wide_msg}\u{1b}[4D") {
                 bar.set_style(style);
             }
             bar.set_prefix(id.to_owned());
@@ -178,6 +180,15 @@ impl Task {
 
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Drop for Task {
+    /// A task that an error left without an outcome must not leave its line on the terminal.
+    fn drop(&mut self) {
+        if let Some(bar) = &self.bar {
+            bar.finish_and_clear();
+        }
     }
 }
 

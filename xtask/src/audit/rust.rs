@@ -1,6 +1,7 @@
 //! Finds in Rust what the compiler leaves to the author, and what leaned on the GIL.
 
 mod attributes;
+mod depth;
 mod macros;
 mod pointers;
 #[cfg(test)]
@@ -35,8 +36,17 @@ pub struct Scanned {
     pub test_modules: Vec<String>,
 }
 
-/// Everything in one file but what is compiled for tests only.
+/// Everything in one file but what is compiled for tests only. A file is refused whose nesting could
+/// overflow the stack of the parser.
 pub fn scan(text: &str) -> Result<Scanned> {
+    // Text that is no tokens at all is the parser's to explain.
+    if let Ok(tokens) = text.parse() {
+        depth::check(tokens)?;
+    }
+    depth::with_stack(|| parse(text))
+}
+
+fn parse(text: &str) -> Result<Scanned> {
     let file = syn::parse_file(text).map_err(|error| {
         let at = error.span().start();
         anyhow!("line {}, column {}: {error}", at.line, at.column + 1)

@@ -199,6 +199,35 @@ fn delivered(clone: &Clone) -> (Vec<String>, Vec<String>) {
 }
 
 #[test]
+fn help_is_wrapped_between_words_at_80_columns() {
+    let clone = Clone::new();
+    let help = |arguments: &[&str]| {
+        let output = Command::new(env!("CARGO_BIN_EXE_xtask"))
+            .args(arguments)
+            .arg("--help")
+            .env("COLUMNS", "80")
+            .current_dir(clone.project())
+            .output()
+            .unwrap();
+        assert!(output.status.success(), "{}", text(&output.stderr));
+        let help = text(&output.stdout);
+        let long: Vec<_> = help.lines().filter(|line| line.chars().count() > 80).collect();
+        assert!(long.is_empty(), "{arguments:?}: {long:#?}");
+        help
+    };
+    let top = help(&[]);
+    let commands = top.lines().skip_while(|line| *line != "Commands:").skip(1).take_while(|line| !line.is_empty());
+    // Other lines go on with a description.
+    let names = commands.filter(|line| !line.starts_with("   ")).filter_map(|line| line.split_whitespace().next());
+    let names: Vec<_> = names.filter(|name| *name != "help").collect();
+    assert!(names.len() > 15, "{names:?}");
+    names.iter().for_each(|name| drop(help(&[name])));
+    for (command, below) in [("cache", "prune"), ("bench", "build"), ("bench", "serve"), ("bench", "report")] {
+        help(&[command, below]);
+    }
+}
+
+#[test]
 fn what_was_built_is_delivered_whatever_else_failed() {
     let clone = Clone::new();
     let rows = ["wheels", "--abi", "cp314t"];
