@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context as _, Result, bail};
 use xshell::{Cmd, Shell, cmd};
 
+use crate::environment::{self, Purpose};
 use crate::matrix::Crate;
 use crate::{Project, digest};
 
@@ -42,9 +43,16 @@ fn installed(project: &Project, deny: &Crate) -> Result<PathBuf> {
         let (shell, target) = (Shell::new()?, folder.join("target"));
         let (name, version) = (&*deny.name, format!("={}", deny.version));
         // Unoptimised: it is built more often than it is slow.
-        let build = cargo(&shell).args(["install", name, "--version", &version, "--locked", "--debug"]);
+        let build = environment::apply(cargo(&shell), Purpose::Cargo).args([
+            "install",
+            name,
+            "--version",
+            &version,
+            "--locked",
+            "--debug",
+        ]);
         let build = build.arg("--root").arg(&folder).arg("--target-dir").arg(&target);
-        let build = build.env("CARGO_PROFILE_DEV_DEBUG", "0").env_remove("RUSTFLAGS");
+        let build = build.env("CARGO_PROFILE_DEV_DEBUG", "0");
         let done = project.call("deny", &format!("build {name}"), build, "");
         let _ = std::fs::remove_dir_all(&target);
         done

@@ -10,6 +10,7 @@ mod digest;
 mod disk;
 mod docker;
 mod doctor;
+mod environment;
 mod exchange;
 mod export;
 mod facts;

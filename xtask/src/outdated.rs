@@ -15,6 +15,7 @@ use clap::Args;
 use serde::{Deserialize, Serialize};
 use xshell::{Shell, cmd};
 
+use crate::environment::{self, Purpose};
 use crate::matrix::{self, Edit, Matrix};
 use crate::{Project, cache, deny, doctor, summary, ui};
 
@@ -212,6 +213,7 @@ fn ask(project: &Project, question: &Question) -> Result<Answer> {
     }
     let python = project.tools()?.join("bin/python");
     let (shell, input) = (Shell::new()?, serde_json::to_string(question)?);
-    let said = project.ask("outdated", "ask the package index", cmd!(shell, "{python} -c {ASK}").quiet(), &input)?;
+    let command = environment::apply(cmd!(shell, "{python} -c {ASK}").quiet(), Purpose::Download);
+    let said = project.ask("outdated", "ask the package index", command, &input)?;
     serde_json::from_str(&said).context("what the pinned pip answered was not understood")
 }

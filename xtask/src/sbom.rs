@@ -14,6 +14,7 @@ use clap::Args;
 use serde_json::Value;
 use xshell::{Shell, cmd};
 
+use crate::environment::{self, Purpose};
 use crate::manifest::{Manifest, Sbom};
 use crate::subject::{self, Listed, Subject};
 use crate::{Project, Wrong, cache, digest, ui};
@@ -93,6 +94,6 @@ fn validate(project: &Project, made: &[Made]) -> Result<()> {
         .collect::<Result<_>>()?;
     let input = serde_json::to_string(&documents)?;
     let (shell, python, spec) = (Shell::new()?, project.checks()?.join("bin/python"), document::SPEC);
-    let command = cmd!(shell, "{python} -c {VALIDATE} {spec}").quiet();
+    let command = environment::apply(cmd!(shell, "{python} -c {VALIDATE} {spec}").quiet(), Purpose::Local);
     project.call("sbom", "hold against the schema", command, &input)
 }

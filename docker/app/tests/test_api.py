@@ -1,12 +1,16 @@
 """The endpoints on a real socket, with both clients' objects faked."""
 
+import asyncio
 import time
 from itertools import product
+from typing import Any
 
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
+from starlette.exceptions import HTTPException
 
 from app.keys import SETS
+from app.limits import BodyLimit
 from app.records import sample
 from app.settings import Settings
 from app.stores import create
@@ -42,6 +46,39 @@ def test_same_predictions_whichever_client_and_mode(get: Get) -> None:
     assert all(answer.scores == first for answer in answers)
     assert all(answer.json["recordsFound"] == answer.json["recordsTotal"] == 1800 for answer in answers)
     assert {ad: first[ad] for ad in GOLDEN} == pytest.approx(GOLDEN, abs=1e-5)
+
+
+@pytest.mark.parametrize("path", ["/predict/official", "/predict/py-async"])
+def test_a_body_that_is_too_long_is_refused(get: Get, path: str) -> None:
+    reached(get)
+    long = {"text": "x" * 2_000_000}
+    answer = get(path, long)
+    assert (answer.status, answer.json["detail"]) == (413, "the body is longer than 1048576 bytes")
+    # The process still answers, and what has the right length is read.
+    assert get(path, sample().model_dump(by_alias=True)).status == 200
+    assert get(path, {"text": "x" * 1_000_000}).status == 422
+
+
+def test_a_body_of_unknown_length_is_refused_when_it_is_too_long() -> None:
+    """Through the middleware alone: a client that is still sending may not see the answer."""
+    received = 0
+
+    async def receive() -> dict[str, Any]:
+        nonlocal received
+        received += 1
+        return {"type": "http.request", "body": b"x" * 1000, "more_body": True}
+
+    async def read_all(_scope: Any, receive: Any, _send: Any) -> None:  # noqa: ANN401
+        while True:
+            await receive()
+
+    async def send(_message: Any) -> None:  # noqa: ANN401
+        raise AssertionError
+
+    limit = BodyLimit(read_all, 10_000)
+    with pytest.raises(HTTPException) as caught:
+        asyncio.run(limit({"type": "http", "headers": []}, receive, send))
+    assert (caught.value.status_code, received) == (413, 11)
 
 
 def test_fan_out_and_conversion_of_each_mode(get: Get, server: Server) -> None:

@@ -10,6 +10,7 @@ use super::choice::{self, LeftOut};
 use super::language::Language;
 use super::{FILE_LEVEL, Finding, Found, c, rules, rust};
 use crate::cache::Scratch;
+use crate::environment::{self, Purpose};
 use crate::exchange::Exchange;
 use crate::matrix::Package;
 use crate::plan::{self, Action};
@@ -51,7 +52,8 @@ pub fn of(project: &Project, packages: &[&Package]) -> Result<Vec<Source>> {
             let scratch = project.cache.scratch(&format!("audit-{}", package.id))?;
             let (archive, top) = (project.cache.blob(&file.sha256), scratch.path().to_owned());
             let shell = Shell::new()?;
-            cmd!(shell, "tar -xzf {archive} -C {top} --strip-components=1 --no-same-owner")
+            let unpack = cmd!(shell, "tar -xzf {archive} -C {top} --strip-components=1 --no-same-owner");
+            environment::apply(unpack, Purpose::Local)
                 .quiet()
                 .run()
                 .with_context(|| format!("cannot unpack `{}`, the source of `{}`", file.name, package.id))?;

@@ -30,6 +30,7 @@ use clap::Args;
 use xshell::{Cmd, Shell, cmd};
 
 use crate::docker::Docker;
+use crate::environment::{self, Purpose};
 use crate::matrix::{Abi, BenchBuild};
 use crate::select::{self, Selection};
 use crate::{Project, Wrong, proc, provision, ui};
@@ -352,9 +353,8 @@ impl Bench<'_> {
         }
         self.plain.forget(&["xtask"])?;
         let target = self.plain.path("xtask");
-        Ok(vec![
-            cmd!(shell, "cargo build --locked --package xtask --timings --target-dir {target}").env_remove("RUSTFLAGS"),
-        ])
+        let build = cmd!(shell, "cargo build --locked --package xtask --timings --target-dir {target}");
+        Ok(vec![environment::apply(build, Purpose::Cargo)])
     }
 
     fn wheels(&self, side: Side, ready: &Ready) -> Result<Vec<Cmd<'_>>> {

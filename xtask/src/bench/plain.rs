@@ -8,6 +8,7 @@ use anyhow::{Context as _, Result};
 use xshell::{Cmd, Shell, cmd};
 
 use super::ours::Ready;
+use crate::environment::{self, Purpose};
 use crate::matrix::{Abi, BenchBuild, Matrix};
 use crate::plan::{self, Action};
 use crate::step::apt;
@@ -55,12 +56,13 @@ impl Plain {
     /// The sdist of `archive`, unpacked.
     pub fn unpack(&self, archive: &Path, folder: &Path) -> Result<Cmd<'_>> {
         fs::create_dir_all(folder)?;
-        Ok(cmd!(self.shell, "tar -xzmf {archive} -C {folder} --strip-components=1 --no-same-owner"))
+        let unpack = cmd!(self.shell, "tar -xzmf {archive} -C {folder} --strip-components=1 --no-same-owner");
+        Ok(environment::apply(unpack, Purpose::Local))
     }
 
     /// Crates are downloaded before anything is measured; the folder of crates is the user's own on both sides.
     pub fn fetch_crates(&self) -> Cmd<'_> {
-        cmd!(self.inside, "cargo fetch --locked")
+        environment::apply(cmd!(self.inside, "cargo fetch --locked"), Purpose::Cargo)
     }
 
     /// The unpacked sdist.
@@ -77,11 +79,12 @@ impl Plain {
         let (maturin, target, out) = (ready.tool("maturin")?, self.path(target), self.path(out));
         let build = |abi: &&Abi| {
             let python = format!("python{}", abi.interpreter_name());
-            cmd!(
+            let build = cmd!(
                 self.inside,
                 "{maturin} build --release --locked --target x86_64-unknown-linux-gnu -i {python}
                  --target-dir {target} --out {out}"
-            )
+            );
+            environment::apply(build, Purpose::Cargo)
         };
         Ok(abis.iter().map(build).collect())
     }
@@ -108,8 +111,8 @@ impl Plain {
         let (docker, tag) = (&self.docker, self.image(what));
         let cold: &[&str] = if cold { &["--no-cache"] } else { &[] };
         let args = args.iter().flat_map(|arg| ["--build-arg", arg]);
-        cmd!(self.shell, "{docker} build {cold...} --tag {tag} --file {dockerfile} {args...} {context}")
-            .env("DOCKER_BUILDKIT", "1")
+        let build = cmd!(self.shell, "{docker} build {cold...} --tag {tag} --file {dockerfile} {args...} {context}");
+        environment::apply(build, Purpose::Docker).env("DOCKER_BUILDKIT", "1")
     }
 
     /// A container of the image that we compile the package in, with pip and all inputs.
@@ -121,7 +124,10 @@ impl Plain {
         let (docker, image, name) = (&self.docker, self.image("pip"), self.container());
         Ok(vec![
             self.build("pip", &file, &self.path("pip"), &args, false),
-            cmd!(self.shell, "{docker} run --detach --rm --network none --name {name} {image} sleep 86400"),
+            environment::apply(
+                cmd!(self.shell, "{docker} run --detach --rm --network none --name {name} {image} sleep 86400"),
+                Purpose::Docker,
+            ),
         ])
     }
 
@@ -129,16 +135,17 @@ impl Plain {
     pub fn pip_wheel(&self, bench: &BenchBuild, matrix: &Matrix) -> Result<Cmd<'_>> {
         let (docker, name, python) = (&self.docker, self.container(), python(bench, matrix)?);
         let requirement = requirement(bench, matrix)?;
-        Ok(cmd!(
+        let build = cmd!(
             self.shell,
             "{docker} exec {name} {python} -m pip wheel --no-index --find-links /in --no-deps --wheel-dir /out {requirement}"
-        ))
+        );
+        Ok(environment::apply(build, Purpose::Docker))
     }
 
     pub fn forget_wheels(&self, cache_too: bool) -> Cmd<'_> {
         let (docker, name) = (&self.docker, self.container());
         let script = if cache_too { "rm -rf /out ~/.cache/pip" } else { "rm -rf /out" };
-        cmd!(self.shell, "{docker} exec {name} sh -c {script}")
+        environment::apply(cmd!(self.shell, "{docker} exec {name} sh -c {script}"), Purpose::Docker)
     }
 
     /// The image from the same base image and the same wheels.
@@ -164,9 +171,10 @@ impl Plain {
             None => Vec::new(),
         };
         fs::write(self.path("apt/ca.crt"), bundle)?;
+        let proxies = apt::proxies()?;
         let apt_image = |what: &str, root: &str, set: &str| {
             let mut args = vec![format!("ROOT={root}"), format!("APT={}", matrix.apt_packages(set).join(" "))];
-            args.extend(apt::proxies().into_iter().map(|(name, value)| format!("{name}={value}")));
+            args.extend(proxies.iter().map(|(name, value)| format!("{name}={value}")));
             self.build(what, &apt, &self.path("apt"), &args, true)
         };
 
@@ -195,8 +203,8 @@ impl Plain {
         let (made, holder) = (self.image("wheel"), format!("{}-copy", self.name));
         let wheels = self.path("runtime/wheels");
         let mut steps = vec![
-            cmd!(self.shell, "mmdebstrap --variant=minbase {suite} root.tar"),
-            cmd!(self.shell, "{docker} import root.tar {root}"),
+            environment::apply(cmd!(self.shell, "mmdebstrap --variant=minbase {suite} root.tar"), Purpose::Download),
+            environment::apply(cmd!(self.shell, "{docker} import root.tar {root}"), Purpose::Docker),
             apt_image("builder", &root, &from.build_apt),
             self.build("python", &python, &self.path("python"), &python_args, true),
             apt_image("devel", &self.image("python"), set),
@@ -204,9 +212,9 @@ impl Plain {
         steps.extend(self.maturin(ready, "everything-target", "runtime/wheels", &[abi])?);
         steps.extend([
             self.build("wheel", &compile, &self.path("wheel"), &compile_args, true),
-            cmd!(self.shell, "{docker} create --name {holder} {made} true"),
-            cmd!(self.shell, "{docker} cp {holder}:/out/. {wheels}"),
-            cmd!(self.shell, "{docker} rm {holder}"),
+            environment::apply(cmd!(self.shell, "{docker} create --name {holder} {made} true"), Purpose::Docker),
+            environment::apply(cmd!(self.shell, "{docker} cp {holder}:/out/. {wheels}"), Purpose::Docker),
+            environment::apply(cmd!(self.shell, "{docker} rm {holder}"), Purpose::Docker),
             apt_image("libraries", &root, &from.runtime_apt),
             self.build("runtime", &last, &self.path("runtime"), &last_args, true),
         ]);

@@ -9,6 +9,7 @@ mod job;
 mod outputs;
 pub mod owner;
 mod plan;
+mod proxies;
 mod registry;
 mod service;
 mod tunnel;

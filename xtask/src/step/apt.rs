@@ -8,7 +8,7 @@ use xshell::{Shell, cmd};
 use super::{Env, root, text};
 use crate::cache::Output;
 use crate::digest;
-use crate::docker::{Build, Content, ContextFile, Network};
+use crate::docker::{self, Build, Content, ContextFile, Network};
 use crate::plan::Apt;
 
 /// Part of this step's key. Raise it if a change of the code can change the result.
@@ -26,7 +26,7 @@ pub fn run(apt: &Apt, env: &Env) -> Result<Output> {
             args: [("ROOT".to_owned(), env.image(&apt.base)?.to_owned()), ("APT".to_owned(), apt.packages.join(" "))]
                 .into_iter()
                 // BuildKit keeps these out of the image's history and of its cache's keys.
-                .chain(proxies())
+                .chain(proxies()?)
                 .collect(),
             network: Network::Default,
             ..Build::default()
@@ -53,10 +53,13 @@ pub fn index_targets(format: &str) -> Vec<String> {
     lines
 }
 
-/// The proxy that this machine goes through, for what has a network in a container.
-pub fn proxies() -> Vec<(String, String)> {
+/// The proxy that this machine goes through, for what has a network in a container: that of the environment, else
+/// that of the docker client's configuration.
+pub fn proxies() -> Result<Vec<(String, String)>> {
     let names = ["http_proxy", "https_proxy", "no_proxy", "HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY"];
-    names.iter().filter_map(|name| Some((name.to_string(), std::env::var(name).ok()?))).collect()
+    let named = names.iter().filter_map(|name| Some((name.to_string(), std::env::var(name).ok()?)));
+    let named: Vec<(String, String)> = named.filter(|(_, value)| !value.is_empty()).collect();
+    if named.is_empty() { docker::proxies() } else { Ok(named) }
 }
 
 /// The authorities that this machine trusts: behind a company proxy HTTPS is signed by one of them.

@@ -106,7 +106,7 @@ fn debian_package(file: &str, image: &str, env: &Env) -> String {
         command: ["sh", "-c", script].map(str::to_owned).to_vec(),
         env: [("FILE".to_owned(), file.to_owned()), ("DEBIAN_FRONTEND".to_owned(), "noninteractive".to_owned())]
             .into_iter()
-            .chain(apt::proxies())
+            .chain(apt::proxies().unwrap_or_default())
             .collect(),
         user: Some("root"),
         network: Network::Default,

@@ -14,6 +14,7 @@ use super::{Env, KEY_LABEL, apt};
 use crate::cache::{BuiltImage, Cache, Output};
 use crate::digest;
 use crate::docker::{self, Docker, Job, Network};
+use crate::environment::{self, Purpose};
 use crate::plan::{Action, Plan, Root};
 use crate::{proc, retry};
 
@@ -156,8 +157,8 @@ fn bootstrap(root: &Root, reference: &str, env: &Env) -> Result<String> {
             : > \"$1/etc/$file\"; chmod 644 \"$1/etc/$file\"; done",
     ];
     let mirrors = mirrors(suite);
-    let command = cmd!(shell, "mmdebstrap --variant=minbase {slim...} {suite} {archive} {mirrors...}")
-        .env("SOURCE_DATE_EPOCH", "315532800");
+    let command = cmd!(shell, "mmdebstrap --variant=minbase {slim...} {suite} {archive} {mirrors...}");
+    let command = environment::apply(command, Purpose::Download).env("SOURCE_DATE_EPOCH", "315532800");
     proc::run(command, env.task, env.context.cancel).context(
         "cannot bootstrap Debian: the log says which file could not be had; check the network and apt's mirror",
     )?;

@@ -8,6 +8,7 @@ use xshell::{Cmd, Shell, cmd};
 
 use super::Env;
 use crate::cache::{self, Cache, Output};
+use crate::environment::{self, Purpose};
 use crate::plan::Tools;
 use crate::{disk, proc};
 
@@ -45,12 +46,7 @@ fn install(tools: &Tools, folder: &Path, env: &Env) -> Result<Output> {
     std::fs::write(&requirements, lines)?;
 
     let shell = Shell::new()?;
-    let run = |command: Cmd| {
-        // These would install somewhere else.
-        let elsewhere = ["PIP_TARGET", "PIP_PREFIX", "PIP_ROOT", "PIP_USER", "PYTHONPATH", "PYTHONHOME"];
-        let command = elsewhere.iter().fold(command, |command, name| command.env_remove(name));
-        proc::run(command, env.task, env.context.cancel)
-    };
+    let run = |command: Cmd| proc::run(environment::apply(command, Purpose::Download), env.task, env.context.cancel);
     run(cmd!(shell, "python3 -m venv {folder}"))
         .context("cannot make a virtual environment: python3 needs its venv module (`apt-get install python3-venv`)")?;
     let python = folder.join("bin/python");

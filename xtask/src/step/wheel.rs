@@ -8,6 +8,7 @@ use xshell::{Shell, cmd};
 
 use super::{Context, Env};
 use crate::cache::{Cache, Output, Record};
+use crate::environment::{self, Purpose};
 use crate::facts;
 use crate::plan::{Action, Container, Maturin, Origin, Published, Wheel};
 use crate::proc;
@@ -134,6 +135,7 @@ pub fn unpack(wheel: &Wheel, folder: &Path, env: &Env) -> Result<()> {
         let shell = Shell::new()?;
         // Times of now, not of the archive: Cargo compares them with those of its last build.
         let command = cmd!(shell, "tar -xzmf {archive} -C {folder} --strip-components=1 --no-same-owner");
+        let command = environment::apply(command, Purpose::Local);
         return proc::run(command, env.task, env.context.cancel);
     }
     let from = wheel.folder.as_deref().context("a wheel without a source: this is a bug")?;

@@ -6,6 +6,7 @@ use anyhow::{Result, anyhow};
 use xshell::{Shell, cmd};
 
 use crate::docker::{Build, Content, ContextFile, Docker, Network};
+use crate::environment::{self, Purpose};
 use crate::{Project, digest, failure, proc};
 
 /// Where it listens.
@@ -21,9 +22,8 @@ pub fn image(project: &Project, docker: &Docker) -> Result<String> {
     let shell = Shell::new()?;
     shell.change_dir(&project.folder);
     // Static: it runs in an empty image, whatever libc this machine has.
-    let command =
-        cmd!(shell, "cargo build --release --locked --package standin --target {TARGET} --target-dir {folder}")
-            .env("RUSTFLAGS", "-C target-feature=+crt-static");
+    let build = cmd!(shell, "cargo build --release --locked --package standin --target {TARGET} --target-dir {folder}");
+    let command = environment::apply(build, Purpose::Cargo).env("RUSTFLAGS", "-C target-feature=+crt-static");
     let compiled = proc::run(command, &task, &project.cancel);
     compiled.map_err(|error| anyhow!("cannot compile the stand-in server: {}", failure::explain(&error, &task)))?;
     let program = folder.join(TARGET).join("release/standin");

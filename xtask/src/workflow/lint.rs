@@ -7,6 +7,7 @@ use anyhow::{Context as _, Result, ensure};
 use xshell::{Shell, cmd};
 
 use super::shown;
+use crate::environment::{self, Purpose};
 use crate::{Project, golang, matrix};
 
 /// fastjsonschema, which has no dependencies, names the place that is wrong.
@@ -66,7 +67,8 @@ fn schema(project: &Project, tools: &Path, file: &Path) -> Result<()> {
     let name = shown(project, file);
     let document = matrix::document(&text, &name)?.to_string();
     let (shell, python, schema) = (Shell::new()?, tools.join("bin/python"), schema_of(file));
-    project.call("workflow", &name, cmd!(shell, "{python} -c {VALIDATE} {schema}").quiet(), &document)
+    let validate = environment::apply(cmd!(shell, "{python} -c {VALIDATE} {schema}").quiet(), Purpose::Local);
+    project.call("workflow", &name, validate, &document)
 }
 
 /// actionlint, built once from the sources that go.sum pins.

@@ -6,7 +6,7 @@
 use std::io::{self, Write};
 
 use crate::code::Code;
-use crate::command;
+use crate::command::{self, Target, Work};
 use crate::server::Server;
 use crate::store::Namespace;
 use crate::wire::{FRAME_HEADER, Fields, Frame, Malformed, Message, Op, Parsed, Reader, flag, frame, message_header};
@@ -92,6 +92,7 @@ fn rows(
         return Err(Stop::Refused(code));
     }
     let now = server.clock.now();
+    let mut work = Work::of_message();
     let mut outcome = Code::Ok;
     // Rows that are done without an answer, since the whole has failed before.
     let mut silent = false;
@@ -108,7 +109,8 @@ fn rows(
         if repeats && message.fields.key.is_some() {
             return Err(Malformed("a key belongs to one row").into());
         }
-        let code = command::run(namespace, digest, message, now, index, answer);
+        let target = Target { namespace, digest, now, index };
+        let code = command::run(&target, message, &mut work, answer);
         if flags & whole::REPORT_ALL == 0 && !matches!(code, Code::Ok | Code::NotFound) {
             outcome = code;
             silent |= flags & whole::REPORT_FIRST == 0;

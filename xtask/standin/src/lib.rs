@@ -12,6 +12,7 @@ mod budget;
 mod clock;
 mod code;
 mod command;
+mod draft;
 mod info;
 mod msgpack;
 mod server;
@@ -20,7 +21,7 @@ mod store;
 mod value;
 mod wire;
 
-pub use server::{Listener, Server, Settings};
+pub use server::{IDLE, Listener, Server, Settings};
 pub use session::serve;
 
 /// What every output calls this program, so that nobody takes it for the real thing.

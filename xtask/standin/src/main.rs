@@ -38,7 +38,8 @@ fn main() -> ExitCode {
 fn run(cli: Cli) -> Result<Infallible> {
     // The first process of a container gets no signal that it has no handler for.
     ctrlc::set_handler(|| std::process::exit(0)).context("cannot listen for signals")?;
-    let settings = Settings { memory: cli.memory, namespaces: cli.namespaces, announce: cli.announce };
+    let settings =
+        Settings { memory: cli.memory, namespaces: cli.namespaces, announce: cli.announce, idle: standin::IDLE };
     let listener = Listener::bind(cli.listen, cli.connections as usize, &settings)?;
     let address = listener.address().context("cannot tell which address was given")?;
     println!("{NAME}, not Aerospike: for development only, nothing is kept when it ends");

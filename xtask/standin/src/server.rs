@@ -28,12 +28,18 @@ pub struct Settings {
     pub namespaces: Vec<String>,
     /// `HOST:PORT` for clients that ask where the node is; else the address that they reached.
     pub announce: Option<String>,
+    /// A connection on which nothing arrives for so long is closed.
+    pub idle: Duration,
 }
+
+/// Longer than any client keeps a connection that it does not use.
+pub const IDLE: Duration = Duration::from_secs(300);
 
 #[derive(Debug)]
 pub struct Server {
     pub(crate) node: String,
     pub(crate) announce: Option<String>,
+    idle: Duration,
     pub(crate) budget: Arc<Budget>,
     pub(crate) clock: Clock,
     namespaces: Vec<Namespace>,
@@ -47,6 +53,7 @@ impl Server {
         Server {
             node: format!("BB957A4D14{port:04X}"),
             announce: settings.announce.clone(),
+            idle: settings.idle,
             namespaces: settings.namespaces.iter().map(namespace).collect(),
             budget,
             clock: Clock::default(),
@@ -122,7 +129,13 @@ impl Listener {
                     let (server, place) = (self.server.clone(), open.clone());
                     let connection = move || {
                         if let Err(error) = connect(&server, stream)
-                            && !matches!(error.kind(), io::ErrorKind::ConnectionReset | io::ErrorKind::BrokenPipe)
+                            && !matches!(
+                                error.kind(),
+                                io::ErrorKind::ConnectionReset
+                                    | io::ErrorKind::BrokenPipe
+                                    | io::ErrorKind::WouldBlock
+                                    | io::ErrorKind::TimedOut
+                            )
                         {
                             say(&format!("{peer} closed: {error}"));
                         }
@@ -144,6 +157,7 @@ impl Listener {
 fn connect(server: &Server, stream: TcpStream) -> io::Result<()> {
     stream.set_nodelay(true)?;
     stream.set_write_timeout(Some(WRITE_TIMEOUT))?;
+    stream.set_read_timeout(Some(server.idle))?;
     let local = stream.local_addr()?;
     session::serve(server, &mut BufReader::new(&stream), &mut &stream, local)
 }

@@ -5,10 +5,11 @@ use std::net::SocketAddr;
 
 use crate::budget::Share;
 use crate::code::Code;
+use crate::command::{self, Target, Work};
 use crate::server::Server;
 use crate::store::Digest;
 use crate::wire::{FRAME_HEADER, Frame, Malformed, Message, flag, frame, message_header, parse_frame_header};
-use crate::{batch, command, info};
+use crate::{batch, info};
 
 /// Longer messages are refused. Records have at most 1 MiB; only batches of writes come near.
 const MAX_MESSAGE: u64 = 16 * 1024 * 1024;
@@ -62,7 +63,8 @@ fn single(server: &Server, message: &Message, answer: &mut Vec<u8>) {
     };
     match message.fields.digest.map(Digest::try_from) {
         Some(Ok(digest)) => Frame::write(answer, frame::MESSAGE, |out| {
-            command::run(namespace, digest, message, server.clock.now(), 0, out);
+            let target = Target { namespace, digest, now: server.clock.now(), index: 0 };
+            command::run(&target, message, &mut Work::of_message(), out);
         }),
         Some(Err(_)) => only(answer, 0, Code::Parameter),
         // Without a digest it is a query over many records, whose answers end with a mark.

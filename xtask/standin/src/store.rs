@@ -38,12 +38,9 @@ impl Record {
         self.void_time == 0 || self.void_time >= now
     }
 
-    pub fn position(&self, name: &[u8]) -> Option<usize> {
-        self.bins.iter().position(|bin| *bin.name == *name)
-    }
-
-    pub fn get(&self, name: &[u8]) -> Option<&Value> {
-        self.position(name).map(|at| &self.bins[at].value)
+    /// A copy of all but the bins.
+    pub fn without_bins(&self) -> Record {
+        Record { set: self.set.clone(), key: self.key.clone(), bins: Vec::new(), ..*self }
     }
 
     /// Memory that the record takes here.

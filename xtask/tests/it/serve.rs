@@ -66,6 +66,14 @@ fn a_short_run_is_measured_and_drawn() {
     assert_eq!(fs::read_to_string(out.join("report.md")).unwrap(), report);
     let compared = again(&["bench", "report", "--compare", folder, folder]);
     assert!(compared.status.success() && text(&compared.stdout).contains("no difference shown"), "{}", said(&compared));
+    // Variables of the caller reach neither k6 nor its figures: through this proxy no request would be answered.
+    let hostile = clone.top.join("hostile");
+    let mut command =
+        serve(&["--config", "311", "--scenario", "single", "--repeat", "1", "--duration", "1s"], &hostile);
+    command.env("HTTP_PROXY", "http://127.0.0.1:9").env("http_proxy", "http://127.0.0.1:9").env("K6_ITERATIONS", "1");
+    let output = command.output().unwrap();
+    assert!(output.status.success() && !said(&output).contains("more errors"), "{}", said(&output));
+    assert!(manifest(&hostile)["runs"][0]["phases"][0]["iterations"].as_u64().unwrap() > 1);
     // What has results already is not written over.
     let output = serve(&arguments, &out).output().unwrap();
     assert!(output.status.code() == Some(2) && said(&output).contains("has results already"), "{}", said(&output));

@@ -10,6 +10,7 @@ from fastapi.responses import JSONResponse
 
 from app import metrics, runtime
 from app.keys import keys_by_set
+from app.limits import BodyLimit
 from app.predict import Options, Predictor
 from app.records import sample
 from app.schemas import ClientType, PredictRequest, PredictResponse, Problem
@@ -41,6 +42,7 @@ def create_app(settings: Settings, stores: list[Store] | None = None) -> FastAPI
         predictor.close()
 
     app = FastAPI(title="Aerospike benchmark application", lifespan=lifespan)
+    app.add_middleware(BodyLimit, limit=settings.max_body)
 
     @app.exception_handler(StoreError)
     async def unavailable(_: Request, error: StoreError) -> JSONResponse:

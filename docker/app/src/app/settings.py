@@ -96,6 +96,7 @@ class Settings:
     loop: str = setting("APP_LOOP", "uvloop", one_of("uvloop", "asyncio"))
     http: str = setting("APP_HTTP", "httptools", one_of("httptools", "h11"))
     backlog: int = setting("APP_BACKLOG", "2048", whole(1, 65535))
+    max_body: int = setting("APP_MAX_BODY", "1048576", whole(0, 2**30))
     keep_alive_s: int = setting("APP_KEEP_ALIVE_S", "65", whole(0, 86_400))
     shutdown_s: int = setting("APP_SHUTDOWN_S", "30", whole(0, 3600))
     access_log: bool = setting("APP_ACCESS_LOG", "0", flag)

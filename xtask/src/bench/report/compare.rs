@@ -16,6 +16,11 @@ pub fn run(old: &Path, new: &Path) -> Result<()> {
     if rows.is_empty() {
         bail!("`{}` and `{}` have no complete run of the same configuration", old.display(), new.display());
     }
+    for (name, record, figures) in [("first", &before, &was), ("second", &after, &is)] {
+        if let Some(line) = super::mostly_errors(record, figures) {
+            ui::out(&format!("warning: the {name} has {line}\n"))?;
+        }
+    }
     ui::out(&told(&before, &after, &rows))?;
     let worse: Vec<&str> = rows.iter().filter(|row| row.verdict.worse()).map(|row| row.name.as_str()).collect();
     match worse.as_slice() {

@@ -33,6 +33,26 @@ fn the_stand_in_stands_above_everything() {
 }
 
 #[test]
+fn more_errors_than_successes_are_in_the_first_line() {
+    let folder = fixture::folder("errors", 1, 1.0);
+    assert_eq!(draw(&folder.0).unwrap(), None);
+    let mut record = Record::read(&folder.0).unwrap();
+    for phase in record.runs.iter_mut().filter(|run| run.config == "311-stages").flat_map(|run| &mut run.phases) {
+        let path = folder.0.join(&phase.samples);
+        let mut requests = crate::bench::samples::read(&path, &phase.sha256).unwrap();
+        requests.iter_mut().skip(2).for_each(|request| request.status = 503);
+        phase.sha256 = crate::bench::samples::write(&path, &requests).unwrap();
+    }
+    record.write(&folder.0).unwrap();
+    let failed = draw(&folder.0).unwrap().unwrap();
+    assert!(failed.starts_with("more errors than successes in 311-stages, py-async, single ("), "{failed}");
+    assert!(!failed.contains("314t"), "{failed}");
+    let (markdown, html) = (read(&folder.0, "report.md"), read(&folder.0, "report.html"));
+    assert!(markdown.lines().next().unwrap().contains("More errors than successes"), "{markdown}");
+    assert!(html.contains("<title>More errors than successes") && html.contains("ERRORS: more errors"), "{html}");
+}
+
+#[test]
 fn what_was_not_completed_gives_no_number() {
     let folder = fixture::folder("incomplete", 1, 1.0);
     let mut record = Record::read(&folder.0).unwrap();

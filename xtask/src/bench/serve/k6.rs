@@ -12,6 +12,7 @@ use crate::bench::record;
 use crate::bench::samples::{self, Output};
 use crate::cancel::Cancel;
 use crate::docker::{Content, ContextFile, Docker, Job};
+use crate::environment::{self, Purpose};
 use crate::matrix::BenchServe;
 use crate::proc::{self, Talk};
 use crate::ui::Task;
@@ -93,6 +94,7 @@ impl<'a> K6<'a> {
                     Some(cpus) => cmd!(shell, "taskset --cpu-list {cpus} {program}"),
                     None => cmd!(shell, "{program}"),
                 };
+                command = environment::apply(command, Purpose::Local).env("HOME", scratch.path());
                 command = command.args(arguments).arg(format!("--out=json={}", out.display())).arg(script);
                 proc::talk(command, task, cancel, &Talk { tick, ..Talk::default() })?;
                 let file = File::open(&out).with_context(|| format!("k6 left no `{}`", out.display()))?;

@@ -134,7 +134,8 @@ pub fn run(project: &Project, options: &Options) -> Result<()> {
     // What was measured until then is kept, and says what is missing.
     record.ended = ended.as_ref().err().map(|error| format!("{error:#}").replace('\n', " "));
     record.write(&out)?;
-    report::draw(&out)?;
+    let failed = report::draw(&out)?;
+    ui::out(&failed.map(|line| format!("warning: {line}\n")).unwrap_or_default())?;
     ui::out(&format!("{}\n{}\n", out.join("report.md").display(), out.join("report.html").display()))?;
     ended?;
     match record.incomplete() {

@@ -1,6 +1,7 @@
 //! The runs: each in fresh containers, asked before and after what it is, and counted only if all of it went well.
 
 use std::cell::{Cell, RefCell};
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
@@ -13,9 +14,9 @@ use super::{Options, now};
 use crate::Project;
 use crate::bench::prometheus::{self, Series};
 use crate::bench::record::{Config, Machine, Phase, Record, Run, Runtime};
-use crate::bench::samples::{self, Output};
+use crate::bench::samples::{self, Output, Request};
 use crate::cancel::Cancel;
-use crate::matrix::{BenchServe, ServerSide};
+use crate::matrix::{BenchServe, ServerSide, Word};
 use crate::ui::Task;
 use crate::up::{Ask, Ready, Trial};
 
@@ -33,6 +34,32 @@ struct Of<'a> {
     record: &'a Record,
     config: &'a Config,
     task: &'a Task,
+}
+
+/// What was measured in a scenario: requests, the application's counters, the machine.
+type Found = (Output, Vec<Series>, Machine);
+
+/// Refuses a scenario in which a client has no successful answer: it has no latency, and something else was measured.
+fn answered(scenario: &str, clients: &[Word], requests: &[Request]) -> Result<()> {
+    for client in clients {
+        let statuses: Vec<u16> = requests.iter().filter(|one| one.client == **client).map(|one| one.status).collect();
+        if statuses.contains(&200) {
+            continue;
+        }
+        let mut counts: BTreeMap<u16, usize> = BTreeMap::new();
+        statuses.iter().for_each(|status| *counts.entry(*status).or_default() += 1);
+        let counts = counts.iter().map(|(status, count)| match status {
+            0 => format!("{count} without an answer"),
+            status => format!("{count} with status {status}"),
+        });
+        let counts = counts.collect::<Vec<_>>().join(", ");
+        bail!(
+            "none of {} requests to `{client}` in `{scenario}` was answered with status 200 ({})",
+            statuses.len(),
+            if counts.is_empty() { "none was sent" } else { &counts }
+        );
+    }
+    Ok(())
 }
 
 /// Seconds before anything counts.
@@ -96,17 +123,19 @@ impl Bench<'_> {
             let output = self.load(&trial, &of, scenario, record.load.seconds)?;
             let machine = begun.until(&Moment::now(&trial.processes));
             let server = prometheus::between(&before, self.metrics(&trial, &record.metrics)?)?;
-            run.phases.push(self.phase(&run.id, scenario, output, server, machine)?);
+            run.phases.push(self.phase(&run.id, scenario, &config.asked.clients, (output, server, machine))?);
         }
         run.after = Some(self.runtime(&trial, config)?);
         ensure!(run.before == run.after, "what the application says of itself has changed while it ran");
         trial.end()
     }
 
-    fn phase(&self, run: &str, scenario: &str, output: Output, server: Vec<Series>, machine: Machine) -> Result<Phase> {
+    fn phase(&self, run: &str, scenario: &str, clients: &[Word], found: Found) -> Result<Phase> {
+        let (output, server, machine) = found;
         // From the first that was sent to the last that was answered: what is under way at the end is waited for.
         let end = output.requests.iter().map(|one| one.at + one.ms / 1000.0).fold(0.0, f64::max);
         ensure!(end > 0.0, "k6 made no request in `{scenario}`");
+        answered(scenario, clients, &output.requests)?;
         let samples = format!("samples/{run}-{scenario}.csv.gz");
         let sha256 = samples::write(&self.out.join(&samples), &output.requests)?;
         Ok(Phase {
@@ -210,6 +239,22 @@ mod tests {
         let why = told(true, false).refuse(GilState::Off).unwrap();
         assert_eq!(why, "the GIL is on, and off was claimed");
         assert_eq!(read(&json!({"gil": {"now": true}})), None);
+    }
+
+    #[test]
+    fn a_scenario_without_a_successful_answer_is_refused() {
+        let request = |client: &str, status: u16| Request { at: 0.0, client: client.to_owned(), status, ms: 1.0 };
+        let matrix = crate::matrix::Matrix::parse(include_str!("../../../tests/matrix.yaml"), "matrix.yaml").unwrap();
+        let serve = matrix.bench.unwrap().serve.unwrap();
+        let clients = &serve.configs.iter().find(|config| config.clients.len() == 2).unwrap().clients;
+        let [one, other] = [&*clients[0], &*clients[1]];
+        answered("single", clients, &[request(one, 200), request(other, 500), request(other, 200)]).unwrap();
+        let all = [request(one, 200), request(other, 0), request(other, 0), request(other, 502)];
+        let error = answered("single", clients, &all).unwrap_err().to_string();
+        assert!(error.contains(&format!("none of 3 requests to `{other}` in `single`")), "{error}");
+        assert!(error.contains("(2 without an answer, 1 with status 502)"), "{error}");
+        let error = answered("single", clients, &[request(one, 200)]).unwrap_err().to_string();
+        assert!(error.contains("none was sent"), "{error}");
     }
 
     #[test]

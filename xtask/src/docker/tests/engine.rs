@@ -373,7 +373,7 @@ fn layers_of_debian_packages() {
         }],
         args: BTreeMap::from([("ROOT".into(), made("root")), ("APT".into(), "ca-certificates libssl3 netbase".into())])
             .into_iter()
-            .chain(proxies())
+            .chain(proxies().unwrap())
             .collect(),
         ..Build::default()
     });

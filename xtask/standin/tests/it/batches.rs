@@ -85,3 +85,35 @@ fn answers_longer_than_a_frame_come_in_several() {
     assert_eq!(answers.len(), 51);
     assert!(answers[..50].iter().all(|answer| answer.bins[0].2 == blob));
 }
+
+/// 5,000 rows that repeat one with 32,767 writes of different bins: half a megabyte, which took hours.
+#[test]
+fn the_work_of_one_message_is_limited() {
+    let server = server();
+    let names: Vec<String> = (0..0x7fff).map(|number| format!("{number:x}")).collect();
+    let ops: Vec<(u8, u8, &str, &[u8])> = names.iter().map(|name| (2, 1, name.as_str(), &ONE[..])).collect();
+    let put = Request::put(&ops);
+    let rows: Vec<_> = (0..5000).map(|index| put.row(index, index > 0)).collect();
+    let answers = ask_all(&server, &batch(5000, &rows));
+    assert_eq!((answers[0].code, answers[4999].code), (0, 151));
+    // What was done before counts, and the next message is another.
+    let answer = ask(&server, &Request::get());
+    assert_eq!((answer.code, answer.bins.len()), (0, 0x7fff));
+    // A value of a megabyte that each operation makes longer by a byte.
+    let long = vec![b'x'; 700_000];
+    let mut ops: Vec<(u8, u8, &str, &[u8])> = vec![(2, 3, "s", &long)];
+    ops.extend(vec![(9, 3, "s", &b"x"[..]); 10_000]);
+    assert_eq!(ask(&server, &Request { digest: 7, ..Request::put(&ops) }).code, 151);
+}
+
+#[test]
+fn bins_are_found_among_many() {
+    let server = server();
+    let names: Vec<String> = (0..2000).map(|number| format!("{number:x}")).collect();
+    let ops: Vec<(u8, u8, &str, &[u8])> = names.iter().map(|name| (2, 1, name.as_str(), &ONE[..])).collect();
+    assert_eq!(ask(&server, &Request::put(&ops)).code, 0);
+    let removed: Vec<(u8, u8, &str, &[u8])> =
+        names[..1999].iter().map(|name| (2, 0, name.as_str(), &b""[..])).collect();
+    assert_eq!(ask(&server, &Request::put(&removed)).code, 0);
+    assert_eq!(ask(&server, &Request::get()).bins, [(names[1999].clone(), 1, ONE.to_vec())]);
+}

@@ -2,13 +2,18 @@
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
+use std::time::Duration;
 
 use crate::MIB;
 use crate::request::{Request, answers, frame, info};
 
 /// Serves on a port of its own for as long as the tests run.
 pub fn listen(connections: usize, memory: usize) -> SocketAddr {
-    let settings = standin::Settings { memory, namespaces: vec!["test".into()], announce: None };
+    listen_with(connections, memory, standin::IDLE)
+}
+
+fn listen_with(connections: usize, memory: usize, idle: Duration) -> SocketAddr {
+    let settings = standin::Settings { memory, namespaces: vec!["test".into()], announce: None, idle };
     let listener = standin::Listener::bind(([127, 0, 0, 1], 0).into(), connections, &settings).unwrap();
     let address = listener.address().unwrap();
     std::thread::spawn(move || listener.run());
@@ -98,4 +103,23 @@ fn compressed_messages_and_logins_are_refused_by_code() {
     let query = frame(3, &crate::request::body([1, 0, 0, 0], 0, 0, &[(0, b"test")], &[]));
     let answer = &answers(&exchange(&stream, &query))[0];
     assert_eq!((answer.last, answer.code), (true, 16));
+}
+
+/// Else as many connections as are allowed, opened by one client and never used, would keep all others out.
+#[test]
+fn connections_that_are_not_used_are_closed() {
+    let address = listen_with(2, 8 * MIB, Duration::from_millis(200));
+    let idle: Vec<TcpStream> = (0..2).map(|_| TcpStream::connect(address).unwrap()).collect();
+    // One in the middle of a message is as idle as one between two.
+    (&idle[1]).write_all(&info("node\n")[..5]).unwrap();
+    for stream in &idle {
+        assert!(rest(stream).is_empty(), "closed by the server");
+    }
+    loop {
+        let mut stream = TcpStream::connect(address).unwrap();
+        let mut byte = [0];
+        if stream.write_all(&info("node\n")).is_ok() && stream.read(&mut byte).is_ok_and(|read| read == 1) {
+            break;
+        }
+    }
 }

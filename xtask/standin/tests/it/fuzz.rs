@@ -155,7 +155,8 @@ fn watch(done: Arc<AtomicU64>, seed: u64) {
 #[test]
 fn no_input_ends_the_server_or_makes_it_large() {
     let (inputs, seed) = (setting("FUZZ_INPUTS", INPUTS), setting("FUZZ_SEED", 1));
-    let settings = standin::Settings { memory: MEMORY, namespaces: vec!["test".into()], announce: None };
+    let settings =
+        standin::Settings { memory: MEMORY, namespaces: vec!["test".into()], announce: None, idle: standin::IDLE };
     let server = standin::Server::new(&settings, 3000);
     let valid = valid();
     let done = Arc::new(AtomicU64::new(0));

@@ -19,7 +19,7 @@ use standin::{Server, Settings};
 const MIB: usize = 1024 * 1024;
 
 fn server() -> Server {
-    let settings = Settings { memory: 64 * MIB, namespaces: vec!["test".into()], announce: None };
+    let settings = Settings { memory: 64 * MIB, namespaces: vec!["test".into()], announce: None, idle: standin::IDLE };
     Server::new(&settings, 3000)
 }
 
