@@ -1,5 +1,6 @@
 """A store made of the records that load-data would write, and the application on a real socket."""
 
+import http.client
 import json
 import os
 import socket
@@ -9,6 +10,7 @@ import threading
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from dataclasses import dataclass
 from typing import Any
 
@@ -60,6 +62,18 @@ class Answer:
 Get = Callable[..., Answer]
 
 
+def announce(port: int, path: str, length: int) -> Answer:
+    """Sends the header of a request whose body is so long, and no body."""
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=20)
+    with closing(connection):
+        connection.putrequest("POST", path)
+        connection.putheader("Content-Type", "application/json")
+        connection.putheader("Content-Length", str(length))
+        connection.endheaders()
+        answer = connection.getresponse()
+        return Answer(answer.status, answer.read().decode())
+
+
 def serve(stores: list[Store], settings: Settings) -> Iterator[Get]:
     listener = socket.create_server(("127.0.0.1", 0))
     web = uvicorn.Server(
@@ -68,7 +82,9 @@ def serve(stores: list[Store], settings: Settings) -> Iterator[Get]:
     thread = threading.Thread(target=web.run, kwargs={"sockets": [listener]})
     thread.start()
 
-    def get(path: str, body: dict | None = None) -> Answer:
+    def get(path: str, body: dict | None = None, announced: int | None = None) -> Answer:
+        if announced is not None:
+            return announce(listener.getsockname()[1], path, announced)
         data = None if body is None else json.dumps(body).encode()
         headers = {"Content-Type": "application/json"}
         url = f"http://127.0.0.1:{listener.getsockname()[1]}{path}"

@@ -34,6 +34,7 @@ pub use build::Build;
 pub use connect::default_socket;
 pub use context::{Content, ContextFile};
 pub use job::Job;
+pub use proxies::proxies;
 pub use registry::{Offer, is_final};
 pub use service::{Health, Labelled, Service};
 use watch::{Beat, STUCK};

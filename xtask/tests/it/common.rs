@@ -120,7 +120,12 @@ pub fn containers_of(process: u32) -> Vec<String> {
 
 /// Starts a stand-in server on a free port of loopback, which runs as long as the tests do, and returns its address.
 pub fn standin() -> String {
-    let settings = standin::Settings { memory: 256 << 20, namespaces: vec!["test".to_owned()], announce: None };
+    let settings = standin::Settings {
+        memory: 256 << 20,
+        namespaces: vec!["test".to_owned()],
+        announce: None,
+        idle: standin::IDLE,
+    };
     let listener = standin::Listener::bind(([127, 0, 0, 1], 0).into(), 1024, &settings).unwrap();
     let address = listener.address().unwrap().to_string();
     std::thread::spawn(move || listener.run());
