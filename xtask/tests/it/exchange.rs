@@ -232,12 +232,21 @@ impl Lab {
         said
     }
 
+    /// The name of the root file system that this test may have built. It stays, since the user's cache has its
+    /// record: the next test need not build it again.
+    fn root(&self) -> String {
+        format!("{}/build:root-", self.name)
+    }
+
     /// Takes names of images away, which are this test's own.
     fn forget(&self, step: &str) {
         let local = format!("{}/build:{step}", self.name);
         let remote = format!("{}:{step}", self.registry.repository());
         let digests = format!("{}@", self.registry.repository());
-        let ours = |name: &String| [&local, &remote].iter().any(|prefix| name.starts_with(*prefix));
+        let root = self.root();
+        let ours = |name: &String| {
+            [&local, &remote].iter().any(|prefix| name.starts_with(*prefix)) && !name.starts_with(&root)
+        };
         // The last name of an image takes those by digest with it, or not.
         for name in names().iter().filter(|name| ours(name) || name.starts_with(&digests)) {
             let _ = Command::new("docker").args(["rmi", name]).output();
@@ -254,8 +263,8 @@ impl Lab {
 impl Drop for Lab {
     fn drop(&mut self) {
         let (local, remote) = (format!("{}/", self.name), format!("127.0.0.1:{}/", self.registry.port));
-        let image = format!("{}:", self.name);
-        for name in names() {
+        let (image, root) = (format!("{}:", self.name), self.root());
+        for name in names().into_iter().filter(|name| !name.starts_with(&root)) {
             if [&local, &remote, &image].iter().any(|prefix| name.starts_with(*prefix)) {
                 let _ = Command::new("docker").args(["rmi", &name]).output();
             }
@@ -387,8 +396,7 @@ fn a_dead_registry_costs_one_line() {
     let dying = format!("127.0.0.1:{}/team/cache", breaks_off(lab.registry.port, no_blobs));
     lab.forget("base-cp311");
     let said = lab.good(&["--cache-from", &dying]);
-    assert_eq!(said.matches("goes on without").count(), 1, "{said}");
-    assert!(said.contains(&format!("`{dying}`")), "{said}");
+    assert_eq!(said.matches(&format!("is made here, since `{dying}` did not deliver it")).count(), 1, "{said}");
     ended(&said, "base-cp311", "ok");
 
     lab.registry.stop();
