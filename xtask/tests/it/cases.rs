@@ -142,7 +142,7 @@ fn compare(clone: &Clone, asked: &[(&str, &[(&str, &str)])], abi: &str, devel: &
             expressions,
             source: clone.project().join("cases").join(folder),
             builder: match case(folder).with {
-                With::Setuptools => Builder::Pip(plain::SETUPTOOLS),
+                With::Setuptools => Builder::Pip(vec![plain::setuptools()]),
                 With::Maturin => Builder::Maturin,
             },
         })
@@ -158,7 +158,8 @@ fn compare(clone: &Clone, asked: &[(&str, &[(&str, &str)])], abi: &str, devel: &
 #[test]
 #[ignore = "needs a Docker engine"]
 fn wheels_of_the_cases_do_what_those_of_the_plain_tools_do() {
-    let folders = ["build-order", "c-beside-python", "optional-module", "shared-source", "workspace"];
+    let folders =
+        ["abi3-inside", "build-order", "c-beside-python", "calver", "optional-module", "shared-source", "workspace"];
     let clone = project(&folders);
     build(&clone, &folders, "cp314t");
     compare(
@@ -173,7 +174,9 @@ fn wheels_of_the_cases_do_what_those_of_the_plain_tools_do() {
                     ("order_files.files()", "('one', 'two')"),
                 ],
             ),
+            ("abi3-inside", &[]),
             ("c-beside-python", &[("beside.remember([5])", "5")]),
+            ("calver", &[]),
             ("optional-module", &[]),
             ("shared-source", &[("demo_a.flavour()", "1"), ("demo_b.flavour()", "2")]),
             ("workspace", &[("workspace_demo.flag()", "True"), ("workspace_demo.answer()", "42")]),

@@ -160,3 +160,17 @@ pub fn files(folder: &Path) -> Vec<PathBuf> {
     }
     found
 }
+
+/// The tool in a copy of the project, with the user's own cache.
+pub fn real(clone: &Clone, arguments: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_xtask"));
+    command.args(arguments).current_dir(clone.project()).stdin(Stdio::null());
+    command
+}
+
+/// Runs the tool to its end, and returns all that it printed as well.
+pub fn run(clone: &Clone, arguments: &[&str]) -> (Output, String) {
+    let output = real(clone, arguments).output().unwrap();
+    let said = format!("{}{}", text(&output.stdout), text(&output.stderr));
+    (output, said)
+}

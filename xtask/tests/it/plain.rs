@@ -6,8 +6,7 @@ use std::process::Command;
 
 use serde_json::Value;
 
-use crate::common::{Clone, files, text};
-use crate::real::run;
+use crate::common::{Clone, files, run, text};
 
 /// A package that was built by this project, to be compared.
 pub struct Package<'a> {
@@ -19,37 +18,59 @@ pub struct Package<'a> {
     pub builder: Builder,
 }
 
-#[derive(PartialEq)]
 pub enum Builder {
-    /// The wheels that `pip wheel` needs beside the source: digest and file name.
-    Pip(&'static [(&'static str, &'static str)]),
+    /// In a container, with these wheels installed before.
+    Pip(Vec<Stored>),
     Maturin,
 }
 
-pub const PIP: (&str, &str) =
-    ("f3b60b20ffaadd4415ed7957212a38ac63fa4c5fa375bd0f4a797777940fad13", "pip-26.3-py3-none-any.whl");
-pub const SETUPTOOLS: &[(&str, &str)] =
-    &[("ca140b45d5325a9478f880e351484f62fef15f336462e449ca0c03c873d589c2", "setuptools-84.2.1-py3-none-any.whl")];
+/// A file of the user's cache.
+#[derive(Clone)]
+pub struct Stored {
+    pub name: String,
+    pub sha256: String,
+}
+
+impl Stored {
+    fn new(name: &str, sha256: &str) -> Stored {
+        Stored { name: name.to_owned(), sha256: sha256.to_owned() }
+    }
+
+    /// Lays it out in a folder under its own name.
+    pub fn copy_to(&self, folder: &Path) {
+        fs::copy(cache().join("blobs").join(&self.sha256), folder.join(&self.name)).unwrap();
+    }
+}
+
+pub fn setuptools() -> Stored {
+    let sha256 = "ca140b45d5325a9478f880e351484f62fef15f336462e449ca0c03c873d589c2";
+    Stored::new("setuptools-84.2.1-py3-none-any.whl", sha256)
+}
+
+fn pip() -> Stored {
+    Stored::new("pip-26.3-py3-none-any.whl", "f3b60b20ffaadd4415ed7957212a38ac63fa4c5fa375bd0f4a797777940fad13")
+}
 
 /// Builds the packages with the plain tools, compares the wheels, and returns the answers of each.
 /// The last step of the wheel named `devel` has the interpreter and compilers to do it in.
 pub fn compare(clone: &Clone, packages: &[Package], abi: &str, devel: &str) -> Vec<Value> {
     let work = clone.top.join("plain");
     fs::create_dir_all(work.join("in")).unwrap();
-    stored(PIP, &work.join("in"));
+    let pip = pip();
+    pip.copy_to(&work.join("in"));
     fs::copy("tests/describe.py", work.join("describe.py")).unwrap();
     let python = format!("python{}.{}", &abi[2..3], &abi[3..]);
     let mut script = format!(
         "set -eu; cd /work; export PYTHONPATH=/work/in/{} HOME=/tmp PIP_DISABLE_PIP_VERSION_CHECK=1\n\
          {python} -m venv --without-pip /tmp/env; export PATH=/tmp/env/bin:$PATH\n",
-        PIP.1
+        pip.name
     );
     for package in packages {
         let (id, out) = (package.id, work.join(package.id));
         fs::create_dir_all(out.join("ours")).unwrap();
         let ours = clone.wheel(&format!("wheels/{}-", id.replace('-', "_")));
         fs::copy(&ours, out.join("ours").join(ours.file_name().unwrap())).unwrap();
-        match package.builder {
+        match &package.builder {
             Builder::Maturin => maturin(&package.source, &python, &out.join("plain")),
             Builder::Pip(requires) => {
                 let copied = out.join("source");
@@ -58,8 +79,8 @@ pub fn compare(clone: &Clone, packages: &[Package], abi: &str, devel: &str) -> V
                     fs::create_dir_all(to.parent().unwrap()).unwrap();
                     fs::copy(&file, to).unwrap();
                 }
-                requires.iter().for_each(|wheel| stored(*wheel, &work.join("in")));
-                let names: Vec<String> = requires.iter().map(|(_, name)| format!("/work/in/{name}")).collect();
+                requires.iter().for_each(|wheel| wheel.copy_to(&work.join("in")));
+                let names: Vec<String> = requires.iter().map(|wheel| format!("/work/in/{}", wheel.name)).collect();
                 script.push_str(&format!(
                     "python -m pip install --quiet --no-index --no-deps {}\n\
                      python -m pip wheel --quiet --no-index --no-deps --no-build-isolation -w {id}/plain {id}/source\n",
@@ -89,17 +110,21 @@ pub fn compare(clone: &Clone, packages: &[Package], abi: &str, devel: &str) -> V
         .collect()
 }
 
-/// The image that the step `devel` of the last run made.
+/// The image that the step `devel` made.
 fn image(clone: &Clone, devel: &str) -> String {
+    // It may have been made by a step of another package with the same key.
+    record(clone, devel)["image"]["reference"].as_str().unwrap().to_owned()
+}
+
+/// What the user's cache has on record of a step of the matrix.
+pub fn record(clone: &Clone, step: &str) -> Value {
     let (output, said) = run(clone, &["plan", "--quick", "--format", "json"]);
     assert!(output.status.success(), "{said}");
     let plan: Value = serde_json::from_slice(&output.stdout).unwrap();
-    let step = plan["steps"].as_array().unwrap().iter().find(|step| step["id"] == devel);
-    let key = step.unwrap_or_else(|| panic!("no step is called `{devel}`"))["key"].as_str().unwrap().to_owned();
-    // A step of another package with the same key may have made it.
+    let found = plan["steps"].as_array().unwrap().iter().find(|found| found["id"] == step);
+    let key = found.unwrap_or_else(|| panic!("no step is called `{step}`"))["key"].as_str().unwrap().to_owned();
     let record = fs::read(cache().join("records").join(format!("{key}.json"))).unwrap();
-    let record: Value = serde_json::from_slice(&record).unwrap();
-    record["output"]["image"]["reference"].as_str().unwrap().to_owned()
+    serde_json::from_slice::<Value>(&record).unwrap()["output"].take()
 }
 
 /// `maturin build` on the host, with the target folder of these tests, so that crates are compiled once.
@@ -111,11 +136,6 @@ fn maturin(source: &Path, python: &str, out: &Path) {
     let mut command = Command::new(maturin);
     command.args(arguments).arg("--target-dir").arg(target).arg("--out").arg(out).current_dir(source);
     succeed(command.env_remove("RUSTFLAGS").env_remove("CARGO_ENCODED_RUSTFLAGS"));
-}
-
-/// Lays a file of the user's cache out under its own name.
-fn stored((sha256, name): (&str, &str), folder: &Path) {
-    fs::copy(cache().join("blobs").join(sha256), folder.join(name)).unwrap();
 }
 
 fn cache() -> PathBuf {

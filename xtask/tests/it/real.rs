@@ -2,26 +2,12 @@
 //! everything else before, into the cache that these tests share.
 
 use std::fs;
-use std::process::{Command, Output, Stdio};
 
-use crate::common::{Clone, text};
+pub use crate::common::run;
+use crate::common::{Clone, real, text};
 
 pub const SETUPTOOLS: &str = "{name: setuptools, version: 84.2.1, \
     sha256: ca140b45d5325a9478f880e351484f62fef15f336462e449ca0c03c873d589c2}";
-
-/// The real thing in a copy of the project, with the user's own cache.
-fn real(clone: &Clone, arguments: &[&str]) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_xtask"));
-    command.args(arguments).current_dir(clone.project()).stdin(Stdio::null());
-    command
-}
-
-/// Runs the tool to its end; all that it printed.
-pub fn run(clone: &Clone, arguments: &[&str]) -> (Output, String) {
-    let output = real(clone, arguments).output().unwrap();
-    let said = format!("{}{}", text(&output.stdout), text(&output.stderr));
-    (output, said)
-}
 
 /// A package from `docker/undeclared` and an image that contains it, promising `gil`.
 fn with_undeclared(gil: &str) -> Clone {
