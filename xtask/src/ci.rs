@@ -1,23 +1,47 @@
 //! Everything that must pass before a change lands, in one command, the same on a laptop and in CI.
 
+mod repeat;
+
+use std::num::NonZeroU32;
 use std::process::Command;
 
 use anyhow::{Context, Result, bail};
+use clap::Args;
 
 use crate::manifest::Manifest;
 use crate::provision::{self, Needs};
 use crate::select::Selection;
 use crate::{How, Project, audit, deny, sbom, verify, workflow};
 
-/// What the tests start themselves, with the Debian packages that have it.
-const PROGRAMS: [(&str, &str); 2] = [("docker", "docker.io"), ("docker-registry", "docker-registry")];
+/// Programs that the tests start, each with its Debian package.
+const PROGRAMS: [(&str, &str); 3] =
+    [("docker", "docker.io"), ("docker-registry", "docker-registry"), ("ip", "iproute2")];
 
-pub fn run(project: &Project, how: &How, fast: bool) -> Result<()> {
-    if fast {
+/// The tests that need a Docker engine and what `ci` has built. They wait for containers and the network much of the
+/// time, so that more run at once than this machine has processors.
+const ENGINE_TESTS: [&str; 7] =
+    ["test", "--locked", "--workspace", "--no-fail-fast", "--", "--ignored", "--test-threads=4"];
+
+/// Which part of `ci` is asked for; by default all of it.
+#[derive(Debug, Args)]
+pub struct Options {
+    /// Only what needs no Docker engine: formatting, lints, workflows and tests
+    #[arg(long)]
+    fast: bool,
+    /// Run the tests that need a Docker engine N times, nothing else, and print a table of the runs; run `ci` before
+    #[arg(long, value_name = "N", conflicts_with = "fast")]
+    repeat: Option<NonZeroU32>,
+}
+
+pub fn run(project: &Project, how: &How, asked: &Options) -> Result<()> {
+    if asked.fast {
         return checks(project, how);
     }
     let needs = Needs { docker: false, programs: &PROGRAMS, bootstrap: &|_| false };
     provision::prepare(&needs, how.yes, &project.cache, &project.ui, &project.cancel)?;
+    if let Some(runs) = asked.repeat {
+        return repeat::run(project, &ENGINE_TESTS, runs.get());
+    }
     let mut parts = Parts { project, keep_going: how.keep_going, failed: Vec::new() };
     parts.run("checks", || checks(project, how))?;
     parts.run("wheels and images", || {
@@ -31,9 +55,7 @@ pub fn run(project: &Project, how: &How, fast: bool) -> Result<()> {
     parts.run("sbom", || sbom::write(project, &promised, &project.wheels()))?;
     parts.run("verify", || verify::run(project, &promised, None))?;
     parts.run("audit", || audit::run(project, &audit::Options::default()))?;
-    // With the engine and the artefacts that are there now; two at a time, since they time out, but mostly wait.
-    let tests = ["test", "--locked", "--workspace", "--quiet", "--", "--ignored", "--test-threads=2"];
-    parts.run("tests with an engine", || cargo(project, &tests))?;
+    parts.run("tests with an engine", || cargo(project, &ENGINE_TESTS))?;
     match parts.failed.as_slice() {
         [] => Ok(()),
         failed => bail!("these parts failed, as shown above: {}", failed.join(", ")),
@@ -74,18 +96,24 @@ fn checks(project: &Project, how: &How) -> Result<()> {
 }
 
 fn cargo(project: &Project, arguments: &[&str]) -> Result<()> {
-    let cargo = std::env::var("CARGO").unwrap_or_else(|_| "cargo".to_owned());
     let shown = format!("cargo {}", arguments.join(" "));
     project.ui.say(&format!("[ci] {shown}"));
     if project.fake {
         return Ok(());
     }
-    let mut command = Command::new(&cargo);
-    let status = command.args(arguments).current_dir(&project.folder).status();
+    let status = cargo_command(project, arguments).status();
     let status = status.with_context(|| format!("cannot start `{shown}`"))?;
     project.cancel.check()?;
     if !status.success() {
         bail!("`{shown}` failed: see above");
     }
     Ok(())
+}
+
+/// The Cargo that runs this tool, in the project's folder.
+fn cargo_command(project: &Project, arguments: &[&str]) -> Command {
+    let cargo = std::env::var("CARGO").unwrap_or_else(|_| "cargo".to_owned());
+    let mut command = Command::new(cargo);
+    command.args(arguments).current_dir(&project.folder);
+    command
 }

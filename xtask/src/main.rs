@@ -185,9 +185,8 @@ enum Cmd {
     Ci {
         #[command(flatten)]
         how: How,
-        /// Only what needs no Docker engine: formatting, lints, workflows and tests
-        #[arg(long)]
-        fast: bool,
+        #[command(flatten)]
+        asked: ci::Options,
     },
     /// Hold the crates of this tool against .cargo/deny.toml: licences, sources, duplicates
     Deny,
@@ -398,7 +397,7 @@ fn dispatch(cli: &Cli, cancel: &Cancel) -> Result<()> {
         Cmd::Down { port } => up::down(&project, *port),
         Cmd::Test(asked) => suites::run(&project, asked),
         Cmd::Audit(asked) => audit::run(&project, asked),
-        Cmd::Ci { how, fast } => ci::run(&project, how, *fast),
+        Cmd::Ci { how, asked } => ci::run(&project, how, asked),
         Cmd::Deny => deny::run(&project),
         Cmd::Lock(asked) => lock::run(&project, asked),
         Cmd::Outdated(asked) => outdated::run(&project, asked),

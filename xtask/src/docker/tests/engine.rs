@@ -121,9 +121,13 @@ fn build_cancel() {
     };
     let error = format!("{:#}", docker.build(&build, &on, &cancel).unwrap_err());
     assert!(error == "interrupted", "{error}");
-    let running = || Command::new("pgrep").args(["-xf", &sleep]).output().unwrap().stdout;
+    let command = format!("{}\0", sleep.replace(' ', "\0"));
+    let running = || {
+        let processes = fs::read_dir("/proc").unwrap().flatten();
+        processes.into_iter().any(|process| fs::read_to_string(process.path().join("cmdline")).is_ok_and(|text| text == command))
+    };
     let begun = Instant::now();
-    while !running().is_empty() {
+    while running() {
         assert!(begun.elapsed() < Duration::from_secs(300), "still running in the engine");
         thread::sleep(Duration::from_millis(100));
     }
