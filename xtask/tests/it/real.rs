@@ -60,8 +60,20 @@ fn the_same_image_may_say_the_truth() {
 #[ignore = "needs a Docker engine and a network"]
 fn a_missing_header_is_named_with_its_debian_package() {
     let clone = Clone::new();
-    clone.edit("libyaml-dev, zlib1g-dev]", "zlib1g-dev]");
-    let (output, said) = run(&clone, &["wheels", "--package", "aerospike", "--abi", "cp314t", "--quick"]);
+    clone.edit(
+        "\npackages:\n",
+        &format!(
+            "\npackages:\n  - id: needs-yaml\n    import: [needs_yaml]\n    source: {{path: needs-yaml}}\n    \
+             build: {{with: container, platform: manylinux_2_34_x86_64, apt: compile, requires: [{SETUPTOOLS}]}}\n"
+        ),
+    );
+    let folder = clone.project().join("needs-yaml");
+    fs::create_dir_all(&folder).unwrap();
+    fs::write(folder.join("needs_yaml.c"), "#include <yaml.h>\n").unwrap();
+    let setup = "from setuptools import Extension, setup\n\
+                 setup(name='needs-yaml', version='1.0', ext_modules=[Extension('needs_yaml', ['needs_yaml.c'])])\n";
+    fs::write(folder.join("setup.py"), setup).unwrap();
+    let (output, said) = run(&clone, &["wheels", "--package", "needs-yaml", "--abi", "cp311", "--quick"]);
     assert_eq!(output.status.code(), Some(1), "{said}");
     assert!(said.contains("yaml.h` is missing") && said.contains("`libyaml-dev`"), "{said}");
 }

@@ -124,7 +124,9 @@ fn build_cancel() {
     let command = format!("{}\0", sleep.replace(' ', "\0"));
     let running = || {
         let processes = fs::read_dir("/proc").unwrap().flatten();
-        processes.into_iter().any(|process| fs::read_to_string(process.path().join("cmdline")).is_ok_and(|text| text == command))
+        processes
+            .into_iter()
+            .any(|process| fs::read_to_string(process.path().join("cmdline")).is_ok_and(|text| text == command))
     };
     let begun = Instant::now();
     while running() {
