@@ -8,9 +8,11 @@ use std::path::{Component, Path, PathBuf};
 use anyhow::{Context, Result, anyhow, bail};
 
 use crate::cache::Cache;
+use crate::lock::pylock::{self, Pylock};
 use crate::lock::{self, Pin};
-use crate::matrix::{self, Builder, Matrix};
-use crate::plan::Origin;
+use crate::matrix::{self, Abi, Builder, Matrix, Package};
+use crate::plan::{Action, Container, Origin, Plan};
+use crate::step::wheel::glibc;
 use crate::{Wrong, digest, git};
 
 mod compiler;
@@ -34,6 +36,8 @@ pub struct Facts {
     pub working_copies: BTreeMap<String, String>,
     /// What packages need at run time, by package and ABI.
     pub locks: BTreeMap<(String, String), Vec<Pin>>,
+    /// The build requirements of packages that lock them, by package.
+    pub build_locks: BTreeMap<String, Pylock>,
     /// The text of the files below `docker/`, by path from the project's folder.
     pub files: BTreeMap<String, String>,
 }
@@ -74,6 +78,7 @@ impl Facts {
             facts.cargo_config = cargo_config(cache.dir(), &|name| std::env::var_os(name));
         }
         facts.read_locks(matrix)?;
+        facts.read_build_locks(matrix)?;
         Ok(facts)
     }
 
@@ -92,6 +97,42 @@ impl Facts {
                 }
             }
         }
+    }
+
+    /// The files that `build.lock` of the packages names.
+    fn read_build_locks(&mut self, matrix: &Matrix) -> Result<()> {
+        for package in &matrix.packages {
+            let Some(file) = &package.build.lock else { continue };
+            let lock = pylock::read(&self.project, file).map_err(|error| {
+                anyhow!(Wrong(format!("matrix.yaml: packages[].build.lock of `{}`: {error:#}", package.id)))
+            })?;
+            self.build_locks.insert(package.id.to_string(), lock);
+        }
+        Ok(())
+    }
+
+    /// Checks that each wheel of the plan has its build requirements.
+    pub fn check_build_locks(&self, matrix: &Matrix, plan: &Plan) -> Result<()> {
+        for step in &plan.steps {
+            let Action::Container(Container { wheel, .. }) = &step.action else { continue };
+            if let (Some(package), Some(abi)) = (matrix.package(&wheel.package), matrix.abi(&wheel.abi)) {
+                self.build_requirements(matrix, package, abi)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// The build requirements of a package for an ABI; none for a package without `build.lock`.
+    pub fn build_requirements(&self, matrix: &Matrix, package: &Package, abi: &Abi) -> Result<Option<Vec<Pin>>> {
+        let Some(lock) = self.build_locks.get(&*package.id) else { return Ok(None) };
+        let glibc = glibc(&matrix.root.glibc).context("`root.glibc` in matrix.yaml is not MAJOR.MINOR")?;
+        lock.select(abi, glibc).map(Some).map_err(|error| {
+            anyhow!(Wrong(format!(
+                "matrix.yaml: packages[].build.lock of `{}` for `{}`: {error:#}; `uv pip compile --universal` makes such \
+                 a file, for all versions of Python that its `requires-python` names",
+                package.id, abi.id
+            )))
+        })
     }
 
     /// The lock files of the packages in images.

@@ -1,5 +1,6 @@
 //! Lock files: what a package needs at run time on one ABI, each wheel pinned by its SHA-256, in pip's own format.
 
+pub mod pylock;
 mod refresh;
 
 use std::path::Path;

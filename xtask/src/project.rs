@@ -78,7 +78,9 @@ impl Project {
             return Err(anyhow!(Empty));
         }
         let facts = self.facts(quick)?;
-        Ok((plan::plan(&self.matrix, selection, &facts), facts))
+        let plan = plan::plan(&self.matrix, selection, &facts);
+        facts.check_build_locks(&self.matrix, &plan)?;
+        Ok((plan, facts))
     }
 
     /// What a step may use in the engine.

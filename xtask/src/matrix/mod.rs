@@ -240,6 +240,9 @@ pub struct Build {
     /// `container` only: keeps debug information in the wheel, for modules that read their own.
     #[serde(default)]
     pub debug_info: bool,
+    /// `container` only: the build requirements as a `pylock.toml` (PEP 751), in place of `requires`. The wheels
+    /// are chosen for each ABI.
+    pub lock: Option<Location>,
 }
 
 /// What runs a build.

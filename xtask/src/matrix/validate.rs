@@ -145,7 +145,7 @@ fn check_package(matrix: &Matrix, package: &Package) -> Check {
         }
         _ => return at(id, "packages[].source", format!("`{id}` needs exactly one of `pypi` and `path`")),
     }
-    let Build { with, platform, apt, requires, jobs: _, debug_info } = build;
+    let Build { with, platform, apt, requires, lock, jobs: _, debug_info } = build;
     let glibc: Option<(u32, u32)> = platform
         .strip_prefix("manylinux_")
         .and_then(|rest| rest.strip_suffix("_x86_64"))
@@ -180,7 +180,18 @@ fn check_package(matrix: &Matrix, package: &Package) -> Check {
                 let message = "belongs to `with: container` only; maturin keeps what the package's profile asks for";
                 return at(id, "packages[].build.debug_info", message.to_owned());
             }
+            if let Some(lock) = lock {
+                let message = "belongs to `with: container` only".to_owned();
+                return Err(problem(lock.ordinal, "packages[].build.lock", message));
+            }
             needs_tools(matrix, id, "packages[].build.with", &["maturin", "ziglang", "pip"], false)?;
+        }
+    }
+    if let Some(lock) = lock {
+        below("packages[].build.lock", lock, "the folder of matrix.yaml")?;
+        if !requires.is_empty() {
+            let message = format!("`{id}` has `requires` as well: keep one of them");
+            return Err(problem(lock.ordinal, "packages[].build.lock", message));
         }
     }
     if let Some(serve) = serve {

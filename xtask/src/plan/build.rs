@@ -259,7 +259,7 @@ impl Planner<'_> {
             }
             Builder::Container => {
                 let devel = self.devel(package, abi);
-                let requires = self.requires(package);
+                let requires = self.requires(package, abi);
                 let mut needs = vec![devel.clone(), requires.clone()];
                 needs.extend(sdist);
                 let action = Action::Container(Container {
@@ -307,9 +307,20 @@ impl Planner<'_> {
     }
 
     /// The pinned wheels that must lie beside an sdist when it is built without a network.
-    fn requires(&mut self, package: &Package) -> String {
-        let matrix = self.matrix;
+    fn requires(&mut self, package: &Package, abi: &Abi) -> String {
+        let (matrix, facts) = (self.matrix, self.facts);
         let beside = matrix.tools.iter().filter(|tool| tool.container);
+        // `Facts::check_build_locks` has reported what cannot be chosen.
+        if let Ok(Some(mut pins)) = facts.build_requirements(matrix, package, abi) {
+            for tool in
+                beside.filter(|tool| !pins.iter().any(|pin| same_name(&pin.name, &tool.name))).collect::<Vec<_>>()
+            {
+                let (name, version) = (tool.name.to_string(), tool.version.to_string());
+                pins.push(Pin { name, version, sha256: tool.sha256.to_string(), url: None, file: None, place: "matrix.yaml".to_owned() });
+            }
+            pins.sort_by_key(|pin| normalise(&pin.name));
+            return self.index(format!("requires-{}-{}", package.id, abi.id), downloads(&pins));
+        }
         let mut files: Vec<(&str, &Version, &Digest)> = package
             .build
             .requires

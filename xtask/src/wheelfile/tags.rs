@@ -12,7 +12,7 @@ const FIRST_ABI3T: u32 = 15;
 pub(super) struct Abi<'a> {
     pub(super) tag: &'a str,
     /// PEP 425's python tag, which a free-threaded build shares with the build of that version that has a GIL.
-    interpreter: &'a str,
+    pub(super) interpreter: &'a str,
     pub(super) minor: u32,
     threaded: bool,
 }
@@ -32,13 +32,27 @@ impl<'a> Abi<'a> {
     }
 
     /// The stable ABIs that this interpreter loads: with a GIL `abi3`, from 3.15 on both builds `abi3t` (PEP 803).
-    fn stable(&self) -> &'static [&'static str] {
+    pub(super) fn stable(&self) -> &'static [&'static str] {
         match (self.threaded, self.minor >= FIRST_ABI3T) {
             (false, false) => &["abi3"],
             (false, true) => &["abi3", "abi3t"],
             (true, false) => &[],
             (true, true) => &["abi3t"],
         }
+    }
+
+    /// Whether a wheel of the stable ABI with this python tag is for this version or an older one: `cp311`.
+    pub(super) fn is_at_least(&self, python: &str) -> bool {
+        self.has_reached(python, "cp", 2)
+    }
+
+    /// Whether a wheel without extension modules and with this python tag can be installed: `py3`, `py311`.
+    pub(super) fn runs_python_of(&self, python: &str) -> bool {
+        python == "py3" || python == self.interpreter || self.has_reached(python, "py", 0)
+    }
+
+    fn has_reached(&self, python: &str, prefix: &str, first: u32) -> bool {
+        (first..=self.minor).any(|minor| python == format!("{prefix}3{minor}"))
     }
 
     /// Whether the interpreter loads an extension module whose name has this suffix: its own, or that of a stable
@@ -63,19 +77,16 @@ pub(super) enum Kind {
 }
 
 pub(super) fn kind(name: &WheelName, file_name: &str, abi: &Abi, problems: &mut Vec<String>) -> Kind {
-    let upto =
-        |tag: &str, prefix: &str, first: u32| (first..=abi.minor).any(|minor| tag == format!("{prefix}3{minor}"));
     let single = |tags: &[String], wanted: &str| tags == [wanted];
     if single(&name.abi, "none") {
-        let fits = |tag: &String| tag == "py3" || tag == abi.interpreter || upto(tag, "py", 0);
-        if !name.python.iter().any(fits) {
+        if !name.python.iter().any(|tag| abi.runs_python_of(tag)) {
             problems.push(format!("`{file_name}` is not for python 3.{}", abi.minor));
         }
         return if single(&name.platform, "any") { Kind::Pure } else { Kind::Binary };
     }
     let all_stable = name.abi.iter().all(|tag| matches!(tag.as_str(), "abi3" | "abi3t"));
     if all_stable && name.abi.iter().any(|tag| abi.stable().contains(&tag.as_str())) {
-        if !name.python.iter().any(|tag| upto(tag, "cp", 2)) {
+        if !name.python.iter().any(|tag| abi.is_at_least(tag)) {
             let (stable, python) = (name.abi.join("."), name.python.join("."));
             problems.push(format!("`{file_name}` is {stable} for `{python}`, not for 3.{} or older", abi.minor));
         }

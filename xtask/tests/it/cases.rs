@@ -23,11 +23,13 @@ pub struct Case {
 enum With {
     /// In a container, with setuptools as its only build requirement.
     Setuptools,
+    /// In a container, with the build requirements of its `pylock.build.toml`.
+    Lock,
     Maturin,
 }
 
 /// `workspace` and `nested-manifest` build the same distribution: one matrix can have only one of them.
-const CASES: [Case; 8] = [
+const CASES: [Case; 9] = [
     Case { folder: "abi3-inside", package: "abi3-inside", import: "[abi3_inside]", with: With::Setuptools },
     Case { folder: "calver", package: "calver-demo", import: "[_calver]", with: With::Setuptools },
     Case {
@@ -38,6 +40,7 @@ const CASES: [Case; 8] = [
     },
     Case { folder: "c-beside-python", package: "c-beside-python", import: "[beside]", with: With::Setuptools },
     Case { folder: "nested-manifest", package: "workspace-demo", import: "[workspace_demo]", with: With::Maturin },
+    Case { folder: "numpy-headers", package: "numpy-headers", import: "[_numpy_headers]", with: With::Lock },
     Case { folder: "optional-module", package: "optional-module", import: "[optdemo]", with: With::Setuptools },
     Case { folder: "shared-source", package: "shared-source", import: "[demo_a, demo_b]", with: With::Setuptools },
     Case { folder: "workspace", package: "workspace-demo", import: "[workspace_demo]", with: With::Maturin },
@@ -58,6 +61,9 @@ pub fn project(folders: &[&str]) -> Clone {
             With::Setuptools => {
                 format!("with: container, platform: manylinux_2_34_x86_64, apt: compile, requires: [{SETUPTOOLS}]")
             }
+            With::Lock => format!(
+                "with: container, platform: manylinux_2_34_x86_64, apt: compile, lock: cases/{folder}/pylock.build.toml"
+            ),
             With::Maturin => "with: maturin, platform: manylinux_2_28_x86_64".to_owned(),
         };
         clone.edit(
@@ -144,6 +150,7 @@ fn compare(clone: &Clone, asked: &[(&str, &[(&str, &str)])], abi: &str, devel: &
             builder: match case(folder).with {
                 With::Setuptools => Builder::Pip(vec![plain::setuptools()]),
                 With::Maturin => Builder::Maturin,
+                With::Lock => panic!("the plain tool is given one set of build requirements"),
             },
         })
         .collect();
@@ -198,4 +205,35 @@ fn object_files_of_modules_are_never_mixed_up() {
     let check = ["wheels", "--quick", "--package", "shared-source", "--abi", "cp311", "--check-reproducible"];
     let (output, said) = run(&clone, &check);
     assert!(output.status.success() && said.contains("wheel-shared-source-cp311  identical"), "{said}");
+}
+
+#[test]
+fn a_build_lock_without_a_fitting_wheel_is_exit_code_2() {
+    let clone = project(&["numpy-headers"]);
+    let lock = clone.project().join("cases/numpy-headers/pylock.build.toml");
+    let text = std::fs::read_to_string(&lock).unwrap();
+    std::fs::write(&lock, text.replace("cp314-cp314t-", "cp314-cp314-")).unwrap();
+    let said = clone.bad(2, &["plan", "wheels", "--package", "numpy-headers", "--abi", "cp314t"]);
+    assert!(said.contains("packages[].build.lock") && said.contains("`numpy`") && said.contains("`cp314t`"), "{said}");
+    clone.good(&["plan", "wheels", "--package", "numpy-headers", "--abi", "cp314"]);
+}
+
+#[test]
+#[ignore = "needs a Docker engine"]
+fn build_requirements_may_differ_by_abi() {
+    let clone = project(&["numpy-headers"]);
+    clone.edit(
+        "\nimages:\n",
+        "\nimages:\n  - {tag: numpy-case, abi: cp314t, packages: [benchmark-app, numpy-headers], gil: \"off\"}\n",
+    );
+    let wheels =
+        ["wheels", "--quick", "--package", "numpy-headers", "--abi", "cp311", "--abi", "cp314", "--abi", "cp314t"];
+    let (output, said) = run(&clone, &wheels);
+    assert!(output.status.success(), "{said}");
+    for tags in ["cp311-cp311", "cp314-cp314-", "cp314-cp314t"] {
+        clone.wheel(tags);
+    }
+    // The proof imports the module, which fails if numpy's C API is not the one that it was compiled against.
+    let (output, said) = run(&clone, &["image", "numpy-case", "--quick"]);
+    assert!(output.status.success(), "{said}");
 }

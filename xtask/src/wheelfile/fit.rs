@@ -1,0 +1,111 @@
+//! Whether an interpreter can install a wheel, by the compatibility tags of its file name (PEP 425).
+
+use super::WheelName;
+use super::name::promise;
+use super::tags::Abi;
+
+/// The interpreter that is to install a wheel.
+#[derive(Debug, Clone, Copy)]
+pub struct Interpreter<'a> {
+    /// Its ABI tag: `cp314t`.
+    pub abi: &'a str,
+    /// Its processor, as platform tags write it: `x86_64`.
+    pub machine: &'a str,
+    /// Its glibc.
+    pub glibc: (u32, u32),
+}
+
+/// How well a wheel fits; greater is better.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Fit {
+    abi: AbiFit,
+    /// The glibc that the wheel was built for.
+    glibc: (u32, u32),
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum AbiFit {
+    /// `none`: no extension module.
+    None,
+    /// `abi3` or `abi3t`: an extension module for several versions.
+    Stable,
+    /// The interpreter's own ABI.
+    Own,
+}
+
+impl Interpreter<'_> {
+    /// Returns how well a wheel fits, or nothing if it cannot be installed.
+    pub fn fit(&self, wheel: &WheelName) -> Option<Fit> {
+        let own = Abi::parse(self.abi).ok()?;
+        let abi = wheel.abi.iter().filter_map(|abi| fit_abi(&own, abi, &wheel.python)).max()?;
+        let glibc = wheel.platform.iter().filter_map(|platform| self.fit_platform(platform)).max()?;
+        Some(Fit { abi, glibc })
+    }
+
+    fn fit_platform(&self, platform: &str) -> Option<(u32, u32)> {
+        if platform == "any" {
+            return Some((0, 0));
+        }
+        // A bare `linux_x86_64` promises nothing of its glibc.
+        let (machine, glibc) = promise(platform)?;
+        glibc.filter(|glibc| machine == self.machine && *glibc <= self.glibc)
+    }
+}
+
+fn fit_abi(own: &Abi, abi: &str, pythons: &[String]) -> Option<AbiFit> {
+    let any = |fits: &dyn Fn(&str) -> bool| pythons.iter().any(|python| fits(python));
+    match abi {
+        "none" => any(&|python| own.runs_python_of(python)).then_some(AbiFit::None),
+        stable if own.stable().contains(&stable) => any(&|python| own.is_at_least(python)).then_some(AbiFit::Stable),
+        other => any(&|python| other == own.tag && python == own.interpreter).then_some(AbiFit::Own),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn fit(abi: &str, tags: &str) -> Option<Fit> {
+        let interpreter = Interpreter { abi, machine: "x86_64", glibc: (2, 36) };
+        interpreter.fit(&WheelName::parse(&format!("demo-1-{tags}.whl")).unwrap())
+    }
+
+    #[test]
+    fn the_abi_must_be_the_interpreters() {
+        assert!(fit("cp314t", "cp314-cp314t-manylinux_2_28_x86_64").is_some());
+        assert!(fit("cp314t", "cp314-cp314-manylinux_2_28_x86_64").is_none());
+        assert!(fit("cp314", "cp314-cp314t-manylinux_2_28_x86_64").is_none());
+        assert!(fit("cp314", "cp311-cp311-manylinux_2_28_x86_64").is_none());
+        assert!(fit("cp314", "py2.py3-none-any").is_some());
+        assert!(fit("cp314", "py2-none-any").is_none());
+        assert!(fit("cp311", "py314-none-any").is_none());
+        assert!(fit("cp314t", "cp314-none-manylinux_2_28_x86_64").is_some());
+    }
+
+    #[test]
+    fn the_stable_abi_is_for_later_versions_and_not_for_free_threaded_ones() {
+        assert!(fit("cp314", "cp311-abi3-manylinux_2_28_x86_64").is_some());
+        assert!(fit("cp311", "cp312-abi3-manylinux_2_28_x86_64").is_none());
+        assert!(fit("cp314t", "cp311-abi3-manylinux_2_28_x86_64").is_none());
+        assert!(fit("cp315t", "cp315-abi3.abi3t-manylinux_2_28_x86_64").is_some());
+        assert!(fit("cp314t", "cp315-abi3.abi3t-manylinux_2_28_x86_64").is_none());
+    }
+
+    #[test]
+    fn the_platform_must_have_a_glibc_that_is_old_enough() {
+        assert!(fit("cp314", "cp314-cp314-manylinux_2_36_x86_64").is_some());
+        assert!(fit("cp314", "cp314-cp314-manylinux_2_37_x86_64").is_none());
+        assert!(fit("cp314", "cp314-cp314-manylinux_2_17_x86_64.manylinux2014_x86_64").is_some());
+        for platform in ["manylinux_2_28_aarch64", "musllinux_1_2_x86_64", "linux_x86_64", "win_amd64"] {
+            assert!(fit("cp314", &format!("cp314-cp314-{platform}")).is_none(), "{platform}");
+        }
+    }
+
+    #[test]
+    fn the_better_one_is_greater() {
+        let own = fit("cp314", "cp314-cp314-manylinux_2_17_x86_64");
+        let stable = fit("cp314", "cp311-abi3-manylinux_2_28_x86_64");
+        assert!(own > stable && stable > fit("cp314", "py3-none-any"));
+        assert!(fit("cp314", "cp314-cp314-manylinux_2_28_x86_64") > own);
+    }
+}
