@@ -316,7 +316,14 @@ impl Planner<'_> {
                 beside.filter(|tool| !pins.iter().any(|pin| same_name(&pin.name, &tool.name))).collect::<Vec<_>>()
             {
                 let (name, version) = (tool.name.to_string(), tool.version.to_string());
-                pins.push(Pin { name, version, sha256: tool.sha256.to_string(), url: None, file: None, place: "matrix.yaml".to_owned() });
+                pins.push(Pin {
+                    name,
+                    version,
+                    sha256: tool.sha256.to_string(),
+                    url: None,
+                    file: None,
+                    place: "matrix.yaml".to_owned(),
+                });
             }
             pins.sort_by_key(|pin| normalise(&pin.name));
             return self.index(format!("requires-{}-{}", package.id, abi.id), downloads(&pins));
