@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 use std::collections::VecDeque;
 use std::fs::File;
-use std::io::{IsTerminal, Write};
+use std::io::{IsTerminal, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -13,6 +13,9 @@ use indicatif::{HumanBytes, MultiProgress, ProgressBar, ProgressStyle};
 
 /// How many last lines of a failed step are shown.
 const TAIL: usize = 25;
+
+/// Bytes of a log that are printed in a job of GitHub Actions.
+const PRINTED: u64 = 4 << 20;
 
 /// Where progress goes.
 #[derive(Debug, Clone)]
@@ -170,7 +173,7 @@ impl Task {
         self.ui.say(&format!("[{}] {} ... {outcome} {}", self.id, self.what, seconds(self.seconds())));
         if self.ui.github
             && outcome != "cached"
-            && let Ok(log) = std::fs::read_to_string(&self.log)
+            && let Ok(log) = end_of(&self.log, PRINTED)
             && !log.is_empty()
         {
             let log = inert(log.trim_end(), self.ui.github);
@@ -190,6 +193,20 @@ impl Drop for Task {
             bar.finish_and_clear();
         }
     }
+}
+
+/// The end of a file, of `most` bytes at most; a line says so if something is left out.
+fn end_of(path: &Path, most: u64) -> std::io::Result<String> {
+    let mut file = File::open(path)?;
+    let left_out = file.metadata()?.len().saturating_sub(most);
+    file.seek(SeekFrom::Start(left_out))?;
+    let mut end = Vec::new();
+    file.take(most).read_to_end(&mut end)?;
+    let end = String::from_utf8_lossy(&end);
+    Ok(match left_out {
+        0 => end.into_owned(),
+        left_out => format!("[the first {} of this log are left out]\n{end}", HumanBytes(left_out)),
+    })
 }
 
 /// Whether this process runs in a job of GitHub Actions, whose runner reads what it prints.
@@ -305,7 +322,7 @@ pub fn columns<const N: usize>(rows: &[[String; N]], right: impl Fn(usize) -> bo
 
 #[cfg(test)]
 mod tests {
-    use super::{inert, plain};
+    use super::{end_of, inert, plain};
 
     #[test]
     fn what_a_terminal_would_not_show_is_left_out() {
@@ -314,6 +331,15 @@ mod tests {
         assert_eq!(plain("\u{1b}]0;title\u{7}a\u{1b}]8;;http://h\u{1b}\\link\u{1b}]8;;\u{1b}\\"), "alink");
         assert_eq!(plain("\u{1b}(Bx\u{7}"), "Bx");
         assert_eq!(plain("\u{1b}[31"), "");
+    }
+
+    #[test]
+    fn of_a_long_log_only_the_end_is_printed() {
+        let path = std::env::temp_dir().join(format!("xtask-ui-{}.log", std::process::id()));
+        std::fs::write(&path, "one\ntwo\n").unwrap();
+        assert_eq!(end_of(&path, 8).unwrap(), "one\ntwo\n");
+        assert_eq!(end_of(&path, 4).unwrap(), "[the first 4 B of this log are left out]\ntwo\n");
+        std::fs::remove_file(path).unwrap();
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! Containers that run beside the command that starts them, and their network; labels find all of it again.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::pin::pin;
 
 use anyhow::{Context as _, Result};
@@ -14,7 +14,7 @@ use bollard::query_parameters::{
 };
 use futures_util::StreamExt as _;
 
-use super::{Docker, check_reference, owner};
+use super::{Docker, LineBuffer, check_reference, owner};
 
 /// Files and connections that a service may have open.
 const FILES: i64 = 20_000;
@@ -155,14 +155,22 @@ impl Docker {
     pub fn last_lines(&self, name: &str, lines: usize) -> Vec<String> {
         let options = LogsOptionsBuilder::default().stdout(true).stderr(true).tail(&lines.to_string()).build();
         let read = self.quick(async {
-            let mut text = String::new();
+            // A line may be as long as the service likes: the buffer keeps the start of it only.
+            let (mut buffer, mut last) = (LineBuffer::default(), VecDeque::new());
+            let mut keep = |line: &str| {
+                if last.len() == lines {
+                    last.pop_front();
+                }
+                last.push_back(line.to_owned());
+            };
             let mut chunks = pin!(self.client.logs(name, Some(options)));
             while let Some(chunk) = chunks.next().await {
-                text.push_str(&String::from_utf8_lossy(chunk?.as_ref()));
+                buffer.push(chunk?.as_ref(), &mut keep);
             }
-            Ok(text)
+            buffer.finish(&mut keep);
+            Ok(last)
         });
-        read.unwrap_or_default().lines().map(str::to_owned).collect()
+        read.unwrap_or_default().into()
     }
 
     /// The containers that have all of these labels, running or not.
