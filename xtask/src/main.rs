@@ -5,6 +5,7 @@ mod bench;
 mod cache;
 mod cancel;
 mod ci;
+mod debian;
 mod deny;
 mod digest;
 mod disk;

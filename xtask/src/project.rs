@@ -19,7 +19,9 @@ use crate::proc::{self, Talk};
 use crate::select::Selection;
 use crate::step::{self, Context, root};
 use crate::ui::{self, Task, Ui};
-use crate::{Cli, Empty, Format, How, JobRows, Wrong, docker, failure, incoming, provision, report, retry, run, since};
+use crate::{
+    Cli, Empty, Format, How, JobRows, Wrong, debian, docker, failure, incoming, provision, report, retry, run, since,
+};
 
 /// The clone that a command works in.
 pub struct Project {
@@ -209,6 +211,7 @@ impl Project {
             self.ui.say("[root] the pinned image replaces the fallback that mmdebstrap built");
         }
         let context = Context { engine_cores, pinned_root, ..self.context(&facts, docker.as_ref()) };
+        debian::check(&self.matrix, &plan, &context, &exchange)?;
         let attempt = run::attempt(&plan, &|_| false, &context, &exchange, how.keep_going);
         // What was built is delivered, whatever else failed.
         let mut manifest = Manifest::of_attempt(&plan, &attempt, &self.matrix.name, wheels);

@@ -20,7 +20,7 @@ use crate::plan::{Action, Plan};
 use crate::run::{self, Outcome};
 use crate::select::Selection;
 use crate::step::{Context, tools};
-use crate::{How, Project, Wrong, failure, proc, ui};
+use crate::{How, Project, Wrong, debian, failure, proc, ui};
 
 /// One of the two builds, and what is different in it.
 struct Build<'a> {
@@ -64,6 +64,7 @@ pub fn run(project: &Project, selection: &Selection, how: &How) -> Result<()> {
     let needs = Plan { steps, whole: true };
     let context =
         Context { engine_cores: project.engine_cores(docker.as_ref()), ..project.context(&facts, docker.as_ref()) };
+    debian::check(&project.matrix, &plan, &context, &exchange)?;
     let needs = run::execute(&needs, &context, &exchange)?;
     exchange.end()?;
 

@@ -37,7 +37,7 @@ pub fn failure(error: &Error) {
     if ui::in_github() {
         // A command may have a line break in an argument.
         eprintln!("{}", annotation(&command, text.lines().next().unwrap_or_default()));
-        eprintln!("on your machine: {}", command.replace(['\n', '\r'], " "));
+        ui::note(&format!("on your machine: {}", command.replace(['\n', '\r'], " ")));
     }
     let told = format!("**Failed**\n\n{}\nOn your machine:\n\n{}", block(&text), block(&command));
     if let Err(error) = add(&told) {

@@ -216,7 +216,12 @@ pub fn in_github() -> bool {
 
 /// Prints an error, which may contain output of other programs, to standard error.
 pub fn complain(error: &anyhow::Error) {
-    eprintln!("{}", inert(&format!("error: {error:#}"), in_github()));
+    note(&format!("error: {error:#}"));
+}
+
+/// Prints text to standard error, where no [`Ui`] is at hand.
+pub fn note(text: &str) {
+    eprintln!("{}", inert(text, in_github()));
 }
 
 /// Changes text so that a runner of GitHub Actions takes no line of it for a workflow command: the runner

@@ -913,3 +913,27 @@ fn a_wrong_pin_in_a_lock_file_fails_although_everything_is_cached() {
     let parts = "docker/locks/cp314t.txt:3: the SHA-256 that is pinned for `numpy==2.3.1` is that of `numpy 2.4.6`";
     assert!(said.contains(parts), "{said}");
 }
+
+#[test]
+fn an_argument_that_is_not_utf_8_is_shown_after_a_failure() {
+    use std::os::unix::ffi::OsStrExt;
+    let clone = Clone::new();
+    let mut command = clone.command(&["collect"]);
+    command.arg(std::ffi::OsStr::from_bytes(b"f\xff")).env("GITHUB_ACTIONS", "true");
+    let output = command.output().unwrap();
+    let said = text(&output.stderr);
+    assert_eq!(output.status.code(), Some(2), "{said}");
+    assert!(said.contains("on your machine: cargo xtask collect --fake 'f\u{fffd}'"), "{said}");
+}
+
+#[test]
+fn output_of_a_failed_step_gives_no_workflow_command() {
+    let clone = Clone::new();
+    let mut command = clone.command(&["collect", "::stop-commands::x ##[error]y\n::add-mask::z"]);
+    let output = command.env("GITHUB_ACTIONS", "true").output().unwrap();
+    let said = text(&output.stderr);
+    assert!(said.contains(": :add-mask::z") && said.contains("# #[error]y"), "{said}");
+    let commands: Vec<&str> = said.lines().filter(|line| line.starts_with("::")).collect();
+    assert_eq!(said.lines().filter(|line| line.contains("##[") && !line.starts_with("::error ")).count(), 0, "{said}");
+    assert!(matches!(commands[..], [one] if one.starts_with("::error title=cargo xtask collect")), "{commands:?}");
+}

@@ -188,3 +188,45 @@ fn a_wheel_that_says_when_it_was_built_is_not_reproducible() {
     assert!(said.contains("stamped-1.0.dist-info/RECORD: "), "{said}");
     assert!(said.contains("1 of 1 wheels cannot be reproduced: `wheel-stamped-cp311`"), "{said}");
 }
+
+#[test]
+#[ignore = "needs a Docker engine and a network"]
+fn a_package_that_debian_lacks_is_refused_before_anything_is_built() {
+    let clone = Clone::new();
+    clone.edit("libyaml-dev, zlib1g-dev]", "libyaml-devel, zlib1g-dev]");
+    let (output, said) = run(&clone, &["wheels", "--package", "aerospike", "--abi", "cp314t", "--quick"]);
+    assert_eq!(output.status.code(), Some(2), "{said}");
+    let lines = "Debian bookworm has no package `libyaml-devel`, which the apt set `aerospike-build` lists; \
+                 similar names are `libyaml-dev`";
+    assert!(said.contains(lines), "{said}");
+    assert!(!said.contains("[devel-") && !said.contains("[wheel-") && !said.contains("[python-"), "{said}");
+}
+
+#[test]
+#[ignore = "needs a Docker engine"]
+fn an_image_that_is_another_is_not_started() {
+    let clone = Clone::new();
+    let name = format!("xtask-verify-{}", std::process::id());
+    clone.edit("name: aerospike-benchmark", &format!("name: {name}"));
+    // An image of nothing: a container of it could not be started.
+    let empty = clone.top.join("empty.tar");
+    fs::write(&empty, [0; 1024]).unwrap();
+    let docker = |arguments: &[&str]| {
+        let output = Command::new("docker").args(arguments).output().unwrap();
+        assert!(output.status.success(), "{}", text(&output.stderr));
+    };
+    let tag = format!("{name}:314t");
+    docker(&["import", &empty.display().to_string(), &tag]);
+    let zeros = "0".repeat(64);
+    let entry = format!(
+        "{{\"id\": \"proof-314t\", \"kind\": \"image\", \"name\": \"{name}\", \"tag\": \"314t\", \"file\": \"{tag}\", \
+         \"sha256\": \"{zeros}\", \"size\": 0, \"key\": \"{zeros}\", \"seconds\": 0, \"cached\": false, \
+         \"inputs\": {{}}, \"notes\": {{}}}}"
+    );
+    let manifest = clone.top.join("manifest.json");
+    fs::write(&manifest, format!("{{\"schema\": 1, \"artefacts\": [{entry}]}}")).unwrap();
+    let (output, said) = run(&clone, &["verify", "314t", "--manifest", &manifest.display().to_string()]);
+    docker(&["image", "rm", &tag]);
+    assert_eq!(output.status.code(), Some(1), "{said}");
+    assert!(said.contains("it is not the image that was built"), "{said}");
+}
