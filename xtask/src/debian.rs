@@ -88,7 +88,7 @@ fn ask(docker: &Docker, image: &str, names: &BTreeSet<String>, context: &Context
     let job = Job {
         image,
         command,
-        env: apt::proxies(),
+        env: apt::proxies()?,
         network: Network::Default,
         inputs: vec![bundle],
         // apt downloads as a user of its own.
