@@ -212,7 +212,7 @@ fn an_image_that_is_another_is_not_started() {
     let empty = clone.top.join("empty.tar");
     fs::write(&empty, [0; 1024]).unwrap();
     let docker = |arguments: &[&str]| {
-        let output = Command::new("docker").args(arguments).output().unwrap();
+        let output = std::process::Command::new("docker").args(arguments).output().unwrap();
         assert!(output.status.success(), "{}", text(&output.stderr));
     };
     let tag = format!("{name}:314t");
