@@ -22,7 +22,7 @@ const CODE: [(&str, u32, &[&str]); 11] = [
     ("python", python::REVISION, &["step/python.rs"]),
     ("base", base::REVISION, &["step/base.rs"]),
     ("maturin", maturin::REVISION, &["step/maturin.rs", "step/maturin", "wheelfile/rewrite.rs"]),
-    ("container", container::REVISION, &["step/container.rs"]),
+    ("container", container::REVISION, &["step/container.rs", "step/container"]),
     (
         "wheel",
         wheel::REVISION,
