@@ -48,6 +48,7 @@ const HARMLESS: [&str; 13] = [
     "step/revisions.rs",
     "wheelfile/differ.rs",
     "wheelfile/fake.rs",
+    "wheelfile/fit.rs",
     "wheelfile/glance.rs",
     "wheelfile/imports.rs",
     "wheelfile/origin.rs",
