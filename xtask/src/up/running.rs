@@ -130,7 +130,10 @@ fn one(all: Vec<Running>, user: &str, port: Option<u16>) -> Result<Option<Servic
         _ => {
             found.sort_by_key(|(port, _)| *port);
             let ports = ui::quoted(found.iter().map(|(port, _)| port));
-            Err(anyhow!(Wrong(format!("several services are up, at the ports {ports}: choose a server with --server"))))
+            Err(anyhow!(Wrong(format!(
+                "several services are up, at the ports {ports}: \
+                 `load-data --port` chooses one of them, and `--server HOST:PORT` a server"
+            ))))
         }
     }
 }
