@@ -6,7 +6,7 @@
 use std::path::Path;
 
 use crate::common::{Clone, files};
-use crate::plain::{self, Builder, Package};
+use crate::plain::{self, Builder, Package, Stored};
 use crate::real::{SETUPTOOLS, run};
 
 /// A package of `tests/cases`.
@@ -136,6 +136,11 @@ fn a_missing_run_time_dependency_names_who_requires_it_and_the_field() {
     assert!(said.contains(wanted), "{said}");
 }
 
+fn setuptools() -> Stored {
+    let sha256 = "ca140b45d5325a9478f880e351484f62fef15f336462e449ca0c03c873d589c2";
+    Stored::new("setuptools-84.2.1-py3-none-any.whl", sha256)
+}
+
 /// What the wheels of cases are asked, and the answers that both, ours and the plain tool's, must give.
 fn compare(clone: &Clone, asked: &[(&str, &[(&str, &str)])], abi: &str, devel: &str) {
     let names: Vec<Vec<&str>> =
@@ -148,7 +153,7 @@ fn compare(clone: &Clone, asked: &[(&str, &[(&str, &str)])], abi: &str, devel: &
             expressions,
             source: clone.project().join("cases").join(folder),
             builder: match case(folder).with {
-                With::Setuptools => Builder::Pip(vec![plain::setuptools()]),
+                With::Setuptools => Builder::Pip(vec![setuptools()]),
                 With::Maturin => Builder::Maturin,
                 With::Lock => panic!("the plain tool is given one set of build requirements"),
             },

@@ -32,7 +32,7 @@ pub struct Stored {
 }
 
 impl Stored {
-    fn new(name: &str, sha256: &str) -> Stored {
+    pub fn new(name: &str, sha256: &str) -> Stored {
         Stored { name: name.to_owned(), sha256: sha256.to_owned() }
     }
 
@@ -40,11 +40,6 @@ impl Stored {
     pub fn copy_to(&self, folder: &Path) {
         fs::copy(cache().join("blobs").join(&self.sha256), folder.join(&self.name)).unwrap();
     }
-}
-
-pub fn setuptools() -> Stored {
-    let sha256 = "ca140b45d5325a9478f880e351484f62fef15f336462e449ca0c03c873d589c2";
-    Stored::new("setuptools-84.2.1-py3-none-any.whl", sha256)
 }
 
 fn pip() -> Stored {
