@@ -71,8 +71,7 @@ fn ask(rustc: &Path) -> Result<String> {
 
 #[cfg(test)]
 mod tests {
-    use std::fs::{self, FileTimes, Permissions};
-    use std::os::unix::fs::PermissionsExt;
+    use std::fs::{self, FileTimes};
 
     use super::super::tests::Folder;
     use super::{chosen, remember};
@@ -101,8 +100,7 @@ mod tests {
     fn compiler(name: &str) -> Folder {
         let folder = Folder::new(name);
         folder.write("lib/librustc_driver-1.so", "driver").write("cache/there", "");
-        folder.write("bin/rustc", "#!/bin/sh\necho asked >> \"${0%/*}/../asked\"\necho rustc 1.95.0\n");
-        fs::set_permissions(folder.0.join("bin/rustc"), Permissions::from_mode(0o755)).unwrap();
+        folder.write_program("bin/rustc", "#!/bin/sh\necho asked >> \"${0%/*}/../asked\"\necho rustc 1.95.0\n");
         folder
     }
 
@@ -130,7 +128,7 @@ mod tests {
             let text = fs::read_to_string(&path).unwrap().replace(from, to);
             // The kernel's clock ticks every few milliseconds.
             std::thread::sleep(std::time::Duration::from_millis(20));
-            fs::write(&path, text).unwrap();
+            folder.write_program(file, &text);
             fs::File::open(&path).unwrap().set_times(FileTimes::new().set_modified(modified)).unwrap();
             assert_eq!(answer(&folder), ("rustc 1.95.1".to_owned(), asked), "{file}");
         }

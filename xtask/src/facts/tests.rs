@@ -25,9 +25,23 @@ impl Folder {
         self
     }
 
+    /// Writes a program. Not by this process: a program that another test starts at that time would inherit the open
+    /// file, and a file that is open for writing cannot be run (ETXTBSY).
+    pub(super) fn write_program(&self, name: &str, text: &str) -> &Folder {
+        let path = self.0.join(name);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        let mut command = Command::new("sh");
+        command.args(["-euc", "printf %s \"$2\" >\"$1\"; chmod 755 \"$1\"", "sh"]).arg(path).arg(text);
+        assert!(command.status().unwrap().success());
+        self
+    }
+
     fn git(&self, arguments: &[&str]) -> &Folder {
         let identity = ["-c", "user.name=x", "-c", "user.email=x@example.org", "-c", "protocol.file.allow=always"];
-        let output = Command::new("git").arg("-C").arg(&self.0).args(identity).args(arguments).output().unwrap();
+        let mut git = Command::new("git");
+        // Without this user's configuration, which may ask for signatures, for instance.
+        git.envs([("GIT_CONFIG_GLOBAL", "/dev/null"), ("GIT_CONFIG_SYSTEM", "/dev/null")]);
+        let output = git.arg("-C").arg(&self.0).args(identity).args(arguments).output().unwrap();
         assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
         self
     }

@@ -75,7 +75,10 @@ impl Drop for Hostile {
 
 fn plain(folder: &Path, arguments: &[&str]) {
     let identity = ["-c", "user.name=x", "-c", "user.email=x@example.org", "-c", "advice.addEmbeddedRepo=false"];
-    let output = Command::new("git").arg("-C").arg(folder).args(identity).args(arguments).output().unwrap();
+    let mut git = Command::new("git");
+    // Without this user's configuration, which may ask for signatures, for instance.
+    git.envs([("GIT_CONFIG_GLOBAL", "/dev/null"), ("GIT_CONFIG_SYSTEM", "/dev/null")]);
+    let output = git.arg("-C").arg(folder).args(identity).args(arguments).output().unwrap();
     assert!(output.status.success(), "git {arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
 }
 

@@ -283,10 +283,13 @@ fn a_server_that_drips_or_is_silent_is_given_up() {
         (drip(body), "came in 150ms"),
     ] {
         let error = lab.refused(&wanted(&[server.url()], "0"));
-        assert!(error.contains(why) && error.contains("tried 3 times"), "{why}: {error}");
+        // On a loaded machine the server can be too slow to send even its head.
+        let late = error.contains(why) || error.contains("no answer within 150ms");
+        assert!(late && error.contains("tried 3 times"), "{why}: {error}");
     }
     // One that is fast enough, but never ends.
     lab.limits.least = 1;
+    lab.limits.period = Duration::from_secs(3600);
     lab.limits.whole = Duration::from_millis(400);
     let error = lab.refused(&wanted(&[drip(body).url()], "0"));
     assert!(error.contains("not complete after 400ms"), "{error}");

@@ -99,7 +99,7 @@ mod tests {
         let own = serve("HTTP/1.0 200 OK\r\n\r\n", drop);
         let forwarded = serve("HTTP/1.0 200 OK\r\n\r\n", drop);
         // Nobody listens there: as the address of a container of a rootless engine.
-        let unreachable = TcpListener::bind(("127.0.0.1", 0)).unwrap().local_addr().unwrap().to_string();
+        let unreachable = "127.0.0.1:1".to_owned();
         let first = |addresses: [&String; 2]| first_ready(&addresses.map(String::clone), "/ready");
         assert_eq!(first([&own, &forwarded]), Some(own.clone()));
         assert_eq!(first([&unreachable, &forwarded]), Some(forwarded));
