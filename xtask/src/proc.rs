@@ -157,7 +157,7 @@ impl Running {
         drained?;
         if !status.success() {
             let cause = failure::cause(task.tail().iter().map(String::as_str));
-            bail!(Failed { program: self.program, status, cause, command: self.command });
+            bail!(Failed { program: file_name(&self.program), status, cause, command: self.command });
         }
         Ok(self.answer.into_text())
     }
@@ -296,9 +296,14 @@ pub fn time(command: Cmd, log: &File, limit: Duration, cancel: &Cancel) -> Resul
     }
     let status = status.context("cannot wait for a child process")?;
     if !status.success() {
-        bail!(Failed { program, status, cause: None, command: shown });
+        bail!(Failed { program: file_name(&program), status, cause: None, command: shown });
     }
     Ok(took)
+}
+
+/// The name of a program without its folder, which the whole command has.
+fn file_name(program: &str) -> String {
+    program.rsplit('/').next().unwrap_or(program).to_owned()
 }
 
 /// The groups of the programs that run, for [`kill_all`].

@@ -23,7 +23,7 @@ fn task() -> (Task, PathBuf) {
 fn shell(script: &str, answer: bool, limit: u64) -> (Result<String>, Vec<String>) {
     let (task, log) = task();
     let shell = Shell::new().unwrap();
-    let running = Running::start(cmd!(shell, "sh -c {script}"), &task, answer).unwrap();
+    let running = Running::start(cmd!(shell, "/bin/sh -c {script}"), &task, answer).unwrap();
     let ended = running.finish(&task, &Cancel::default(), &Talk::default(), limit);
     fs::remove_file(log).unwrap();
     (ended, task.tail())

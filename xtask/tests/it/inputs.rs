@@ -179,6 +179,14 @@ fn crates_that_are_not_allowed_are_refused() {
         fs::create_dir_all(&sources).unwrap();
         fs::write(sources.join("lib.rs"), "").unwrap();
         fs::write(sources.join("main.rs"), "fn main() {}\n").unwrap();
+        // Cargo wants each target that a manifest names.
+        let manifest = fs::read_to_string(source.join(member).join("Cargo.toml")).unwrap();
+        let tests = clone.project().join(member).join("tests");
+        fs::create_dir_all(&tests).unwrap();
+        for target in manifest.split("[[test]]").skip(1) {
+            let name = target.lines().find_map(|line| line.strip_prefix("name = ")).unwrap();
+            fs::write(tests.join(format!("{}.rs", name.trim_matches('"'))), "").unwrap();
+        }
     }
     // The real thing, with the user's own cache.
     let deny = || {
