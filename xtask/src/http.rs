@@ -32,7 +32,7 @@ use transfer::{Failure, Partial};
 /// No file that is downloaded is larger, in bytes.
 pub const LARGEST_FILE: u64 = 8 << 30;
 /// No page of a package index is larger, in bytes.
-pub const LARGEST_PAGE: u64 = 64 << 20;
+pub const LARGEST_PAGE: u64 = 32 << 20;
 /// How often a server may redirect.
 const REDIRECTS: usize = 10;
 

@@ -8,6 +8,9 @@ use crate::wheelfile::{WheelName, belongs};
 /// How many files an error lists at most.
 const SHOWN: usize = 20;
 
+/// Bytes of a link before its hash.
+const LONGEST: usize = 8 << 10;
+
 /// A file that is listed with a SHA-256; nothing in it is checked yet.
 pub struct Entry {
     /// The file's name, as the index has it.
@@ -58,18 +61,23 @@ fn html_version(text: &str) -> Option<String> {
 /// Each link ends with the hash of its file.
 fn html_entries(text: &str) -> Vec<Entry> {
     const MARK: &str = "#sha256=";
-    let entry = |(at, _): (usize, &str)| {
-        let sha256 = text.get(at + MARK.len()..at + MARK.len() + 64)?;
-        let before = &text[..at];
+    let mut entries = Vec::new();
+    let mut start = 0;
+    for (at, _) in text.match_indices(MARK) {
+        // Longer links are refused anyway, and a hostile page must not be searched as a whole for each hash.
+        let before = &text[text.floor_char_boundary(start.max(at.saturating_sub(LONGEST)))..at];
+        start = at + MARK.len();
         // The value of an attribute may stand without quotes; then the last quote belongs to an earlier tag.
         let quoted =
             before.rfind(['"', '\'']).map(|quote| &before[quote + 1..]).filter(|link| !link.contains(['<', '>']));
-        let link = quoted.or_else(|| before.rsplit_once("href=").map(|(_, link)| link))?.replace("&amp;", "&");
-        let path = link.split('?').next().unwrap_or_default();
-        let name = decode(path.rsplit('/').next().unwrap_or_default());
-        Some(Entry { name, link, sha256: sha256.to_ascii_lowercase(), size: None })
-    };
-    text.match_indices(MARK).filter_map(entry).collect()
+        let link = quoted.or_else(|| before.rsplit_once("href=").map(|(_, link)| link));
+        if let (Some(link), Some(sha256)) = (link, text.get(start..start + 64)) {
+            let link = link.replace("&amp;", "&");
+            let name = decode(link.split('?').next().unwrap_or_default().rsplit('/').next().unwrap_or_default());
+            entries.push(Entry { name, link, sha256: sha256.to_ascii_lowercase(), size: None });
+        }
+    }
+    entries
 }
 
 /// Replaces `%2B` and the like in a part of a URL's path.
@@ -110,6 +118,15 @@ mod tests {
 
     fn listed(text: &str) -> Vec<(String, String)> {
         entries(text).unwrap().into_iter().map(|entry| (entry.name, entry.link)).collect()
+    }
+
+    #[test]
+    fn a_hostile_page_of_nothing_but_hashes_is_read_in_time_and_memory_that_grow_with_its_size() {
+        let hash = format!("#sha256={}", "a".repeat(64));
+        for start in ["", "\"", "<a href="] {
+            let page = format!("{start}{}", hash.repeat((16 << 20) / hash.len()));
+            assert!(entries(&page).unwrap().len() <= 1);
+        }
     }
 
     #[test]
