@@ -150,12 +150,14 @@ fn job<'a>(script: &str) -> Job<'a> {
 fn jobs() {
     let (docker, log, never) = (engine(), Log::default(), Cancel::default());
     let on = |line: &str| log.add(line);
+    // Other tests of this process run jobs at the same time.
+    let job = |script: &str| job(&format!(": of-this-test; {script}"));
     let left = || {
-        let output = Command::new("docker")
-            .args(["ps", "-aq", "--filter", &format!("name=xtask-job-{}-", std::process::id())])
-            .output()
-            .unwrap();
-        String::from_utf8(output.stdout).unwrap()
+        let name = format!("name=xtask-job-{}-", std::process::id());
+        let list = ["ps", "--all", "--no-trunc", "--format", "{{.ID}} {{.Command}}", "--filter", &name];
+        let output = Command::new("docker").args(list).output().unwrap();
+        let listed = String::from_utf8(output.stdout).unwrap();
+        listed.lines().filter(|line| line.contains("of-this-test")).map(str::to_owned).collect::<Vec<_>>()
     };
     let big = dir("big").join("big");
     fs::write(&big, vec![7u8; 30 << 20]).unwrap();
