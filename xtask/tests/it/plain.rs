@@ -56,7 +56,7 @@ pub fn compare(clone: &Clone, packages: &[Package], abi: &str, devel: &str) -> V
     fs::copy("tests/describe.py", work.join("describe.py")).unwrap();
     let python = format!("python{}.{}", &abi[2..3], &abi[3..]);
     let mut script = format!(
-        "set -eu; cd /work; export PYTHONPATH=/work/in/{} HOME=/tmp PIP_DISABLE_PIP_VERSION_CHECK=1\n\
+        "set -eu; cd /compare; export PYTHONPATH=/compare/in/{} HOME=/tmp PIP_DISABLE_PIP_VERSION_CHECK=1\n\
          {python} -m venv --without-pip /tmp/env; export PATH=/tmp/env/bin:$PATH\n",
         pip.name
     );
@@ -75,7 +75,7 @@ pub fn compare(clone: &Clone, packages: &[Package], abi: &str, devel: &str) -> V
                     fs::copy(&file, to).unwrap();
                 }
                 requires.iter().for_each(|wheel| wheel.copy_to(&work.join("in")));
-                let names: Vec<String> = requires.iter().map(|wheel| format!("/work/in/{}", wheel.name)).collect();
+                let names: Vec<String> = requires.iter().map(|wheel| format!("/compare/in/{}", wheel.name)).collect();
                 script.push_str(&format!(
                     "python -m pip install --quiet --no-index --no-deps {}\n\
                      python -m pip wheel --quiet --no-index --no-deps --no-build-isolation -w {id}/plain {id}/source\n",
@@ -88,7 +88,7 @@ pub fn compare(clone: &Clone, packages: &[Package], abi: &str, devel: &str) -> V
             script.push_str(&format!("python describe.py {id}/{side}/*.whl{asked} > {id}/{side}.json\n"));
         }
     }
-    let mount = format!("{}:/work", work.display());
+    let mount = format!("{}:/compare", work.display());
     let user = format!("{}:{}", id("-u"), id("-g"));
     let docker = ["run", "--rm", "--network", "none", "--user", &user, "--volume", &mount, &image(clone, devel)];
     succeed(Command::new("docker").args(docker).args(["sh", "-c", &script]));
