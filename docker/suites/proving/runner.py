@@ -85,9 +85,10 @@ class Runner:
     def storms(self) -> Iterator[dict]:
         from proving import storm
 
+        # A wrong name is reported at once: main() ends here, before the server is waited for.
+        yield from wrong("scenario", self.plan["scenarios"], list(storm.SCENARIOS))
         clients = [(client, self.wait(client)) for client in self.plan["clients"]]
         known = {name for _, prepared in clients for name in prepared["report"].get("precautions", [])}
-        yield from wrong("scenario", self.plan["scenarios"], list(storm.SCENARIOS))
         # What cannot even be prepared says so below.
         if all(prepared["outcome"] == "passed" for _, prepared in clients):
             asked = [*self.plan["without"], *(row["without"] for client, _ in clients for row in client["known"])]

