@@ -2,7 +2,7 @@
 
     python -P -m proving.runner PLAN.json
 
-The plan says everything; xtask/src/suites writes it and reads the lines. A process that crashes, hangs
+The plan says everything; xtask/crates/suites writes it and reads the lines. A process that crashes, hangs
 or lies about its end is a line like the others, with its signal and what it wrote to standard error.
 """
 

@@ -119,7 +119,7 @@ fn a_toolchain_that_has_changed_changes_what_it_compiles() {
 fn the_revision_of_a_step_changes_everything_and_a_new_digest_of_its_code_nothing() {
     let (clone, _) = committed();
     let folder = clone.project();
-    let revisions = folder.join("xtask/src/step/revisions.txt");
+    let revisions = folder.join("xtask/crates/build/src/step/revisions.txt");
     fs::create_dir_all(revisions.parent().unwrap()).unwrap();
     fs::write(&revisions, "maturin 1 abc\n").unwrap();
     git(&folder, &["add", "--all"]);

@@ -1,0 +1,179 @@
+//! Which files of a package are audited, and where they come from: the same pinned source that its wheels are built from.
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context as _, Result, bail};
+use xshell::{Shell, cmd};
+
+use super::choice::{self, LeftOut};
+use super::language::Language;
+use super::{FILE_LEVEL, Finding, Found, c, rules, rust};
+use base::environment::{self, Purpose};
+use base::working_copy;
+use base::{digest, ui};
+use build::cache::Scratch;
+use build::exchange::Exchange;
+use build::plan::{self, Action};
+use build::planner;
+use build::{Project, run};
+use matrix::Package;
+
+/// A package's source, laid out; gone when it is dropped where it was unpacked.
+pub struct Source {
+    top: PathBuf,
+    /// Relative to the top.
+    files: Vec<PathBuf>,
+    _scratch: Option<Scratch>,
+}
+
+/// What was read, and found in it.
+#[derive(Debug, Default)]
+pub struct Scanned {
+    pub findings: Vec<Finding>,
+    pub rust: usize,
+    pub c: usize,
+    /// Files that the audit cannot read. Each that is compiled is a finding, too.
+    pub unread: Vec<String>,
+    /// Native code that is not audited.
+    pub left_out: Vec<LeftOut>,
+}
+
+/// The sources of packages, fetched where they are not in the cache.
+pub fn of(project: &Project, packages: &[&Package]) -> Result<Vec<Source>> {
+    let facts = project.facts(false)?;
+    let plan = planner::sources(&project.matrix, packages, &facts);
+    let asked = |step: &plan::Step| matches!(step.action, Action::Fetch(_));
+    let context = project.context(&facts, None);
+    let made = run::execute_with(&plan, &asked, &context, &Exchange::new(None, None))?;
+    let mut sources = Vec::new();
+    for package in packages {
+        let Some(folder) = package.working_copy(&project.folder) else {
+            let id = plan::sdist_id(&package.id);
+            let file = made.get(&id).and_then(|outcome| outcome.record.output.files.first());
+            let file = file.with_context(|| format!("`{id}` made no file: this is a bug"))?;
+            let scratch = project.cache.scratch(&format!("audit-{}", package.id))?;
+            let (archive, top) = (project.cache.blob(&file.sha256), scratch.path().to_owned());
+            let shell = Shell::new()?;
+            let unpack = cmd!(shell, "tar -xzf {archive} -C {top} --strip-components=1 --no-same-owner");
+            environment::apply(unpack, Purpose::Local)
+                .quiet()
+                .run()
+                .with_context(|| format!("cannot unpack `{}`, the source of `{}`", file.name, package.id))?;
+            let mut files = Vec::new();
+            working_copy::walk(&top, Path::new(""), &mut files)?;
+            files.sort();
+            sources.push(Source { top, files, _scratch: Some(scratch) });
+            continue;
+        };
+        sources.push(Source { files: working_copy::list_folder(&folder)?, top: folder, _scratch: None });
+    }
+    Ok(sources)
+}
+
+impl Source {
+    /// Reads every native file in `folders`; without any, all that is not other people's code.
+    pub fn scan(&self, folders: &[String]) -> Result<Scanned> {
+        // A link's file is audited where it lies, or is not the package's.
+        let linked = |file: &Path| self.top.join(file).symlink_metadata().is_ok_and(|meta| meta.is_symlink());
+        let files: Vec<PathBuf> = self.files.iter().filter(|file| !linked(file)).cloned().collect();
+        let (chosen, left_out) = match folders {
+            [] => choice::choose(&files, |file| self.read(file))?,
+            folders => (self.named(&files, folders)?, Vec::new()),
+        };
+        let mut scanned = Scanned { left_out, ..Scanned::default() };
+        let mut crates: Vec<(&PathBuf, rust::Scanned)> = Vec::new();
+        for file in &chosen {
+            let name = file.display().to_string();
+            match Language::of(file) {
+                Some(Language::Rust) => {
+                    let found = rust::scan(&self.read(file)?);
+                    crates.push((file, found.with_context(|| format!("`{name}` is not Rust that syn reads"))?));
+                }
+                Some(Language::C) => match c::scan(&self.read(file)?) {
+                    Ok(found) => {
+                        scanned.findings.extend(super::identified(&name, found));
+                        scanned.c += 1;
+                    }
+                    Err(error) => {
+                        self.unread(file, &format!("not C that the audit can read: {error:#}"), &mut scanned)?
+                    }
+                },
+                Some(Language::Unread("Cython")) if chosen.contains(&file.with_extension("c")) => {
+                    scanned.unread.push(name)
+                }
+                Some(Language::Unread(language)) => self.unread(file, language, &mut scanned)?,
+                Some(Language::UnreadHeader(_)) => scanned.unread.push(name),
+                None => {}
+            }
+        }
+        let tests: BTreeSet<PathBuf> = crates.iter().flat_map(|(file, found)| test_files(file, found)).collect();
+        for (file, found) in crates {
+            // `tests.rs` is a file, `tests/` a folder of more.
+            if !tests.iter().any(|test| file.with_extension("").starts_with(test)) {
+                scanned.findings.extend(super::identified(&file.display().to_string(), found.found));
+                scanned.rust += 1;
+            }
+        }
+        scanned
+            .findings
+            .sort_by(|a, b| (&a.file, a.found.line, a.found.column).cmp(&(&b.file, b.found.line, b.found.column)));
+        Ok(scanned)
+    }
+
+    /// The files in the folders that the matrix names, each of which must have native code.
+    fn named(&self, files: &[PathBuf], folders: &[String]) -> Result<Vec<PathBuf>> {
+        let native = || files.iter().filter(|file| Language::of(file).is_some());
+        for folder in folders {
+            if !native().any(|file| file.starts_with(folder)) {
+                bail!("`{folder}` has no file of Rust or C: correct `audit.sources` in matrix.yaml");
+            }
+        }
+        Ok(native().filter(|file| folders.iter().any(|folder| file.starts_with(folder))).cloned().collect())
+    }
+
+    /// Notes a file that cannot be read, as a finding that somebody has to judge.
+    fn unread(&self, file: &Path, why: &str, scanned: &mut Scanned) -> Result<()> {
+        let name = file.display().to_string();
+        let found = Found {
+            rule: &rules::UNREAD,
+            line: 1,
+            column: 1,
+            function: FILE_LEVEL.to_owned(),
+            // Whoever has judged the file has judged this content.
+            snippet: digest::of(self.read(file)?),
+            note: why.to_owned(),
+        };
+        scanned.findings.extend(super::identified(&name, vec![found]));
+        scanned.unread.push(name);
+        Ok(())
+    }
+
+    fn read(&self, file: &Path) -> Result<String> {
+        let bytes = std::fs::read(self.top.join(file)).with_context(|| format!("cannot read `{}`", file.display()))?;
+        // A comment may be in another encoding; what is audited is ASCII.
+        Ok(String::from_utf8_lossy(&bytes).into_owned())
+    }
+}
+
+/// Where the modules lie that a file declares for tests only, without `.rs`.
+fn test_files(file: &Path, found: &rust::Scanned) -> Vec<PathBuf> {
+    let stem = file.file_stem().unwrap_or_default();
+    let parent = file.parent().unwrap_or(Path::new(""));
+    let own = ["mod", "lib", "main"].iter().any(|name| stem == *name);
+    let folder = if own { parent.to_owned() } else { parent.join(stem) };
+    found.test_modules.iter().map(|name| folder.join(name)).collect()
+}
+
+/// A fingerprint that survives moved lines: of rule, file, function and code, and of how many equal ones came before.
+pub fn print(finding: &super::Found, file: &str, before: usize) -> String {
+    let text = format!("{}\n{file}\n{}\n{}\n{before}", finding.rule.id, finding.function, finding.snippet);
+    digest::of(text).chars().take(12).collect()
+}
+
+/// How the table names what cannot be read.
+pub fn unread(files: &[String]) -> String {
+    let some: Vec<&String> = files.iter().take(3).collect();
+    let more = if files.len() > some.len() { " and others" } else { "" };
+    format!("NOT READ: {} files in languages that the audit cannot read: {}{more}", files.len(), ui::quoted(some))
+}

@@ -1,0 +1,78 @@
+//! Finds the line of a program's output that says why the program failed.
+
+/// Characters of a line that are shown.
+pub const WIDTH: usize = 160;
+
+/// Starts of lines that say only that something failed, which is known.
+const EMPTY: [&str; 14] = [
+    "$ ",
+    "make: ***",
+    "make[",
+    "ninja: build stopped",
+    "compilation terminated",
+    "collect2: error",
+    "error: aborting due to",
+    "error: could not compile",
+    "error: command ",
+    "error: subprocess-exited-with-error",
+    "error: metadata-generation-failed",
+    "ERROR: Failed building wheel",
+    "ERROR: Failed to build",
+    "Caused by:",
+];
+
+/// What the lines of compilers and installers contain that name the cause of a failure.
+const SIGNS: [&str; 6] = ["error:", "error[", "Error:", "ERROR:", "fatal:", "E: "];
+
+/// The line among the last ones of a program that says best why it failed: the last that is marked as
+/// an error and says more than that there was one, else the last line.
+pub fn find<'a>(lines: impl Iterator<Item = &'a str>) -> Option<String> {
+    let lines: Vec<&str> = lines.map(str::trim).filter(|line| !line.is_empty()).collect();
+    let telling = |line: &&&str| !EMPTY.iter().any(|start| line.starts_with(start));
+    let marked = |line: &&&str| SIGNS.iter().any(|sign| line.contains(sign));
+    let found = lines.iter().rev().filter(telling).find(marked).or_else(|| lines.iter().rev().find(telling))?;
+    Some(shortened(found, 2 * WIDTH))
+}
+
+/// The first `most` characters of a line.
+pub fn shortened(line: &str, most: usize) -> String {
+    match line.char_indices().nth(most) {
+        Some((cut, _)) => format!("{} …", &line[..cut]),
+        None => line.to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_cause_is_the_line_that_names_it() {
+        for (output, expected) in [
+            ("Reading package lists...\nE: Unable to locate package nopkg\n", "E: Unable to locate package nopkg"),
+            (
+                "a.c:1:10: fatal error: yaml.h: No such file or directory\ncompilation terminated.\n\
+                 error: command '/usr/bin/gcc' failed with exit code 1\n",
+                "a.c:1:10: fatal error: yaml.h: No such file or directory",
+            ),
+            (
+                "error[E0425]: cannot find value `x` in this scope\n  |\nerror: aborting due to 1 previous error\n\
+                 error: could not compile `foo` (lib) due to 1 previous error\n",
+                "error[E0425]: cannot find value `x` in this scope",
+            ),
+            (
+                "Traceback (most recent call last):\nModuleNotFoundError: No module named 'x'\n",
+                "ModuleNotFoundError: No module named 'x'",
+            ),
+            (
+                "cc -c a.c\nld: cannot find -lyaml: no such file\nmake: *** [Makefile:3: all] Error 1\n",
+                "ld: cannot find -lyaml: no such file",
+            ),
+            ("before\nno error is named\n\n", "no error is named"),
+        ] {
+            assert_eq!(find(output.lines()).as_deref(), Some(expected));
+        }
+        assert_eq!(find(["$ true", ""].into_iter()), None);
+        assert!(find(["x".repeat(5000).as_str()].into_iter()).is_some_and(|line| line.len() < 400));
+    }
+}

@@ -1,0 +1,20 @@
+//! What every other crate uses: digests, errors, cancellation, terminal output and child programs.
+
+pub mod cancel;
+pub mod cause;
+pub mod digest;
+pub mod disk;
+pub mod environment;
+mod error;
+pub mod failure;
+pub mod git;
+pub mod limits;
+pub mod lines;
+pub mod proc;
+pub mod retry;
+pub mod size;
+pub mod summary;
+pub mod ui;
+pub mod working_copy;
+
+pub use error::{NothingSelected, UsageError};

@@ -1,0 +1,90 @@
+//! The files of a working copy and their digest.
+
+use std::fs;
+use std::path::{Component, Path, PathBuf};
+
+use crate::{digest, git};
+use anyhow::{Context, Result, anyhow, bail};
+
+/// The files of a working copy: those that git tracks, submodules included, or does not ignore; all
+/// of them where there is no git. Relative to `folder`, sorted.
+pub fn list_folder(folder: &Path) -> Result<Vec<PathBuf>> {
+    if !folder.is_dir() {
+        bail!("`{}` is not a folder: correct the `path` in matrix.yaml", folder.display());
+    }
+    let mut files = Vec::new();
+    if folder.canonicalize()?.ancestors().any(|above| above.join(".git").exists()) {
+        let (tracked, others) = std::thread::scope(|scope| {
+            let others = scope.spawn(|| git_lists(folder, &["--others", "--exclude-standard"]));
+            let tracked = git_lists(folder, &["--cached", "--recurse-submodules"]);
+            (tracked, others.join().unwrap_or_else(|_| Err(anyhow!("panicked, see above"))))
+        });
+        files.extend(tracked?);
+        files.extend(others?);
+        // A file that git tracks may have been deleted.
+        files.retain(|name| folder.join(name).symlink_metadata().is_ok());
+    } else {
+        walk(folder, Path::new(""), &mut files)?;
+    }
+    files.sort();
+    files.dedup();
+    if files.is_empty() {
+        bail!("`{}` has no files: correct the path", folder.display());
+    }
+    let top = folder.canonicalize()?;
+    for name in &files {
+        let path = folder.join(name);
+        // git does not check the names in its index, and files are copied by these names.
+        if !name.components().all(|part| matches!(part, Component::Normal(_))) {
+            bail!("`{}` lists the file `{}`, which is not below it", folder.display(), name.display());
+        }
+        let meta = path.symlink_metadata()?;
+        if meta.is_dir() {
+            bail!("the submodule `{}` is empty: run `git submodule update --init --recursive`", path.display());
+        }
+        if meta.is_symlink() && !path.canonicalize().is_ok_and(|target| target.starts_with(&top) && target.is_file()) {
+            bail!("`{}` is a link to something that is not a file of `{}`", path.display(), folder.display());
+        }
+    }
+    Ok(files)
+}
+
+fn git_lists(folder: &Path, which: &[&str]) -> Result<Vec<PathBuf>> {
+    use std::os::unix::ffi::OsStrExt;
+    let listed = git::output(folder, &[&["ls-files", "-z"], which, &["--", "."]].concat())?;
+    let names = listed.split(|byte| *byte == 0).filter(|name| !name.is_empty());
+    Ok(names.map(|name| PathBuf::from(std::ffi::OsStr::from_bytes(name))).collect())
+}
+
+/// Adds the files in the folder `below` of `top` and under it, relative to `top`.
+pub fn walk(top: &Path, below: &Path, found: &mut Vec<PathBuf>) -> Result<()> {
+    let folder = top.join(below);
+    for entry in fs::read_dir(&folder).with_context(|| format!("cannot list `{}`", folder.display()))? {
+        let entry = entry?;
+        let path = below.join(entry.file_name());
+        if entry.file_type()?.is_dir() {
+            walk(top, &path, found)?;
+        } else {
+            found.push(path);
+        }
+    }
+    Ok(())
+}
+
+/// The digest of a working copy: names, contents and whether a file is executable.
+pub fn digest_folder(folder: &Path) -> Result<String> {
+    use std::os::unix::fs::PermissionsExt;
+    let mut text = String::new();
+    for name in list_folder(folder)? {
+        let path = folder.join(&name);
+        let meta = path.metadata().with_context(|| format!("cannot read `{}`", path.display()))?;
+        // A link counts as the file that it leads to, which is how it is copied.
+        let kind = if meta.permissions().mode() & 0o100 != 0 { "exec" } else { "file" };
+        let content = digest::of_file(&path)?;
+        text.push_str(&format!("{kind} {content} {:?}\n", name));
+    }
+    Ok(digest::of(text))
+}
+
+#[cfg(test)]
+mod tests;

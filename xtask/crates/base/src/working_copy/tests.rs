@@ -1,0 +1,82 @@
+//! What counts as a working copy's content.
+
+use std::fs;
+use std::os::unix::fs::{PermissionsExt, symlink};
+use std::path::Path;
+
+use fixture::Folder;
+
+use super::{digest_folder, list_folder};
+
+trait Listed {
+    fn names(&self) -> Vec<String>;
+    fn digest(&self) -> String;
+}
+
+impl Listed for Folder {
+    fn names(&self) -> Vec<String> {
+        list_folder(&self.0).unwrap().iter().map(|path| path.display().to_string()).collect()
+    }
+
+    fn digest(&self) -> String {
+        digest_folder(&self.0).unwrap()
+    }
+}
+
+#[test]
+fn what_git_ignores_does_not_count() {
+    let copy = Folder::new("git");
+    copy.write("src/lib.rs", "a").write(".gitignore", "target\n").git(&["init", "-q"]).git(&["add", "."]);
+    let before = copy.digest();
+    copy.write("target/big", "x");
+    assert_eq!(copy.digest(), before);
+    copy.write("new.rs", "not yet added");
+    assert_ne!(copy.digest(), before);
+    assert_eq!(copy.names(), [".gitignore", "new.rs", "src/lib.rs"]);
+    fs::remove_file(copy.0.join("src/lib.rs")).unwrap();
+    assert_eq!(copy.names(), [".gitignore", "new.rs"], "a deleted file is not there");
+}
+
+#[test]
+fn without_git_everything_counts() {
+    let copy = Folder::new("plain");
+    copy.write("a", "1").write("b/c", "2");
+    assert_eq!(copy.names(), ["a", "b/c"]);
+    let before = copy.digest();
+    fs::set_permissions(copy.0.join("a"), fs::Permissions::from_mode(0o755)).unwrap();
+    assert_ne!(copy.digest(), before, "executable or not");
+}
+
+#[test]
+fn a_submodule_counts_and_an_empty_one_is_said() {
+    let (inner, outer) = (Folder::new("inner"), Folder::new("outer"));
+    inner.write("c.c", "int x;").git(&["init", "-q"]).git(&["add", "."]).git(&["commit", "-qm", "x"]);
+    outer.write("a", "1").git(&["init", "-q"]);
+    outer.git(&["submodule", "--quiet", "add", inner.0.to_str().unwrap(), "lib"]);
+    assert!(outer.names().contains(&"lib/c.c".to_owned()), "{:?}", outer.names());
+    outer.git(&["submodule", "--quiet", "deinit", "-f", "lib"]);
+    let error = list_folder(&outer.0).unwrap_err().to_string();
+    assert!(error.contains("git submodule update --init"), "{error}");
+}
+
+#[test]
+fn a_link_counts_as_the_file_that_it_leads_to() {
+    let copy = Folder::new("links");
+    copy.write("a", "1");
+    symlink("a", copy.0.join("b")).unwrap();
+    let before = copy.digest();
+    copy.write("a", "2");
+    assert_ne!(copy.digest(), before);
+    symlink("/etc/passwd", copy.0.join("c")).unwrap();
+    let error = list_folder(&copy.0).unwrap_err().to_string();
+    assert!(error.contains("is a link to something that is not a file of"), "{error}");
+}
+
+#[test]
+fn a_git_that_fails_is_said() {
+    let copy = Folder::new("broken");
+    copy.write("a", "1").write(".git/HEAD", "nonsense");
+    let error = list_folder(&copy.0).unwrap_err().to_string();
+    assert!(error.contains("`git ls-files` failed"), "{error}");
+    assert!(list_folder(Path::new("/nonexistent")).is_err());
+}

@@ -1,0 +1,509 @@
+//! `cargo xtask bench build`: this tool against the plain ones, in turn, in one go, from the same sources.
+
+mod figures;
+#[cfg(test)]
+mod fixture;
+mod infer;
+mod machine;
+mod ours;
+mod plain;
+mod prometheus;
+mod random;
+mod record;
+pub mod report;
+mod rows;
+mod samples;
+pub mod serve;
+mod stats;
+mod table;
+mod verdict;
+
+use std::cell::Cell;
+use std::collections::BTreeMap;
+use std::fs::{self, File};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, anyhow, bail};
+use clap::Args;
+use xshell::{Cmd, Shell, cmd};
+
+use base::environment::{self, Purpose};
+use base::{UsageError, proc, ui};
+use build::{Project, provision};
+use docker::Docker;
+use matrix::select::{self, Selection};
+use matrix::{Abi, BenchBuild};
+use ours::{Ours, Ready};
+use plain::Plain;
+use rows::Row;
+use stats::{Sample, Samples};
+
+/// No single command takes longer; what does hangs.
+const LIMIT: Duration = Duration::from_secs(2 * 3600);
+
+#[derive(Debug, Args)]
+pub struct Options {
+    /// Only this row; may be repeated
+    #[arg(long = "row", value_name = "ROW", value_enum)]
+    rows: Vec<Row>,
+    /// How often each side of a row is run
+    #[arg(long, value_name = "N", default_value_t = 3, value_parser = clap::value_parser!(u16).range(1..=100))]
+    repeat: u16,
+    /// Put the table into docs/performance.md
+    #[arg(long)]
+    write: bool,
+    /// Print each command before it is measured
+    #[arg(long)]
+    show: bool,
+    /// Install and start what is missing, with apt, as root or through sudo
+    #[arg(long)]
+    yes: bool,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Side {
+    Ours,
+    Plain,
+}
+
+pub fn build(project: &Project, options: &Options) -> Result<()> {
+    let what = project.matrix.bench.as_ref().map(|bench| &bench.build).ok_or_else(|| {
+        anyhow!(UsageError("matrix.yaml has no `bench.build`, which says what stands for all others".to_owned()))
+    })?;
+    for package in [&what.maturin.package, &what.container.package] {
+        if project.matrix.package(package).is_none_or(|package| package.version().is_none()) {
+            let message = format!("`{package}` is a working copy: only a pinned sdist is the same on both sides");
+            return Err(anyhow!(UsageError(message)));
+        }
+    }
+    let rows: Vec<Row> =
+        Row::ALL.into_iter().filter(|row| options.rows.is_empty() || options.rows.contains(row)).collect();
+    let repeat = usize::from(options.repeat);
+    announce(project, &rows, repeat);
+
+    let engine = rows.iter().any(|row| row.needs_docker());
+    let programs: &[_] = if engine { &[("docker", "docker.io"), ("mmdebstrap", "mmdebstrap")] } else { &[] };
+    let needs = provision::Needs { docker: engine, programs, bootstrap: &|_| false };
+    let docker = provision::prepare(&needs, options.yes, &project.cache, &project.ui, &project.cancel)?;
+    let client = if engine { Some(plain::docker_client()?) } else { None };
+    let machine = machine::describe(&project.matrix);
+    let when = machine::when(&project.folder)?;
+
+    let folder = project.cache.state("bench")?;
+    let waiting = || project.ui.say("[bench] waits until another bench has ended");
+    let _lock = project.cache.lock("bench.lock", &project.cancel, waiting)?;
+    // Names of its own: the images that the user has are neither used up nor renamed.
+    let name = format!("{}-bench", project.matrix.name);
+    let work = Work::new(folder.join("work"), client.clone(), name.clone())?;
+    let shell = Shell::new()?;
+    shell.change_dir(&project.folder);
+    let pair = vec![what.maturin.package.to_string(), what.container.package.to_string()];
+    let all = project.matrix.image(&what.image).map(|image| image.packages.iter().map(|id| id.to_string()).collect());
+    let all: Vec<String> = all.context("an unknown image: this is a bug")?;
+    let bench = Bench {
+        project,
+        what,
+        show: options.show,
+        shell,
+        ours: Ours::new(project, docker.as_ref(), &work.folder, &name, pair)?,
+        whole: Ours::new(project, docker.as_ref(), &work.folder, &name, all)?,
+        plain: Plain::new(work.folder.join("plain"), client, name)?,
+        copy: work.folder.join("copy"),
+        warm: [Cell::new(false), Cell::new(false)],
+    };
+    let raw = folder.join(format!("build-{}.json", file_time()?));
+    let mut measured = Vec::new();
+    for row in rows {
+        let samples = bench.row(row, row.repeat(repeat), docker.as_ref())?;
+        measured.push((row, samples));
+        // After each row: a later one may fail, or be interrupted after hours.
+        keep(&raw, &machine, &when, &measured)?;
+    }
+    ui::out(&table::text(&measured))?;
+    project.ui.say(&format!("[bench] {machine} {when}"));
+    project.ui.say(&format!("[bench] all samples: {}", raw.display()));
+    if options.write {
+        table::write(&project.folder.join("docs/performance.md"), &measured, &machine, &when)?;
+    }
+    Ok(())
+}
+
+/// What a person should know before it begins.
+fn announce(project: &Project, rows: &[Row], repeat: usize) {
+    for row in rows {
+        let sides = if row.compares() { "ours and plain in turn" } else { "ours alone" };
+        project.ui.say(&format!("[bench] {}: {} runs, {sides}: {}", row.id(), row.repeat(repeat), row.work()));
+    }
+    let minutes: usize = rows.iter().map(|row| row.minutes() * repeat).sum();
+    let minutes = minutes.max(1);
+    project.ui.say(&format!(
+        "[bench] about {minutes} min on two cores with nothing else to do, and what must be prepared; Ctrl-C ends it"
+    ));
+}
+
+fn keep(raw: &Path, machine: &str, when: &str, measured: &[(Row, Samples)]) -> Result<()> {
+    let rows: BTreeMap<&str, &Samples> = measured.iter().map(|(row, samples)| (row.id(), samples)).collect();
+    let text = serde_json::json!({ "machine": machine, "when": when, "rows": rows });
+    build::cache::write(raw, format!("{text:#}\n").as_bytes())
+}
+
+fn file_time() -> Result<String> {
+    build::doctor::said("date", &["-u", "+%Y%m%dT%H%M%SZ"])
+}
+
+struct Bench<'a> {
+    project: &'a Project,
+    what: &'a BenchBuild,
+    show: bool,
+    /// In the user's clone.
+    shell: Shell,
+    /// With the two packages that are compared; and with all that the image has.
+    ours: Ours<'a>,
+    whole: Ours<'a>,
+    plain: Plain,
+    /// Our working copy of the package, where one line is changed.
+    copy: PathBuf,
+    /// Whether a side has built the wheels and changed nothing since: ours, plain.
+    warm: [Cell<bool>; 2],
+}
+
+impl Bench<'_> {
+    /// All runs of a row: in pairs, and each pair in the other order than the one before.
+    fn row(&self, row: Row, repeat: usize, docker: Option<&Docker>) -> Result<Samples> {
+        let path = self.project.cache.log(&format!("bench-{}", row.id()));
+        let log = File::create(&path).with_context(|| format!("cannot write the log file `{}`", path.display()))?;
+        let done = self.runs(row, repeat, &log);
+        if let (Err(_), Some(docker)) = (&done, docker) {
+            // Of a run of ours that was ended.
+            for ours in [&self.ours, &self.whole] {
+                let _ = docker.remove_leftovers(ours.cache_folder());
+            }
+        }
+        done.map_err(|error| {
+            anyhow!("[{}] {error:#}{}\n    whole log: {}", row.id(), last_lines(&path), path.display())
+        })
+    }
+
+    fn runs(&self, row: Row, repeat: usize, log: &File) -> Result<Samples> {
+        let say = |text: &str| self.project.ui.say(&format!("[bench] {}: {text}", row.id()));
+        say("prepares");
+        let ready = self.prepare(row, log)?;
+        let mut samples = Samples::default();
+        for pair in 0..repeat {
+            let sides = if pair % 2 == 0 { [Side::Ours, Side::Plain] } else { [Side::Plain, Side::Ours] };
+            for side in sides.into_iter().filter(|side| *side == Side::Ours || row.compares()) {
+                let commands = self.reset(row, side, &ready, log)?;
+                if self.show && pair == 0 {
+                    commands.iter().for_each(|command| self.project.ui.say(&format!("    $ {command}")));
+                }
+                let load = machine::load();
+                let mut seconds = 0.0;
+                for command in commands {
+                    seconds += proc::time(command, log, LIMIT, &self.project.cancel)?.as_secs_f64();
+                }
+                let (name, list) = match side {
+                    Side::Ours => ("ours", &mut samples.ours),
+                    Side::Plain => ("plain", &mut samples.plain),
+                };
+                let parts = match side {
+                    Side::Ours => self.parts(row)?,
+                    Side::Plain => BTreeMap::new(),
+                };
+                if repeat < 10 {
+                    say(&format!("{name} {} of {repeat}: {}", pair + 1, ui::seconds(seconds)));
+                }
+                list.push(Sample { seconds, load, parts });
+            }
+        }
+        Ok(samples)
+    }
+
+    fn selection(&self, row: Row) -> Result<Selection> {
+        let (maturin, container) = (&self.what.maturin, &self.what.container);
+        let list = |words: &[&str]| words.iter().map(|word| word.to_string()).collect::<Vec<_>>();
+        match row {
+            Row::WheelsCold | Row::WheelsUnchanged | Row::WheelsOneLine => {
+                let abis: Vec<String> = maturin.abis.iter().map(|abi| abi.to_string()).collect();
+                select::wheels(self.ours.matrix(), &abis, &list(&[&maturin.package]))
+            }
+            Row::OfficialCold | Row::OfficialUnchanged => {
+                select::wheels(self.ours.matrix(), &list(&[&container.abi]), &list(&[&container.package]))
+            }
+            Row::ImageCold | Row::ImageUnchanged | Row::Everything => {
+                select::images(self.ours(row).matrix(), &list(&[&self.what.image]))
+            }
+            Row::Plan | Row::Xtask => Ok(Selection::default()),
+        }
+    }
+
+    fn ours(&self, row: Row) -> &Ours<'_> {
+        match row {
+            Row::ImageCold | Row::ImageUnchanged => &self.whole,
+            _ => &self.ours,
+        }
+    }
+
+    /// What neither side is measured for.
+    fn prepare(&self, row: Row, log: &File) -> Result<Option<Ready>> {
+        self.ours(row).lay_out(&[], "")?;
+        if !row.compares() {
+            return Ok(None);
+        }
+        let ready = self.ours(row).prepare(row, &self.selection(row)?)?;
+        let source = self.plain.source();
+        match row {
+            Row::WheelsCold | Row::WheelsUnchanged | Row::WheelsOneLine | Row::Everything => {
+                if !source.exists() {
+                    let sdist = ready.files(&format!("sdist-{}", self.what.maturin.package))?;
+                    let (_, sdist) = sdist.first().context("an sdist of no file: this is a bug")?;
+                    self.all([self.plain.unpack(sdist, &source)?, self.plain.unpack(sdist, &self.copy)?], log)?;
+                    self.all([self.plain.fetch_crates()], log)?;
+                }
+                if matches!(row, Row::WheelsUnchanged | Row::WheelsOneLine) {
+                    for side in [Side::Ours, Side::Plain] {
+                        if !self.warm[side as usize].get() {
+                            self.all(self.wheels(side, &ready)?, log)?;
+                            self.warm[side as usize].set(true);
+                        }
+                    }
+                }
+            }
+            Row::OfficialCold | Row::OfficialUnchanged => {
+                self.quietly(&["rm", "--force", &self.plain.container()]);
+                self.all(self.plain.start_container(self.what, &ready, self.ours.matrix())?, log)?;
+                if row == Row::OfficialUnchanged {
+                    self.all(self.official(Side::Ours)?, log)?;
+                    self.all(self.official(Side::Plain)?, log)?;
+                }
+            }
+            Row::ImageUnchanged => {
+                self.all(self.image(row, Side::Ours, &ready)?, log)?;
+                self.all(self.image(row, Side::Plain, &ready)?, log)?;
+            }
+            Row::ImageCold | Row::Plan | Row::Xtask => {}
+        }
+        Ok(Some(ready))
+    }
+
+    /// Brings one side to where the row begins; what comes back is measured.
+    fn reset(&self, row: Row, side: Side, ready: &Option<Ready>, log: &File) -> Result<Vec<Cmd<'_>>> {
+        let Some(ready) = ready else { return self.alone(row) };
+        let selection = self.selection(row)?;
+        let nonce = format!("{}-{}", std::process::id(), file_time()?);
+        match (row, side) {
+            (Row::WheelsCold, _) => {
+                match side {
+                    Side::Ours => self.ours.forget(row, &selection)?,
+                    Side::Plain => self.plain.forget(&["target", "wheels"])?,
+                }
+                // It is, when the run that follows has ended well; else no row follows.
+                self.warm[side as usize].set(true);
+                self.wheels(side, ready)
+            }
+            (Row::WheelsUnchanged, _) => self.wheels(side, ready),
+            (Row::WheelsOneLine, _) => {
+                let folder = if side == Side::Ours { self.copy.clone() } else { self.plain.source() };
+                change(&folder.join(&*self.what.maturin.touch))?;
+                if side == Side::Plain {
+                    return self.wheels(side, ready);
+                }
+                let matrix = self.ours.with_working_copy(&self.what.maturin.package, &self.copy)?;
+                Ok(vec![self.our_wheels(&matrix)?])
+            }
+            (Row::OfficialCold | Row::OfficialUnchanged, Side::Ours) => {
+                if row == Row::OfficialCold {
+                    self.ours.forget(row, &selection)?;
+                }
+                self.official(side)
+            }
+            (Row::OfficialCold | Row::OfficialUnchanged, Side::Plain) => {
+                self.all([self.plain.forget_wheels(row == Row::OfficialCold)], log)?;
+                self.official(side)
+            }
+            (Row::ImageCold, Side::Ours) => {
+                self.whole.lay_out(&["image.Dockerfile"], &nonce)?;
+                self.image(row, side, ready)
+            }
+            (Row::ImageCold | Row::ImageUnchanged, _) => self.image(row, side, ready),
+            (Row::Everything, Side::Ours) => {
+                self.ours.forget(row, &selection)?;
+                self.warm[Side::Ours as usize].set(false);
+                let all = ["builder.Dockerfile", "python.Dockerfile", "base.Dockerfile", "image.Dockerfile"];
+                self.ours.lay_out(&all, &nonce)?;
+                self.image(row, side, ready)
+            }
+            (Row::Everything, Side::Plain) => {
+                self.plain.forget(&["everything-target", "runtime"])?;
+                self.plain.everything(self.what, ready, self.ours.matrix())
+            }
+            (Row::Plan | Row::Xtask, _) => self.alone(row),
+        }
+    }
+
+    /// What nothing is compared with.
+    fn alone(&self, row: Row) -> Result<Vec<Cmd<'_>>> {
+        let shell = &self.shell;
+        if row == Row::Plan {
+            // The user's own project and cache: what a person waits for.
+            let program = std::env::current_exe().context("cannot tell which program this is")?;
+            let matrix = &self.project.file;
+            let fake: &[&str] = if self.project.fake { &["--fake"] } else { &[] };
+            return Ok(vec![cmd!(shell, "{program} --matrix {matrix} {fake...} plan")]);
+        }
+        self.plain.forget(&["xtask"])?;
+        let target = self.plain.path("xtask");
+        let build = cmd!(shell, "cargo build --locked --package xtask --timings --target-dir {target}");
+        Ok(vec![environment::apply(build, Purpose::Cargo)])
+    }
+
+    fn wheels(&self, side: Side, ready: &Ready) -> Result<Vec<Cmd<'_>>> {
+        match side {
+            Side::Ours => Ok(vec![self.our_wheels(self.ours.matrix_file())?]),
+            Side::Plain => {
+                let known = |abi: &_| self.ours.matrix().abi(abi);
+                let abis: Vec<&Abi> = self.what.maturin.abis.iter().filter_map(|abi| known(abi)).collect();
+                self.plain.maturin(ready, "target", "wheels", &abis)
+            }
+        }
+    }
+
+    fn our_wheels(&self, matrix: &Path) -> Result<Cmd<'_>> {
+        let mut arguments = vec!["wheels", "--package", &self.what.maturin.package];
+        self.what.maturin.abis.iter().for_each(|abi| arguments.extend(["--abi", abi]));
+        self.ours.command(&arguments, matrix)
+    }
+
+    fn official(&self, side: Side) -> Result<Vec<Cmd<'_>>> {
+        let (package, abi) = (&self.what.container.package, &self.what.container.abi);
+        Ok(vec![match side {
+            Side::Ours => {
+                let arguments = ["wheels", "--package", package, "--abi", abi, "--quick"];
+                self.ours.command(&arguments, self.ours.matrix_file())?
+            }
+            Side::Plain => self.plain.pip_wheel(self.what, self.ours.matrix())?,
+        }])
+    }
+
+    fn image(&self, row: Row, side: Side, ready: &Ready) -> Result<Vec<Cmd<'_>>> {
+        let ours = self.ours(row);
+        Ok(vec![match side {
+            Side::Ours => ours.command(&["image", &self.what.image, "--quick"], ours.matrix_file())?,
+            Side::Plain => self.plain.image_build(self.what, ready, row == Row::ImageCold)?,
+        }])
+    }
+
+    /// What our side's time consists of, where it did something.
+    fn parts(&self, row: Row) -> Result<BTreeMap<String, f64>> {
+        match row {
+            Row::WheelsCold | Row::OfficialCold | Row::ImageCold | Row::Everything => {
+                self.ours(row).parts(row, &self.selection(row)?)
+            }
+            Row::Xtask => crates(&self.plain.path("xtask/cargo-timings/cargo-timing.html")),
+            Row::WheelsUnchanged | Row::WheelsOneLine | Row::OfficialUnchanged | Row::ImageUnchanged | Row::Plan => {
+                Ok(BTreeMap::new())
+            }
+        }
+    }
+
+    /// Runs what is not measured.
+    fn all<'c>(&self, commands: impl IntoIterator<Item = Cmd<'c>>, log: &File) -> Result<()> {
+        for command in commands {
+            proc::time(command, log, LIMIT, &self.project.cancel)?;
+        }
+        Ok(())
+    }
+}
+
+/// Appends a line of code that is another each time.
+fn change(file: &Path) -> Result<()> {
+    use std::io::Write as _;
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default().as_nanos();
+    let mut open = File::options().append(true).open(file).with_context(|| {
+        format!("cannot change `{}`: correct `bench.build.maturin.touch` in matrix.yaml", file.display())
+    })?;
+    writeln!(open, "pub fn changed_{now}() -> u128 {{ {now} }}")?;
+    Ok(())
+}
+
+/// Seconds that each crate took, from the report of `cargo build --timings`.
+fn crates(report: &Path) -> Result<BTreeMap<String, f64>> {
+    let text = fs::read_to_string(report).with_context(|| format!("cannot read `{}`", report.display()))?;
+    units(&text).with_context(|| format!("`{}` has no times", report.display()))
+}
+
+fn units(report: &str) -> Result<BTreeMap<String, f64>> {
+    let start = report.split_once("const UNIT_DATA = ").context("there is no `UNIT_DATA`")?.1;
+    let unit = serde_json::Deserializer::from_str(start).into_iter::<serde_json::Value>().next();
+    let list = unit.context("`UNIT_DATA` is empty")??;
+    let mut crates = BTreeMap::new();
+    for unit in list.as_array().into_iter().flatten() {
+        let (Some(name), Some(seconds)) = (unit["name"].as_str(), unit["duration"].as_f64()) else {
+            bail!("a unit without name or duration");
+        };
+        *crates.entry(name.to_owned()).or_insert(0.0) += seconds;
+    }
+    Ok(crates)
+}
+
+/// The end of what was said before it failed.
+fn last_lines(log: &Path) -> String {
+    let text = fs::read(log).map(|bytes| String::from_utf8_lossy(&bytes).into_owned()).unwrap_or_default();
+    let lines: Vec<&str> = text.lines().filter(|line| !line.trim().is_empty()).collect();
+    lines.iter().skip(lines.len().saturating_sub(25)).map(|line| format!("\n    | {line}")).collect()
+}
+
+/// The folder of a bench under way; with it go the images and containers that it has made.
+struct Work {
+    folder: PathBuf,
+    docker: Option<PathBuf>,
+    name: String,
+}
+
+impl Work {
+    fn new(folder: PathBuf, docker: Option<PathBuf>, name: String) -> Result<Work> {
+        let work = Work { folder, docker, name };
+        // What a killed one has left.
+        work.clear();
+        fs::create_dir_all(&work.folder).with_context(|| format!("cannot make `{}`", work.folder.display()))?;
+        Ok(work)
+    }
+
+    fn clear(&self) {
+        let _ = fs::remove_dir_all(&self.folder);
+        let Some(docker) = &self.docker else { return };
+        for container in ["plain", "copy"] {
+            quietly(docker, &["rm", "--force", &format!("{}-{container}", self.name)]);
+        }
+        for filter in [self.name.clone(), format!("{}/*", self.name)] {
+            let filter = format!("reference={filter}");
+            let listed = quietly(docker, &["image", "ls", "--format", "{{.Repository}}:{{.Tag}}", "--filter", &filter]);
+            let names: Vec<&str> = listed.lines().collect();
+            if !names.is_empty() {
+                quietly(docker, &[&["image", "rm", "--force"], names.as_slice()].concat());
+            }
+        }
+    }
+}
+
+impl Drop for Work {
+    fn drop(&mut self) {
+        self.clear();
+    }
+}
+
+impl Bench<'_> {
+    fn quietly(&self, arguments: &[&str]) {
+        quietly(self.plain.docker(), arguments);
+    }
+}
+
+/// Clears up; what is not there needs no clearing.
+fn quietly(program: &Path, arguments: &[&str]) -> String {
+    let output = Command::new(program).args(arguments).stdin(Stdio::null()).stderr(Stdio::null()).output();
+    output.map(|output| String::from_utf8_lossy(&output.stdout).into_owned()).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests;

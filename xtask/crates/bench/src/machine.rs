@@ -1,0 +1,68 @@
+//! What the numbers were measured on: without it they say nothing.
+
+use std::fs;
+use std::path::Path;
+
+use anyhow::Result;
+
+use super::plain::docker_client;
+use base::git;
+use base::ui::bytes;
+use build::doctor::said;
+use docker::Docker;
+use matrix::Matrix;
+
+/// One line: processor, memory, kernel, engine, tools. The same whichever rows are measured, since
+/// rows of one table must be of one machine.
+pub fn describe(matrix: &Matrix) -> String {
+    let mut parts = hardware(Docker::connect().ok().as_ref());
+    parts.extend(docker_client().and_then(|client| said(&client.display().to_string(), &["--version"])));
+    parts.extend(said("rustc", &["-V"]));
+    parts.extend(
+        matrix
+            .tools
+            .iter()
+            .filter(|tool| ["maturin", "ziglang", "pip"].contains(&&*tool.name))
+            .map(|tool| format!("{} {}", tool.name, tool.version)),
+    );
+    format!("{}.", parts.join("; "))
+}
+
+/// Processor, memory, kernel, engine.
+pub fn hardware(docker: Option<&Docker>) -> Vec<String> {
+    let mut parts = Vec::new();
+    let cores = std::thread::available_parallelism().map_or(1, |n| n.get());
+    let model = field("/proc/cpuinfo", "model name").unwrap_or_else(|| "unknown processor".to_owned());
+    parts.push(format!("{cores} cores of {model}"));
+    let kib = field("/proc/meminfo", "MemTotal").and_then(|text| text.split(' ').next()?.parse::<u64>().ok());
+    parts.extend(kib.map(|kib| format!("{} of memory", bytes(kib << 10))));
+    parts.extend(fs::read_to_string("/proc/sys/kernel/osrelease").ok().map(|text| format!("Linux {}", text.trim())));
+    if let Some(info) = docker.and_then(|docker| docker.info().ok()) {
+        parts.push(format!("Docker engine {}", info.version));
+    }
+    parts
+}
+
+/// Day and commit, with a mark where files differ from it.
+pub fn when(project: &Path) -> Result<String> {
+    let day = said("date", &["-u", "+%F"])?;
+    let Ok(commit) = git::output(project, &["rev-parse", "--short", "HEAD"]) else {
+        return Ok(format!("{day}, no commit"));
+    };
+    // What is measured is not changed by what is written about it.
+    let mark = if git::changed(project, &["docs"])? { " and changes" } else { "" };
+    Ok(format!("{day}, {}{mark}", String::from_utf8_lossy(&commit).trim()))
+}
+
+/// The load average of the last minute.
+pub fn load() -> f64 {
+    let text = fs::read_to_string("/proc/loadavg").unwrap_or_default();
+    text.split(' ').next().and_then(|first| first.parse().ok()).unwrap_or(f64::NAN)
+}
+
+/// The first `name : value` of a file of /proc.
+fn field(path: &str, name: &str) -> Option<String> {
+    let text = fs::read_to_string(path).ok()?;
+    let value = text.lines().find_map(|line| line.strip_prefix(name)?.trim_start().strip_prefix(':'))?;
+    Some(value.split_whitespace().collect::<Vec<_>>().join(" "))
+}

@@ -1,0 +1,250 @@
+//! Our side: this same program, with a project, a cache and image names of its own.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context as _, Result};
+use xshell::{Cmd, Shell, cmd};
+
+use super::rows::Row;
+use build::Project;
+use build::cache::{Artefact, Cache, Record};
+use build::exchange::Exchange;
+use build::lock::Pin;
+use build::plan::{Action, Plan, Step};
+use build::planner;
+use build::run::{self, Outcome};
+use docker::Docker;
+use matrix::select::Selection;
+use matrix::{Matrix, variant};
+
+pub struct Ours<'a> {
+    user: &'a Project,
+    docker: Option<&'a Docker>,
+    project: Project,
+    cache: PathBuf,
+    shell: Shell,
+    only: Vec<String>,
+}
+
+/// What is there before the clock starts.
+pub struct Ready {
+    /// All steps, measured ones included.
+    pub plan: Plan,
+    done: BTreeMap<String, Outcome>,
+    blobs: Cache,
+}
+
+impl<'a> Ours<'a> {
+    /// A project below `work`, with no other packages than `only`, whose images are called `name`.
+    pub fn new(
+        user: &'a Project,
+        docker: Option<&'a Docker>,
+        work: &Path,
+        name: &str,
+        only: Vec<String>,
+    ) -> Result<Ours<'a>> {
+        let folder = work.join(format!("project-{}", only.len()));
+        let cache = work.join("cache");
+        let text = matrix(user, name, &only, None)?;
+        let own = Cache::at(&cache)?;
+        let project = Project {
+            in_use: Some(own.in_use(&user.cancel, || {})?),
+            folder: folder.clone(),
+            file: folder.join("matrix.yaml"),
+            matrix: Matrix::parse(&text, "matrix.yaml")?,
+            cache: own,
+            ui: user.ui.clone(),
+            cancel: user.cancel.clone(),
+            cores: user.cores,
+            all_cores: user.all_cores,
+            fake: user.fake,
+        };
+        fs::create_dir_all(folder.join("docker"))?;
+        fs::write(&project.file, text)?;
+        let shell = Shell::new()?;
+        shell.change_dir(&folder);
+        Ok(Ours { user, docker, project, cache, shell, only })
+    }
+
+    pub fn matrix(&self) -> &Matrix {
+        &self.project.matrix
+    }
+
+    /// The same project with `package` built from `folder`.
+    pub fn with_working_copy(&self, package: &str, folder: &Path) -> Result<PathBuf> {
+        let file = self.project.folder.join("working-copy.yaml");
+        fs::write(
+            &file,
+            matrix(self.user, &self.project.matrix.name, &self.only, Some((package, &folder.display().to_string())))?,
+        )?;
+        Ok(file)
+    }
+
+    /// Lays out the project's `docker/`. With a `nonce` the files in `cold` begin each stage with a
+    /// build argument of that value: BuildKit takes it for part of each following RUN, so none of
+    /// them is in its cache, while nobody's cache has to be emptied and the images come out the same.
+    pub fn lay_out(&self, cold: &[&str], nonce: &str) -> Result<()> {
+        for entry in fs::read_dir(self.user.folder.join("docker"))? {
+            let entry = entry?;
+            if !entry.file_type()?.is_file() {
+                continue;
+            }
+            let name = entry.file_name().to_string_lossy().into_owned();
+            let mut text = fs::read_to_string(entry.path())?;
+            if cold.contains(&name.as_str()) {
+                text = text.lines().map(|line| with_argument(line, nonce)).collect();
+            }
+            fs::write(self.project.folder.join("docker").join(name), text)?;
+        }
+        Ok(())
+    }
+
+    /// Does all that `row` does not measure: what the user's cache has is taken over, tools and
+    /// downloads included, and the rest is made.
+    pub fn prepare(&self, row: Row, selection: &Selection) -> Result<Ready> {
+        let (plan, facts) = self.project.plan(selection, true)?;
+        let mut before = plan.clone();
+        before.steps.retain(|step| !row.measures(&step.action));
+        let cache = &self.project.cache;
+        let recorded = |step: &Step, key: &str| {
+            self.adopt(step, key);
+            cache.record(key).ok().flatten()?.output.content
+        };
+        let keys = before.keys(recorded);
+        for step in &before.steps {
+            if let Some(Some(key)) = keys.get(&step.id) {
+                self.adopt(step, key);
+            }
+        }
+        // What a measured step is made from is there, whether or not another step needs it now.
+        let used: BTreeSet<&String> =
+            plan.steps.iter().filter(|s| row.measures(&s.action)).flat_map(|s| &s.needs).collect();
+        let asked = |step: &Step| used.contains(&step.id);
+        let context = self.project.context(&facts, self.docker);
+        let nobody = Exchange::new(None, None);
+        let mut done = run::execute_with(&before, &asked, &context, &nobody)?;
+        // The plain side begins with pip, whether or not ours has a use for it.
+        let pip = self.project.matrix.tools.iter().find(|tool| tool.name == *"pip");
+        let pip = pip.context("`tools` in matrix.yaml has no `pip`")?;
+        let pin = Pin {
+            name: pip.name.to_string(),
+            version: pip.version.to_string(),
+            sha256: pip.sha256.to_string(),
+            url: None,
+            file: None,
+            place: "matrix.yaml".to_owned(),
+        };
+        let fetch = planner::fetch(&self.project.matrix, &facts, "tool-pip", &[pin]);
+        done.extend(run::execute_with(&fetch, &|step| step.id == "tool-pip", &context, &nobody)?);
+        Ok(Ready { plan, done, blobs: cache.clone() })
+    }
+
+    /// Takes over what the user's cache has of a step. A failure costs only time: it is made then.
+    fn adopt(&self, step: &Step, key: &str) {
+        // The tools' environment names its own path.
+        if !matches!(step.action, Action::Tools(_)) && self.project.cache.record(key).ok().flatten().is_none() {
+            let _ = self.take_over(step, key);
+        }
+    }
+
+    fn take_over(&self, step: &Step, key: &str) -> Result<()> {
+        let (from, to) = (&self.user.cache, &self.project.cache);
+        let mut record = from.record(key)?.context("not there")?;
+        from.check(&record)?;
+        for file in &record.output.files {
+            build::cache::copy(&from.blob(&file.sha256), &to.blob(&file.sha256))?;
+        }
+        if let Some(image) = &mut record.output.image {
+            let docker = self.docker.context("no engine")?;
+            let found = docker.image(&image.reference)?.context("the image is gone")?;
+            anyhow::ensure!(found.id == image.id, "the image is another");
+            let (repository, tag) =
+                (format!("{}/build", self.project.matrix.name), format!("{}-{}", step.id, &key[..16]));
+            docker.tag(&image.id, &repository, &tag)?;
+            image.reference = format!("{repository}:{tag}");
+            image.name = None;
+        }
+        to.remember(&record)
+    }
+
+    /// Makes what `row` measures as if it had never been done.
+    pub fn forget(&self, row: Row, selection: &Selection) -> Result<()> {
+        for record in self.measured(row, selection)? {
+            fs::remove_file(self.project.cache.dir().join("records").join(format!("{}.json", record.key)))?;
+        }
+        // What may be reused but proves nothing: Cargo's folders, zig's cache. The tools stay.
+        for entry in fs::read_dir(self.project.cache.dir().join("state"))? {
+            let entry = entry?;
+            if !entry.file_name().to_string_lossy().starts_with("tools-") {
+                let path = entry.path();
+                fs::remove_dir_all(&path).with_context(|| format!("cannot remove `{}`", path.display()))?;
+            }
+        }
+        Ok(())
+    }
+
+    /// How long each of the measured steps took.
+    pub fn parts(&self, row: Row, selection: &Selection) -> Result<BTreeMap<String, f64>> {
+        Ok(self.measured(row, selection)?.into_iter().map(|record| (record.id, record.seconds)).collect())
+    }
+
+    fn measured(&self, row: Row, selection: &Selection) -> Result<Vec<Record>> {
+        let (plan, _) = self.project.plan(selection, true)?;
+        let cache = &self.project.cache;
+        let keys = plan.keys(|_, key| cache.record(key).ok().flatten()?.output.content);
+        let steps = plan.steps.iter().filter(|step| row.measures(&step.action));
+        let records = steps.filter_map(|step| cache.record(keys.get(&step.id)?.as_deref()?).transpose());
+        records.collect()
+    }
+
+    /// This program, as it is called from a shell.
+    pub fn command(&self, arguments: &[&str], matrix: &Path) -> Result<Cmd<'_>> {
+        let program = std::env::current_exe().context("cannot tell which program this is")?;
+        let fake: &[&str] = if self.project.fake { &["--fake"] } else { &[] };
+        let shell = &self.shell;
+        Ok(cmd!(shell, "{program} --matrix {matrix} {fake...} {arguments...}").env("XTASK_CACHE_DIR", &self.cache))
+    }
+
+    /// The folder of its cache's layout.
+    pub fn cache_folder(&self) -> &Path {
+        self.project.cache.dir()
+    }
+
+    pub fn matrix_file(&self) -> &Path {
+        &self.project.file
+    }
+}
+
+impl Ready {
+    /// The files that a step made, each with the path of its content.
+    pub fn files(&self, step: &str) -> Result<Vec<(&Artefact, PathBuf)>> {
+        let outcome = self.done.get(step).with_context(|| format!("`{step}` was not prepared: this is a bug"))?;
+        Ok(outcome.record.output.files.iter().map(|file| (file, self.blobs.blob(&file.sha256))).collect())
+    }
+
+    pub fn image(&self, step: &str) -> Result<&str> {
+        let image = self.done.get(step).and_then(|outcome| outcome.record.output.image.as_ref());
+        Ok(&image.with_context(|| format!("`{step}` was not prepared: this is a bug"))?.reference)
+    }
+
+    /// A program of the pinned tools.
+    pub fn tool(&self, name: &str) -> Result<PathBuf> {
+        let folder = self.done.get("tools").and_then(|outcome| outcome.record.output.notes.get("folder"));
+        let folder = folder.context("the tools were not prepared: this is a bug")?;
+        Ok(self.blobs.dir().join("state").join(folder).join("bin").join(name))
+    }
+}
+
+/// The text of the user's matrix under another name.
+fn matrix(user: &Project, name: &str, only: &[String], working_copy: Option<(&str, &str)>) -> Result<String> {
+    let text = fs::read_to_string(&user.file).with_context(|| format!("cannot read `{}`", user.file.display()))?;
+    let only: Vec<&str> = only.iter().map(String::as_str).collect();
+    variant(&text, name, &only, &user.folder, working_copy)
+}
+
+fn with_argument(line: &str, nonce: &str) -> String {
+    let argument = if line.starts_with("FROM ") { format!("ARG BENCH_RUN={nonce}\n") } else { String::new() };
+    format!("{line}\n{argument}")
+}

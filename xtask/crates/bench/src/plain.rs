@@ -1,0 +1,291 @@
+//! The other side: plain tools, called as one calls them by hand. This file is the description of
+//! what we compare with.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context as _, Result};
+use xshell::{Cmd, Shell, cmd};
+
+use super::ours::Ready;
+use base::environment::{self, Purpose};
+use build::plan::{self, Action};
+use build::step::apt;
+use matrix::{Abi, BenchBuild, Matrix};
+
+pub struct Plain {
+    /// In the folder, and in that of the source.
+    shell: Shell,
+    inside: Shell,
+    /// Everything that it makes lies here.
+    folder: PathBuf,
+    /// The docker client; a path of no meaning where no row needs it.
+    docker: PathBuf,
+    /// What images and containers are called.
+    pub name: String,
+}
+
+impl Plain {
+    pub fn new(folder: PathBuf, docker: Option<PathBuf>, name: String) -> Result<Plain> {
+        fs::create_dir_all(&folder)?;
+        let shell = Shell::new()?;
+        shell.change_dir(&folder);
+        let inside = Shell::new()?;
+        inside.change_dir(folder.join("src"));
+        Ok(Plain { shell, inside, folder, docker: docker.unwrap_or_default(), name })
+    }
+
+    /// A folder or file of this side.
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.folder.join(name)
+    }
+
+    pub fn docker(&self) -> &Path {
+        &self.docker
+    }
+
+    /// The name of an image.
+    fn image(&self, what: &str) -> String {
+        format!("{}/plain:{what}", self.name)
+    }
+
+    pub fn container(&self) -> String {
+        format!("{}-plain", self.name)
+    }
+
+    /// The sdist of `archive`, unpacked.
+    pub fn unpack(&self, archive: &Path, folder: &Path) -> Result<Cmd<'_>> {
+        fs::create_dir_all(folder)?;
+        let unpack = cmd!(self.shell, "tar -xzmf {archive} -C {folder} --strip-components=1 --no-same-owner");
+        Ok(environment::apply(unpack, Purpose::Local))
+    }
+
+    /// Crates are downloaded before anything is measured; the folder of crates is the user's own on both sides.
+    pub fn fetch_crates(&self) -> Cmd<'_> {
+        environment::apply(cmd!(self.inside, "cargo fetch --locked"), Purpose::Cargo)
+    }
+
+    /// The unpacked sdist.
+    pub fn source(&self) -> PathBuf {
+        self.path("src")
+    }
+
+    /// One ABI after another into one target directory, each with the interpreter's own command.
+    ///
+    /// Without `--target` maturin asks the interpreter itself, which is not on this machine; with it,
+    /// it takes what it knows of it. It is given for each ABI: else they would share nothing, as
+    /// Cargo keeps what was made with it in another folder.
+    pub fn maturin(&self, ready: &Ready, target: &str, out: &str, abis: &[&Abi]) -> Result<Vec<Cmd<'_>>> {
+        let (maturin, target, out) = (ready.tool("maturin")?, self.path(target), self.path(out));
+        let build = |abi: &&Abi| {
+            let python = format!("python{}", abi.interpreter_name());
+            let build = cmd!(
+                self.inside,
+                "{maturin} build --release --locked --target x86_64-unknown-linux-gnu -i {python}
+                 --target-dir {target} --out {out}"
+            );
+            environment::apply(build, Purpose::Cargo)
+        };
+        Ok(abis.iter().map(build).collect())
+    }
+
+    /// Lays the files that steps made out in a folder of their own, under their own names.
+    pub fn lay_out<'r>(
+        &self,
+        folder: &str,
+        ready: &'r Ready,
+        steps: impl IntoIterator<Item = &'r String>,
+    ) -> Result<PathBuf> {
+        let folder = self.path(folder);
+        fs::create_dir_all(&folder)?;
+        for step in steps {
+            for (file, blob) in ready.files(step)? {
+                build::cache::copy(&blob, &folder.join(&file.name))?;
+            }
+        }
+        Ok(folder)
+    }
+
+    /// An image, by BuildKit as on our side; `cold` does not look at its cache.
+    fn build(&self, what: &str, dockerfile: &Path, context: &Path, args: &[String], cold: bool) -> Cmd<'_> {
+        let (docker, tag) = (&self.docker, self.image(what));
+        let cold: &[&str] = if cold { &["--no-cache"] } else { &[] };
+        let args = args.iter().flat_map(|arg| ["--build-arg", arg]);
+        let build = cmd!(self.shell, "{docker} build {cold...} --tag {tag} --file {dockerfile} {args...} {context}");
+        environment::apply(build, Purpose::Docker).env("DOCKER_BUILDKIT", "1")
+    }
+
+    /// A container of the image that we compile the package in, with pip and all inputs.
+    pub fn start_container(&self, bench: &BenchBuild, ready: &Ready, matrix: &Matrix) -> Result<Vec<Cmd<'_>>> {
+        let own = container(bench, ready)?;
+        self.lay_out("pip/in", ready, [&own.requires, &"tool-pip".to_owned()].into_iter().chain(&own.wheel.sdist))?;
+        let file = self.dockerfile("pip", include_str!("../../../../docker/bench/pip.Dockerfile"), &[])?;
+        let args = [format!("DEVEL={}", ready.image(&own.devel)?), format!("PYTHON={}", python(bench, matrix)?)];
+        let (docker, image, name) = (&self.docker, self.image("pip"), self.container());
+        Ok(vec![
+            self.build("pip", &file, &self.path("pip"), &args, false),
+            environment::apply(
+                cmd!(self.shell, "{docker} run --detach --rm --network none --name {name} {image} sleep 86400"),
+                Purpose::Docker,
+            ),
+        ])
+    }
+
+    /// pip with the cache of wheels that it has by default, which it asks for sdists that it finds by name.
+    pub fn pip_wheel(&self, bench: &BenchBuild, matrix: &Matrix) -> Result<Cmd<'_>> {
+        let (docker, name, python) = (&self.docker, self.container(), python(bench, matrix)?);
+        let requirement = requirement(bench, matrix)?;
+        let build = cmd!(
+            self.shell,
+            "{docker} exec {name} {python} -m pip wheel --no-index --find-links /in --no-deps --wheel-dir /out {requirement}"
+        );
+        Ok(environment::apply(build, Purpose::Docker))
+    }
+
+    pub fn forget_wheels(&self, cache_too: bool) -> Cmd<'_> {
+        let (docker, name) = (&self.docker, self.container());
+        let script = if cache_too { "rm -rf /out ~/.cache/pip" } else { "rm -rf /out" };
+        environment::apply(cmd!(self.shell, "{docker} exec {name} sh -c {script}"), Purpose::Docker)
+    }
+
+    /// The image from the same base image and the same wheels.
+    pub fn image_build(&self, bench: &BenchBuild, ready: &Ready, cold: bool) -> Result<Cmd<'_>> {
+        let own = image(bench, ready)?;
+        self.lay_out("image/wheels", ready, own.wheels.values().chain(&own.locked))?;
+        let env: Vec<String> = own.env.iter().map(|(name, value)| format!("ENV {name}=\"{value}\"\n")).collect();
+        let file = self.dockerfile("image", include_str!("../../../../docker/bench/image.Dockerfile"), &env)?;
+        let base = format!("BASE={}", ready.image(&own.base)?);
+        Ok(self.build("image", &file, &self.path("image"), &[base], cold))
+    }
+
+    /// From nothing but downloads to the image, step by step.
+    pub fn everything(&self, bench: &BenchBuild, ready: &Ready, matrix: &Matrix) -> Result<Vec<Cmd<'_>>> {
+        let (wheel, runtime) = (container(bench, ready)?, image(bench, ready)?);
+        let abi = abi(bench, matrix)?;
+        let from = abi.interpreter.source.as_ref().context("an interpreter that is not compiled: this is a bug")?;
+        let (docker, suite) = (&self.docker, &*matrix.root.suite);
+
+        let apt = self.dockerfile("apt", include_str!("../../../../docker/builder.Dockerfile"), &[])?;
+        let bundle = match apt::ca_bundle() {
+            Some(path) => fs::read(path)?,
+            None => Vec::new(),
+        };
+        fs::write(self.path("apt/ca.crt"), bundle)?;
+        let proxies = apt::proxies()?;
+        let apt_image = |what: &str, root: &str, set: &str| {
+            let mut args = vec![format!("ROOT={root}"), format!("APT={}", matrix.apt_packages(set).join(" "))];
+            args.extend(proxies.iter().map(|(name, value)| format!("{name}={value}")));
+            self.build(what, &apt, &self.path("apt"), &args, true)
+        };
+
+        let python = self.dockerfile("python", include_str!("../../../../docker/bench/python.Dockerfile"), &[])?;
+        let archive = ready.files(&format!("source-{}", from.archive))?;
+        let (_, archive) = archive.first().context("an archive of no file: this is a bug")?;
+        build::cache::copy(archive, &self.path("python/python.tar.xz"))?;
+        let configure = if abi.free_threaded() { "--disable-gil" } else { "" };
+        let python_args = [format!("BUILDER={}", self.image("builder")), format!("CONFIGURE={configure}")];
+
+        let set = matrix.package(&bench.container.package).and_then(|package| package.build.apt.as_ref());
+        let set = set.context("a package without an apt set: this is a bug")?;
+        self.lay_out("wheel/in", ready, [&wheel.requires].into_iter().chain(&wheel.wheel.sdist))?;
+        let compile = self.dockerfile("wheel", include_str!("../../../../docker/bench/wheel.Dockerfile"), &[])?;
+        let compile_args = [
+            format!("DEVEL={}", self.image("devel")),
+            format!("REQUIREMENT={}", requirement(bench, matrix)?),
+            format!("PLATFORM={}", wheel.wheel.platform),
+        ];
+
+        let env: Vec<String> = runtime.env.iter().map(|(name, value)| format!("ENV {name}=\"{value}\"\n")).collect();
+        let last = self.dockerfile("runtime", include_str!("../../../../docker/bench/runtime.Dockerfile"), &env)?;
+        let last_args = [format!("PYTHON={}", self.image("python")), format!("RUNTIME={}", self.image("libraries"))];
+
+        let root = self.image("root");
+        let (made, holder) = (self.image("wheel"), format!("{}-copy", self.name));
+        let wheels = self.path("runtime/wheels");
+        let mut steps = vec![
+            environment::apply(cmd!(self.shell, "mmdebstrap --variant=minbase {suite} root.tar"), Purpose::Download),
+            environment::apply(cmd!(self.shell, "{docker} import root.tar {root}"), Purpose::Docker),
+            apt_image("builder", &root, &from.build_apt),
+            self.build("python", &python, &self.path("python"), &python_args, true),
+            apt_image("devel", &self.image("python"), set),
+        ];
+        steps.extend(self.maturin(ready, "everything-target", "runtime/wheels", &[abi])?);
+        steps.extend([
+            self.build("wheel", &compile, &self.path("wheel"), &compile_args, true),
+            environment::apply(cmd!(self.shell, "{docker} create --name {holder} {made} true"), Purpose::Docker),
+            environment::apply(cmd!(self.shell, "{docker} cp {holder}:/out/. {wheels}"), Purpose::Docker),
+            environment::apply(cmd!(self.shell, "{docker} rm {holder}"), Purpose::Docker),
+            apt_image("libraries", &root, &from.runtime_apt),
+            self.build("runtime", &last, &self.path("runtime"), &last_args, true),
+        ]);
+        Ok(steps)
+    }
+
+    /// A build context's folder with its Dockerfile beside it, so that it is not sent along.
+    fn dockerfile(&self, name: &str, text: &str, more: &[String]) -> Result<PathBuf> {
+        fs::create_dir_all(self.path(name))?;
+        let file = self.path(&format!("{name}.Dockerfile"));
+        fs::write(&file, format!("{text}{}", more.concat()))?;
+        Ok(file)
+    }
+
+    /// Removes what was made, for the next cold run.
+    pub fn forget(&self, names: &[&str]) -> Result<()> {
+        for name in names {
+            let path = self.path(name);
+            if path.exists() {
+                fs::remove_dir_all(&path).with_context(|| format!("cannot remove `{}`", path.display()))?;
+            }
+        }
+        Ok(())
+    }
+}
+
+fn abi<'m>(bench: &BenchBuild, matrix: &'m Matrix) -> Result<&'m Abi> {
+    matrix.abi(&bench.container.abi).context("an unknown ABI: this is a bug")
+}
+
+fn python(bench: &BenchBuild, matrix: &Matrix) -> Result<String> {
+    Ok(format!("python{}", abi(bench, matrix)?.interpreter_name()))
+}
+
+fn requirement(bench: &BenchBuild, matrix: &Matrix) -> Result<String> {
+    let package = &bench.container.package;
+    let version = matrix.package(package).and_then(|package| package.version());
+    Ok(format!("{package}=={}", version.context("a package without a version: this is a bug")?))
+}
+
+fn container<'r>(bench: &BenchBuild, ready: &'r Ready) -> Result<&'r plan::Container> {
+    let id = plan::wheel_id(&bench.container.package, &bench.container.abi);
+    match ready.plan.step(&id).map(|step| &step.action) {
+        Some(Action::Container(container)) => Ok(container),
+        _ => anyhow::bail!("`{id}` is not built in a container: this is a bug"),
+    }
+}
+
+fn image<'r>(bench: &BenchBuild, ready: &'r Ready) -> Result<&'r plan::Image> {
+    let id = format!("image-{}", bench.image);
+    match ready.plan.step(&id).map(|step| &step.action) {
+        Some(Action::Image(image)) => Ok(image),
+        _ => anyhow::bail!("`{id}` is not an image: this is a bug"),
+    }
+}
+
+/// The first docker client that can build with BuildKit: from 23 on it needs its plugin buildx.
+pub fn docker_client() -> Result<PathBuf> {
+    let clients: Vec<PathBuf> = which::which_all("docker").map(Iterator::collect).unwrap_or_default();
+    let able = |client: &&PathBuf| {
+        let said = |arguments: &[&str]| build::doctor::said(&client.display().to_string(), arguments).ok();
+        let version = said(&["--version"]).unwrap_or_default();
+        let major = version.trim_start_matches("Docker version ").split('.').next().and_then(|n| n.parse::<u32>().ok());
+        major.is_some_and(|major| (18..23).contains(&major)) || said(&["buildx", "version"]).is_some()
+    };
+    clients.iter().find(able).cloned().with_context(|| {
+        let found = base::ui::quoted(clients.iter().map(|client| client.display()));
+        let found = if found.is_empty() { "none is there".to_owned() } else { format!("there is {found}") };
+        format!(
+            "no docker client that can build with BuildKit, which the plain side needs ({found}): \
+             install docker-buildx beside it, or docker.io"
+        )
+    })
+}

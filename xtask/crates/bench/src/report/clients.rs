@@ -1,0 +1,178 @@
+//! The report's sections on what happens inside a request, and on one client against another.
+
+use super::page::{Block, Chart, Section, Table};
+use super::svg;
+use super::view::{View, section, table, text};
+use super::words::theirs;
+use crate::figures::{ALL, Of};
+use crate::infer;
+use crate::record::Config;
+use crate::verdict::{Good, family};
+
+impl View<'_> {
+    /// The configurations with stage metrics, each stage with its change against the first of them.
+    pub fn stages(&self) -> Option<Section> {
+        let staged: Vec<&Config> = self.record.configs.iter().filter(|config| config.asked.stages).collect();
+        let (first, others) = staged.split_first()?;
+        let values = |config: &Config, stage: &str| {
+            self.figures.get(&Of::new(&config.asked.id, "", ALL), &format!("stage {stage}"))
+        };
+        let order = &self.record.metrics.stages.order;
+        let mut head = vec!["Stage".to_owned()];
+        for config in &staged {
+            head.extend([config.asked.title.clone(), "theirs".to_owned()]);
+        }
+        head.extend(others.iter().map(|config| format!("Change: {}", config.asked.title)));
+        let verdicts: Vec<_> = others
+            .iter()
+            .map(|other| {
+                let pairs: Vec<_> =
+                    order.iter().map(|stage| (values(first, stage), values(other, stage), Good::Low)).collect();
+                family(&pairs)
+            })
+            .collect();
+        let mut rows = Vec::new();
+        for (index, stage) in order.iter().enumerate() {
+            let figure = format!("stage {stage}");
+            if staged.iter().all(|config| values(config, stage).is_empty()) {
+                continue;
+            }
+            let mut row = vec![format!("`{stage}`")];
+            for config in &staged {
+                row.push(self.show(config, "", ALL, &figure));
+                row.push(theirs(self.theirs(config, "", ALL, &figure)));
+            }
+            row.extend(verdicts.iter().map(|verdicts| {
+                verdicts[index]
+                    .as_ref()
+                    .map_or("–".to_owned(), |found| format!("{}: {}", found.size(), found.words()))
+            }));
+            rows.push(row);
+        }
+        let groups: Vec<(String, Vec<(String, f64)>)> = staged
+            .iter()
+            .map(|config| {
+                let mean =
+                    |stage: &str| (!values(config, stage).is_empty()).then(|| infer::mean(values(config, stage)));
+                let stages = order.iter().filter_map(|stage| Some((stage.to_string(), mean(stage)?)));
+                (config.asked.title.clone(), stages.collect())
+            })
+            .collect();
+        if rows.is_empty() {
+            return None;
+        }
+        let chart = Chart {
+            name: "stages".to_owned(),
+            caption: "Means of the stages, one after the other; stages may overlap in truth.".to_owned(),
+            svg: svg::waterfall(&self.title("Where the time goes"), "ms", &groups),
+        };
+        let blocks = vec![
+            text("Means in milliseconds over all scenarios, as the client itself counts them."),
+            Block::Table(Table { head, rows }),
+            Block::Chart(chart),
+        ];
+        section("Stages", blocks)
+    }
+
+    /// Where several clients share one process: the second and later against the first.
+    pub fn same_load(&self) -> Option<Section> {
+        let mut rows = Vec::new();
+        for config in self.record.configs.iter().filter(|config| config.asked.clients.len() > 1) {
+            let id = &config.asked.id;
+            let clients = &config.asked.clients;
+            for other in &clients[1..] {
+                let pairs: Vec<_> = self
+                    .scenarios()
+                    .map(|scenario| {
+                        let values = |client: &str| self.figures.get(&Of::new(id, client, scenario), "p95");
+                        (values(&clients[0]), values(other), Good::Low)
+                    })
+                    .collect();
+                for (scenario, verdict) in self.scenarios().zip(family(&pairs)) {
+                    let Some(found) = verdict else { continue };
+                    let what = format!("{other} against {}", clients[0]);
+                    let show = |client: &str| self.show(config, client, scenario, "p95");
+                    let mut row = vec![config.asked.title.clone(), scenario.to_owned(), what];
+                    row.extend([show(&clients[0]), show(other), found.size(), found.words()]);
+                    rows.push(row);
+                }
+            }
+        }
+        let head = ["Configuration", "Scenario", "Clients", "First, p95", "Second, p95", "Change", "Verdict"];
+        section("Clients under the same load", vec![table(&head, rows)])
+    }
+
+    /// Configurations with one client each that differ in nothing else, with the same scripts.
+    pub fn solo(&self) -> Option<Section> {
+        let alone: Vec<&Config> = self
+            .record
+            .configs
+            .iter()
+            .filter(|config| config.asked.clients.len() == 1 && !config.asked.stages)
+            .collect();
+        let alike = |a: &Config, b: &Config| {
+            *a.asked.image == *b.asked.image && a.asked.env == b.asked.env && *a.asked.id != *b.asked.id
+        };
+        let mut rows = Vec::new();
+        let mut names = vec!["p95".to_owned(), "server p95".to_owned()];
+        names.extend(self.record.metrics.parts.keys().map(|part| format!("{part} p95")));
+        names.push("capacity".to_owned());
+        for config in alone.iter().filter(|config| alone.iter().any(|other| alike(config, other))) {
+            let client = &config.asked.clients[0];
+            for scenario in self.scenarios() {
+                let mut row = vec![config.asked.title.clone(), scenario.to_owned()];
+                for name in &names {
+                    // Users are as many as Little's law takes them for in the first scenario.
+                    let shown = name != "capacity" || Some(scenario) == self.scenarios().next();
+                    let show = || self.show(config, client, scenario, name);
+                    row.push(if shown { show() } else { "–".to_owned() });
+                    row.push(theirs(self.theirs(config, client, scenario, name)));
+                }
+                rows.push(row);
+            }
+        }
+        let mut head = vec!["Configuration".to_owned(), "Scenario".to_owned()];
+        names.iter().for_each(|name| head.extend([name.clone(), "theirs".to_owned()]));
+        section("Each client alone", vec![Block::Table(Table { head, rows })])
+    }
+
+    pub fn capacity(&self) -> Option<Section> {
+        let scenario = self.scenarios().next()?;
+        let rows = self.each().map(|(config, client)| {
+            let show = |figure: &str| self.show(config, &client, scenario, figure);
+            vec![
+                config.asked.title.clone(),
+                client.clone(),
+                show("capacity"),
+                theirs(self.theirs(config, &client, scenario, "capacity")),
+                show("capacity of the mean"),
+                show("requests/s"),
+            ]
+        });
+        let said = format!(
+            "Little's law: {} users divided by how long each waits. The original divides by the p95, which is below \
+             what the law says; the law speaks of the mean. With several clients in turn each has its share of it.",
+            self.record.load.vus
+        );
+        let head = ["Configuration", "Client", "By the p95", "theirs", "By the mean", "Measured requests/s"];
+        section("Capacity", vec![Block::Text(said), table(&head, rows.collect())])
+    }
+
+    pub fn parts(&self) -> Option<Section> {
+        let parts: Vec<&String> = self.record.metrics.parts.keys().collect();
+        let rows = self.record.configs.iter().map(|config| {
+            let mut row = vec![config.asked.title.clone()];
+            for part in &parts {
+                let figure = format!("{part} mean");
+                row.push(self.show(config, "", ALL, &figure));
+                row.push(theirs(self.theirs(config, "", ALL, &figure)));
+            }
+            row
+        });
+        let mut head = vec!["Configuration".to_owned()];
+        parts.iter().for_each(|part| head.extend([(*part).clone(), "theirs".to_owned()]));
+        let said = "Means in milliseconds over all scenarios, as the application counts them. What no client has a hand \
+                    in is the control: it tells what the interpreter alone does.";
+        section("Parts of a request", vec![text(said), Block::Table(Table { head, rows: rows.collect() })])
+    }
+}

@@ -1,0 +1,83 @@
+//! Two folders of results against each other: what has become worse, and nothing that chance explains.
+
+use std::path::Path;
+
+use anyhow::{Result, bail};
+
+use crate::figures::{ALL, Figures, Of};
+use crate::record::Record;
+use crate::verdict::{Good, Verdict, family};
+use base::ui;
+
+pub fn run(old: &Path, new: &Path) -> Result<()> {
+    let (before, after) = (Record::read(old)?, Record::read(new)?);
+    let (was, is) = (Figures::of(&before, old)?, Figures::of(&after, new)?);
+    let rows = rows(&before, &was, &is);
+    if rows.is_empty() {
+        bail!("`{}` and `{}` have no complete run of the same configuration", old.display(), new.display());
+    }
+    for (name, record, figures) in [("first", &before, &was), ("second", &after, &is)] {
+        if let Some(line) = super::mostly_errors(record, figures) {
+            ui::out(&format!("warning: the {name} has {line}\n"))?;
+        }
+    }
+    ui::out(&told(&before, &after, &rows))?;
+    let worse: Vec<&str> = rows.iter().filter(|row| row.verdict.worse()).map(|row| row.name.as_str()).collect();
+    match worse.as_slice() {
+        [] => Ok(()),
+        [first, ..] => bail!("{} of {} figures are worse, the first: {first}", worse.len(), rows.len()),
+    }
+}
+
+pub struct Row {
+    pub name: String,
+    pub verdict: Verdict,
+}
+
+/// Each figure that both have. Those of a configuration are tested together.
+pub fn rows(before: &Record, was: &Figures, is: &Figures) -> Vec<Row> {
+    let mut rows = Vec::new();
+    for config in &before.configs {
+        let id = &config.asked.id;
+        let mut names = vec![format!("{id}: requests/s")];
+        let whole = Of::new(id, "", ALL);
+        let mut pairs = vec![(was.get(&whole, "requests/s"), is.get(&whole, "requests/s"), Good::High)];
+        for client in &config.asked.clients {
+            for scenario in &before.load.scenarios {
+                let of = Of::new(id, client, scenario);
+                names.push(format!("{id}: p95 of {scenario}, {client}"));
+                pairs.push((was.get(&of, "p95"), is.get(&of, "p95"), Good::Low));
+            }
+        }
+        let verdicts = names.into_iter().zip(family(&pairs));
+        rows.extend(verdicts.filter_map(|(name, verdict)| Some(Row { name, verdict: verdict? })));
+    }
+    rows
+}
+
+/// What makes the two folders different in more than what was to be compared comes first.
+pub fn told(before: &Record, after: &Record, rows: &[Row]) -> String {
+    let mut out = String::new();
+    let mut differ = |what: &str, differs: bool| {
+        if differs {
+            out.push_str(&format!("warning: {what}\n"));
+        }
+    };
+    differ("they were not measured on the same machine", before.machine != after.machine);
+    differ("they were not measured with the same load", before.load != after.load);
+    differ("they were not measured with the same load scripts", before.scripts != after.scripts);
+    differ("they were not measured with the same load generator", before.k6.digest != after.k6.digest);
+    differ("they were not measured with the same server", before.server != after.server);
+    differ("a stand-in server: its speed says nothing", before.server.standin || after.server.standin);
+    for (name, record) in [("first", before), ("second", after)] {
+        if let Some(why) = record.incomplete() {
+            out.push_str(&format!("warning: the {name} is incomplete: {why}\n"));
+        }
+    }
+    let width = rows.iter().map(|row| row.name.chars().count()).max().unwrap_or(0);
+    for Row { name, verdict } in rows {
+        let words = verdict.words().replace("**", "");
+        out.push_str(&format!("{name:<width$}  {}  {words}\n", verdict.size()));
+    }
+    out
+}

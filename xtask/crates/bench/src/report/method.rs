@@ -1,0 +1,219 @@
+//! The report's sections that say how far its figures can be trusted: method, configurations, warnings, runs.
+
+use super::page::{Block, Section, Table};
+use super::words::number;
+use crate::figures::{Figures, Of};
+use crate::infer;
+use crate::record::{Machine, Phase, Record, Run};
+
+/// More than this share of the machine in other hands is worth a warning.
+const OTHER: f64 = 0.05;
+const STEAL: f64 = 0.01;
+/// How far the load generator and the application may differ before it is said.
+const APART: f64 = 0.25;
+
+pub fn sections(record: &Record) -> Vec<Section> {
+    vec![
+        Section { heading: "Configurations".to_owned(), blocks: vec![configurations(record)] },
+        Section { heading: "Method".to_owned(), blocks: vec![Block::List(method(record))] },
+        Section { heading: "Runs".to_owned(), blocks: vec![runs(record)] },
+    ]
+}
+
+/// What a reader must know before any number.
+pub fn warnings(record: &Record, figures: &Figures) -> Section {
+    Section { heading: "Warnings".to_owned(), blocks: vec![Block::List(warned(record, figures))] }
+}
+
+fn warned(record: &Record, figures: &Figures) -> Vec<String> {
+    let mut all = record.warnings.clone();
+    let plain: Vec<&str> =
+        record.configs.iter().filter(|config| !config.optimized).map(|config| &*config.asked.id).collect();
+    if !plain.is_empty() {
+        let mixed = if plain.len() < record.configs.len() { " while others were: they cannot be compared" } else { "" };
+        all.push(format!(
+            "The interpreters of {} were compiled without PGO and LTO{mixed}. Whether the GIL is better off has come out \
+             the other way with such builds.",
+            plain.join(", ")
+        ));
+    }
+    if record.load.repeat < 4 {
+        let repeat = record.load.repeat;
+        all.push(format!("{repeat} runs of each configuration cannot show any difference: it takes four."));
+    }
+    let forwarded = record.complete().filter(|run| run.forwarded).count();
+    if forwarded > 0 {
+        all.push(format!(
+            "In {forwarded} of {} complete runs the Docker engine forwarded each request, because this machine cannot \
+             reach the addresses of its containers (as with a rootless engine): latencies are longer than without it.",
+            record.complete().count()
+        ));
+    }
+    all.extend(apart(record, figures));
+    let machines: Vec<(&Run, &Machine)> =
+        record.complete().flat_map(|run| run.phases.iter().map(move |phase| (run, &phase.machine))).collect();
+    let mut said = |what: &str, of: fn(&Machine) -> f64, limit: f64| {
+        let shares = machines.iter().map(|(run, machine)| (*run, of(machine)));
+        let over: Vec<(&Run, f64)> = shares.filter(|(_, share)| *share > limit).collect();
+        if let Some((run, most)) = over.iter().max_by(|a, b| a.1.total_cmp(&b.1)) {
+            let (times, most) = (over.len(), number(most * 100.0));
+            all.push(format!("{what} in {times} scenarios of runs; most, {most} % of it, in run {}.", run.id));
+        }
+    };
+    said("Something else used the machine", |machine| machine.other, OTHER);
+    said("The machine's host took processor time away", |machine| machine.steal, STEAL);
+    if machines.iter().any(|(_, machine)| machine.throttled.is_none()) {
+        all.push("Whether processors were slowed down cannot be seen on this machine.".to_owned());
+    }
+    let slowed: u64 = machines.iter().filter_map(|(_, machine)| machine.throttled).sum();
+    if slowed > 0 {
+        all.push(format!("Processors were slowed down {slowed} times, by their heat or by a limit of this machine."));
+    }
+    if all.is_empty() {
+        all.push("None.".to_owned());
+    }
+    all
+}
+
+/// Where the load generator and the application do not agree.
+fn apart(record: &Record, figures: &Figures) -> Vec<String> {
+    let mut all = Vec::new();
+    for config in &record.configs {
+        for client in &config.asked.clients {
+            for scenario in &record.load.scenarios {
+                let of = Of::new(&config.asked.id, client, scenario);
+                let mean = |figure: &str| {
+                    let values = figures.get(&of, figure);
+                    (!values.is_empty()).then(|| infer::mean(values))
+                };
+                if let (Some(outside), Some(inside)) = (mean("p95"), mean("server p95"))
+                    && (outside / inside - 1.0).abs() > APART
+                {
+                    let why = if outside > inside { ": requests wait before its clock starts" } else { "" };
+                    all.push(format!(
+                        "{}, {client}, {scenario}: k6 saw a p95 of {} ms, the application itself one of {} ms{why}.",
+                        config.asked.id,
+                        number(outside),
+                        number(inside)
+                    ));
+                }
+                let rates = (mean("requests/s"), mean("server requests/s"), mean("errors"));
+                if let (Some(outside), Some(inside), Some(0.0)) = rates
+                    && (outside / inside - 1.0).abs() > 0.05
+                {
+                    all.push(format!(
+                        "{}, {client}, {scenario}: k6 counted {} answers per second, the application {}.",
+                        config.asked.id,
+                        number(outside),
+                        number(inside)
+                    ));
+                }
+            }
+        }
+    }
+    all
+}
+
+fn configurations(record: &Record) -> Block {
+    let rows = record.configs.iter().map(|config| {
+        let asked = &config.asked;
+        let seen = record.complete().find(|run| run.config == *asked.id).and_then(|run| run.after.as_ref());
+        let env: Vec<String> = asked.env.iter().map(|(name, value)| format!("`{name}={value}`")).collect();
+        let packages: Vec<String> = config.packages.iter().map(|(name, version)| format!("{name} {version}")).collect();
+        vec![
+            asked.id.to_string(),
+            asked.title.clone(),
+            seen.map_or("–".to_owned(), |seen| seen.python.clone()),
+            if config.optimized { "PGO, LTO" } else { "plain" }.to_owned(),
+            asked.gil.to_string(),
+            env.join(" "),
+            asked.clients.iter().map(|client| client.to_string()).collect::<Vec<_>>().join(", "),
+            if asked.stages { "on" } else { "off" }.to_owned(),
+            packages.join(", "),
+            format!("`{}`", config.digest.trim_start_matches("sha256:").get(..12).unwrap_or_default()),
+            record.complete().filter(|run| run.config == *asked.id).count().to_string(),
+        ]
+    });
+    let head = [
+        "Id",
+        "Configuration",
+        "CPython",
+        "Built",
+        "GIL, asked before and after",
+        "Variables",
+        "Clients",
+        "Stages",
+        "Packages",
+        "Image",
+        "Runs",
+    ];
+    Block::Table(Table { head: head.map(str::to_owned).to_vec(), rows: rows.collect() })
+}
+
+fn method(record: &Record) -> Vec<String> {
+    let load = &record.load;
+    let mut all = vec![
+        record.machine.clone(),
+        format!("Server: {}{}", record.server.kind, image(record.server.image.as_deref())),
+        format!("{} ({}, `{}`); every request that it made is in `samples`.", record.k6.version, record.k6.from, {
+            record.k6.digest.trim_start_matches("sha256:").get(..12).unwrap_or_default()
+        }),
+        format!(
+            "Scenarios: {}, {} s each, after a warm-up that does not count. {} users who wait for their answer, or {} \
+             requests per second whether or not answers have come; {} records in each set.",
+            load.scenarios.join(", "),
+            load.seconds,
+            load.vus,
+            load.rate,
+            load.records
+        ),
+        format!(
+            "{} runs of each configuration, each in fresh containers, in an order drawn from the seed {}.",
+            load.repeat, record.seed
+        ),
+        "A run gives one value for each figure; requests inside a run are not independent. Intervals are bootstrap \
+         intervals of the mean over runs, 95 %, widened for few runs as by Hesterberg (2014); of five runs they hold \
+         the truth in 92 of 100 cases."
+            .to_owned(),
+        "Only answers with status 200 have a latency; all others are counted as errors.".to_owned(),
+    ];
+    all.push(match &record.pinned {
+        Some([server, application, k6]) => {
+            format!("Processors: server {server}, application {application}, load generator {k6}.")
+        }
+        None => "Server, application and load generator shared all processors.".to_owned(),
+    });
+    if let Some(original) = &record.original {
+        all.push(format!("The original is \"{}\": {}", original.title, original.note.trim()));
+    }
+    all
+}
+
+fn image(id: Option<&str>) -> String {
+    id.map_or(String::new(), |id| format!(" (`{}`)", id.trim_start_matches("sha256:").get(..12).unwrap_or(id)))
+}
+
+fn runs(record: &Record) -> Block {
+    let rows = record.runs.iter().map(|run| {
+        let counted = run.failed.is_none();
+        let mean = |of: fn(&Phase) -> f64| {
+            let all: Vec<f64> = run.phases.iter().map(of).collect();
+            if all.is_empty() || !counted { "–".to_owned() } else { number(infer::mean(&all) * 100.0) }
+        };
+        vec![
+            run.id.clone(),
+            if counted { "complete".to_owned() } else { "**incomplete**".to_owned() },
+            mean(|phase| phase.machine.busy),
+            mean(|phase| phase.machine.other),
+            mean(|phase| phase.machine.steal),
+            if counted {
+                run.phases.iter().map(|phase| phase.dropped).sum::<u64>().to_string()
+            } else {
+                "–".to_owned()
+            },
+            run.failed.clone().unwrap_or_default(),
+        ]
+    });
+    let head = ["Run", "", "Machine busy, %", "By others, %", "Stolen, %", "Requests not begun in time", "Why"];
+    Block::Table(Table { head: head.map(str::to_owned).to_vec(), rows: rows.collect() })
+}

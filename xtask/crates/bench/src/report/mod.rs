@@ -1,0 +1,101 @@
+//! `cargo xtask bench report`: a folder of results drawn again, or two of them held against each other.
+
+mod clients;
+mod compare;
+mod method;
+mod page;
+mod results;
+mod svg;
+mod view;
+mod words;
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context as _, Result, anyhow};
+use clap::Args;
+
+use super::figures::{Figures, Of};
+use super::record::Record;
+use base::{UsageError, ui};
+use build::cache;
+use page::Page;
+
+#[derive(Debug, Args)]
+pub struct Options {
+    /// A folder that `bench serve` has written; with --compare two, the older first
+    #[arg(required = true, num_args = 1..=2, value_name = "DIR")]
+    folders: Vec<PathBuf>,
+    /// Say what is worse in the second folder than in the first, and fail if anything is
+    #[arg(long)]
+    compare: bool,
+}
+
+pub fn run(options: &Options) -> Result<()> {
+    match (options.folders.as_slice(), options.compare) {
+        ([one], false) => {
+            let failed = draw(one)?;
+            ui::out(&failed.map(|line| format!("warning: {line}\n")).unwrap_or_default())?;
+            ui::out(&format!("{}\n{}\n", one.join("report.md").display(), one.join("report.html").display()))
+        }
+        ([old, new], true) => compare::run(old, new),
+        _ => Err(anyhow!(UsageError("name one folder, or two with --compare".to_owned()))),
+    }
+}
+
+/// Writes `report.md` with its charts, and `report.html`; returns where more requests failed than succeeded.
+pub fn draw(folder: &Path) -> Result<Option<String>> {
+    let record = Record::read(folder)?;
+    let figures = Figures::of(&record, folder)?;
+    let page = page(&record, &figures);
+    let charts = folder.join("charts");
+    fs::create_dir_all(&charts).with_context(|| format!("cannot make `{}`", charts.display()))?;
+    for chart in page.charts() {
+        cache::write(&charts.join(format!("{}.svg", chart.name)), chart.svg.as_bytes())?;
+    }
+    cache::write(&folder.join("report.md"), page.markdown().as_bytes())?;
+    cache::write(&folder.join("report.html"), page.html().as_bytes())?;
+    Ok(mostly_errors(&record, &figures))
+}
+
+/// Where more requests failed than succeeded; `None` if that is nowhere.
+fn mostly_errors(record: &Record, figures: &Figures) -> Option<String> {
+    let mut found = Vec::new();
+    for config in &record.configs {
+        for (client, scenario) in
+            config.asked.clients.iter().flat_map(|client| record.load.scenarios.iter().map(move |one| (client, one)))
+        {
+            let of = Of::new(&config.asked.id, client, scenario);
+            let (good, bad) =
+                (figures.latencies.get(&of).map_or(0, Vec::len), figures.get(&of, "errors").iter().sum::<f64>());
+            if bad > good as f64 {
+                let all = bad + good as f64;
+                found.push(format!("{}, {client}, {scenario} ({bad} of {all} requests)", config.asked.id));
+            }
+        }
+    }
+    (!found.is_empty()).then(|| format!("more errors than successes in {}", found.join("; ")))
+}
+
+fn page(record: &Record, figures: &Figures) -> Page {
+    let mut banner = Vec::new();
+    let failed = mostly_errors(record, figures);
+    // It stands in the first line of each form of the report.
+    let title = match &failed {
+        Some(_) => format!("More errors than successes: serving with and without the GIL, {}", record.when),
+        None => format!("Serving with and without the GIL, {}", record.when),
+    };
+    banner.extend(failed.map(|line| format!("ERRORS: {line}")));
+    if record.server.standin {
+        banner
+            .push("STAND-IN SERVER: its speed says nothing about a real one, nor do latencies measured with it".into());
+    }
+    banner.extend(record.incomplete().map(|why| format!("INCOMPLETE: {why}")));
+    let mut sections = vec![method::warnings(record, figures)];
+    sections.extend(results::sections(record, figures));
+    sections.extend(method::sections(record));
+    Page { title, banner, sections }
+}
+
+#[cfg(test)]
+mod tests;

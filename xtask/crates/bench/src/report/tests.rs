@@ -1,0 +1,141 @@
+//! Reports of made-up results: as text, as one file, incomplete, and one held against another.
+
+use super::*;
+use crate::fixture::{self, golden};
+
+#[test]
+fn a_report_is_drawn_from_its_folder_alone() {
+    let there = fixture::folder("drawn", 1, 1.0);
+    let moved = fixture::Folder(there.0.with_extension("moved"));
+    fs::rename(&there.0, &moved.0).unwrap();
+    draw(&moved.0).unwrap();
+    let (markdown, html) = (read(&moved.0, "report.md"), read(&moved.0, "report.html"));
+    golden("serve.md", &markdown);
+    golden("serve.html", &html);
+    for chart in ["p95-0", "distribution", "throughput", "stages", "time"] {
+        assert!(read(&moved.0, &format!("charts/{chart}.svg")).starts_with("<svg "), "{chart}");
+        assert!(markdown.contains(&format!("(charts/{chart}.svg)")), "{chart}");
+    }
+    assert_eq!(html.matches("<svg ").count(), html.matches("</svg>").count());
+    for outside in ["src=", "href=", "<script", "@import", "url("] {
+        assert!(!html.contains(outside), "{outside} in the report");
+    }
+    draw(&moved.0).unwrap();
+    assert_eq!(read(&moved.0, "report.html"), html, "the same again");
+}
+
+#[test]
+fn the_stand_in_stands_above_everything() {
+    let folder = fixture::folder("standin", 1, 1.0);
+    draw(&folder.0).unwrap();
+    assert!(read(&folder.0, "report.html").contains("<div class=\"banner\" role=\"note\">STAND-IN SERVER"));
+    assert!(read(&folder.0, "report.md").lines().nth(2).unwrap().contains("STAND-IN SERVER"));
+}
+
+#[test]
+fn more_errors_than_successes_are_in_the_first_line() {
+    let folder = fixture::folder("errors", 1, 1.0);
+    assert_eq!(draw(&folder.0).unwrap(), None);
+    let mut record = Record::read(&folder.0).unwrap();
+    for phase in record.runs.iter_mut().filter(|run| run.config == "311-stages").flat_map(|run| &mut run.phases) {
+        let path = folder.0.join(&phase.samples);
+        let mut requests = crate::samples::read(&path, &phase.sha256).unwrap();
+        requests.iter_mut().skip(2).for_each(|request| request.status = 503);
+        phase.sha256 = crate::samples::write(&path, &requests).unwrap();
+    }
+    record.write(&folder.0).unwrap();
+    let failed = draw(&folder.0).unwrap().unwrap();
+    assert!(failed.starts_with("more errors than successes in 311-stages, py-async, single ("), "{failed}");
+    assert!(!failed.contains("314t"), "{failed}");
+    let (markdown, html) = (read(&folder.0, "report.md"), read(&folder.0, "report.html"));
+    assert!(markdown.lines().next().unwrap().contains("More errors than successes"), "{markdown}");
+    assert!(html.contains("<title>More errors than successes") && html.contains("ERRORS: more errors"), "{html}");
+}
+
+#[test]
+fn what_was_not_completed_gives_no_number() {
+    let folder = fixture::folder("incomplete", 1, 1.0);
+    let mut record = Record::read(&folder.0).unwrap();
+    record.runs.truncate(4);
+    for run in &mut record.runs {
+        run.failed = Some("the application ended with exit code 137".to_owned());
+    }
+    record.ended = Some("interrupted".to_owned());
+    record.write(&folder.0).unwrap();
+    draw(&folder.0).unwrap();
+    let markdown = read(&folder.0, "report.md");
+    let banner =
+        "INCOMPLETE: 0 of 10 runs are complete. it ended early: interrupted; run 01-311-stages counts for nothing";
+    assert!(markdown.contains(banner), "{markdown}");
+    assert!(markdown.contains("exit code 137") && !markdown.contains("charts/"), "{markdown}");
+    // Of what was not measured not even a zero.
+    let latency = markdown.split("## Latency").nth(1).unwrap().split("## ").next().unwrap();
+    assert!(latency.contains("| 3.11 with GIL, stages on | py-async | – | – | – | – | – | – |"), "{latency}");
+    assert!(!latency.lines().filter(|line| line.starts_with("| 3.")).any(|line| line.contains('(')), "{latency}");
+}
+
+#[test]
+fn the_same_image_with_other_variables_is_compared_with_itself() {
+    let folder = fixture::folder("alike", 1, 1.0);
+    let mut record = Record::read(&folder.0).unwrap();
+    let mut again = record.configs[1].clone();
+    again.asked.title = "once more".to_owned();
+    record.configs.push(again);
+    let told = |record: &Record| {
+        record.write(&folder.0).unwrap();
+        draw(&folder.0).unwrap();
+        let report = read(&folder.0, "report.md");
+        report.split("## The same image: against 3.14t").nth(1).map(|rest| rest.split("## ").next().unwrap().to_owned())
+    };
+    let section = told(&record).unwrap();
+    assert!(section.contains("| once more | py-async, p95 of single | 0.0 %"), "{section}");
+    record.configs[2].digest.push('0');
+    assert_eq!(told(&record), None);
+}
+
+#[test]
+fn samples_that_have_changed_are_refused() {
+    let folder = fixture::folder("changed", 1, 1.0);
+    fs::write(folder.0.join("samples/01-311-stages-single.csv.gz"), b"better ones").unwrap();
+    let error = format!("{:#}", draw(&folder.0).unwrap_err());
+    assert!(error.contains("01-311-stages-single.csv.gz` has changed"), "{error}");
+    let error = format!("{:#}", draw(Path::new("/nonexistent")).unwrap_err());
+    assert!(error.contains("cargo xtask bench serve"), "{error}");
+}
+
+#[test]
+fn the_same_twice_does_not_differ_and_a_slowed_one_does() {
+    let (old, same, slow) =
+        (fixture::folder("old", 1, 1.0), fixture::folder("same", 4, 1.0), fixture::folder("slow", 3, 1.25));
+    let figures = |record: &Record, folder: &Path| Figures::of(record, folder).unwrap();
+    let rows = |new: &Path| {
+        let (before, after) = (Record::read(&old.0).unwrap(), Record::read(new).unwrap());
+        compare::rows(&before, &figures(&before, &old.0), &figures(&after, new))
+    };
+    compare::run(&old.0, &same.0).unwrap();
+    assert!(rows(&same.0).iter().all(|row| !row.verdict.shown()), "of the same twice");
+    let error = compare::run(&old.0, &slow.0).unwrap_err().to_string();
+    assert!(error.contains("of 6 figures are worse, the first: 314t-stages: p95 of single, py-async"), "{error}");
+    // The one that was not slowed is not among them.
+    let (before, after) = (Record::read(&old.0).unwrap(), Record::read(&slow.0).unwrap());
+    let rows = rows(&slow.0);
+    let worse: Vec<&str> = rows.iter().filter(|row| row.verdict.worse()).map(|row| row.name.as_str()).collect();
+    assert_eq!(worse, ["314t-stages: p95 of single, py-async", "314t-stages: p95 of stress, py-async"]);
+    assert!(compare::told(&before, &after, &rows).contains("a stand-in server: its speed says nothing"));
+    // Faster is no regression.
+    compare::run(&slow.0, &old.0).unwrap();
+}
+
+#[test]
+fn what_has_nothing_in_common_is_not_compared() {
+    let (old, new) = (fixture::folder("one", 1, 1.0), fixture::folder("other", 1, 1.0));
+    let mut record = Record::read(&new.0).unwrap();
+    record.runs.clear();
+    record.write(&new.0).unwrap();
+    let error = compare::run(&old.0, &new.0).unwrap_err().to_string();
+    assert!(error.contains("no complete run of the same configuration"), "{error}");
+}
+
+fn read(folder: &Path, name: &str) -> String {
+    fs::read_to_string(folder.join(name)).unwrap()
+}

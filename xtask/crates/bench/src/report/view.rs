@@ -1,0 +1,70 @@
+//! What a report draws from: results, and how they are named and shown in cells of a table.
+
+use super::page::{Block, Section, Table};
+use super::words::estimate;
+use crate::figures::{Figures, Of};
+use crate::record::{Config, Record};
+
+pub struct View<'a> {
+    pub record: &'a Record,
+    pub figures: &'a Figures,
+}
+
+impl View<'_> {
+    /// Each configuration with each of its clients.
+    pub fn each(&self) -> impl Iterator<Item = (&Config, String)> {
+        let clients =
+            |config: &Config| config.asked.clients.iter().map(|client| client.to_string()).collect::<Vec<_>>();
+        self.record
+            .configs
+            .iter()
+            .flat_map(move |config| clients(config).into_iter().map(move |client| (config, client)))
+    }
+
+    pub fn scenarios(&self) -> impl Iterator<Item = &str> {
+        self.record.load.scenarios.iter().map(String::as_str)
+    }
+
+    pub fn show(&self, config: &Config, client: &str, scenario: &str, figure: &str) -> String {
+        estimate(self.figures.estimate(&Of::new(&config.asked.id, client, scenario), figure))
+    }
+
+    pub fn theirs(&self, config: &Config, client: &str, scenario: &str, figure: &str) -> Option<f64> {
+        let original = self.record.original.as_ref()?;
+        let same = original.figures.iter().find(|theirs| {
+            *theirs.config == *config.asked.id
+                && theirs.client == client
+                && theirs.scenario == scenario
+                && theirs.figure == figure
+        });
+        same.map(|theirs| theirs.value)
+    }
+
+    pub fn kind(&self, client: &str) -> usize {
+        let clients: std::collections::BTreeSet<String> = self.each().map(|(_, client)| client).collect();
+        clients.iter().position(|known| known == client).unwrap_or(0)
+    }
+
+    /// As above a chart, which may be looked at alone.
+    pub fn title(&self, text: &str) -> String {
+        format!("{text}{}", if self.record.server.standin { " (STAND-IN server)" } else { "" })
+    }
+}
+
+pub fn section(heading: &str, blocks: Vec<Block>) -> Option<Section> {
+    let empty = |block: &Block| matches!(block, Block::Table(table) if table.rows.is_empty());
+    (!blocks.iter().all(empty)).then(|| Section { heading: heading.to_owned(), blocks })
+}
+
+pub fn table(head: &[&str], rows: Vec<Vec<String>>) -> Block {
+    Block::Table(Table { head: head.iter().map(|name| (*name).to_owned()).collect(), rows })
+}
+
+pub fn text(text: &str) -> Block {
+    Block::Text(text.to_owned())
+}
+
+/// A name that fits beside a bar.
+pub fn short(config: &Config) -> String {
+    config.asked.id.to_string()
+}

@@ -1,0 +1,151 @@
+//! k6, wherever it comes from, and what it finds out.
+
+use std::collections::BTreeMap;
+use std::fs::{self, File};
+use std::io::BufReader;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context as _, Result, bail};
+use xshell::{Shell, cmd};
+
+use crate::record;
+use crate::samples::{self, Output};
+use base::cancel::Cancel;
+use base::digest;
+use base::environment::{self, Purpose};
+use base::proc::{self, Talk};
+use base::ui::Task;
+use build::{Project, doctor, golang};
+use docker::{Content, ContextFile, Docker, Job};
+use matrix::BenchServe;
+
+/// Where an image finds the scripts, and writes.
+const SCRIPTS: &str = "/load/scripts";
+const OUT: &str = "/load/out";
+const PACKAGE: &str = "go.k6.io/k6/v2";
+
+pub struct K6<'a> {
+    project: &'a Project,
+    docker: &'a Docker,
+    how: Runner,
+    /// SHA-256 of the scripts by file name, and their folder.
+    pub scripts: BTreeMap<String, String>,
+    folder: PathBuf,
+    pub record: record::K6,
+}
+
+enum Runner {
+    Program(PathBuf),
+    Image(String),
+}
+
+/// One scenario.
+pub struct Load<'a> {
+    pub scenario: &'a str,
+    /// What the script is told, by name.
+    pub told: &'a [(&'a str, String)],
+    pub cpus: Option<&'a str>,
+}
+
+impl<'a> K6<'a> {
+    /// From PATH, else its image, else built with the pinned Go.
+    pub fn find(project: &'a Project, docker: &'a Docker, serve: &BenchServe) -> Result<K6<'a>> {
+        let folder = project.folder.join(&*serve.scripts);
+        let mut scripts = BTreeMap::new();
+        for entry in fs::read_dir(&folder).with_context(|| format!("cannot list `{}`", folder.display()))? {
+            let path = entry?.path();
+            if path.extension().is_some_and(|extension| extension == "js") {
+                let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+                scripts.insert(name, digest::of_file(&path)?);
+            }
+        }
+        for scenario in serve.scenarios.iter().chain([&serve.warmup]) {
+            if !scripts.contains_key(&format!("{scenario}.js")) {
+                bail!("`{}` has no `{scenario}.js`, which matrix.yaml names as a scenario", folder.display());
+            }
+        }
+        let (how, from) = how(project, docker, serve, &folder)?;
+        let (version, digest) = match &how {
+            Runner::Program(path) => (doctor::said(&path.display().to_string(), &["version"])?, digest::of_file(path)?),
+            Runner::Image(id) => (serve.k6.split('@').next().unwrap_or_default().to_owned(), id.clone()),
+        };
+        let version = version.lines().next().unwrap_or_default().trim().to_owned();
+        let record = record::K6 { version, from, digest };
+        Ok(K6 { project, docker, how, scripts, folder, record })
+    }
+
+    /// Whether its own time on the processors can be told from that of others.
+    pub fn is_seen(&self) -> bool {
+        matches!(self.how, Runner::Program(_))
+    }
+
+    /// Runs one scenario to its end; `tick` is called while it runs.
+    pub fn run(&self, load: &Load, task: &Task, cancel: &Cancel, tick: &dyn Fn()) -> Result<Output> {
+        let mut arguments = ["run", "--quiet", "--no-color", "--no-usage-report"].map(str::to_owned).to_vec();
+        for (name, value) in load.told {
+            arguments.extend(["--env".to_owned(), format!("{name}={value}")]);
+        }
+        let script = format!("{}.js", load.scenario);
+        match &self.how {
+            Runner::Program(program) => {
+                let scratch = self.project.cache.scratch(&format!("k6-{}", load.scenario))?;
+                let (out, script) = (scratch.path().join("k6.json"), self.folder.join(script));
+                let shell = Shell::new()?;
+                let mut command = match load.cpus {
+                    Some(cpus) => cmd!(shell, "taskset --cpu-list {cpus} {program}"),
+                    None => cmd!(shell, "{program}"),
+                };
+                command = environment::apply(command, Purpose::Local).env("HOME", scratch.path());
+                command = command.args(arguments).arg(format!("--out=json={}", out.display())).arg(script);
+                proc::talk(command, task, cancel, &Talk { tick, ..Talk::default() })?;
+                let file = File::open(&out).with_context(|| format!("k6 left no `{}`", out.display()))?;
+                samples::of_k6(BufReader::new(file))
+            }
+            Runner::Image(image) => {
+                arguments.extend([format!("--out=json={OUT}/k6.json"), format!("{SCRIPTS}/{script}")]);
+                let inputs = self.scripts.keys().map(|name| ContextFile {
+                    path: format!("{SCRIPTS}/{name}"),
+                    source: Content::File(self.folder.join(name)),
+                    mode: 0o644,
+                });
+                let scratch = self.project.cache.scratch(&format!("k6-{}", load.scenario))?;
+                let job = Job {
+                    image,
+                    entrypoint: Some(vec!["k6".to_owned()]),
+                    command: arguments,
+                    join: Some("host"),
+                    read_only: true,
+                    inputs: inputs.collect(),
+                    outputs: vec![OUT.to_owned()],
+                    out: Some(scratch.path()),
+                    builds: true,
+                    ..Job::default()
+                };
+                let ended = self.docker.run(&job, &|line| task.line(line), cancel)?;
+                if ended.exit != 0 {
+                    bail!("k6 ended with exit code {}: {}", ended.exit, ended.stderr.trim());
+                }
+                let name = ended.outputs.first().context("k6 left no samples")?;
+                samples::of_k6(BufReader::new(File::open(scratch.path().join(name))?))
+            }
+        }
+    }
+}
+
+fn how(project: &Project, docker: &Docker, serve: &BenchServe, folder: &Path) -> Result<(Runner, String)> {
+    if let Ok(path) = which::which("k6") {
+        return Ok((Runner::Program(path), "from PATH".to_owned()));
+    }
+    let say = |line: &str| project.ui.say(&format!("[k6] {line}"));
+    let image = match docker.image(&serve.k6)? {
+        Some(image) => Some(image.id),
+        None if docker.offered(&serve.k6).is_ok() => Some(docker.pull(&serve.k6, &say, &project.cancel)?),
+        None => None,
+    };
+    if let Some(image) = image {
+        return Ok((Runner::Image(image), "its image".to_owned()));
+    }
+    let go = project.checks()?.join("bin/go");
+    let program = golang::program(project, &go, &folder.join("k6"), PACKAGE, "k6")?;
+    Ok((Runner::Program(program), "built with Go".to_owned()))
+}

@@ -1,0 +1,280 @@
+//! `cargo xtask bench serve`: the services of images under load, each configuration again and again in fresh
+//! containers, in an order that nobody chose.
+
+mod k6;
+mod run;
+mod watch;
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use anyhow::{Context as _, Result, anyhow, bail, ensure};
+use clap::Args;
+
+use super::random::Random;
+use super::record::{Config, FILE, Load, Record, Server};
+use super::{file_time, machine, report};
+use base::{UsageError, ui};
+use build::Project;
+use docker::Docker;
+use k6::K6;
+use matrix::{BenchServe, Matrix, Original, ServeConfig, Word};
+use run::Bench;
+use service::Ready;
+
+#[derive(Debug, Args)]
+pub struct Options {
+    /// Only these configurations; by default all of the matrix
+    #[arg(long = "config", value_name = "ID", value_delimiter = ',')]
+    configs: Vec<String>,
+    /// Only these scenarios; by default all of the matrix
+    #[arg(long = "scenario", value_name = "NAME", value_delimiter = ',')]
+    scenarios: Vec<String>,
+    /// How often each configuration is run
+    #[arg(long, value_name = "N", default_value_t = 5, value_parser = clap::value_parser!(u16).range(1..=100))]
+    repeat: u16,
+    /// Of each scenario, as 60s or 5m
+    #[arg(long, value_name = "TIME", default_value = "60s", value_parser = seconds)]
+    duration: u64,
+    /// Users who wait for their answer
+    #[arg(long, value_name = "N", default_value_t = 10, value_parser = clap::value_parser!(u16).range(1..=1000))]
+    vus: u16,
+    /// Requests per second that wait for nobody
+    #[arg(long, value_name = "N", default_value_t = 20, value_parser = clap::value_parser!(u16).range(1..=1000))]
+    rate: u16,
+    /// `image`, `standin` or HOST:PORT; by default as for `up`
+    #[arg(long, value_name = "SERVER")]
+    server: Option<service::Server>,
+    /// Records in each set
+    #[arg(long, value_name = "N", default_value_t = 1000)]
+    records: u64,
+    /// From which the order of runs is drawn; by default another each time
+    #[arg(long, value_name = "N")]
+    seed: Option<u64>,
+    /// Port on this machine's loopback; by default one that is free
+    #[arg(long, value_name = "PORT")]
+    port: Option<u16>,
+    /// A folder that is not there yet; by default one below bench-results/
+    #[arg(long, value_name = "DIR")]
+    out: Option<PathBuf>,
+    /// Install and start what is missing, with apt, as root or through sudo
+    #[arg(long)]
+    yes: bool,
+}
+
+fn seconds(text: &str) -> Result<u64> {
+    let (number, unit) = text.split_at(text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len()));
+    let unit = match unit {
+        "" | "s" => 1,
+        "m" => 60,
+        _ => 0,
+    };
+    let found = number.parse::<u64>().ok().map(|number| number.saturating_mul(unit));
+    found.filter(|seconds| (1..=86_400).contains(seconds)).context("write seconds or minutes, as 60s or 5m")
+}
+
+pub fn run(project: &Project, options: &Options) -> Result<()> {
+    let serve = project.matrix.bench.as_ref().and_then(|bench| bench.serve.as_ref()).ok_or_else(|| {
+        anyhow!(UsageError("matrix.yaml has no `bench.serve`, which says what is measured".to_owned()))
+    })?;
+    let configs = chosen("configuration", &options.configs, &serve.configs, |config| &config.id)?;
+    let scenarios = chosen("scenario", &options.scenarios, &serve.scenarios, |scenario| scenario)?;
+    let original = original(&project.folder, serve)?;
+    let out = match &options.out {
+        Some(out) => std::path::absolute(out)?,
+        None => project.folder.join("bench-results").join(file_time()?),
+    };
+    ensure!(
+        !out.join(FILE).exists(),
+        UsageError(format!("`{}` has results already: name another --out", out.display()))
+    );
+
+    let docker = service::engine(project, options.yes)?;
+    let configs = configs.into_iter().map(|config| found(project, &docker, config)).collect::<Result<Vec<_>>>()?;
+    let waiting = || project.ui.say("[serve] waits until another bench has ended");
+    let _lock = project.cache.lock("bench.lock", &project.cancel, waiting)?;
+    let k6 = K6::find(project, &docker, serve)?;
+    let ready = Ready::find(project, &docker, options.server.as_ref())?;
+
+    let seed = options.seed.unwrap_or_else(|| now() & 0xffff_ffff);
+    let load = Load {
+        repeat: options.repeat,
+        seconds: options.duration,
+        vus: options.vus,
+        rate: options.rate,
+        records: options.records,
+        open: serve
+            .open
+            .as_ref()
+            .filter(|open| scenarios.iter().any(|one| **one == ***open))
+            .map(|open| open.to_string()),
+        scenarios: scenarios.into_iter().map(|scenario| scenario.to_string()).collect(),
+    };
+    let order = order(&configs, options.repeat, seed);
+    announce(project, &load, order.len(), &ready.server);
+    let server = Server {
+        kind: ready.server.to_string(),
+        image: ready.digest()?,
+        standin: ready.server == service::Server::Standin,
+    };
+    let hardware = format!("{}.", machine::hardware(Some(&docker)).join("; "));
+    let mut record = Record::new(
+        (machine::when(&project.folder)?, hardware),
+        seed,
+        load,
+        (server, k6.record.clone()),
+        k6.scripts.clone(),
+        configs,
+        (serve.metrics.clone(), original),
+        order,
+    );
+    (record.pinned, record.warnings) = pins(&docker, &k6)?;
+    record.warnings.iter().for_each(|warning| project.ui.say(&format!("[serve] warning: {warning}")));
+
+    fs::create_dir_all(out.join("samples")).with_context(|| format!("cannot make `{}`", out.display()))?;
+    record.write(&out)?;
+    let bench = Bench { project, serve, options, k6: &k6, ready: &ready, out: &out };
+    let ended = bench.all(&mut record);
+    // What was measured until then is kept, and says what is missing.
+    record.ended = ended.as_ref().err().map(|error| format!("{error:#}").replace('\n', " "));
+    record.write(&out)?;
+    let failed = report::draw(&out)?;
+    ui::out(&failed.map(|line| format!("warning: {line}\n")).unwrap_or_default())?;
+    ui::out(&format!("{}\n{}\n", out.join("report.md").display(), out.join("report.html").display()))?;
+    ended?;
+    match record.incomplete() {
+        None => Ok(()),
+        Some(why) => bail!("{why}"),
+    }
+}
+
+/// What is asked for among what there is; all of it where nothing is.
+fn chosen<'m, T>(what: &str, asked: &[String], all: &'m [T], name: fn(&T) -> &Word) -> Result<Vec<&'m T>> {
+    if let Some(unknown) = asked.iter().find(|asked| !all.iter().any(|one| **name(one) == ***asked)) {
+        let choices = ui::quoted(all.iter().map(name));
+        bail!(UsageError(format!("there is no {what} `{unknown}`; the choices are {choices}")));
+    }
+    Ok(all.iter().filter(|one| asked.is_empty() || asked.iter().any(|asked| **name(one) == **asked)).collect())
+}
+
+fn original(folder: &Path, serve: &BenchServe) -> Result<Option<Original>> {
+    let Some(file) = &serve.original else { return Ok(None) };
+    let path = folder.join(&**file);
+    let text = fs::read_to_string(&path);
+    let text = text.map_err(|error| anyhow!(UsageError(format!("cannot read `{}`: {error}", path.display()))))?;
+    Matrix::read_beside(&text, file).map(Some).map_err(|error| anyhow!(UsageError(format!("{error:#}"))))
+}
+
+/// A configuration with the image that it has in the engine.
+fn found(project: &Project, docker: &Docker, config: &ServeConfig) -> Result<Config> {
+    let image = service::image_of(project, docker, &config.image)?;
+    let label = |name: &str| image.labels.get(&format!("dev.wheel-matrix.{name}")).cloned().unwrap_or_default();
+    let row = project.matrix.image(&config.image).context("the image is gone from the matrix: this is a bug")?;
+    let version = |id: &str| label(&format!("wheel.{id}")).split(' ').next().unwrap_or_default().to_owned();
+    let packages: BTreeMap<String, String> = row.packages.iter().map(|id| (id.to_string(), version(id))).collect();
+    Ok(Config {
+        asked: config.clone(),
+        key: label("key"),
+        optimized: label("optimized") == "yes",
+        packages,
+        digest: image.id,
+    })
+}
+
+/// Each configuration once in each round, in another order each time: what drifts, drifts for all.
+fn order(configs: &[Config], repeat: u16, seed: u64) -> Vec<String> {
+    let mut random = Random::new(seed);
+    let round = |_| {
+        let mut round: Vec<String> = configs.iter().map(|config| config.asked.id.to_string()).collect();
+        random.shuffle(&mut round);
+        round
+    };
+    (0..repeat).flat_map(round).collect()
+}
+
+fn announce(project: &Project, load: &Load, runs: usize, server: &service::Server) {
+    let each = load.seconds * load.scenarios.len() as u64 + run::warm_up(load.seconds) + 15;
+    let minutes = (each * runs as u64).div_ceil(60);
+    project.ui.say(&format!("[serve] server: {server}"));
+    project.ui.say(&format!("[serve] {runs} runs, about {minutes} min; leave the machine alone; Ctrl-C ends it"));
+}
+
+/// Which processors are for whom, and what a reader must be told where nobody has any of his own.
+fn pins(docker: &Docker, k6: &K6) -> Result<(Option<[String; 3]>, Vec<String>)> {
+    let cores = usize::try_from(docker.info()?.cpus).unwrap_or(1);
+    let pinned = watch::shares(cores).filter(|_| which::which("taskset").is_ok() && k6.is_seen());
+    let mut warnings = Vec::new();
+    if pinned.is_none() {
+        warnings.push(format!(
+            "Server, application and load generator share {cores} processors and take time from each other: latencies are \
+             longer than they would be apart, and a gain of the one can be hidden by the others."
+        ));
+    }
+    if !k6.is_seen() {
+        warnings.push("k6 runs in a container: its own processor time is among that of others.".to_owned());
+    }
+    Ok((pinned, warnings))
+}
+
+fn now() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn times_are_seconds_or_minutes() {
+        assert_eq!([seconds("60s").unwrap(), seconds("5m").unwrap(), seconds("7").unwrap()], [60, 300, 7]);
+        for wrong in ["", "0s", "1h", "s", "-1s", "1.5s", "99999999999m"] {
+            assert!(seconds(wrong).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn each_round_has_each_configuration_once() {
+        let folder = super::super::fixture::folder("order", 1, 1.0);
+        let configs = Record::read(&folder.0).unwrap().configs;
+        let drawn = order(&configs, 20, 7);
+        assert_eq!(drawn, order(&configs, 20, 7));
+        assert_ne!(drawn, order(&configs, 20, 8));
+        assert!(drawn.chunks(2).all(|round| round[0] != round[1]), "{drawn:?}");
+        // Not always the same first.
+        assert!(drawn.chunks(2).any(|round| round[0] == drawn[1]), "{drawn:?}");
+    }
+
+    #[test]
+    fn what_is_not_there_is_told_with_the_choices() {
+        let matrix = Matrix::parse(fixture::MATRIX, "matrix.yaml").unwrap();
+        let serve = matrix.bench.unwrap().serve.unwrap();
+        let pick = |asked: &[&str]| {
+            let asked: Vec<String> = asked.iter().map(|asked| (*asked).to_owned()).collect();
+            chosen("configuration", &asked, &serve.configs, |config| &config.id).map(|found| found.len())
+        };
+        assert_eq!((pick(&[]).unwrap(), pick(&["314t", "311"]).unwrap()), (serve.configs.len(), 2));
+        let error = pick(&["313t"]).unwrap_err().to_string();
+        assert!(error.contains("no configuration `313t`") && error.contains("`314t-with-official`"), "{error}");
+    }
+
+    /// Every figure of the original has a place in our report.
+    #[test]
+    fn the_original_speaks_of_what_is_measured() {
+        let matrix = Matrix::parse(fixture::MATRIX, "matrix.yaml").unwrap();
+        let serve = matrix.bench.unwrap().serve.unwrap();
+        let top = fixture::project();
+        let original = original(&top, &serve).unwrap().unwrap();
+        assert!(original.figures.len() > 40);
+        for theirs in &original.figures {
+            let config = serve.configs.iter().find(|config| *config.id == *theirs.config);
+            let config = config.unwrap_or_else(|| panic!("{theirs:?}"));
+            let client = theirs.client.is_empty() || config.clients.iter().any(|client| **client == *theirs.client);
+            let scenario = theirs.scenario == "all" || serve.scenarios.iter().any(|one| **one == *theirs.scenario);
+            let stage = theirs.figure.strip_prefix("stage ");
+            let stage = stage.is_none_or(|stage| serve.metrics.stages.order.iter().any(|one| **one == *stage));
+            assert!(client && scenario && stage, "{theirs:?}");
+        }
+    }
+}

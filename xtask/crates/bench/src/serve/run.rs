@@ -1,0 +1,264 @@
+//! The runs: each in fresh containers, asked before and after what it is, and counted only if all of it went well.
+
+use std::cell::{Cell, RefCell};
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, Result, bail, ensure};
+use serde_json::Value;
+
+use super::k6::{K6, Load};
+use super::watch::Moment;
+use super::{Options, now};
+use crate::prometheus::{self, Series};
+use crate::record::{Config, Machine, Phase, Record, Run, Runtime};
+use crate::samples::{self, Output, Request};
+use base::cancel::Cancel;
+use base::ui::Task;
+use build::Project;
+use matrix::{BenchServe, ServerSide, Word};
+use service::{Ask, Ready, Trial};
+
+pub struct Bench<'a> {
+    pub project: &'a Project,
+    pub serve: &'a BenchServe,
+    pub options: &'a Options,
+    pub k6: &'a K6<'a>,
+    pub ready: &'a Ready<'a>,
+    pub out: &'a Path,
+}
+
+/// What a scenario is part of.
+struct Of<'a> {
+    record: &'a Record,
+    config: &'a Config,
+    task: &'a Task,
+}
+
+/// What was measured in a scenario: requests, the application's counters, the machine.
+type Found = (Output, Vec<Series>, Machine);
+
+/// Refuses a scenario in which a client has no successful answer: it has no latency, and something else was measured.
+fn answered(scenario: &str, clients: &[Word], requests: &[Request]) -> Result<()> {
+    for client in clients {
+        let statuses: Vec<u16> = requests.iter().filter(|one| one.client == **client).map(|one| one.status).collect();
+        if statuses.contains(&200) {
+            continue;
+        }
+        let mut counts: BTreeMap<u16, usize> = BTreeMap::new();
+        statuses.iter().for_each(|status| *counts.entry(*status).or_default() += 1);
+        let counts = counts.iter().map(|(status, count)| match status {
+            0 => format!("{count} without an answer"),
+            status => format!("{count} with status {status}"),
+        });
+        let counts = counts.collect::<Vec<_>>().join(", ");
+        bail!(
+            "none of {} requests to `{client}` in `{scenario}` was answered with status 200 ({})",
+            statuses.len(),
+            if counts.is_empty() { "none was sent" } else { &counts }
+        );
+    }
+    Ok(())
+}
+
+/// Seconds before anything counts.
+pub fn warm_up(seconds: u64) -> u64 {
+    (seconds / 3).clamp(1, 20)
+}
+
+impl Bench<'_> {
+    /// All runs, in their order. One that fails counts for nothing, and the next one is begun.
+    pub fn all(&self, record: &mut Record) -> Result<()> {
+        let order = record.order.clone();
+        for (number, id) in order.iter().enumerate() {
+            let config = record.config(id).context("a run of no configuration: this is a bug")?.clone();
+            let mut run = Run {
+                id: format!("{:02}-{id}", number + 1),
+                config: id.clone(),
+                began: now(),
+                before: None,
+                after: None,
+                phases: Vec::new(),
+                forwarded: false,
+                failed: None,
+            };
+            let what = format!("{id}, run {} of {}", number + 1, order.len());
+            let task = self.project.ui.start("serve", &what, &self.project.cache.log(&format!("serve-{}", run.id)));
+            let done = task.open_log().and_then(|()| self.one(record, &config, &mut run, &task));
+            task.end(if done.is_ok() { "ok" } else { "FAILED" });
+            if let Err(error) = done {
+                let interrupted = self.project.cancel.is_set();
+                let why = if interrupted { "interrupted".to_owned() } else { format!("{error:#}") };
+                // In one line: it stands in a table.
+                run.failed = Some(why.split_whitespace().collect::<Vec<_>>().join(" "));
+                self.project.ui.say(&format!("[serve] run {} counts for nothing: {error:#}", run.id));
+            }
+            record.runs.push(run);
+            // After each: a later one may fail, or be interrupted after hours.
+            record.write(self.out)?;
+            self.project.cancel.check()?;
+        }
+        Ok(())
+    }
+
+    fn one(&self, record: &Record, config: &Config, run: &mut Run, task: &Task) -> Result<()> {
+        let asked = &config.asked;
+        let mut env: Vec<(String, String)> = asked.env.clone().into_iter().collect();
+        if asked.stages {
+            env.extend(record.metrics.stages.env.clone());
+        }
+        let cpus = record.pinned.as_ref().map(|[server, service, _]| [server.as_str(), service.as_str()]);
+        let Options { records, port, .. } = self.options;
+        let ask = Ask { tag: &asked.image, env: &env, records: *records, port: *port, cpus };
+        let trial = self.ready.start(&ask)?;
+        run.forwarded = trial.forwarded;
+        run.before = Some(self.runtime(&trial, config)?);
+        let of = Of { record, config, task };
+        self.load(&trial, &of, &self.serve.warmup, warm_up(record.load.seconds))?;
+        for scenario in &record.load.scenarios {
+            task.line(&format!("scenario {scenario}"));
+            let before = self.metrics(&trial, &record.metrics)?;
+            let begun = Moment::now(&trial.processes);
+            let output = self.load(&trial, &of, scenario, record.load.seconds)?;
+            let machine = begun.until(&Moment::now(&trial.processes));
+            let server = prometheus::between(&before, self.metrics(&trial, &record.metrics)?)?;
+            run.phases.push(self.phase(&run.id, scenario, &config.asked.clients, (output, server, machine))?);
+        }
+        run.after = Some(self.runtime(&trial, config)?);
+        ensure!(run.before == run.after, "what the application says of itself has changed while it ran");
+        trial.end()
+    }
+
+    fn phase(&self, run: &str, scenario: &str, clients: &[Word], found: Found) -> Result<Phase> {
+        let (output, server, machine) = found;
+        // From the first that was sent to the last that was answered: what is under way at the end is waited for.
+        let end = output.requests.iter().map(|one| one.at + one.ms / 1000.0).fold(0.0, f64::max);
+        ensure!(end > 0.0, "k6 made no request in `{scenario}`");
+        answered(scenario, clients, &output.requests)?;
+        let samples = format!("samples/{run}-{scenario}.csv.gz");
+        let sha256 = samples::write(&self.out.join(&samples), &output.requests)?;
+        Ok(Phase {
+            scenario: scenario.to_owned(),
+            seconds: end,
+            iterations: output.iterations,
+            dropped: output.dropped,
+            samples,
+            sha256,
+            server,
+            machine,
+        })
+    }
+
+    /// One scenario; it is ended when the application ends.
+    fn load(&self, trial: &Trial, of: &Of, scenario: &str, seconds: u64) -> Result<Output> {
+        let Of { record, config, task } = of;
+        let clients: Vec<&str> = config.asked.clients.iter().map(|client| &**client).collect();
+        let told = [
+            ("BASE", format!("http://{}", trial.address)),
+            ("CLIENTS", clients.join(",")),
+            ("VUS", self.options.vus.to_string()),
+            ("SECONDS", seconds.to_string()),
+            ("RATE", self.options.rate.to_string()),
+        ];
+        let cpus = record.pinned.as_ref().map(|[.., k6]| k6.as_str());
+        let (stop, ended, looked) = (Cancel::default(), RefCell::new(None), Cell::new(Instant::now()));
+        let tick = || {
+            if self.project.cancel.is_set() {
+                stop.set();
+            } else if looked.get().elapsed() > Duration::from_secs(1) {
+                looked.set(Instant::now());
+                // An engine that does not answer now is asked again at the end.
+                if let Ok(Some(how)) = trial.ended() {
+                    *ended.borrow_mut() = Some(how);
+                    stop.set();
+                }
+            }
+        };
+        let output = self.k6.run(&Load { scenario, told: &told, cpus }, task, &stop, &tick);
+        self.project.cancel.check()?;
+        let ended = ended.into_inner().map_or_else(|| trial.ended(), |how| Ok(Some(how)))?;
+        if let Some(how) = ended {
+            bail!("{how} during `{scenario}`");
+        }
+        output
+    }
+
+    fn metrics(&self, trial: &Trial, metrics: &ServerSide) -> Result<Vec<Series>> {
+        let mut names: Vec<&str> = metrics.parts.values().map(|name| &**name).collect();
+        names.extend([&*metrics.requests, &*metrics.stages.metric]);
+        let mut all = prometheus::parse(&trial.get(&metrics.path)?, &names)?;
+        // Of stages the means are shown, and their buckets would be most of the manifest.
+        all.iter_mut().filter(|series| series.name == *metrics.stages.metric).for_each(|series| series.buckets.clear());
+        Ok(all)
+    }
+
+    /// What the application says of itself, which must be what the configuration claims.
+    fn runtime(&self, trial: &Trial, config: &Config) -> Result<Runtime> {
+        let path = &*self.serve.runtime;
+        let told: Value = serde_json::from_str(&trial.get(path)?).with_context(|| format!("`{path}` is no JSON"))?;
+        let runtime = read(&told).with_context(|| format!("`{path}` does not tell interpreter and GIL"))?;
+        match runtime.refuse(config.asked.gil) {
+            Some(why) => bail!("refused: {why}"),
+            None => Ok(runtime),
+        }
+    }
+}
+
+fn read(told: &Value) -> Option<Runtime> {
+    let versions = told["versions"].as_object().into_iter().flatten();
+    Some(Runtime {
+        python: told["interpreter"]["version"].as_str()?.to_owned(),
+        gil: told["gil"]["now"].as_bool()?,
+        forced_off: told["gil"]["forced_off"].as_bool()?,
+        versions: versions.filter_map(|(name, version)| Some((name.clone(), version.as_str()?.to_owned()))).collect(),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use matrix::GilState;
+
+    #[test]
+    fn a_gil_that_is_not_what_was_claimed_is_refused() {
+        let told = |now: bool, forced: bool| {
+            let gil = json!({"now": now, "forced_off": forced});
+            read(&json!({"interpreter": {"version": "3.14.5"}, "gil": gil, "versions": {"a": "1", "b": null}})).unwrap()
+        };
+        assert_eq!(told(true, false).versions.len(), 1);
+        for (now, forced, right) in
+            [(true, false, GilState::On), (false, false, GilState::Off), (false, true, GilState::ForcedOff)]
+        {
+            for claimed in [GilState::On, GilState::Off, GilState::ForcedOff] {
+                assert_eq!(told(now, forced).refuse(claimed).is_none(), claimed == right, "{now} {forced} {claimed}");
+            }
+        }
+        let why = told(true, false).refuse(GilState::Off).unwrap();
+        assert_eq!(why, "the GIL is on, and off was claimed");
+        assert_eq!(read(&json!({"gil": {"now": true}})), None);
+    }
+
+    #[test]
+    fn a_scenario_without_a_successful_answer_is_refused() {
+        let request = |client: &str, status: u16| Request { at: 0.0, client: client.to_owned(), status, ms: 1.0 };
+        let matrix = matrix::Matrix::parse(fixture::MATRIX, "matrix.yaml").unwrap();
+        let serve = matrix.bench.unwrap().serve.unwrap();
+        let clients = &serve.configs.iter().find(|config| config.clients.len() == 2).unwrap().clients;
+        let [one, other] = [&*clients[0], &*clients[1]];
+        answered("single", clients, &[request(one, 200), request(other, 500), request(other, 200)]).unwrap();
+        let all = [request(one, 200), request(other, 0), request(other, 0), request(other, 502)];
+        let error = answered("single", clients, &all).unwrap_err().to_string();
+        assert!(error.contains(&format!("none of 3 requests to `{other}` in `single`")), "{error}");
+        assert!(error.contains("(2 without an answer, 1 with status 502)"), "{error}");
+        let error = answered("single", clients, &[request(one, 200)]).unwrap_err().to_string();
+        assert!(error.contains("none was sent"), "{error}");
+    }
+
+    #[test]
+    fn the_warm_up_is_short() {
+        assert_eq!([warm_up(1), warm_up(30), warm_up(600)], [1, 10, 20]);
+    }
+}

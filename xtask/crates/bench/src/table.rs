@@ -1,0 +1,150 @@
+//! The table of a bench run, for the terminal and for the documentation.
+
+use std::fmt::Write as _;
+use std::path::Path;
+
+use anyhow::{Context, Result};
+
+use super::rows::Row;
+use super::stats::{Samples, Spread};
+use base::ui;
+
+/// Between these lines of the documentation stands what was measured.
+const BEGIN: &str = "<!-- cargo xtask bench build --write: begin -->";
+const END: &str = "<!-- cargo xtask bench build --write: end -->";
+
+/// What a row must not exceed.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Target {
+    /// Ours by plain.
+    pub ratio: Option<f64>,
+    /// Ours alone, in seconds.
+    pub seconds: Option<f64>,
+}
+
+const HEAD: [&str; 7] = ["ROW", "OURS", "PLAIN", "OURS/PLAIN", "TARGET", "", "LOAD"];
+
+/// For a terminal: one line per row.
+pub fn text(rows: &[(Row, Samples)]) -> String {
+    let mut lines = vec![HEAD.map(str::to_owned)];
+    lines.extend(rows.iter().map(|(row, samples)| cells(*row, samples)));
+    let widths: Vec<usize> = (0..HEAD.len())
+        .map(|column| lines.iter().map(|line| line[column].chars().count()).max().unwrap_or(0))
+        .collect();
+    let mut out = String::new();
+    for line in &lines {
+        let mut text = String::new();
+        for (cell, width) in line.iter().zip(&widths) {
+            let _ = write!(text, "{cell:<width$}  ");
+        }
+        let _ = writeln!(out, "{}", text.trim_end());
+    }
+    for (row, samples) in rows {
+        if let Some(note) = note(*row, samples) {
+            let _ = writeln!(out, "{note}");
+        }
+    }
+    out.push_str("median (smallest–largest); LOAD: the machine's load average when the runs began\n");
+    out
+}
+
+/// For the documentation: the machine, then one line per row. A row that was not run keeps the line
+/// that it has in `old`, if that was measured on the same machine.
+pub fn markdown(rows: &[(Row, Samples)], machine: &str, when: &str, old: &str) -> String {
+    let same_machine = old.lines().any(|line| line == machine);
+    let mut out = format!("{machine}\n\n");
+    out.push_str("| row | work | plain tool | ours | plain | ours / plain | target | met | load | measured |\n");
+    out.push_str("|---|---|---|---|---|---|---|---|---|---|\n");
+    let mut said = Vec::new();
+    for row in Row::ALL {
+        let start = format!("| `{}` |", row.id());
+        if let Some((_, samples)) = rows.iter().find(|(other, _)| *other == row) {
+            let [_, ours, plain, ratio, target, met, load] = cells(row, samples);
+            let (work, tool) = (row.work(), row.tool());
+            let _ = writeln!(
+                out,
+                "{start} {work} | {tool} | {ours} | {plain} | {ratio} | {target} | {met} | {load} | {when} |"
+            );
+            said.extend(note(row, samples));
+        } else if same_machine {
+            out.extend(old.lines().filter(|line| line.starts_with(&start)).map(|line| format!("{line}\n")));
+            let note = format!("{}: ", row.id());
+            said.extend(
+                old.lines()
+                    .filter_map(|line| line.strip_prefix("- "))
+                    .filter(|l| l.starts_with(&note))
+                    .map(str::to_owned),
+            );
+        }
+    }
+    out.push('\n');
+    said.iter().for_each(|note| {
+        let _ = writeln!(out, "- {note}");
+    });
+    out
+}
+
+/// Puts the table into the documentation at `path`, between its two marks.
+pub fn write(path: &Path, rows: &[(Row, Samples)], machine: &str, when: &str) -> Result<()> {
+    let text = std::fs::read_to_string(path).with_context(|| format!("cannot read `{}`", path.display()))?;
+    let (before, rest) = text.split_once(BEGIN).with_context(|| missing(path, BEGIN))?;
+    let (old, after) = rest.split_once(END).with_context(|| missing(path, END))?;
+    let table = markdown(rows, machine, when, old);
+    build::cache::write(path, format!("{before}{BEGIN}\n\n{}\n\n{END}{after}", table.trim_end()).as_bytes())
+}
+
+fn missing(path: &Path, mark: &str) -> String {
+    format!("`{}` has lost the line `{mark}`, which says where the table stands", path.display())
+}
+
+fn cells(row: Row, samples: &Samples) -> [String; 7] {
+    let target = row.target();
+    let mut wanted = Vec::new();
+    let mut met = Vec::new();
+    if let Some(limit) = target.ratio {
+        wanted.push(format!("≤ {limit}"));
+        met.push(samples.ratio().is_some_and(|ratio| ratio.median <= limit));
+    }
+    if let Some(limit) = target.seconds {
+        wanted.push(format!("≤ {}", time(limit)));
+        met.push(samples.ours().is_some_and(|ours| ours.median <= limit));
+    }
+    let met = if met.iter().all(|met| *met) { "met" } else { "missed" };
+    [
+        row.id().to_owned(),
+        spread(samples.ours(), time),
+        spread(samples.plain(), time),
+        spread(samples.ratio(), ratio),
+        wanted.join(", "),
+        met.to_owned(),
+        spread(samples.load(), |load| format!("{load:.1}")),
+    ]
+}
+
+fn note(row: Row, samples: &Samples) -> Option<String> {
+    let mut parts: Vec<(String, f64)> = samples.parts().into_iter().collect();
+    parts.sort_by(|a, b| b.1.total_cmp(&a.1));
+    let parts: Vec<String> = parts.iter().take(5).map(|(name, seconds)| format!("{name} {}", time(*seconds))).collect();
+    (!parts.is_empty()).then(|| format!("{}: ours consists of {}", row.id(), parts.join(", ")))
+}
+
+fn spread(spread: Option<Spread>, show: fn(f64) -> String) -> String {
+    match spread {
+        None => "–".to_owned(),
+        Some(Spread { median, min, max }) if min == max => show(median),
+        Some(Spread { median, min, max }) => format!("{} ({}–{})", show(median), show(min), show(max)),
+    }
+}
+
+fn time(seconds: f64) -> String {
+    if seconds < 0.9995 { format!("{:.0} ms", seconds * 1000.0) } else { ui::seconds(seconds) }
+}
+
+/// Two digits that say something, however small it is.
+fn ratio(ratio: f64) -> String {
+    let digits = if ratio > 0.0 { (1.0 - ratio.log10().floor()).clamp(2.0, 6.0) } else { 2.0 };
+    format!("{ratio:.0$}", digits as usize)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,202 @@
+//! Everything impure that planning needs, read once, so that a plan is a function of its inputs.
+
+use std::collections::BTreeMap;
+use std::ffi::OsString;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, anyhow};
+
+use crate::cache::Cache;
+use crate::lock::pylock::{self, Pylock};
+use crate::lock::{self, Pin};
+use crate::plan::Origin;
+use base::working_copy::digest_folder;
+use base::{UsageError, digest};
+use matrix::{Abi, Builder, Matrix, Package};
+
+mod compiler;
+
+/// What the command line and the machine say.
+#[derive(Debug, Clone, Default)]
+pub struct Facts {
+    /// The folder of `matrix.yaml`.
+    pub project: PathBuf,
+    /// `matrix.yaml`, for the lines that errors name.
+    pub matrix: PathBuf,
+    /// `--quick`: interpreters without PGO and LTO.
+    pub quick: bool,
+    /// `--fake`: small stand-ins instead of work, for tests.
+    pub fake: bool,
+    /// `rustc -vV`, as far as it matters to what is compiled.
+    pub rustc: String,
+    /// The digest of Cargo's own configuration, which can carry flags.
+    pub cargo_config: String,
+    /// Content digests of working copies, by package.
+    pub working_copies: BTreeMap<String, String>,
+    /// What packages need at run time, by package and ABI.
+    pub locks: BTreeMap<(String, String), Vec<Pin>>,
+    /// The build requirements of packages that lock them, by package.
+    pub build_locks: BTreeMap<String, Pylock>,
+    /// The text of the files below `docker/`, by path from the project's folder.
+    pub files: BTreeMap<String, String>,
+}
+
+/// The files below `docker/` that steps send to the engine.
+const FILES: [&str; 8] = [
+    "docker/builder.Dockerfile",
+    "docker/python.Dockerfile",
+    "docker/base.Dockerfile",
+    "docker/image.Dockerfile",
+    "docker/build-wheel.sh",
+    "docker/compile_bytecode.py",
+    "docker/parallel_compile.py",
+    "docker/gil_probe.py",
+];
+
+impl Facts {
+    /// Reads the facts for the matrix in the folder `project`, whose packages are compiled in `cache`.
+    pub fn read(matrix: &Matrix, project: &Path, cache: &Cache, quick: bool, fake: bool) -> Result<Facts> {
+        let mut facts = Facts { project: project.to_owned(), quick, fake, ..Facts::default() };
+        for name in FILES {
+            let path = project.join(name);
+            let text = fs::read_to_string(&path).map_err(|error| {
+                let path = path.display();
+                anyhow!(UsageError(format!(
+                    "cannot read `{path}`: {error}: the matrix must lie in a clone of the project"
+                )))
+            })?;
+            facts.files.insert(name.to_owned(), text);
+        }
+        // Side by side: each waits for programs.
+        let compiles = matrix.packages.iter().any(|package| package.build.with == Builder::Maturin);
+        let (rustc, copies) = std::thread::scope(|scope| {
+            let rustc = scope.spawn(|| if compiles { compiler::identity(cache) } else { Ok(String::new()) });
+            let copies = working_copies(matrix, project);
+            (rustc.join().unwrap_or_else(|_| Err(anyhow!("panicked, see above"))), copies)
+        });
+        (facts.rustc, facts.working_copies) = (rustc?, copies?);
+        if compiles {
+            facts.cargo_config = cargo_config(cache.dir(), &|name| std::env::var_os(name));
+        }
+        facts.read_locks(matrix)?;
+        facts.read_build_locks(matrix)?;
+        Ok(facts)
+    }
+
+    /// Where something is written, as errors name it: `matrix.yaml:12:5`.
+    pub fn place(&self, origin: &Origin) -> String {
+        match origin {
+            Origin::Unknown => "matrix.yaml".to_owned(),
+            Origin::File(place) => place.clone(),
+            Origin::Matrix(ordinal) => {
+                let file = self.matrix.file_name().unwrap_or_default().to_string_lossy();
+                // Without the text there is no line.
+                let text = fs::read_to_string(&self.matrix).unwrap_or_default();
+                match matrix::place(&text, *ordinal) {
+                    Some(at) => format!("{file}:{}:{}", at.line, at.column),
+                    None => file.into_owned(),
+                }
+            }
+        }
+    }
+
+    /// The files that `build.lock` of the packages names.
+    fn read_build_locks(&mut self, matrix: &Matrix) -> Result<()> {
+        for package in &matrix.packages {
+            let Some(file) = &package.build.lock else { continue };
+            let lock = pylock::read(&self.project, file).map_err(|error| {
+                anyhow!(UsageError(format!("matrix.yaml: packages[].build.lock of `{}`: {error:#}", package.id)))
+            })?;
+            self.build_locks.insert(package.id.to_string(), lock);
+        }
+        Ok(())
+    }
+
+    /// The build requirements of a package for an ABI; none for a package without `build.lock`.
+    pub fn build_requirements(&self, matrix: &Matrix, package: &Package, abi: &Abi) -> Result<Option<Vec<Pin>>> {
+        let Some(lock) = self.build_locks.get(&*package.id) else { return Ok(None) };
+        let glibc =
+            wheelfile::parse_glibc(&matrix.root.glibc).context("`root.glibc` in matrix.yaml is not MAJOR.MINOR")?;
+        lock.select(abi, glibc).map(Some).map_err(|error| {
+            anyhow!(UsageError(format!(
+                "matrix.yaml: packages[].build.lock of `{}` for `{}`: {error:#}; `uv pip compile --universal` makes such \
+                 a file, for all versions of Python that its `requires-python` names",
+                package.id, abi.id
+            )))
+        })
+    }
+
+    /// The lock files of the packages in images.
+    fn read_locks(&mut self, matrix: &Matrix) -> Result<()> {
+        for image in &matrix.images {
+            for package in image.packages.iter().filter_map(|id| matrix.package(id)) {
+                let Some(folder) = &package.locks else { continue };
+                let pins = lock::read(&self.project, &format!("{folder}/{}.txt", image.abi)).map_err(|error| {
+                    anyhow!(UsageError(format!("matrix.yaml: packages[].locks of `{}`: {error:#}", package.id)))
+                })?;
+                self.locks.insert((package.id.to_string(), image.abi.to_string()), pins);
+            }
+        }
+        Ok(())
+    }
+}
+
+fn working_copies(matrix: &Matrix, project: &Path) -> Result<BTreeMap<String, String>> {
+    let mut contents = BTreeMap::new();
+    for package in &matrix.packages {
+        if let Some(folder) = package.working_copy(project) {
+            let content = digest_folder(&folder).map_err(|error| {
+                anyhow!(UsageError(format!("matrix.yaml: packages[].source.path of `{}`: {error:#}", package.id)))
+            })?;
+            contents.insert(package.id.to_string(), content);
+        }
+    }
+    Ok(contents)
+}
+
+/// What Cargo reads where packages are compiled: the configuration of each folder above, then that
+/// of its home. Of both names it takes the one without an extension.
+fn cargo_config(compiled_below: &Path, env: &dyn Fn(&str) -> Option<OsString>) -> String {
+    let above = compiled_below.ancestors().map(|folder| folder.join(".cargo"));
+    let home = env("CARGO_HOME").map(PathBuf::from).or_else(|| Some(Path::new(&env("HOME")?).join(".cargo")));
+    let mut text = Vec::new();
+    let mut read = Vec::new();
+    for folder in above.chain(home) {
+        let file = ["config", "config.toml"].map(|name| folder.join(name)).into_iter().find(|file| file.is_file());
+        let Some(file) = file.and_then(|file| file.canonicalize().ok()) else { continue };
+        if !read.contains(&file) {
+            text.extend(fs::read(&file).unwrap_or_default());
+            read.push(file);
+        }
+    }
+    digest::of(text)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::cargo_config;
+    use fixture::Folder;
+
+    #[test]
+    fn cargos_configuration_counts_wherever_cargo_finds_it() {
+        let top = Folder::new("config");
+        let folder = |name: &str| Some(top.0.join(name).into_os_string());
+        let at = |home: &str| {
+            cargo_config(&top.0.join("user/cache/v1"), &|name| if name == "CARGO_HOME" { folder(home) } else { None })
+        };
+        let nothing = at("cargo");
+        top.write("elsewhere/.cargo/config.toml", "[build]");
+        assert_eq!(at("cargo"), nothing, "not above what is compiled");
+        top.write("cargo/config.toml", "[build]");
+        let home = at("cargo");
+        assert_ne!(home, nothing);
+        top.write("user/.cargo/config.toml", "[profile]");
+        let above = at("cargo");
+        assert_ne!(above, home);
+        top.write("user/.cargo/config", "[net]");
+        assert_ne!(at("cargo"), above, "without an extension it comes first");
+        let once = at("nowhere");
+        assert_eq!(at("user/.cargo"), once, "its home may be a folder above: the same file");
+    }
+}

@@ -1,0 +1,149 @@
+//! Which Rust compiler this is. To ask it would take half as long again as planning does, so its answer
+//! is remembered for as long as its files are the same.
+
+use std::ffi::OsString;
+use std::fs;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::{Context, Result, bail};
+
+use crate::cache::{self, Cache};
+
+/// What `rustc -vV` says. `cache` is where the answer is remembered.
+pub fn identity(cache: &Cache) -> Result<String> {
+    let Some(rustc) = chosen(&|name| std::env::var_os(name)) else { return ask(Path::new("rustc")) };
+    // A cache that cannot be written is no reason to fail.
+    match cache.state("rustc") {
+        Ok(folder) => remember(&rustc, &folder.join("identity")),
+        Err(_) => ask(&rustc),
+    }
+}
+
+/// The compiler that `rustc` stands for. Where rustup has started us, it says which toolchain it
+/// chose, for what we start too; its stand-in of that name takes longer to find it than the answer.
+fn chosen(env: &dyn Fn(&str) -> Option<OsString>) -> Option<PathBuf> {
+    let toolchain = PathBuf::from(env("RUSTUP_TOOLCHAIN")?);
+    let beside = Path::new(&env("CARGO")?).with_file_name("rustc");
+    (beside.components().any(|part| part.as_os_str() == toolchain) && beside.is_file()).then_some(beside)
+}
+
+/// The answer in the file `remembered`, if it is that of these files.
+fn remember(rustc: &Path, remembered: &Path) -> Result<String> {
+    let Some(files) = files(rustc) else { return ask(rustc) };
+    let known = fs::read_to_string(remembered).ok();
+    if let Some(answer) = known.as_ref().and_then(|known| known.strip_prefix(&files)) {
+        return Ok(answer.to_owned());
+    }
+    let answer = ask(rustc)?;
+    // Nor is a disk that is full.
+    let _ = cache::write(remembered, format!("{files}{answer}").as_bytes());
+    Ok(answer)
+}
+
+/// The compiler's program and libraries. The time of the last change of a file's state (`ctime`) is the
+/// kernel's: unlike that of its contents, nobody can set it back.
+fn files(rustc: &Path) -> Option<String> {
+    let libraries = fs::read_dir(rustc.parent()?.parent()?.join("lib")).ok()?;
+    let mut paths: Vec<PathBuf> = libraries.flatten().map(|entry| entry.path()).filter(|path| path.is_file()).collect();
+    paths.push(rustc.to_owned());
+    paths.sort();
+    let mut text = String::new();
+    for path in paths {
+        let meta = fs::metadata(&path).ok()?;
+        let (device, inode, size) = (meta.dev(), meta.ino(), meta.size());
+        text.push_str(&format!("{path:?} {device} {inode} {size} {}.{:09}\n", meta.ctime(), meta.ctime_nsec()));
+    }
+    Some(text)
+}
+
+fn ask(rustc: &Path) -> Result<String> {
+    let output = Command::new(rustc)
+        .arg("-vV")
+        .output()
+        .context("cannot run `rustc -vV`: install Rust with rustup, then run the command again")?;
+    if !output.status.success() {
+        bail!("`rustc -vV` failed: {}", String::from_utf8_lossy(&output.stderr).trim());
+    }
+    Ok(String::from_utf8_lossy(&output.stdout).trim().to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs::{self, FileTimes};
+
+    use super::{chosen, remember};
+    use fixture::Folder;
+
+    #[test]
+    fn the_compiler_is_the_one_that_rustup_chose() {
+        let folder = Folder::new("compiler");
+        folder.write("toolchains/1.95.0-x/bin/rustc", "").write("usr/bin/rustc", "");
+        let chosen = |toolchain: Option<&str>, cargo: &str| {
+            let found = chosen(&|name| match name {
+                "RUSTUP_TOOLCHAIN" => toolchain.map(Into::into),
+                "CARGO" => Some(folder.0.join(cargo).into()),
+                _ => None,
+            });
+            found.map(|found| found.strip_prefix(&folder.0).unwrap_or(&found).display().to_string())
+        };
+        let rustc = chosen(Some("1.95.0-x"), "toolchains/1.95.0-x/bin/cargo");
+        assert_eq!(rustc.as_deref(), Some("toolchains/1.95.0-x/bin/rustc"));
+        // Not rustup's cargo, another toolchain's, one without a compiler.
+        assert_eq!(chosen(None, "usr/bin/cargo"), None);
+        assert_eq!(chosen(Some("1.96.0-x"), "toolchains/1.95.0-x/bin/cargo"), None);
+        assert_eq!(chosen(Some("1.95.0-x"), "toolchains/1.95.0-x/other/cargo"), None);
+    }
+
+    /// A compiler that tells how often it was asked.
+    fn compiler(name: &str) -> Folder {
+        let folder = Folder::new(name);
+        folder.write("lib/librustc_driver-1.so", "driver").write("cache/there", "");
+        folder.write_program("bin/rustc", "#!/bin/sh\necho asked >> \"${0%/*}/../asked\"\necho rustc 1.95.0\n");
+        folder
+    }
+
+    fn answer(folder: &Folder) -> (String, usize) {
+        let answer = remember(&folder.0.join("bin/rustc"), &folder.0.join("cache/rustc")).unwrap();
+        (answer, fs::read_to_string(folder.0.join("asked")).unwrap().lines().count())
+    }
+
+    #[test]
+    fn a_compiler_is_asked_once() {
+        let folder = compiler("once");
+        assert_eq!(answer(&folder), ("rustc 1.95.0".to_owned(), 1));
+        assert_eq!(answer(&folder), ("rustc 1.95.0".to_owned(), 1));
+    }
+
+    #[test]
+    fn a_compiler_that_changed_is_asked_again() {
+        let folder = compiler("changed");
+        answer(&folder);
+        // In place, of the same size, and the time of its contents set back.
+        for (file, from, to, asked) in [("bin/rustc", "1.95.0", "1.95.1", 2), ("lib/librustc_driver-1.so", "d", "D", 3)]
+        {
+            let path = folder.0.join(file);
+            let modified = fs::metadata(&path).unwrap().modified().unwrap();
+            let text = fs::read_to_string(&path).unwrap().replace(from, to);
+            // The kernel's clock ticks every few milliseconds.
+            std::thread::sleep(std::time::Duration::from_millis(20));
+            folder.write_program(file, &text);
+            fs::File::open(&path).unwrap().set_times(FileTimes::new().set_modified(modified)).unwrap();
+            assert_eq!(answer(&folder), ("rustc 1.95.1".to_owned(), asked), "{file}");
+        }
+        folder.write("lib/libLLVM.so", "new");
+        assert_eq!(answer(&folder).1, 4);
+    }
+
+    #[test]
+    fn what_is_remembered_may_be_nonsense_or_impossible_to_write() {
+        let folder = compiler("nonsense");
+        folder.write("cache/rustc", "rustc 1.0.0");
+        assert_eq!(answer(&folder), ("rustc 1.95.0".to_owned(), 1));
+        fs::remove_dir_all(folder.0.join("cache")).unwrap();
+        folder.write("cache", "a file");
+        assert_eq!(answer(&folder).1, 2);
+        assert_eq!(answer(&folder).1, 3);
+    }
+}

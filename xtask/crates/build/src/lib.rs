@@ -1,0 +1,23 @@
+//! From the matrix to artefacts: the plan with its keys, the cache, the executor and the steps.
+
+pub mod cache;
+pub mod debian;
+pub mod doctor;
+pub mod exchange;
+pub mod facts;
+pub mod golang;
+pub mod incoming;
+pub mod lock;
+pub mod make;
+pub mod manifest;
+mod options;
+pub mod plan;
+pub mod planner;
+mod project;
+pub mod provision;
+pub mod report;
+pub mod run;
+pub mod step;
+
+pub use options::BuildOptions;
+pub use project::{OpenOptions, Project};

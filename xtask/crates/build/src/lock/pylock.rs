@@ -1,0 +1,243 @@
+//! Lock files by PEP 751 (`pylock.toml`): one file for all ABIs, from which the wheels of one ABI are chosen.
+//!
+//! Format: <https://packaging.python.org/en/latest/specifications/pylock-toml/>. No environment marker
+//! tells free-threaded interpreters from others, so the choice among the wheels goes by their tags.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::str::FromStr;
+
+use anyhow::{Context as _, Result, anyhow, bail, ensure};
+use pep440_rs::{Version, VersionSpecifiers};
+use pep508_rs::{MarkerEnvironment, MarkerEnvironmentBuilder, MarkerTree};
+use serde::Deserialize;
+
+use super::Pin;
+use matrix::Abi;
+use wheelfile::{Fit, Interpreter, WheelName, same_name};
+
+/// The parts of a `pylock.toml` that say which wheels to install.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct Pylock {
+    lock_version: String,
+    requires_python: Option<String>,
+    #[serde(default)]
+    packages: Vec<Package>,
+    /// The path and the text of the file, to name lines.
+    #[serde(skip)]
+    file: String,
+    #[serde(skip)]
+    text: String,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+struct Package {
+    name: String,
+    version: Option<String>,
+    marker: Option<String>,
+    requires_python: Option<String>,
+    #[serde(default)]
+    wheels: Vec<Wheel>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+struct Wheel {
+    name: Option<String>,
+    url: Option<String>,
+    path: Option<String>,
+    hashes: BTreeMap<String, String>,
+}
+
+impl Wheel {
+    /// The file name, which the format allows to leave out where the address ends with it.
+    fn file_name(&self) -> Result<&str> {
+        let place = self.name.as_deref().or(self.path.as_deref()).or(self.url.as_deref());
+        let place = place.context("a wheel has neither `name`, `path` nor `url`")?;
+        Ok(place.split(['#', '?']).next().unwrap_or_default().rsplit('/').next().unwrap_or_default())
+    }
+}
+
+/// Reads `file`, a path from the folder `top`; errors name it.
+pub fn read(top: &Path, file: &str) -> Result<Pylock> {
+    let text = std::fs::read_to_string(top.join(file)).map_err(anyhow::Error::from);
+    text.and_then(|text| parse(&text, file)).with_context(|| format!("`{file}`"))
+}
+
+fn parse(text: &str, file: &str) -> Result<Pylock> {
+    let mut lock: Pylock = toml::from_str(text).map_err(|error| anyhow!("{}", error.to_string().trim()))?;
+    ensure!(
+        lock.lock_version.split('.').next() == Some("1"),
+        "`lock-version` is `{}`; this tool reads version 1 (PEP 751)",
+        lock.lock_version
+    );
+    (lock.file, lock.text) = (file.to_owned(), text.to_owned());
+    Ok(lock)
+}
+
+impl Pylock {
+    /// Chooses one wheel of each package that `abi` needs. `glibc` is the newest that a wheel may ask for.
+    pub fn select(&self, abi: &Abi, glibc: (u32, u32)) -> Result<Vec<Pin>> {
+        let python = python_version(abi)?;
+        let environment = environment(abi, &python)?;
+        check_python(self.requires_python.as_deref(), &python).context("the lock file cannot be used")?;
+        let interpreter = Interpreter { abi: &abi.id, machine: "x86_64", glibc };
+        let mut pins: Vec<Pin> = Vec::new();
+        for package in &self.packages {
+            let name = &package.name;
+            if !applies(package.marker.as_deref(), &environment).with_context(|| format!("`{name}`"))? {
+                continue;
+            }
+            check_python(package.requires_python.as_deref(), &python).with_context(|| format!("`{name}`"))?;
+            ensure!(
+                !pins.iter().any(|pin| same_name(&pin.name, name)),
+                "`{name}` is locked twice for `{}`: the markers of its entries do not exclude each other",
+                abi.id
+            );
+            let mut pin = package.choose(&interpreter)?;
+            pin.place = self.place(&pin.sha256);
+            pins.push(pin);
+        }
+        Ok(pins)
+    }
+
+    /// The line that has a digest, as `file:line`.
+    fn place(&self, sha256: &str) -> String {
+        match self.text.lines().position(|line| line.to_ascii_lowercase().contains(sha256)) {
+            Some(at) => format!("{}:{}", self.file, at + 1),
+            None => self.file.clone(),
+        }
+    }
+}
+
+impl Package {
+    /// The wheel that fits best.
+    fn choose(&self, interpreter: &Interpreter) -> Result<Pin> {
+        let mut best: Option<(Fit, &str, WheelName, &Wheel)> = None;
+        let mut choices = Vec::new();
+        for wheel in &self.wheels {
+            let file = wheel.file_name().with_context(|| format!("`{}`", self.name))?;
+            let name = WheelName::parse(file).with_context(|| format!("`{}`", self.name))?;
+            choices.push(file);
+            let Some(fit) = interpreter.fit(&name) else { continue };
+            if best.as_ref().is_none_or(|(other, ..)| fit > *other) {
+                best = Some((fit, file, name, wheel));
+            }
+        }
+        let Some((_, file, name, wheel)) = best else {
+            let have = if choices.is_empty() { "no wheel at all".to_owned() } else { base::ui::quoted(choices) };
+            bail!("no wheel of `{}` in the lock file fits `{}`: it has {have}", self.name, interpreter.abi);
+        };
+        if let Some(version) = &self.version {
+            ensure!(
+                wheelfile::same_version(version, &name.version),
+                "`{file}` is locked as version `{version}` of `{}`",
+                self.name
+            );
+        }
+        let sha256 = wheel.hashes.get("sha256").map(|hash| hash.to_ascii_lowercase());
+        let sha256 = sha256.filter(|hash| hash.len() == 64 && hash.chars().all(|c| c.is_ascii_hexdigit()));
+        let sha256 = sha256.with_context(|| format!("`{file}` has no SHA-256 of 64 hexadecimal digits"))?;
+        let url = wheel.url.clone();
+        ensure!(url.as_ref().is_none_or(|url| url.starts_with("https://")), "the `url` of `{file}` is not https");
+        let file = url.is_some().then(|| file.to_owned());
+        Ok(Pin { name: self.name.clone(), version: name.version, sha256, url, file, place: String::new() })
+    }
+}
+
+/// `3.11` of the matrix is Debian's interpreter, whose last number does not matter to markers.
+fn python_version(abi: &Abi) -> Result<Version> {
+    let full = if abi.python.matches('.').count() < 2 { format!("{}.0", abi.python) } else { abi.python.to_string() };
+    Version::from_str(&full).map_err(|error| anyhow!("`{full}` is not a version: {error}"))
+}
+
+fn check_python(required: Option<&str>, python: &Version) -> Result<()> {
+    let Some(text) = required else { return Ok(()) };
+    let required = VersionSpecifiers::from_str(text).map_err(|error| anyhow!("`requires-python`: {error}"))?;
+    ensure!(required.contains(python), "`requires-python` is `{text}`, and the interpreter is Python {python}");
+    Ok(())
+}
+
+fn applies(marker: Option<&str>, environment: &MarkerEnvironment) -> Result<bool> {
+    let Some(text) = marker else { return Ok(true) };
+    let marker = MarkerTree::from_str(text).map_err(|error| anyhow!("cannot read the marker `{text}`: {error}"))?;
+    Ok(marker.evaluate(environment, &[]))
+}
+
+fn environment(abi: &Abi, python: &Version) -> Result<MarkerEnvironment> {
+    let full = python.to_string();
+    let short = abi.interpreter_name();
+    let environment = MarkerEnvironment::try_from(MarkerEnvironmentBuilder {
+        implementation_name: "cpython",
+        implementation_version: &full,
+        os_name: "posix",
+        platform_machine: "x86_64",
+        platform_python_implementation: "CPython",
+        platform_release: "",
+        platform_system: "Linux",
+        platform_version: "",
+        python_full_version: &full,
+        python_version: short.trim_end_matches('t'),
+        sys_platform: "linux",
+    });
+    environment.map_err(|error| anyhow!("cannot describe `{}` to markers: {error}", abi.id))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use matrix::Matrix;
+
+    const DIGEST: &str = "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa";
+
+    fn select(packages: &str, abi: &str) -> Result<Vec<Pin>> {
+        let matrix = Matrix::parse(fixture::MATRIX, "matrix.yaml").unwrap();
+        parse(&format!("lock-version = '1.0'\n{packages}"), "lock.toml")?.select(matrix.abi(abi).unwrap(), (2, 36))
+    }
+
+    fn package(name: &str, more: &str, wheels: &[&str]) -> String {
+        let wheel = |file: &&str| format!("{{ name = '{file}', path = '{file}', hashes = {{ sha256 = '{DIGEST}' }} }}");
+        let wheels: Vec<String> = wheels.iter().map(wheel).collect();
+        format!("[[packages]]\nname = '{name}'\n{more}\nwheels = [{}]\n", wheels.join(", "))
+    }
+
+    #[test]
+    fn markers_choose_the_entry() {
+        let old = package("demo", "marker = \"python_version < '3.14'\"", &["demo-1-py3-none-any.whl"]);
+        let new = package("demo", "marker = \"python_version >= '3.14'\"", &["demo-2-py3-none-any.whl"]);
+        let lock = format!("{old}{new}");
+        let pin = select(&lock, "cp311").unwrap().remove(0);
+        assert_eq!((&*pin.version, &*pin.place), ("1", "lock.toml:5"));
+        assert_eq!(select(&lock, "cp314t").unwrap()[0].version, "2");
+        let windows = package("demo", "marker = \"sys_platform == 'win32'\"", &["demo-1-py3-none-any.whl"]);
+        assert_eq!(select(&windows, "cp314").unwrap(), []);
+        let both = format!("{old}{}", package("Demo", "", &["demo-2-py3-none-any.whl"]));
+        let error = select(&both, "cp311").unwrap_err().to_string();
+        assert!(error.contains("locked twice for `cp311`"), "{error}");
+    }
+
+    #[test]
+    fn a_package_without_a_fitting_wheel_is_named_with_what_it_has() {
+        let lock = package("demo", "", &["demo-1-cp311-cp311-manylinux_2_28_x86_64.whl"]);
+        let error = select(&lock, "cp314t").unwrap_err().to_string();
+        assert!(error.contains("`demo`") && error.contains("`cp314t`") && error.contains("cp311-cp311"), "{error}");
+        let none = select("[[packages]]\nname = 'demo'\n", "cp314").unwrap_err().to_string();
+        assert!(none.contains("no wheel at all"), "{none}");
+    }
+
+    #[test]
+    fn what_cannot_be_trusted_is_refused() {
+        let lock = package("demo", "version = '2'", &["demo-1-py3-none-any.whl"]);
+        assert!(select(&lock, "cp314").unwrap_err().to_string().contains("locked as version `2`"));
+        let lock = package("demo", "", &["demo-1-py3-none-any.whl"]).replace(DIGEST, "abc");
+        assert!(select(&lock, "cp314").unwrap_err().to_string().contains("SHA-256"));
+        let lock = package("demo", "requires-python = '>=3.12'", &["demo-1-py3-none-any.whl"]);
+        assert!(format!("{:#}", select(&lock, "cp311").unwrap_err()).contains("requires-python"));
+        assert!(parse("lock-version = '2.0'", "lock.toml").unwrap_err().to_string().contains("lock-version"));
+        let lock = "[[packages]]\nname = 'demo'\nwheels = [{ url = 'http://host.example/demo-1-py3-none-any.whl', \
+                    hashes = { sha256 = 'x' } }]"
+            .replace("'x'", &format!("'{DIGEST}'"));
+        assert!(select(&lock, "cp314").unwrap_err().to_string().contains("not https"));
+    }
+}

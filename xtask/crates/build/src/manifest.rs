@@ -1,0 +1,297 @@
+//! `wheels/manifest.json`: what was built, for reports, for `verify` and for other machines.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
+
+use anyhow::{Context, Result, ensure};
+use serde::{Deserialize, Serialize};
+
+use crate::cache::{self, Cache};
+use crate::plan::{self, Action, Plan};
+use crate::run::{Attempt, Outcome};
+use base::digest;
+use matrix::Matrix;
+
+/// The document. `schema` grows when a reader of an older one could be misled.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct Manifest {
+    pub schema: u32,
+    pub artefacts: Vec<Entry>,
+    /// The ids of rows that the last run was asked for and could not build. An image of one that the
+    /// engine still has is older than the matrix.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub not_built: BTreeSet<String>,
+}
+
+/// One wheel, base image or image.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Entry {
+    /// The id of the step that made it.
+    pub id: String,
+    /// `wheel`, `base` or `image`.
+    pub kind: String,
+    /// The package, or the image's repository.
+    pub name: String,
+    /// The wheel's ABI, or the image's tag.
+    pub tag: String,
+    /// The wheel's file name below `wheels/`, or the image's reference.
+    pub file: String,
+    /// The file's SHA-256, or the image's id without its prefix.
+    pub sha256: String,
+    /// In bytes.
+    pub size: u64,
+    pub key: String,
+    /// Wall time in seconds when it was made.
+    pub seconds: f64,
+    /// Whether this invocation found it made already.
+    pub cached: bool,
+    /// Keys of the steps that it was made from, by id.
+    pub inputs: BTreeMap<String, String>,
+    /// Versions, how it was made, and for images the verdict on the GIL.
+    pub notes: BTreeMap<String, String>,
+    /// The repository or folder that it was taken from; none for what was made on this machine.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub taken_from: Option<String>,
+    /// The SHA-256 of its bill of materials, once `cargo xtask sbom` has written that.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sbom: Option<String>,
+}
+
+/// A bill of materials as it was written.
+pub struct Sbom {
+    pub file: String,
+    /// The SHA-256 of what it tells of.
+    pub subject: String,
+    pub sha256: String,
+}
+
+impl Entry {
+    /// What the file with its bill of materials is called.
+    pub fn sbom_file(&self) -> String {
+        match self.kind.as_str() {
+            "wheel" => format!("{}.cdx.json", self.file),
+            kind => format!("{kind}-{}.cdx.json", self.tag),
+        }
+    }
+
+    /// Checks what readers of a manifest rely on, as it may come from anywhere: file names without a folder,
+    /// digests that are digests, and text without control characters.
+    fn check(&self) -> Result<()> {
+        let known = ["wheel", "base", "image"].contains(&&*self.kind);
+        ensure!(known, "its kind {:?} is none of `wheel`, `base` and `image`", self.kind);
+        for (field, name) in [("file", &self.file), ("tag", &self.tag)] {
+            // The name of an image has slashes, and is never used as a path.
+            let path = self.kind == "wheel" || field == "tag";
+            ensure!(!path || is_file_name(name), "its `{field}` {name:?} is not a file name without a folder");
+        }
+        for (field, text) in [("sha256", Some(&self.sha256)), ("key", Some(&self.key)), ("sbom", self.sbom.as_ref())] {
+            let wrong = text.filter(|text| !digest::is_digest(text));
+            ensure!(wrong.is_none(), "its `{field}` {:?} is not a SHA-256", text.map_or("", |text| text));
+        }
+        let notes = self.notes.iter().chain(&self.inputs).flat_map(|(name, value)| [name, value]);
+        let texts = notes.chain([&self.id, &self.name, &self.tag, &self.file]).chain(&self.taken_from);
+        for text in texts {
+            ensure!(!text.chars().any(char::is_control), "the text {text:?} has a control character");
+        }
+        Ok(())
+    }
+}
+
+/// Whether a name from a manifest is a plain file name, which stays in its folder.
+fn is_file_name(name: &str) -> bool {
+    !name.is_empty() && !name.starts_with('.') && !name.contains('/')
+}
+
+impl Manifest {
+    /// What an execution made.
+    pub fn of(plan: &Plan, outcomes: &BTreeMap<String, Outcome>, repository: &str) -> Manifest {
+        let mut artefacts = Vec::new();
+        for step in &plan.steps {
+            let Some(outcome) = outcomes.get(&step.id) else { continue };
+            let (kind, name, tag) = match &step.action {
+                Action::Maturin(maturin) => ("wheel", maturin.wheel.package.clone(), maturin.wheel.abi.clone()),
+                Action::Container(container) => ("wheel", container.wheel.package.clone(), container.wheel.abi.clone()),
+                Action::Published(published) => ("wheel", published.package.clone(), published.abi.clone()),
+                Action::Base(base) => ("base", format!("{repository}/python"), base.tag.clone()),
+                Action::Proof(proof) => ("image", repository.to_owned(), proof.tag.clone()),
+                Action::Tools(_)
+                | Action::Fetch(_)
+                | Action::Root(_)
+                | Action::Apt(_)
+                | Action::Python(_)
+                | Action::Image(_) => continue,
+            };
+            let output = &outcome.record.output;
+            let (file, sha256, size) = match (&output.image, output.files.first()) {
+                (Some(image), _) => {
+                    (image.name.as_ref().unwrap_or(&image.reference).clone(), image.id.clone(), image.size)
+                }
+                (None, Some(file)) => (file.name.clone(), file.sha256.clone(), file.size),
+                (None, None) => continue,
+            };
+            artefacts.push(Entry {
+                id: step.id.clone(),
+                kind: kind.to_owned(),
+                name,
+                tag,
+                file,
+                sha256: sha256.trim_start_matches("sha256:").to_owned(),
+                size,
+                key: outcome.record.key.clone(),
+                seconds: outcome.record.seconds,
+                cached: outcome.cached,
+                inputs: outcome.inputs.clone(),
+                notes: output.notes.clone(),
+                taken_from: output.taken_from.clone(),
+                sbom: None,
+            });
+        }
+        Manifest { schema: 1, artefacts, not_built: BTreeSet::new() }
+    }
+
+    /// What a run came to. A row that it was asked for and could not build is in `not_built`, unless
+    /// `folder` has it with the key of this run: then it was only not looked for any more.
+    pub fn of_attempt(plan: &Plan, attempt: &Attempt, repository: &str, folder: &Path) -> Manifest {
+        let mut manifest = Manifest::of(plan, &attempt.done, repository);
+        // After Ctrl-C it is as if the rows that were not reached had not been asked for.
+        if !attempt.interrupted {
+            let listed = Manifest::read(folder).unwrap_or_default();
+            let kept = |id: &str| {
+                let key = attempt.keys.get(id).and_then(Option::as_ref);
+                listed.artefacts.iter().any(|entry| entry.id == *id && Some(&entry.key) == key)
+            };
+            let rows = plan.steps.iter().filter(|step| step.action.is_row()).map(|step| &step.id);
+            let open = rows.filter(|id| !attempt.done.contains_key(*id));
+            let open = open.filter(|id| attempt.failed.contains(id) || !kept(id));
+            manifest.not_built = open.cloned().collect();
+        }
+        manifest
+    }
+
+    /// Adds a note on the root file system to each artefact that is made of it.
+    pub fn add_note(&mut self, plan: &Plan, name: &str, note: &str) {
+        let mut based: BTreeSet<&str> = BTreeSet::new();
+        for step in &plan.steps {
+            if matches!(step.action, Action::Root(_)) || step.needs.iter().any(|need| based.contains(need.as_str())) {
+                based.insert(&step.id);
+            }
+        }
+        for entry in self.artefacts.iter_mut().filter(|entry| based.contains(entry.id.as_str())) {
+            entry.notes.insert(name.to_owned(), note.to_owned());
+        }
+    }
+
+    /// Reads a manifest and checks each of its entries.
+    pub fn parse(text: &[u8]) -> Result<Manifest> {
+        let manifest: Manifest = serde_json::from_slice(text)?;
+        for entry in &manifest.artefacts {
+            entry.check().with_context(|| format!("the entry {:?} is refused", entry.id))?;
+        }
+        let id = manifest.not_built.iter().find(|id| id.chars().any(char::is_control));
+        ensure!(id.is_none(), "the id {:?} in `not_built` has a control character", id.map_or("", |id| id));
+        Ok(manifest)
+    }
+
+    /// The manifest in `folder`; an absent one is empty.
+    pub fn read(folder: &Path) -> Result<Manifest> {
+        let path = folder.join("manifest.json");
+        match std::fs::read(&path) {
+            Ok(text) => Manifest::parse(&text).with_context(|| {
+                format!("`{}` is not a manifest: remove it, then run `cargo xtask wheels`", path.display())
+            }),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+                Ok(Manifest { schema: 1, ..Manifest::default() })
+            }
+            Err(error) => Err(error).with_context(|| format!("cannot read `{}`", path.display())),
+        }
+    }
+
+    /// Puts the wheels into `folder` and this manifest's entries in place of the earlier ones of the same id.
+    /// Entries of rows that could not be built are dropped with their files, and so are those of rows that
+    /// `matrix` no longer has. Without a matrix the folder may be one that other projects use, too, and their
+    /// rows stay.
+    pub fn publish(&self, folder: &Path, matrix: Option<&Matrix>, cache: &Cache) -> Result<()> {
+        std::fs::create_dir_all(folder).with_context(|| format!("cannot make `{}`", folder.display()))?;
+        let _lock = lock(cache)?;
+        // A manifest that cannot be read is replaced: all that it said is in the cache.
+        let mut merged = Manifest::read(folder).unwrap_or_default();
+        merged.schema = 1;
+        let mut stale: Vec<Entry> = Vec::new();
+        let mut fresh = self.artefacts.clone();
+        for entry in &mut fresh {
+            // What was written of the very same file or image holds.
+            let same = merged.artefacts.iter().find(|old| old.id == entry.id && old.sha256 == entry.sha256);
+            entry.sbom = entry.sbom.take().or_else(|| same?.sbom.clone());
+        }
+        let known = matrix.map(rows);
+        let is_known = |id: &String| known.as_ref().is_none_or(|known| known.contains(id));
+        merged.artefacts.retain(|entry| {
+            let replaced = self.artefacts.iter().any(|new| new.id == entry.id) || self.not_built.contains(&entry.id);
+            let keep = is_known(&entry.id) && !replaced;
+            if !keep {
+                stale.push(entry.clone());
+            }
+            keep
+        });
+        merged.artefacts.extend(fresh);
+        merged.not_built.extend(self.not_built.iter().cloned());
+        merged.not_built.retain(|id| is_known(id) && !self.artefacts.iter().any(|new| new.id == *id));
+        merged.artefacts.sort_by(|a, b| (&a.kind, &a.id).cmp(&(&b.kind, &b.id)));
+        for entry in self.artefacts.iter().filter(|entry| entry.kind == "wheel") {
+            cache::copy(&cache.blob(&entry.sha256), &folder.join(&entry.file))?;
+        }
+        for entry in &stale {
+            if entry.kind == "wheel" && !merged.artefacts.iter().any(|kept| kept.file == entry.file) {
+                remove(&folder.join(&entry.file), &entry.sha256)?;
+            }
+            let described = |kept: &Entry| kept.sbom.is_some() && kept.sbom_file() == entry.sbom_file();
+            if let Some(sbom) = entry.sbom.as_ref().filter(|_| !merged.artefacts.iter().any(described)) {
+                remove(&folder.join(entry.sbom_file()), sbom)?;
+            }
+        }
+        merged.write(folder)
+    }
+
+    /// Writes the SHA-256 of bills of materials into the manifest in `folder`, each with all rows that it tells of.
+    pub fn record(folder: &Path, sboms: &[Sbom], cache: &Cache) -> Result<()> {
+        let _lock = lock(cache)?;
+        let mut manifest = Manifest::read(folder)?;
+        for entry in &mut manifest.artefacts {
+            let of = sboms.iter().find(|sbom| sbom.file == entry.sbom_file() && sbom.subject == entry.sha256);
+            entry.sbom = of.map(|sbom| sbom.sha256.clone()).or_else(|| entry.sbom.take());
+        }
+        manifest.write(folder)
+    }
+
+    pub fn write(&self, folder: &Path) -> Result<()> {
+        let mut text = serde_json::to_vec_pretty(self)?;
+        text.push(b'\n');
+        cache::write(&folder.join("manifest.json"), &text)
+    }
+}
+
+/// Removes a file that is still what the manifest says; another file of its name stays.
+fn remove(path: &Path, sha256: &str) -> Result<()> {
+    let is_file = path.symlink_metadata().is_ok_and(|meta| meta.is_file());
+    if is_file && digest::of_file(path)? == sha256 {
+        std::fs::remove_file(path).with_context(|| format!("cannot remove `{}`", path.display()))?;
+    }
+    Ok(())
+}
+
+/// For as long as the result lives, nobody else changes a manifest.
+fn lock(cache: &Cache) -> Result<std::fs::File> {
+    let lock = std::fs::File::create(cache.dir().join("locks/manifest.lock"))?;
+    lock.lock().context("cannot lock the manifest")?;
+    Ok(lock)
+}
+
+fn rows(matrix: &Matrix) -> Vec<String> {
+    let abis = || matrix.abis.iter().map(|abi| &*abi.id);
+    let wheels = matrix.packages.iter().flat_map(|package| abis().map(|abi| plan::wheel_id(&package.id, abi)));
+    let images = matrix.images.iter().map(|image| plan::proof_id(&image.tag));
+    wheels.chain(abis().map(|abi| format!("base-{abi}"))).chain(images).collect()
+}
+
+#[cfg(test)]
+mod tests;

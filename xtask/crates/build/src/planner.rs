@@ -1,0 +1,395 @@
+//! From the matrix and a selection to steps: the only place that knows what needs what.
+
+use std::collections::BTreeMap;
+
+use anyhow::Result;
+
+use crate::facts::Facts;
+use crate::lock::Pin;
+use crate::plan::{
+    Action, Apt, Base, Container, Download, Fetch, Image, Imports, Maturin, Origin, Plan, Proof, Published, Python,
+    Root, Step, Tools, Wheel,
+};
+use crate::plan::{locked_id, proof_id, sdist_id, wheel_id};
+use crate::step;
+use base::digest;
+use matrix::select::Selection;
+use matrix::{Abi, Builder, Digest, FromSource, Matrix, Package, Tool, Version};
+use wheelfile::{normalise, same_name};
+
+/// The tools that leave traces in a wheel that maturin builds.
+const WHEEL_TOOLS: [&str; 2] = ["maturin", "ziglang"];
+
+/// The steps that make the selected wheels and images.
+pub fn plan(matrix: &Matrix, selection: &Selection, facts: &Facts) -> Plan {
+    let mut planner = Planner { matrix, facts, plan: Plan::default() };
+    for tag in &selection.images {
+        planner.proof(tag);
+    }
+    for (package, abi) in &selection.wheels {
+        if let (Some(package), Some(abi)) = (matrix.package(package), matrix.abi(abi)) {
+            planner.wheel(package, abi);
+        }
+    }
+    planner.plan
+}
+
+/// Checks that each wheel of the plan has its build requirements.
+pub fn check_build_locks(facts: &Facts, matrix: &Matrix, plan: &Plan) -> Result<()> {
+    for step in &plan.steps {
+        let Action::Container(Container { wheel, .. }) = &step.action else { continue };
+        if let (Some(package), Some(abi)) = (matrix.package(&wheel.package), matrix.abi(&wheel.abi)) {
+            facts.build_requirements(matrix, package, abi)?;
+        }
+    }
+    Ok(())
+}
+
+/// The steps that fetch the sources of these packages, of those that come from the index.
+pub fn sources(matrix: &Matrix, packages: &[&Package], facts: &Facts) -> Plan {
+    let mut planner = Planner { matrix, facts, plan: Plan::default() };
+    for package in packages {
+        planner.sdist(package);
+    }
+    planner.plan
+}
+
+/// The step that installs the pinned tools.
+pub fn tools(matrix: &Matrix, facts: &Facts) -> Plan {
+    let mut planner = Planner { matrix, facts, plan: Plan { whole: true, ..Plan::default() } };
+    planner.tools();
+    planner.plan
+}
+
+/// The steps that fetch pinned wheels which belong to no image; the last, `id`, has them.
+pub fn fetch(matrix: &Matrix, facts: &Facts, id: &str, pins: &[Pin]) -> Plan {
+    let mut planner = Planner { matrix, facts, plan: Plan::default() };
+    planner.index(id.to_owned(), downloads(pins));
+    planner.plan
+}
+
+fn downloads(pins: &[Pin]) -> Vec<Download> {
+    let download = |pin: &Pin| Download {
+        name: pin.file.clone().unwrap_or_else(|| format!("{}=={}", pin.name, pin.version)),
+        sha256: pin.sha256.clone(),
+        from: pin.url.iter().cloned().collect(),
+        origin: Origin::File(pin.place.clone()),
+    };
+    pins.iter().map(download).collect()
+}
+
+struct Planner<'a> {
+    matrix: &'a Matrix,
+    facts: &'a Facts,
+    plan: Plan,
+}
+
+impl Planner<'_> {
+    /// Adds a step once. `files` are those below `docker/` that it uses.
+    fn add(&mut self, id: String, needs: Vec<String>, files: &[&str], action: Action) -> String {
+        if self.plan.step(&id).is_none() {
+            let mut inputs: BTreeMap<String, String> = files
+                .iter()
+                .map(|name| (name.to_string(), digest::of(self.facts.files.get(*name).map_or("", |text| text))))
+                .collect();
+            inputs.insert("revision".to_owned(), step::revision(&action));
+            if self.facts.fake {
+                inputs.insert("fake".to_owned(), "yes".to_owned());
+            }
+            if matches!(action, Action::Maturin(_)) {
+                inputs.insert("rustc".to_owned(), self.facts.rustc.clone());
+                inputs.insert("cargo-config".to_owned(), self.facts.cargo_config.clone());
+            }
+            self.plan.steps.push(Step { id: id.clone(), needs, inputs, action });
+        }
+        id
+    }
+
+    fn tools(&mut self) -> String {
+        let action = Action::Tools(Tools { tools: self.matrix.tools.clone() });
+        self.add("tools".to_owned(), vec![], &[], action)
+    }
+
+    /// Pinned files of the package index.
+    fn pinned(&mut self, id: String, files: Vec<(&str, &Version, &Digest)>) -> String {
+        let files = files.into_iter().map(|(name, version, sha256)| Download {
+            name: format!("{name}=={version}"),
+            sha256: sha256.to_string(),
+            from: Vec::new(),
+            origin: Origin::Matrix(sha256.ordinal),
+        });
+        self.index(id, files.collect())
+    }
+
+    fn index(&mut self, id: String, files: Vec<Download>) -> String {
+        // The tools' own pip says where this user's index is.
+        let tools = self.tools();
+        self.add(id, vec![tools], &[], Action::Fetch(Fetch { files }))
+    }
+
+    /// One of the tools as a file, for what has it beside itself in the engine.
+    fn tool(&mut self, name: &str) -> Option<String> {
+        let tool = self.matrix.tools.iter().find(|tool| tool.name == *name)?;
+        Some(self.pinned(format!("tool-{name}"), vec![(name, &tool.version, &tool.sha256)]))
+    }
+
+    fn archive(&mut self, id: &str) -> String {
+        let files = self
+            .matrix
+            .source(id)
+            .map(|source| Download {
+                name: id.to_owned(),
+                sha256: source.sha256.to_string(),
+                from: source.from.iter().map(|place| place.to_string()).collect(),
+                origin: Origin::Matrix(source.sha256.ordinal),
+            })
+            .into_iter()
+            .collect();
+        let action = Action::Fetch(Fetch { files });
+        self.add(format!("source-{id}"), vec![], &[], action)
+    }
+
+    fn root(&mut self) -> String {
+        let root = &self.matrix.root;
+        let action = Action::Root(Root {
+            suite: root.suite.to_string(),
+            image: root.image.as_ref().map(|image| image.to_string()),
+        });
+        self.add("root".to_owned(), vec![], &[], action)
+    }
+
+    fn apt(&mut self, id: String, base: String, set: &str) -> String {
+        let action = Action::Apt(Apt { base: base.clone(), packages: self.matrix.apt_packages(set) });
+        self.add(id, vec![base], &["docker/builder.Dockerfile"], action)
+    }
+
+    /// The interpreter with its headers, in an image that can compile.
+    fn python(&mut self, abi: &Abi, from: &FromSource) -> String {
+        let root = self.root();
+        let builder = self.apt(format!("apt-{}", from.build_apt), root.clone(), &from.build_apt);
+        let archive = self.archive(&from.archive);
+        let needs = vec![builder.clone(), archive.clone()];
+        let action = Action::Python(Python {
+            version: abi.python.to_string(),
+            free_threaded: abi.free_threaded(),
+            optimize: from.optimize && !self.facts.quick,
+            builder,
+            archive,
+        });
+        self.add(format!("python-{}", abi.id), needs, &["docker/python.Dockerfile"], action)
+    }
+
+    fn base(&mut self, abi: &Abi) -> String {
+        let root = self.root();
+        let interpreter = &abi.interpreter;
+        let (runtime, python, optimized) = match (&interpreter.source, &interpreter.distribution) {
+            (Some(from), _) => {
+                let python = self.python(abi, from);
+                let runtime = self.apt(format!("apt-{}", from.runtime_apt), root, &from.runtime_apt);
+                (runtime, Some(python), from.optimize && !self.facts.quick)
+            }
+            (None, Some(debian)) => {
+                // Debian builds its interpreters with PGO and LTO.
+                (self.apt(format!("apt-{}", debian.runtime_apt), root, &debian.runtime_apt), None, true)
+            }
+            (None, None) => (root, None, false),
+        };
+        let mut needs = vec![runtime.clone()];
+        needs.extend(python.clone());
+        needs.extend(self.tool("pip"));
+        let action = Action::Base(Base {
+            repository: self.matrix.name.to_string(),
+            tag: abi.base_tag(),
+            version: abi.python.to_string(),
+            python,
+            runtime,
+            optimized,
+        });
+        self.add(format!("base-{}", abi.id), needs, &["docker/base.Dockerfile"], action)
+    }
+
+    fn wheel(&mut self, package: &Package, abi: &Abi) -> String {
+        let id = wheel_id(&package.id, &abi.id);
+        let glibc = self.matrix.root.glibc.to_string();
+        let version = package.version().map(str::to_owned);
+        if let (Some(pin), Some(pypi)) = (package.published_for(&abi.id), &package.source.pypi) {
+            let file = vec![(&*package.id, &pypi.version, pin)];
+            let fetch = self.pinned(format!("published-{}-{}", package.id, abi.id), file);
+            let action = Action::Published(Published {
+                package: package.id.to_string(),
+                version,
+                abi: abi.id.to_string(),
+                glibc,
+                fetch: fetch.clone(),
+                imports: self.imports(package, abi),
+            });
+            return self.add(id, vec![fetch], &[], action);
+        }
+        let sdist = self.sdist(package);
+        let wheel = Wheel {
+            package: package.id.to_string(),
+            version,
+            abi: abi.id.to_string(),
+            platform: package.build.platform.to_string(),
+            glibc,
+            sdist: sdist.clone(),
+            working_copy: self.facts.working_copies.get(&*package.id).cloned(),
+            folder: package.working_copy(&self.facts.project),
+            imports: self.imports(package, abi),
+        };
+        match package.build.with {
+            Builder::Maturin => {
+                let mut needs = vec![self.tools()];
+                needs.extend(sdist);
+                let pinned = |tool: &&Tool| WHEEL_TOOLS.contains(&&*tool.name);
+                let action = Action::Maturin(Maturin {
+                    wheel,
+                    tools: self.matrix.tools.iter().filter(pinned).cloned().collect(),
+                    interpreter: format!("python{}", abi.interpreter_name()),
+                    jobs: package.build.jobs,
+                    abis: self.matrix.abis.iter().map(|abi| abi.id.to_string()).collect(),
+                });
+                self.add(id, needs, &[], action)
+            }
+            Builder::Container => {
+                let devel = self.devel(package, abi);
+                let requires = self.requires(package, abi);
+                let mut needs = vec![devel.clone(), requires.clone()];
+                needs.extend(sdist);
+                let action = Action::Container(Container {
+                    wheel,
+                    python: format!("python{}", abi.interpreter_name()),
+                    devel,
+                    requires,
+                    jobs: package.build.jobs,
+                    debug_info: package.build.debug_info,
+                });
+                self.add(id, needs, &["docker/build-wheel.sh", "docker/parallel_compile.py"], action)
+            }
+        }
+    }
+
+    fn imports(&self, package: &Package, abi: &Abi) -> Imports {
+        let locked = self.facts.locks.get(&(package.id.to_string(), abi.id.to_string()));
+        // Any distribution of the lock file may bring a module. It is read for the ABIs of images only.
+        if package.locks.is_some() && locked.is_none() {
+            return Imports::default();
+        }
+        Imports {
+            names: package.import.iter().map(|name| (name.to_string(), name.ordinal)).collect(),
+            locked: locked.cloned().unwrap_or_default(),
+        }
+    }
+
+    fn sdist(&mut self, package: &Package) -> Option<String> {
+        let pypi = package.source.pypi.as_ref()?;
+        Some(self.pinned(sdist_id(&package.id), vec![(&*package.id, &pypi.version, &pypi.sha256)]))
+    }
+
+    /// The image in which a package's C code is compiled for an ABI.
+    fn devel(&mut self, package: &Package, abi: &Abi) -> String {
+        let set = package.build.apt.as_ref().map(|set| set.to_string()).unwrap_or_default();
+        let base = match (&abi.interpreter.source, &abi.interpreter.distribution) {
+            (Some(from), _) => self.python(abi, from),
+            (None, Some(debian)) => {
+                let root = self.root();
+                self.apt(format!("apt-{}", debian.devel_apt), root, &debian.devel_apt)
+            }
+            (None, None) => self.root(),
+        };
+        self.apt(format!("devel-{}-{}", package.id, abi.id), base, &set)
+    }
+
+    /// The pinned wheels that must lie beside an sdist when it is built without a network.
+    fn requires(&mut self, package: &Package, abi: &Abi) -> String {
+        let (matrix, facts) = (self.matrix, self.facts);
+        let beside = matrix.tools.iter().filter(|tool| tool.container);
+        // `Facts::check_build_locks` has reported what cannot be chosen.
+        if let Ok(Some(mut pins)) = facts.build_requirements(matrix, package, abi) {
+            for tool in
+                beside.filter(|tool| !pins.iter().any(|pin| same_name(&pin.name, &tool.name))).collect::<Vec<_>>()
+            {
+                let (name, version) = (tool.name.to_string(), tool.version.to_string());
+                pins.push(Pin {
+                    name,
+                    version,
+                    sha256: tool.sha256.to_string(),
+                    url: None,
+                    file: None,
+                    place: "matrix.yaml".to_owned(),
+                });
+            }
+            pins.sort_by_key(|pin| normalise(&pin.name));
+            return self.index(format!("requires-{}-{}", package.id, abi.id), downloads(&pins));
+        }
+        let mut files: Vec<(&str, &Version, &Digest)> = package
+            .build
+            .requires
+            .iter()
+            .chain(beside)
+            .map(|tool| (&*tool.name, &tool.version, &tool.sha256))
+            .collect();
+        files.sort_by_key(|(name, ..)| normalise(name));
+        files.dedup_by(|(one, ..), (other, ..)| same_name(one, other));
+        self.pinned(format!("requires-{}", package.id), files)
+    }
+
+    /// What a package needs at run time.
+    fn locked(&mut self, package: &Package, abi: &Abi) -> Option<String> {
+        let facts = self.facts;
+        let pins = facts.locks.get(&(package.id.to_string(), abi.id.to_string()))?;
+        Some(self.index(locked_id(&package.id, &abi.id), downloads(pins)))
+    }
+
+    fn image(&mut self, tag: &str) -> Option<String> {
+        let matrix = self.matrix;
+        let image = matrix.image(tag)?;
+        let abi = matrix.abi(&image.abi)?;
+        let base = self.base(abi);
+        let wheels: BTreeMap<String, String> = image
+            .packages
+            .iter()
+            .filter_map(|id| matrix.package(id))
+            .map(|package| (package.id.to_string(), self.wheel(package, abi)))
+            .collect();
+        let packages = || image.packages.iter().filter_map(|id| matrix.package(id));
+        let locked: Vec<String> = packages().filter_map(|package| self.locked(package, abi)).collect();
+        let mut needs = vec![base.clone()];
+        needs.extend(wheels.values().chain(&locked).cloned());
+        needs.extend(self.tool("uv"));
+        let action = Action::Image(Image {
+            repository: matrix.name.to_string(),
+            tag: tag.to_owned(),
+            abi: abi.id.to_string(),
+            base,
+            wheels,
+            locked,
+            serve: packages().find_map(|package| package.serve.clone()),
+            env: image.env.clone(),
+        });
+        let files = ["docker/image.Dockerfile", "docker/compile_bytecode.py"];
+        Some(self.add(format!("image-{tag}"), needs, &files, action))
+    }
+
+    fn proof(&mut self, tag: &str) {
+        let matrix = self.matrix;
+        let (Some(assembled), Some(image)) = (self.image(tag), matrix.image(tag)) else { return };
+        let imports = image
+            .packages
+            .iter()
+            .filter_map(|id| matrix.package(id))
+            .flat_map(|package| package.import.iter().map(|name| name.to_string()))
+            .collect();
+        let action = Action::Proof(Proof {
+            repository: matrix.name.to_string(),
+            tag: tag.to_owned(),
+            image: assembled.clone(),
+            imports,
+            promise: image.gil,
+        });
+        self.add(proof_id(tag), vec![assembled], &["docker/gil_probe.py"], action);
+    }
+}
+
+#[cfg(test)]
+mod tests;

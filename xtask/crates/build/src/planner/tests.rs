@@ -1,0 +1,249 @@
+//! What must change a key, and what must not.
+
+use std::collections::BTreeMap;
+
+use super::plan;
+use crate::facts::Facts;
+use crate::plan::Plan;
+use matrix::Matrix;
+use matrix::select::Selection;
+
+const REAL: &str = fixture::MATRIX;
+
+fn facts() -> Facts {
+    Facts { rustc: "rustc 1.95.0".to_owned(), ..Facts::default() }
+}
+
+fn planned(text: &str, facts: &Facts) -> Plan {
+    let matrix = Matrix::parse(text, "matrix.yaml").unwrap();
+    plan(&matrix, &Selection::all(&matrix), facts)
+}
+
+/// All keys, when Debian's archive gave `archive` for everything.
+fn keys(plan: &Plan, archive: &str) -> BTreeMap<String, String> {
+    let keys = plan.keys(|_, key| Some(format!("{archive} for {key}")));
+    keys.into_iter().map(|(id, key)| (id, key.unwrap())).collect()
+}
+
+fn changed(text: &str, facts: &Facts, archive: &str) -> Vec<String> {
+    let before = keys(&planned(REAL, &self::facts()), "that day");
+    let after = keys(&planned(text, facts), archive);
+    before.into_iter().filter(|(id, key)| after.get(id) != Some(key)).map(|(id, _)| id).collect()
+}
+
+fn edited(from: &str, to: &str) -> Vec<String> {
+    assert!(REAL.contains(from), "matrix.yaml no longer has `{from}`");
+    changed(&REAL.replace(from, to), &facts(), "that day")
+}
+
+fn has(ids: &[String], id: &str) -> bool {
+    ids.iter().any(|other| other == id)
+}
+
+#[test]
+fn the_same_inputs_give_the_same_keys() {
+    assert!(changed(REAL, &facts(), "that day").is_empty());
+    let elsewhere = Facts { project: "/somewhere/else".into(), ..facts() };
+    assert!(changed(REAL, &elsewhere, "that day").is_empty(), "the path of the clone does not matter");
+}
+
+#[test]
+fn a_source_changes_its_wheels_and_their_images_only() {
+    let ids = edited("2a856c78967605a5449e7236c09feabc4d5ca3abeec69ce60b16bd23c28af8e0", &"a".repeat(64));
+    assert!(has(&ids, "wheel-aerospike-py-cp311") && has(&ids, "proof-314t"), "{ids:?}");
+    assert!(!has(&ids, "wheel-aerospike-cp314t") && !has(&ids, "python-cp314t"), "{ids:?}");
+}
+
+#[test]
+fn an_interpreters_source_changes_what_is_built_with_it() {
+    let ids = edited("7e32597b99e5d9a39abed35de4693fa169df3e5850d4c334337ffd6a19a36db6", &"a".repeat(64));
+    assert!(has(&ids, "python-cp314t") && has(&ids, "wheel-aerospike-cp314t") && has(&ids, "proof-314"), "{ids:?}");
+    assert!(!has(&ids, "wheel-aerospike-py-cp314t") && !has(&ids, "base-cp311"), "{ids:?}");
+}
+
+#[test]
+fn a_lock_file_changes_the_images_of_its_package_and_abi() {
+    let pin = |sha256: char| crate::lock::Pin {
+        name: "numpy".to_owned(),
+        version: "2.4.0".to_owned(),
+        sha256: sha256.to_string().repeat(64),
+        url: None,
+        file: None,
+        place: String::new(),
+    };
+    let locked = |sha256| {
+        let key = ("benchmark-app".to_owned(), "cp314t".to_owned());
+        Facts { locks: BTreeMap::from([(key, vec![pin(sha256)])]), ..facts() }
+    };
+    let keys = |facts: &Facts| keys(&planned(REAL, facts), "that day");
+    let (before, after) = (keys(&locked('a')), keys(&locked('b')));
+    let ids: Vec<&String> = before.iter().filter(|(id, key)| after.get(*id) != Some(key)).map(|(id, _)| id).collect();
+    assert_eq!(
+        ids,
+        [
+            "image-314t",
+            "image-314t-with-official",
+            "locked-benchmark-app-cp314t",
+            "proof-314t",
+            "proof-314t-with-official"
+        ]
+    );
+}
+
+#[test]
+fn a_place_to_download_from_changes_the_download_only() {
+    assert_eq!(edited("https://www.python.org/ftp", "https://mirror.example/ftp"), ["source-cpython-3.14.5"]);
+}
+
+#[test]
+fn tools_change_what_they_make() {
+    let ids = edited("{name: ziglang, version: 0.17.1", "{name: ziglang, version: 0.17.2");
+    assert!(has(&ids, "wheel-aerospike-py-cp314t") && !has(&ids, "wheel-aerospike-cp314t"), "{ids:?}");
+    let ids = edited("05fd2dd4b743217cd5f66066adc95b03a079424b1f0a878ad1e40fe2cdea4704", &"a".repeat(64));
+    assert!(has(&ids, "wheel-aerospike-cp314t") && !has(&ids, "wheel-aerospike-py-cp314t"), "auditwheel: {ids:?}");
+    // uv installs what a container builds with: its digest counts there, the name of its version nowhere.
+    assert_eq!(
+        edited("{name: uv, version: 0.13.9", "{name: uv, version: 0.13.8"),
+        ["requires-aerospike", "requires-benchmark-app", "tool-uv", "tools"]
+    );
+}
+
+#[test]
+fn exceptions_of_a_build_change_its_wheel() {
+    for (from, to, affected) in [
+        ("build: {with: maturin, ", "build: {jobs: 1, with: maturin, ", "wheel-aerospike-py-cp311"),
+        ("      apt: aerospike-build", "      apt: aerospike-build\n      jobs: 1", "wheel-aerospike-cp314t"),
+        ("      apt: aerospike-build", "      apt: aerospike-build\n      debug_info: true", "wheel-aerospike-cp314t"),
+    ] {
+        let ids = edited(from, to);
+        assert!(has(&ids, affected) && !has(&ids, "wheel-benchmark-app-cp314t"), "{ids:?}");
+    }
+}
+
+#[test]
+fn compilers_and_their_configuration_change_wheels() {
+    for facts in
+        [Facts { rustc: "rustc 1.96.0".to_owned(), ..facts() }, Facts { cargo_config: "another".to_owned(), ..facts() }]
+    {
+        let ids = changed(REAL, &facts, "that day");
+        assert!(has(&ids, "wheel-aerospike-py-cp311") && has(&ids, "image-311"), "{ids:?}");
+        assert!(!has(&ids, "wheel-aerospike-cp314t"), "{ids:?}");
+    }
+}
+
+#[test]
+fn what_the_archive_gives_changes_all_that_is_built_on_it() {
+    let ids = changed(REAL, &facts(), "another day");
+    assert!(has(&ids, "python-cp314t") && has(&ids, "wheel-aerospike-cp314t") && has(&ids, "proof-311"), "{ids:?}");
+    assert!(!has(&ids, "root") && !has(&ids, "wheel-aerospike-py-cp314t"), "{ids:?}");
+}
+
+#[test]
+fn without_a_record_of_the_archive_keys_are_not_known() {
+    let keys = planned(REAL, &facts()).keys(|_, _| None);
+    assert!(keys["root"].is_some() && keys["wheel-aerospike-py-cp314t"].is_some());
+    assert!(keys["python-cp314t"].is_none() && keys["proof-314t"].is_none());
+}
+
+#[test]
+fn an_apt_package_changes_its_set() {
+    let ids = edited("libyaml-dev, zlib1g-dev]", "zlib1g-dev]");
+    assert!(has(&ids, "devel-aerospike-cp314t") && has(&ids, "wheel-aerospike-cp314t"), "{ids:?}");
+    assert!(!has(&ids, "python-cp314t") && !has(&ids, "proof-314t"), "{ids:?}");
+}
+
+#[test]
+fn the_base_image_changes_everything_on_it() {
+    let ids = edited("sha256:88200866", "sha256:98200866");
+    assert!(has(&ids, "root") && has(&ids, "python-cp314") && has(&ids, "proof-311"), "{ids:?}");
+}
+
+#[test]
+fn scripts_change_the_steps_that_use_them() {
+    for (file, affected, not) in [
+        ("docker/python.Dockerfile", "python-cp314t", "base-cp311"),
+        ("docker/base.Dockerfile", "base-cp314t", "python-cp314t"),
+        ("docker/build-wheel.sh", "wheel-aerospike-cp314t", "base-cp314t"),
+        ("docker/parallel_compile.py", "wheel-aerospike-cp314t", "base-cp314t"),
+        ("docker/image.Dockerfile", "image-314t", "wheel-aerospike-cp314t"),
+        ("docker/compile_bytecode.py", "image-314t", "wheel-aerospike-cp314t"),
+        ("docker/gil_probe.py", "proof-314t", "image-314t"),
+        ("docker/builder.Dockerfile", "apt-cpython-build", "root"),
+    ] {
+        let mut facts = facts();
+        facts.files.insert(file.to_owned(), "changed".to_owned());
+        let ids = changed(REAL, &facts, "that day");
+        assert!(has(&ids, affected) && !has(&ids, not), "{file}: {ids:?}");
+    }
+}
+
+#[test]
+fn the_revision_is_part_of_every_key() {
+    let before = planned(REAL, &facts());
+    for (i, step) in before.steps.iter().enumerate() {
+        let mut after = before.clone();
+        after.steps[i].inputs.get_mut("revision").unwrap().push('1');
+        assert_ne!(keys(&before, "that day")[&step.id], keys(&after, "that day")[&step.id]);
+    }
+}
+
+#[test]
+fn what_is_there_makes_what_it_was_made_of_needless() {
+    let plan = planned(REAL, &facts());
+    let everything: Vec<&str> = plan.steps.iter().map(|step| step.id.as_str()).collect();
+    let wanted = plan.wanted(|_| false, |_| false);
+    assert!(everything.iter().all(|id| wanted.contains(id)), "from nothing, all is needed");
+    let rows = plan.wanted(|_| false, |_| true);
+    assert!(rows.contains("proof-314t") && rows.contains("base-cp314t") && rows.contains("wheel-aerospike-cp314t"));
+    assert!(!rows.contains("image-314t") && !rows.contains("python-cp314t") && !rows.contains("tools"), "{rows:?}");
+    let one = plan.wanted(|step| step.id == "root", |step| step.id != "wheel-aerospike-cp314t");
+    assert!(
+        one.contains("devel-aerospike-cp314t") && one.contains("root") && !one.contains("python-cp314t"),
+        "{one:?}"
+    );
+}
+
+#[test]
+fn an_environment_variable_changes_its_image_only() {
+    let ids = edited("env: {PYTHON_GIL: \"0\"}", "env: {PYTHON_GIL: \"0\", MODE: fast}");
+    assert_eq!(ids, ["image-314t-with-official", "proof-314t-with-official"]);
+}
+
+#[test]
+fn quick_and_fake_are_never_taken_for_the_real_thing() {
+    let ids = changed(REAL, &Facts { quick: true, ..facts() }, "that day");
+    assert!(has(&ids, "python-cp314t") && has(&ids, "wheel-aerospike-cp314t") && !has(&ids, "base-cp311"), "{ids:?}");
+    let ids = changed(REAL, &Facts { fake: true, ..facts() }, "that day");
+    assert_eq!(ids.len(), planned(REAL, &facts()).steps.len());
+}
+
+#[test]
+fn a_working_copy_is_its_content() {
+    let pin = "pypi: {version: 0.14.4, sha256: 2a856c78967605a5449e7236c09feabc4d5ca3abeec69ce60b16bd23c28af8e0}";
+    let text = REAL.replace(pin, "path: ../aerospike-py");
+    let at = |content: &str, folder: &str| {
+        let mut facts = Facts { project: folder.into(), ..facts() };
+        facts.working_copies.insert("aerospike-py".to_owned(), content.to_owned());
+        keys(&planned(&text, &facts), "that day")["wheel-aerospike-py-cp314t"].clone()
+    };
+    assert_eq!(at("one", "/here"), at("one", "/there"));
+    assert_ne!(at("one", "/here"), at("two", "/here"));
+}
+
+#[test]
+fn each_step_comes_after_what_it_needs() {
+    let plan = planned(REAL, &facts());
+    for (i, step) in plan.steps.iter().enumerate() {
+        for need in &step.needs {
+            assert!(plan.steps[..i].iter().any(|earlier| earlier.id == *need), "{} needs {need}", step.id);
+        }
+    }
+}
+
+#[test]
+fn the_chain_that_takes_longest_is_started_first() {
+    let plan = planned(REAL, &facts());
+    let urgency = plan.urgency();
+    assert!(urgency["root"] > urgency["python-cp314t"]);
+    assert!(urgency["python-cp314t"] > urgency["wheel-aerospike-py-cp314t"]);
+}

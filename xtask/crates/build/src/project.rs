@@ -1,0 +1,221 @@
+//! The clone that a command works in, and what commands have in common: to plan, to show, to make.
+
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::num::NonZeroUsize;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context as _, Result, anyhow, ensure};
+use xshell::Cmd;
+
+use crate::cache::Cache;
+use crate::exchange::Exchange;
+use crate::facts::Facts;
+use crate::plan::{Action, Plan, Status, Step, Tools};
+use crate::step::{self, Context};
+use crate::{planner, provision, run};
+use base::cancel::Cancel;
+use base::proc::{self, Talk};
+use base::ui::{Task, Ui};
+use base::{NothingSelected, UsageError, failure, retry};
+use matrix::Matrix;
+use matrix::select::Selection;
+
+/// What the command line says about every command.
+pub struct OpenOptions<'a> {
+    /// `--matrix`
+    pub matrix: Option<&'a Path>,
+    /// `--jobs`
+    pub jobs: Option<NonZeroUsize>,
+    /// `--fake`
+    pub fake: bool,
+    /// The command removes things from the cache, which no other command may use meanwhile.
+    pub prunes: bool,
+}
+
+/// The clone that a command works in.
+pub struct Project {
+    /// `matrix.yaml`, and the folder that it lies in.
+    pub file: PathBuf,
+    pub folder: PathBuf,
+    pub matrix: Matrix,
+    pub cache: Cache,
+    pub ui: Ui,
+    pub cancel: Cancel,
+    pub cores: usize,
+    /// `--jobs` was not given.
+    pub all_cores: bool,
+    pub fake: bool,
+    /// Keeps `prune` from removing what this command uses.
+    pub in_use: Option<File>,
+}
+
+impl Project {
+    /// Finds and reads the matrix, and opens the cache.
+    pub fn open(options: &OpenOptions, cancel: Cancel) -> Result<Project> {
+        let file = match options.matrix {
+            Some(file) => file.to_owned(),
+            None => find_matrix()?,
+        };
+        let file = std::path::absolute(&file)?;
+        let shown = options.matrix.unwrap_or(Path::new("matrix.yaml"));
+        let matrix = Matrix::load(&file, &shown.display().to_string())
+            .map_err(|error| anyhow!(UsageError(format!("{error:#}"))))?;
+        let ui = Ui::new();
+        let cores = std::thread::available_parallelism().map_or(1, |n| n.get());
+        let cache = Cache::open(|line| ui.say(line))?;
+        let waiting = || ui.say("waiting until `cargo xtask cache prune` has ended");
+        let in_use = if options.prunes { None } else { Some(cache.in_use(&cancel, waiting)?) };
+        docker::owner::register_below(cache.dir());
+        Ok(Project {
+            folder: file.parent().unwrap_or(Path::new("/")).to_owned(),
+            file,
+            matrix,
+            cache,
+            ui,
+            cancel,
+            cores: options.jobs.map_or(cores, NonZeroUsize::get),
+            all_cores: options.jobs.is_none(),
+            fake: options.fake,
+            in_use,
+        })
+    }
+
+    pub fn facts(&self, quick: bool) -> Result<Facts> {
+        let facts = Facts::read(&self.matrix, &self.folder, &self.cache, quick, self.fake)?;
+        Ok(Facts { matrix: self.file.clone(), ..facts })
+    }
+
+    pub fn plan(&self, selection: &Selection, quick: bool) -> Result<(Plan, Facts)> {
+        if selection.is_empty() {
+            return Err(anyhow!(NothingSelected));
+        }
+        let facts = self.facts(quick)?;
+        let plan = planner::plan(&self.matrix, selection, &facts);
+        planner::check_build_locks(&facts, &self.matrix, &plan)?;
+        Ok((plan, facts))
+    }
+
+    /// What a step may use in the engine.
+    pub fn engine_cores(&self, docker: Option<&docker::Docker>) -> usize {
+        match docker.and_then(|docker| docker.info().ok()) {
+            Some(info) if self.all_cores => usize::try_from(info.cpus).unwrap_or(1).max(1),
+            _ => self.cores,
+        }
+    }
+
+    /// For looking only: as if the engine had this machine's processors, since to ask takes time.
+    pub fn context<'a>(&'a self, facts: &'a Facts, docker: Option<&'a docker::Docker>) -> Context<'a> {
+        Context {
+            cache: &self.cache,
+            facts,
+            ui: &self.ui,
+            cancel: &self.cancel,
+            docker,
+            cores: self.cores,
+            engine_cores: self.cores,
+            repository: &self.matrix.name,
+            pinned_root: false,
+        }
+    }
+
+    /// The engine, if the plan needs one, with all else that it needs of the machine.
+    pub fn prepare(
+        &self,
+        plan: &Plan,
+        facts: &Facts,
+        yes: bool,
+        exchange: &Exchange,
+    ) -> Result<Option<docker::Docker>> {
+        let needs = provision::Needs {
+            docker: plan.steps.iter().any(|step| step.action.needs_docker()),
+            programs: &[],
+            bootstrap: &|docker| {
+                let (_, status) = run::forecast(plan, &self.context(facts, Some(docker)), exchange);
+                let image = self.matrix.root.image.as_deref();
+                let build = status.get("root").is_some_and(|status| *status == Status::Build);
+                let reached = |image: &str| {
+                    let ask = || docker.offered(image);
+                    retry::repeat(&retry::PAUSES, &self.cancel, docker::is_final, |_| {}, ask).is_ok()
+                };
+                build && image.is_none_or(|image| !reached(image))
+            },
+        };
+        let docker = match self.fake {
+            true => None,
+            false => provision::prepare(&needs, yes, &self.cache, &self.ui, &self.cancel)?,
+        };
+        if let Some(docker) = &docker {
+            let removed = docker.remove_leftovers(self.cache.dir());
+            removed.context("cannot remove what an earlier run left in the Docker engine")?;
+        }
+        Ok(docker)
+    }
+
+    /// The environment with the tools that build, installed where that was not done yet.
+    pub fn tools(&self) -> Result<PathBuf> {
+        let facts = Facts { fake: self.fake, ..Facts::default() };
+        self.environment(&planner::tools(&self.matrix, &facts), &facts)
+    }
+
+    /// The same with what the workflows and other files are checked with.
+    pub fn checks(&self) -> Result<PathBuf> {
+        let action = Action::Tools(Tools { tools: self.matrix.ci.checks.clone() });
+        let inputs = BTreeMap::from([("revision".to_owned(), step::revision(&action))]);
+        let step = Step { id: "checks".to_owned(), action, needs: Vec::new(), inputs };
+        self.environment(&Plan { steps: vec![step], whole: true }, &Facts::default())
+    }
+
+    fn environment(&self, plan: &Plan, facts: &Facts) -> Result<PathBuf> {
+        let outcomes = run::execute(plan, &self.context(facts, None), &Exchange::new(None, None))?;
+        let outcome = outcomes.values().next().context("no tools were installed: this is a bug")?;
+        Ok(step::tools::folder(&self.cache, &outcome.record.key))
+    }
+
+    /// Runs a program that has no step of its own, with a log. Where it fails, the error has its last lines.
+    pub fn call(&self, id: &str, what: &str, command: Cmd, input: &str) -> Result<()> {
+        self.with_log(id, what, |task| proc::talk(command, task, &self.cancel, &Talk { input, ..Talk::default() }))
+    }
+
+    /// The same for a program whose standard output is the answer to a question.
+    pub fn ask(&self, id: &str, what: &str, command: Cmd, input: &str) -> Result<String> {
+        self.with_log(id, what, |task| proc::read(command, task, &self.cancel, input))
+    }
+
+    fn with_log<T>(&self, id: &str, what: &str, work: impl FnOnce(&Task) -> Result<T>) -> Result<T> {
+        let task = self.ui.start(id, what, &self.cache.log(&format!("{id}-{}", what.replace(['/', ' '], "-"))));
+        task.open_log()?;
+        let done = work(&task).map_err(|error| anyhow!("{what}: {}", failure::explain(&error, &task)));
+        task.end(if done.is_ok() { "ok" } else { "FAILED" });
+        done
+    }
+
+    /// A program that is built once and kept, however many processes ask for it at the same time.
+    pub fn program(&self, name: &str, path: PathBuf, build: impl FnOnce() -> Result<()>) -> Result<PathBuf> {
+        if path.is_file() {
+            return Ok(path);
+        }
+        let waiting = || self.ui.say(&format!("[{name}] waits until another process has built it"));
+        let _lock = self.cache.lock(&format!("{name}.lock"), &self.cancel, waiting)?;
+        if !path.is_file() {
+            build()?;
+        }
+        ensure!(path.is_file(), "the build of {name} left no `{}`", path.display());
+        Ok(path)
+    }
+
+    pub fn wheels(&self) -> PathBuf {
+        self.folder.join("wheels")
+    }
+}
+
+fn find_matrix() -> Result<PathBuf> {
+    let here = std::env::current_dir().context("cannot tell the current folder")?;
+    let found = here.ancestors().map(|folder| folder.join("matrix.yaml")).find(|file| file.is_file());
+    found.ok_or_else(|| {
+        anyhow!(UsageError(format!(
+            "no matrix.yaml in `{}` or above: change into a clone of the project, or use --matrix",
+            here.display()
+        )))
+    })
+}

@@ -1,0 +1,114 @@
+//! The closing table of a run: what was built, what failed, and what was not built because of that.
+
+use anyhow::Result;
+
+use crate::manifest::Manifest;
+use crate::plan::{Action, Plan};
+use crate::run::{Attempt, NotBuilt};
+use crate::step::proof::NOT_LOADABLE;
+use base::ui::{bytes, seconds};
+use base::{summary, ui};
+
+/// A line of the table for a step without a result.
+pub struct Failure {
+    artefact: String,
+    tag: String,
+    state: &'static str,
+    /// Why it was not started; empty for a step that failed.
+    why: String,
+}
+
+/// The steps that failed, and the rows that were not built, in the order of the plan.
+pub fn failures(plan: &Plan, attempt: &Attempt) -> Vec<Failure> {
+    let line = |id: &String, action: &Action| {
+        let (state, why) = match attempt.not_built.get(id) {
+            _ if attempt.failed.contains(id) => ("FAILED", String::new()),
+            None => return None,
+            Some(_) if !action.is_row() => return None,
+            Some(NotBuilt::Needs(step)) => ("not built", format!("because of {step}")),
+            Some(NotBuilt::Stopped) => ("not built", "without --keep-going".to_owned()),
+        };
+        let (artefact, tag) = match action {
+            Action::Maturin(maturin) => (maturin.wheel.package.clone(), maturin.wheel.abi.clone()),
+            Action::Container(container) => (container.wheel.package.clone(), container.wheel.abi.clone()),
+            Action::Published(published) => (published.package.clone(), published.abi.clone()),
+            Action::Base(base) => ("python".to_owned(), base.tag.clone()),
+            Action::Proof(proof) => ("image".to_owned(), proof.tag.clone()),
+            _ => (id.clone(), "-".to_owned()),
+        };
+        Some(Failure { artefact, tag, state, why })
+    };
+    plan.steps.iter().filter_map(|step| line(&step.id, &step.action)).collect()
+}
+
+/// Prints the table; on GitHub it is also added to the job's summary.
+pub fn publish(manifest: &Manifest, failures: &[Failure]) -> Result<()> {
+    let table = table(manifest, failures);
+    summary::add(&summary::block(&table))?;
+    ui::out(&table)
+}
+
+/// One line per artefact and failure.
+fn table(manifest: &Manifest, failures: &[Failure]) -> String {
+    let built = manifest.artefacts.iter().map(|entry| {
+        [
+            // Images are told apart by their tags alone.
+            if entry.kind == "image" {
+                "image".to_owned()
+            } else if entry.kind == "base" {
+                "python".to_owned()
+            } else {
+                entry.name.clone()
+            },
+            entry.tag.clone(),
+            bytes(entry.size),
+            seconds(entry.seconds),
+            match (&entry.taken_from, entry.cached) {
+                (Some(_), _) => "taken",
+                (None, true) => "cached",
+                (None, false) => "built",
+            }
+            .to_owned(),
+            entry.sha256.chars().take(8).collect(),
+            entry.notes.get("gil").cloned().unwrap_or_else(|| "-".to_owned()),
+        ]
+    });
+    let none = || "-".to_owned();
+    let failed = failures.iter().map(|failure| {
+        let why = if failure.why.is_empty() { none() } else { failure.why.clone() };
+        [failure.artefact.clone(), failure.tag.clone(), none(), none(), failure.state.to_owned(), none(), why]
+    });
+    let head = ["ARTEFACT", "TAG", "SIZE", "TIME", "STATE", "SHA-256", "GIL"].map(str::to_owned);
+    let all: Vec<[String; 7]> = std::iter::once(head).chain(built).chain(failed).collect();
+    // Numbers are read from the right.
+    let table = ui::columns(&all, |column| column == 2 || column == 3);
+    table + &not_loadable(manifest)
+}
+
+/// A line for each image with modules that cannot be loaded: no import of the image reaches them.
+fn not_loadable(manifest: &Manifest) -> String {
+    let noted = manifest.artefacts.iter().filter_map(|entry| Some((&entry.tag, entry.notes.get(NOT_LOADABLE)?)));
+    noted.map(|(tag, modules)| format!("not loadable in {tag}, and not imported: {modules}\n")).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn modules_that_cannot_be_loaded_stand_below_the_table() {
+        let image = |notes: &str| {
+            let text = format!(
+                r#"{{"id": "proof-x", "kind": "image", "name": "demo", "tag": "x", "file": "demo:x", "sha256": "00",
+                    "size": 1, "key": "11", "seconds": 1.0, "cached": false, "inputs": {{}}, "notes": {notes}}}"#
+            );
+            Manifest { artefacts: vec![serde_json::from_str(&text).unwrap()], ..Manifest::default() }
+        };
+        let table = table(&image(r#"{"gil": "off", "not-loadable": "demo._tk: ImportError: no Tk"}"#), &[]);
+        assert!(
+            table.ends_with(" off\nnot loadable in x, and not imported: demo._tk: ImportError: no Tk\n"),
+            "{table}"
+        );
+        assert!(!super::table(&image(r#"{"gil": "off"}"#), &[]).contains("not loadable"));
+    }
+}

@@ -1,0 +1,51 @@
+//! `python:<version>[t]-slim`: a compiled CPython or Debian's own, without what only compiling needs.
+
+use std::collections::BTreeMap;
+
+use anyhow::Result;
+
+use super::Env;
+use crate::cache::Output;
+use crate::plan::Base;
+use docker::{Build, Network};
+
+/// Part of this step's key. Raise it if a change of the code can change the result.
+pub const REVISION: u32 = 1;
+
+pub fn run(base: &Base, env: &Env) -> Result<Output> {
+    let mut args = BTreeMap::from([("ROOT".to_owned(), env.image(&base.runtime)?.to_owned())]);
+    let target = match &base.python {
+        Some(python) => {
+            args.insert("DEVEL".to_owned(), env.image(python)?.to_owned());
+            "slim"
+        }
+        None => {
+            let minor = base.version.splitn(3, '.').take(2).collect::<Vec<_>>().join(".");
+            args.insert("PYTHON".to_owned(), format!("python{minor}"));
+            "distribution"
+        }
+    };
+    let optimized = if base.optimized { "yes" } else { "no" };
+    let repository = format!("{}/python", base.repository);
+    let image = env.build(
+        Build {
+            dockerfile: env.project_file("docker/base.Dockerfile")?,
+            context: vec![env.pip()?],
+            target: Some(target),
+            args,
+            labels: BTreeMap::from([
+                ("org.opencontainers.image.title".to_owned(), format!("python:{}", base.tag)),
+                ("org.opencontainers.image.version".to_owned(), base.version.clone()),
+                ("dev.wheel-matrix.optimized".to_owned(), optimized.to_owned()),
+            ]),
+            network: Network::None,
+            ..Build::default()
+        },
+        Some(format!("{repository}:{}", base.tag)),
+    )?;
+    let notes = BTreeMap::from([
+        ("tag".to_owned(), format!("{repository}:{}", base.tag)),
+        ("optimized".to_owned(), optimized.to_owned()),
+    ]);
+    Ok(Output { image: Some(image), notes, ..Output::default() })
+}

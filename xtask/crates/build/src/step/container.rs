@@ -1,0 +1,138 @@
+//! Wheels built in a container without a network, from an sdist and pinned build requirements.
+
+mod messages;
+
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, bail};
+use messages::Messages;
+
+use super::wheel::{self, EPOCH};
+use super::{Env, apt, text};
+use crate::cache::Output;
+use crate::plan::{Container, Wheel};
+use base::cause;
+use base::ui::quoted;
+use base::working_copy;
+use docker::{Content, ContextFile, Job, Network};
+
+/// Part of this step's key. Raise it if a change of the code can change the result.
+pub const REVISION: u32 = 1;
+
+pub fn run(step: &Container, env: &Env) -> Result<Output> {
+    let own = &step.wheel;
+    let mut inputs = vec![
+        text("/in/build-wheel.sh", env.project_file("docker/build-wheel.sh")?, 0o755),
+        text("/in/parallel_compile.py", env.project_file("docker/parallel_compile.py")?, 0o644),
+    ];
+    match &own.sdist {
+        Some(sdist) => inputs.push(env.stored("/in/sdist.tar.gz", env.file(sdist)?)),
+        None => inputs.extend(working_copy(own)?),
+    }
+    let mut pins = String::new();
+    for file in &env.need(&step.requires)?.files {
+        let name = wheelfile::WheelName::parse(&file.name)?;
+        pins.push_str(&format!("{}=={} --hash=sha256:{}\n", name.distribution, name.version, file.sha256));
+        inputs.push(env.stored(&format!("/in/requires/{}", file.name), file));
+    }
+    inputs.push(text("/in/requires/requires.txt", &pins, 0o644));
+    let image = env.image(&step.devel)?;
+    let out = env.scratch.join("out");
+    std::fs::create_dir_all(&out)?;
+    let cores = env.context.engine_cores;
+    let jobs = step.jobs.map_or(cores, |jobs| jobs.get().min(cores));
+    let job = Job {
+        image,
+        // One pipe for both streams keeps the order of their lines.
+        command: ["/bin/sh", "-c", "exec /in/build-wheel.sh 2>&1"].map(str::to_owned).to_vec(),
+        env: vec![
+            ("PLATFORM".to_owned(), own.platform.clone()),
+            ("JOBS".to_owned(), jobs.to_string()),
+            ("DEBUG_INFO".to_owned(), if step.debug_info { "keep" } else { "" }.to_owned()),
+            ("SOURCE_DATE_EPOCH".to_owned(), EPOCH.to_owned()),
+            ("PYTHON".to_owned(), step.python.clone()),
+        ],
+        user: Some("root"),
+        network: Network::None,
+        inputs,
+        outputs: vec!["/out".to_owned()],
+        out: Some(&out),
+        builds: true,
+        timeout: Some(Duration::from_secs(3600)),
+        ..Job::default()
+    };
+    let messages = Mutex::new(Messages::default());
+    let listen = |line: &str| {
+        if messages.lock().unwrap_or_else(PoisonError::into_inner).read(line) {
+            env.task.line(line);
+        }
+    };
+    let result = env.docker()?.run(&job, &listen, env.context.cancel)?;
+    if result.exit != 0 {
+        let messages = messages.into_inner().unwrap_or_else(PoisonError::into_inner);
+        let hint = match &messages.file {
+            Some(file) => debian_package(file, image, env),
+            None => messages.hint(&own.package, jobs),
+        };
+        let cause = cause::find(env.task.tail().iter().map(String::as_str)).filter(|_| !messages.name_cause());
+        let cause = cause.map(|cause| format!(": {cause}")).unwrap_or_default();
+        bail!("building `{}` in a container failed with exit code {}{cause}{hint}", own.package, result.exit);
+    }
+    wheel::keep(own, &out, env)
+}
+
+fn working_copy(step: &Wheel) -> Result<Vec<ContextFile>> {
+    use std::os::unix::fs::PermissionsExt;
+    let from = step.folder.as_deref().context("a wheel without a source: this is a bug")?;
+    let mut files = Vec::new();
+    for name in working_copy::list_folder(from)? {
+        let path = from.join(&name);
+        let mode = path.metadata().with_context(|| format!("cannot read `{}`", path.display()))?.permissions().mode();
+        let mode = if mode & 0o100 != 0 { 0o755 } else { 0o644 };
+        files.push(ContextFile { path: format!("/in/src/{}", name.display()), source: Content::File(path), mode });
+    }
+    wheel::unchanged(step, from)?;
+    Ok(files)
+}
+
+/// Asks Debian's archive which package has the file; said in an error, so a failure is only a hint less.
+fn debian_package(file: &str, image: &str, env: &Env) -> String {
+    env.task.waiting(&format!("asking Debian's archive which package has `{file}`"));
+    let script = "apt-get update -qq && apt-get install -y -qq --no-install-recommends apt-file && apt-file update \
+                  && exec apt-file search --package-only -- \"$FILE\"";
+    let job = Job {
+        image,
+        command: ["sh", "-c", script].map(str::to_owned).to_vec(),
+        env: [("FILE".to_owned(), file.to_owned()), ("DEBIAN_FRONTEND".to_owned(), "noninteractive".to_owned())]
+            .into_iter()
+            .chain(apt::proxies().unwrap_or_default())
+            .collect(),
+        user: Some("root"),
+        network: Network::Default,
+        // apt downloads as a user of its own and installs files of several owners.
+        capabilities: &["CHOWN", "DAC_OVERRIDE", "FOWNER", "SETGID", "SETUID"],
+        timeout: Some(Duration::from_secs(180)),
+        ..Job::default()
+    };
+    let found = env.docker().and_then(|docker| docker.run(&job, &|_| {}, env.context.cancel));
+    let mut packages: Vec<String> = match found {
+        Ok(result) if result.exit == 0 => {
+            result.stdout.lines().filter(|l| l.starts_with("lib") || l.ends_with("-dev")).map(str::to_owned).collect()
+        }
+        _ => Vec::new(),
+    };
+    packages.sort_by_key(|name| (!name.ends_with("-dev"), name.len()));
+    packages.dedup();
+    packages.truncate(4);
+    let file = file.trim_start_matches('/');
+    if packages.is_empty() {
+        return format!(
+            ": `{file}` is missing; `apt-file search {file}` names its Debian package, which belongs into the package's apt set in matrix.yaml"
+        );
+    }
+    format!(
+        ": `{file}` is missing, which is in {} of Debian: add it to the package's apt set in matrix.yaml",
+        quoted(packages)
+    )
+}

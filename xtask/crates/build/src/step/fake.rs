@@ -1,0 +1,101 @@
+//! Small stand-ins for every step, so that the whole pipeline is tested in seconds, without Docker and without a network.
+//!
+//! Their keys differ from those of real steps, so that a stand-in is never taken for the real thing.
+
+use std::collections::BTreeMap;
+
+use anyhow::{Result, bail};
+
+use super::{Env, root};
+use crate::cache::{BuiltImage, Output};
+use crate::plan::{Action, Wheel};
+use base::digest;
+use wheelfile::NewWheel;
+
+pub fn run(action: &Action, env: &Env) -> Result<Output> {
+    // Ids of steps that are to fail, separated by commas.
+    if std::env::var("XTASK_FAKE_FAIL").is_ok_and(|ids| ids.split(',').any(|id| id == env.id)) {
+        env.task.line("this line is the last that the step says");
+        bail!("told to fail by XTASK_FAKE_FAIL");
+    }
+    if let Ok(id) = std::env::var("XTASK_FAKE_HANG")
+        && id == env.id
+    {
+        loop {
+            env.context.cancel.check()?;
+            std::thread::sleep(std::time::Duration::from_millis(20));
+        }
+    }
+    match action {
+        Action::Maturin(step) => wheel(&step.wheel, env),
+        Action::Container(step) => wheel(&step.wheel, env),
+        Action::Published(step) => {
+            let wheel = Wheel {
+                package: step.package.clone(),
+                version: step.version.clone(),
+                abi: step.abi.clone(),
+                platform: "manylinux_2_28_x86_64".to_owned(),
+                glibc: step.glibc.clone(),
+                sdist: None,
+                working_copy: None,
+                folder: None,
+                imports: step.imports.clone(),
+            };
+            self::wheel(&wheel, env)
+        }
+        Action::Fetch(fetch) => {
+            let files: Result<Vec<_>> =
+                fetch.files.iter().map(|file| env.context.cache.put(file.sha256.as_bytes(), &file.name)).collect();
+            Ok(Output { files: files?, ..Output::default() })
+        }
+        Action::Proof(proof) => {
+            let mut output = image(env);
+            output.notes.insert("gil".to_owned(), proof.promise.to_string());
+            Ok(output)
+        }
+        Action::Tools(_) => Ok(Output::default()),
+        Action::Root(_) if std::env::var_os("XTASK_FAKE_FALLBACK").is_some() => Ok(root::fake_fallback(image(env))),
+        Action::Root(_) | Action::Apt(_) => Ok(Output { content: Some(env.key.to_owned()), ..image(env) }),
+        Action::Python(_) | Action::Base(_) | Action::Image(_) => Ok(image(env)),
+    }
+}
+
+fn image(env: &Env) -> Output {
+    let id = format!("sha256:{}", digest::of(env.key));
+    let image = BuiltImage { reference: env.reference(), name: None, id, size: 0 };
+    Output { image: Some(image), notes: BTreeMap::new(), ..Output::default() }
+}
+
+/// A real wheel, which passes the same checks, with an extension module that does nothing, or none.
+fn wheel(wheel: &Wheel, env: &Env) -> Result<Output> {
+    let distribution = wheelfile::normalise(&wheel.package).replace('-', "_");
+    let version = wheel.version.clone().unwrap_or_else(|| "0".to_owned());
+    let python = wheel.abi.trim_end_matches('t');
+    let suffix = format!("cpython-{}-x86_64-linux-gnu.so", wheel.abi.trim_start_matches("cp"));
+    let module = format!("_{distribution}");
+    let out = env.scratch.join("out");
+    std::fs::create_dir_all(&out)?;
+    let extension = wheelfile::tiny_extension(&module, "x86_64", None)?;
+    let mut new = NewWheel {
+        distribution: &distribution,
+        version: &version,
+        python,
+        abi: &wheel.abi,
+        platform: &wheel.platform,
+        files: vec![(format!("{module}.{suffix}"), extension)],
+    };
+    if wheel.platform == "any" {
+        new.files = vec![(format!("{module}.py"), b"pass\n".to_vec())];
+        (new.python, new.abi) = ("py3", "none");
+    }
+    for (name, _) in &wheel.imports.names {
+        new.files.push((format!("{}/__init__.py", name.replace('.', "/")), Vec::new()));
+    }
+    // The one way to see a wheel that no second build gives again.
+    if std::env::var("XTASK_FAKE_STAMP").is_ok_and(|id| id == env.id) {
+        let text = format!("built in {} for {:?}", env.scratch.display(), std::env::var_os("USER"));
+        new.files.push((format!("{distribution}_stamp.py"), text.into_bytes()));
+    }
+    wheelfile::write(&out.join(new.file_name()), &new)?;
+    super::wheel::keep(wheel, &out, env)
+}

@@ -1,0 +1,193 @@
+//! The files that a package index lists for a project: as JSON (PEP 691, PEP 700) or as HTML (PEP 503).
+
+use anyhow::{Result, bail};
+use serde_json::Value;
+
+use wheelfile::{WheelName, belongs};
+
+/// How many files an error lists at most.
+const SHOWN: usize = 20;
+
+/// Bytes of a link before its hash.
+const LONGEST: usize = 8 << 10;
+
+/// A file that is listed with a SHA-256; nothing in it is checked yet.
+pub struct Entry {
+    /// The file's name, as the index has it.
+    pub name: String,
+    /// Its URL, which may be relative to that of the page.
+    pub link: String,
+    /// In lower case.
+    pub sha256: String,
+    /// In bytes.
+    pub size: Option<u64>,
+}
+
+/// The files on the page of a project. Files with other hashes only cannot be pinned, and are left out.
+pub fn entries(text: &str) -> Result<Vec<Entry>> {
+    let (version, entries) = match serde_json::from_str::<Value>(text) {
+        Ok(json) => (json["meta"]["api-version"].as_str().map(str::to_owned), json_entries(&json)),
+        Err(_) => (html_version(text), html_entries(text)),
+    };
+    // PEP 629: another major version must not be read; without a version it is 1.0.
+    let version = version.unwrap_or_else(|| "1.0".to_owned());
+    if version.split('.').next() != Some("1") {
+        bail!("it answers with version `{version}` of the API for package indexes; only version 1 can be read");
+    }
+    Ok(entries)
+}
+
+fn json_entries(json: &Value) -> Vec<Entry> {
+    let entry = |file: &Value| {
+        Some(Entry {
+            name: file["filename"].as_str()?.to_owned(),
+            link: file["url"].as_str()?.to_owned(),
+            sha256: file["hashes"]["sha256"].as_str()?.to_ascii_lowercase(),
+            size: file["size"].as_u64(),
+        })
+    };
+    json["files"].as_array().into_iter().flatten().filter_map(entry).collect()
+}
+
+/// What a page in HTML says of its version: `<meta name="pypi:repository-version" content="1.0">`.
+fn html_version(text: &str) -> Option<String> {
+    let at = text.find("pypi:repository-version")?;
+    let tag = &text[text[..at].rfind('<')?..];
+    let tag = &tag[..tag.find('>')?];
+    let value = tag.split_once("content=")?.1.trim_start_matches(['"', '\'']);
+    Some(value.split(['"', '\'', ' ', '/']).next()?.to_owned())
+}
+
+/// Each link ends with the hash of its file.
+fn html_entries(text: &str) -> Vec<Entry> {
+    const MARK: &str = "#sha256=";
+    let mut entries = Vec::new();
+    let mut start = 0;
+    for (at, _) in text.match_indices(MARK) {
+        // Longer links are refused anyway, and a hostile page must not be searched as a whole for each hash.
+        let before = &text[text.floor_char_boundary(start.max(at.saturating_sub(LONGEST)))..at];
+        start = at + MARK.len();
+        // The value of an attribute may stand without quotes; then the last quote belongs to an earlier tag.
+        let quoted =
+            before.rfind(['"', '\'']).map(|quote| &before[quote + 1..]).filter(|link| !link.contains(['<', '>']));
+        let link = quoted.or_else(|| before.rsplit_once("href=").map(|(_, link)| link));
+        if let (Some(link), Some(sha256)) = (link, text.get(start..start + 64)) {
+            let link = link.replace("&amp;", "&");
+            let name = decode(link.split('?').next().unwrap_or_default().rsplit('/').next().unwrap_or_default());
+            entries.push(Entry { name, link, sha256: sha256.to_ascii_lowercase(), size: None });
+        }
+    }
+    entries
+}
+
+/// Replaces `%2B` and the like in a part of a URL's path.
+fn decode(part: &str) -> String {
+    let mut pieces = part.split('%');
+    let mut bytes = pieces.next().unwrap_or_default().as_bytes().to_vec();
+    for piece in pieces {
+        match piece.get(..2).and_then(|hex| u8::from_str_radix(hex, 16).ok()) {
+            Some(byte) => bytes.extend([&[byte], &piece.as_bytes()[2..]].concat()),
+            None => bytes.extend([b"%", piece.as_bytes()].concat()),
+        }
+    }
+    String::from_utf8_lossy(&bytes).into_owned()
+}
+
+/// For an error: the files of a version that x86-64 can use, with their digests.
+pub fn describe(entries: &[Entry], project: &str, version: &str) -> String {
+    let usable = |name: &str| WheelName::parse(name).map_or(true, |wheel| wheel.suits_machine("x86_64"));
+    let files: Vec<&Entry> =
+        entries.iter().filter(|entry| belongs(&entry.name, project, version) && usable(&entry.name)).collect();
+    if files.is_empty() {
+        return format!("the index has no file of `{project}` {version}");
+    }
+    let mut text = format!("of `{project}` {version} the index has");
+    for Entry { name, sha256, .. } in files.iter().take(SHOWN) {
+        // The text comes from the index.
+        text.push_str(&format!("\n      {sha256}  {}", name.replace(char::is_control, "?")));
+    }
+    if files.len() > SHOWN {
+        text.push_str(&format!("\n      and {} more", files.len() - SHOWN));
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn listed(text: &str) -> Vec<(String, String)> {
+        entries(text).unwrap().into_iter().map(|entry| (entry.name, entry.link)).collect()
+    }
+
+    #[test]
+    fn a_hostile_page_of_nothing_but_hashes_is_read_in_time_and_memory_that_grow_with_its_size() {
+        let hash = format!("#sha256={}", "a".repeat(64));
+        for start in ["", "\"", "<a href="] {
+            let page = format!("{start}{}", hash.repeat((16 << 20) / hash.len()));
+            assert!(entries(&page).unwrap().len() <= 1);
+        }
+    }
+
+    #[test]
+    fn html_pages_are_read_however_they_are_written() {
+        let a = "A".repeat(64);
+        let page = format!(
+            "<!DOCTYPE html><meta name='pypi:repository-version' content='1.3'>\n\
+             <a href=\"../../f/x-1%212.0%2Bcpu.tar.gz#sha256={a}\" data-requires-python=\"&gt;=3\">x</a>\n\
+             <a data-yanked href='https://h.example/x-3.zip?a=b&amp;c=d#sha256={a}'>x</a>\n\
+             <a href=x-4.tar.gz#sha256={a}>x</a> <a href=\"x-5.tar.gz#md5=0\">x</a> #sha256=short"
+        );
+        let wanted = [
+            ("x-1!2.0+cpu.tar.gz", "../../f/x-1%212.0%2Bcpu.tar.gz"),
+            ("x-3.zip", "https://h.example/x-3.zip?a=b&c=d"),
+            ("x-4.tar.gz", "x-4.tar.gz"),
+        ];
+        assert_eq!(listed(&page), wanted.map(|(name, link)| (name.to_owned(), link.to_owned())));
+        assert_eq!(entries(&page).unwrap()[0].sha256, "a".repeat(64));
+        assert_eq!((decode("a%"), decode("a%zz%4"), decode("%41b")), ("a%".into(), "a%zz%4".into(), "Ab".into()));
+    }
+
+    #[test]
+    fn pages_of_another_version_of_the_api_are_refused() {
+        let json = |meta: &str| format!(r#"{{"meta": {meta}, "files": [], "versions": ["1"]}}"#);
+        assert!(entries(&json(r#"{"api-version": "1.4"}"#)).is_ok() && entries(&json("{}")).is_ok());
+        assert!(entries(&json(r#"{"api-version": "2.0"}"#)).is_err());
+        assert!(entries("<meta content=\"2.0\" name=\"pypi:repository-version\">").is_err());
+        assert!(entries("<html></html>").unwrap().is_empty());
+    }
+
+    #[test]
+    fn files_without_a_sha256_are_left_out() {
+        let a = "a".repeat(64);
+        let json = format!(
+            r#"{{"files": [{{"filename": "x-1.tar.gz", "url": "x", "hashes": {{"sha256": "{a}"}}, "yanked": "bad"}},
+            {{"filename": "x-2.tar.gz", "url": "x", "hashes": {{}}}}]}}"#
+        );
+        assert_eq!(listed(&json), [("x-1.tar.gz".to_owned(), "x".to_owned())]);
+    }
+
+    #[test]
+    fn an_error_lists_what_there_is_of_a_version() {
+        let entry = |name: &str, digit: &str| Entry {
+            name: name.to_owned(),
+            link: String::new(),
+            sha256: digit.repeat(64),
+            size: None,
+        };
+        let entries = [
+            entry("x_y-2.0-cp314-cp314t-manylinux_2_28_x86_64.whl", "a"),
+            entry("x_y-2.0-cp314-cp314t-win_amd64.whl", "b"),
+            entry("x_y-2.0.tar.gz", "c"),
+            entry("x_y-2.1.tar.gz", "d"),
+        ];
+        let (a, c) = ("a".repeat(64), "c".repeat(64));
+        assert_eq!(
+            describe(&entries, "X.y", "2"),
+            format!(
+                "of `X.y` 2 the index has\n      {a}  x_y-2.0-cp314-cp314t-manylinux_2_28_x86_64.whl\n      {c}  x_y-2.0.tar.gz"
+            )
+        );
+        assert_eq!(describe(&entries, "x-y", "3"), "the index has no file of `x-y` 3");
+    }
+}

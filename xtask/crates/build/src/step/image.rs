@@ -1,0 +1,162 @@
+//! Puts wheels on a base image, without a network; the result is tagged only when it is proven.
+
+use std::collections::BTreeMap;
+
+use anyhow::{Result, anyhow};
+
+use super::{Env, text};
+use crate::cache::{Artefact, Output};
+use crate::plan::{Image, locked_id};
+use docker::{Build, ContextFile, Network};
+use matrix::Serve;
+use wheelfile::{WheelName, same_name};
+
+/// Part of this step's key. Raise it if a change of the code can change the result.
+pub const REVISION: u32 = 1;
+
+pub fn run(image: &Image, env: &Env) -> Result<Output> {
+    let mut labels = BTreeMap::from([
+        ("org.opencontainers.image.title".to_owned(), format!("{}:{}", image.repository, image.tag)),
+        // Not the base's, which is CPython's version.
+        ("org.opencontainers.image.version".to_owned(), image.tag.clone()),
+        ("dev.wheel-matrix.abi".to_owned(), image.abi.clone()),
+    ]);
+    if let Some(base) = env.need(&image.base)?.notes.get("tag") {
+        labels.insert("org.opencontainers.image.base.name".to_owned(), base.clone());
+    }
+    let mut house = Wheelhouse::default();
+    for (package, step) in &image.wheels {
+        let wheel = env.file(step)?;
+        let version = house.add(wheel, env)?.version;
+        labels.insert(format!("dev.wheel-matrix.wheel.{package}"), format!("{version} sha256:{}", wheel.sha256));
+    }
+    for step in &image.locked {
+        for wheel in &env.need(step)?.files {
+            house.add(wheel, env)?;
+        }
+    }
+    let uv = env.file("tool-uv")?;
+    let context =
+        [env.stored(&uv.name, uv), text("compile_bytecode.py", env.project_file("docker/compile_bytecode.py")?, 0o644)];
+    let mut dockerfile = env.project_file("docker/image.Dockerfile")?.to_owned();
+    for (name, value) in &image.env {
+        dockerfile.push_str(&format!("ENV {name}=\"{value}\"\n"));
+    }
+    if let Some(serve) = &image.serve {
+        dockerfile.push_str(&start(serve)?);
+        labels.insert("dev.wheel-matrix.port".to_owned(), serve.port.to_string());
+    }
+    let built = env.build(
+        Build {
+            dockerfile: &dockerfile,
+            context: house.context().into_iter().chain(context).collect(),
+            args: BTreeMap::from([("BASE".to_owned(), env.image(&image.base)?.to_owned())]),
+            labels,
+            network: Network::None,
+            ..Build::default()
+        },
+        None,
+    );
+    let built = built.map_err(|error| match unmet(&env.task.tail(), image, env) {
+        Some(text) => anyhow!(text),
+        None => error,
+    })?;
+    Ok(Output { image: Some(built), ..Output::default() })
+}
+
+/// All wheels of an image, with the list that uv goes by.
+#[derive(Default)]
+struct Wheelhouse {
+    files: Vec<ContextFile>,
+    pins: String,
+}
+
+impl Wheelhouse {
+    fn add(&mut self, wheel: &Artefact, env: &Env) -> Result<WheelName> {
+        let name = WheelName::parse(&wheel.name)?;
+        let pin = format!("{}=={} --hash=sha256:{}\n", name.distribution, name.version, wheel.sha256);
+        // Two packages may have locked the same wheel; uv refuses different ones itself.
+        if !self.pins.contains(&pin) {
+            self.pins.push_str(&pin);
+            self.files.push(env.stored(&format!("wheelhouse/{}", wheel.name), wheel));
+        }
+        Ok(name)
+    }
+
+    fn context(mut self) -> Vec<ContextFile> {
+        self.files.push(text("wheelhouse/requirements.txt", &self.pins, 0o644));
+        self.files
+    }
+}
+
+/// The requirement between two installed distributions that is not met, as `uv pip check` says it.
+#[derive(Debug, PartialEq, Eq)]
+struct Unmet<'l> {
+    package: &'l str,
+    requirement: &'l str,
+    /// Another version than the wanted one.
+    installed: Option<&'l str>,
+}
+
+impl<'l> Unmet<'l> {
+    fn parse(line: &'l str) -> Option<Unmet<'l>> {
+        let (package, rest) = line.split_once("The package `")?.1.split_once("` requires `")?;
+        let (requirement, rest) = rest.split_once("`, but ")?;
+        match rest.split_once("` is installed") {
+            Some((version, _)) => Some(Unmet { package, requirement, installed: Some(version.strip_prefix('`')?) }),
+            None => rest.starts_with("it's not installed").then_some(Unmet { package, requirement, installed: None }),
+        }
+    }
+}
+
+/// An error that names the lock files to correct, where the wheels of an image do not have what they require.
+fn unmet(lines: &[String], image: &Image, env: &Env) -> Option<String> {
+    let mut found = Vec::new();
+    for Unmet { package, requirement, installed } in lines.iter().filter_map(|line| Unmet::parse(line)) {
+        let state = installed.map_or("is not in the image".to_owned(), |version| format!("is there as {version}"));
+        let mend = match locks_of(package, image, env) {
+            Some(id) => format!("the lock file `{}.txt` in the folder `locks` of `{id}` must have it", image.abi),
+            None => format!("a lock file `{}.txt` of one of the packages must have it", image.abi),
+        };
+        found.push(format!("`{package}` requires `{requirement}`, which {state}: {mend}"));
+    }
+    (!found.is_empty()).then(|| found.join("\n"))
+}
+
+/// The package of the matrix that a distribution in an image belongs to: itself, or the one whose lock file has it.
+fn locks_of(distribution: &str, image: &Image, env: &Env) -> Option<String> {
+    if let Some(id) = image.wheels.keys().find(|id| same_name(id, distribution)) {
+        return Some(id.clone());
+    }
+    let brings = |step: &&String| {
+        let files = env.need(step).map(|output| output.files.as_slice()).unwrap_or_default();
+        let mut names = files.iter().filter_map(|file| WheelName::parse(&file.name).ok());
+        names.any(|name| same_name(&name.distribution, distribution))
+    };
+    let step = image.locked.iter().find(brings)?;
+    image.wheels.keys().find(|id| *step == locked_id(id, &image.abi)).cloned()
+}
+
+/// The lines that start a service. Its settings come from the environment, so the port is the default one.
+fn start(serve: &Serve) -> Result<String> {
+    let (command, health) = (serde_json::to_string(&serve.command)?, serde_json::to_string(&serve.health)?);
+    Ok(format!(
+        "EXPOSE {}\nHEALTHCHECK --interval=10s --timeout=5s --start-period=30s CMD {health}\nCMD {command}\n",
+        serve.port
+    ))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Unmet;
+
+    #[test]
+    fn what_uv_says_of_missing_requirements() {
+        let missing = Unmet { package: "demo", requirement: "numpy>=2", installed: None };
+        assert_eq!(Unmet::parse("The package `demo` requires `numpy>=2`, but it's not installed"), Some(missing));
+        let other = Unmet { package: "demo", requirement: "numpy>=2 ; extra == 'x'", installed: Some("1.26.4") };
+        let line = "#9 1.2 The package `demo` requires `numpy>=2 ; extra == 'x'`, but `1.26.4` is installed";
+        assert_eq!(Unmet::parse(line), Some(other));
+        assert_eq!(Unmet::parse("Found 1 incompatibility"), None);
+    }
+}

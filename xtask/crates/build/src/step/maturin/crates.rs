@@ -1,0 +1,174 @@
+//! The Cargo workspace of a package: which crates it brings, and where its Cargo.lock lies.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context as _, Result, bail};
+use serde::Deserialize;
+use xshell::{Shell, cmd};
+
+use base::ui::Task;
+
+/// The crates that a package brings itself.
+pub struct Crates {
+    /// Cargo.lock of the workspace.
+    pub lock: PathBuf,
+    /// Parts of the file names that Cargo gives to what it makes of them.
+    pub names: Vec<String>,
+    /// How Cargo's line begins when everything but the extension module is compiled; none where a
+    /// build script would make it print that line too early.
+    pub last: Option<String>,
+}
+
+/// What `cargo metadata` prints, as far as it is needed.
+#[derive(Deserialize)]
+struct Metadata {
+    packages: Vec<Package>,
+    workspace_root: PathBuf,
+}
+
+#[derive(Deserialize)]
+struct Package {
+    name: String,
+    manifest_path: PathBuf,
+    targets: Vec<Target>,
+}
+
+#[derive(Deserialize)]
+struct Target {
+    name: String,
+    kind: Vec<String>,
+}
+
+impl Crates {
+    /// Asks Cargo. What it writes to standard error goes to the log of `task`, and into the error.
+    pub fn read(source: &Path, task: &Task) -> Result<Crates> {
+        let manifest = manifest(source)?;
+        let shown = manifest.strip_prefix(source).unwrap_or(&manifest).display();
+        let shell = Shell::new()?;
+        shell.change_dir(source);
+        let command = cmd!(shell, "cargo metadata --no-deps --format-version 1 --manifest-path {manifest}");
+        let output = command.quiet().ignore_status().output().context("cannot start `cargo`")?;
+        let said = String::from_utf8_lossy(&output.stderr);
+        said.lines().for_each(|line| task.line(line));
+        if !output.status.success() {
+            let cause = said.lines().find_map(|line| line.strip_prefix("error: ")).unwrap_or("it gave no reason");
+            bail!("cargo cannot read `{shown}`: {cause}");
+        }
+        let metadata: Metadata = serde_json::from_slice(&output.stdout).context("cannot read `cargo metadata`")?;
+        Crates::of(&metadata, &manifest)
+            .with_context(|| format!("`{shown}` is none of the crates that `cargo metadata` lists for it"))
+    }
+
+    fn of(metadata: &Metadata, manifest: &Path) -> Option<Crates> {
+        let own = metadata.packages.iter().find(|package| package.manifest_path == *manifest)?;
+        let builds = own.targets.iter().any(|target| target.kind.iter().any(|kind| kind == "custom-build"));
+        let mut names = Vec::new();
+        for package in &metadata.packages {
+            for name in package.targets.iter().map(|target| &target.name).chain([&package.name]) {
+                names.extend([name.clone(), name.replace('-', "_")]);
+            }
+        }
+        Some(Crates {
+            lock: metadata.workspace_root.join("Cargo.lock"),
+            names,
+            last: (!builds).then(|| format!("Compiling {} v", own.name)),
+        })
+    }
+}
+
+/// `pyproject.toml`, as far as it says where the crate is.
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct PyProject {
+    project: Project,
+    tool: Tools,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct Project {
+    name: Option<String>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct Tools {
+    maturin: Maturin,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default, rename_all = "kebab-case")]
+struct Maturin {
+    manifest_path: Option<PathBuf>,
+    python_source: Option<PathBuf>,
+}
+
+/// Finds the Cargo.toml that maturin builds, by maturin's rules.
+fn manifest(source: &Path) -> Result<PathBuf> {
+    let path = source.join("pyproject.toml");
+    let project: PyProject = match std::fs::read_to_string(&path) {
+        Ok(text) => toml::from_str(&text).context("cannot read `pyproject.toml` of the package")?,
+        Err(_) => PyProject::default(),
+    };
+    let below_rust = source.join("rust/Cargo.toml");
+    let named = project.tool.maturin.manifest_path.map(|manifest| source.join(manifest));
+    let manifest = named.unwrap_or_else(|| {
+        let import = project.project.name.unwrap_or_default().replace('-', "_");
+        let python = source.join("src").join(import).join("__init__.py");
+        let mixed = project.tool.maturin.python_source.is_some() || python.is_file();
+        if mixed && below_rust.is_file() { below_rust } else { source.join("Cargo.toml") }
+    });
+    let shown = manifest.strip_prefix(source).unwrap_or(&manifest).display();
+    let found = manifest.canonicalize().with_context(|| {
+        format!("the package has no `{shown}`: correct `manifest-path` under `[tool.maturin]` in its pyproject.toml")
+    })?;
+    if !found.starts_with(source.canonicalize()?) {
+        bail!("`{shown}` lies outside the package's source: let `source` in matrix.yaml name the folder above");
+    }
+    Ok(found)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_manifest_is_the_one_that_maturin_builds() {
+        let top = std::env::temp_dir().join(format!("xtask-manifest-{}", std::process::id()));
+        let write = |name: &str, text: &str| {
+            std::fs::create_dir_all(top.join(name).parent().unwrap()).unwrap();
+            std::fs::write(top.join(name), text).unwrap();
+        };
+        let found = || manifest(&top).map(|path| path.strip_prefix(top.canonicalize().unwrap()).unwrap().to_owned());
+        write("Cargo.toml", "");
+        assert_eq!(found().unwrap(), Path::new("Cargo.toml"));
+        write("rust/Cargo.toml", "");
+        write("pyproject.toml", "[project]\nname = 'a-b'\n");
+        assert_eq!(found().unwrap(), Path::new("Cargo.toml"));
+        write("src/a_b/__init__.py", "");
+        assert_eq!(found().unwrap(), Path::new("rust/Cargo.toml"));
+        write("bindings/Cargo.toml", "");
+        write("pyproject.toml", "[tool.maturin]\nmanifest-path = 'bindings/Cargo.toml'\n");
+        assert_eq!(found().unwrap(), Path::new("bindings/Cargo.toml"));
+        write("pyproject.toml", "[tool.maturin]\nmanifest-path = 'binding/Cargo.toml'\n");
+        assert!(found().unwrap_err().to_string().contains("the package has no `binding/Cargo.toml`"));
+        std::fs::remove_dir_all(top).unwrap();
+    }
+
+    #[test]
+    fn the_extension_module_is_the_crate_of_the_manifest() {
+        let package = |name: &str, kinds: &[&str]| Package {
+            name: name.to_owned(),
+            manifest_path: PathBuf::from(format!("/src/{name}/Cargo.toml")),
+            targets: kinds.iter().map(|kind| Target { name: name.to_owned(), kind: vec![kind.to_string()] }).collect(),
+        };
+        // Another library of the workspace is compiled in between, or has a build script.
+        let packages = vec![package("a-py", &["cdylib"]), package("other", &["cdylib", "custom-build"])];
+        let metadata = Metadata { packages, workspace_root: PathBuf::from("/src") };
+        let crates = Crates::of(&metadata, Path::new("/src/a-py/Cargo.toml")).unwrap();
+        assert_eq!(crates.last.as_deref(), Some("Compiling a-py v"));
+        assert_eq!(crates.lock, Path::new("/src/Cargo.lock"));
+        assert!(crates.names.contains(&"a_py".to_owned()) && crates.names.contains(&"other".to_owned()));
+        assert!(Crates::of(&metadata, Path::new("/src/other/Cargo.toml")).unwrap().last.is_none());
+    }
+}

@@ -1,0 +1,156 @@
+//! What zig links into a wheel: nothing that tells of this machine, and no unwinder of its own.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context as _, Result, ensure};
+use xshell::{Shell, cmd};
+
+use crate::step::Env;
+use base::{digest, proc};
+
+const UNWINDER: &str = "libgcc_s.so.1";
+
+/// At a link without this one, zig compiles its runtime of UBSan, for 20 s, and then uses nothing of it.
+pub const NO_UBSAN: &str = "-fno-sanitize=undefined";
+
+/// What compilers ask of [`UNWINDER`] on x86-64, by the symbol version of each.
+const UNWINDS: [(&str, &[&str]); 4] = [
+    (
+        "GCC_3.0",
+        &[
+            "_Unwind_DeleteException",
+            "_Unwind_Find_FDE",
+            "_Unwind_ForcedUnwind",
+            "_Unwind_GetDataRelBase",
+            "_Unwind_GetGR",
+            "_Unwind_GetIP",
+            "_Unwind_GetLanguageSpecificData",
+            "_Unwind_GetRegionStart",
+            "_Unwind_GetTextRelBase",
+            "_Unwind_RaiseException",
+            "_Unwind_Resume",
+            "_Unwind_SetGR",
+            "_Unwind_SetIP",
+        ],
+    ),
+    ("GCC_3.3", &["_Unwind_Backtrace", "_Unwind_FindEnclosingFunction", "_Unwind_GetCFA", "_Unwind_Resume_or_Rethrow"]),
+    ("GCC_3.3.1", &["__gcc_personality_v0"]),
+    ("GCC_4.2.0", &["_Unwind_GetIPInfo"]),
+];
+
+/// Sees to it that zig's libraries for a platform are in its cache at `folder`, without debug
+/// information, and gives the library that a link needs besides: a stand-in for [`UNWINDER`], with
+/// its names and no code.
+///
+/// zig has libunwind and what of glibc is linked statically as sources, and compiles them at the first
+/// link. Their debug information would name zig's own folder and that of the first link, in every
+/// wheel. A link of nothing, with the flags of maturin's own links, makes the same libraries; what
+/// they lose is not the package's debug information, which stays as its author wants it.
+///
+/// zig has no libgcc_s, and would link that libunwind into the wheel in its place. Python and glibc
+/// unwind with libgcc_s: up to 3.13 CPython ends a thread so, through the frames of the wheel
+/// (`LAST_UNWINDING` in `wheelfile.rs`).
+pub fn prepare(tools: &Path, folder: &Path, platform: &str, env: &Env) -> Result<PathBuf> {
+    let target = target(platform).with_context(|| format!("`{platform}` names no glibc: this is a bug"))?;
+    let waiting = || env.task.waiting("waits until zig's libraries are compiled");
+    let _lock = env.context.cache.lock("zig.lock", env.context.cancel, waiting)?;
+    // zig's sources, and so its libraries, are those of one folder of tools.
+    let tools_key = tools.file_name().unwrap_or_default().to_string_lossy();
+    let (source, versions) = (stand_in(), versions());
+    let (name, map) = (format!("-Wl,-soname,{UNWINDER}"), "-Wl,--version-script=unwinder.map");
+    let both = ["-fno-sanitize=all", NO_UBSAN, "-target", &target, "-shared", "-fPIC"];
+    let libraries = ["-g", "-o", "nothing.so", "nothing.c", "-lunwind"];
+    let stand_in = ["-nostdlib", &name, map, "-o", UNWINDER, "unwinder.c"];
+    let made_of = digest::of([&both[..], &libraries, &stand_in, &[&source, &versions]].concat().join("\0"));
+    // Cargo compares the path: it stays the same with other tools.
+    let unwinder = folder.join(format!("{target}-{}", &made_of[..16])).join(UNWINDER);
+    let done = folder.join(format!("prepared-{tools_key}-{target}-{}", &made_of[..16]));
+    if done.exists() && unwinder.exists() {
+        return Ok(unwinder);
+    }
+    let shell = Shell::new()?;
+    shell.change_dir(env.scratch);
+    shell.write_file("nothing.c", "int nothing;\n")?;
+    let python = tools.join("bin/python");
+    let zig = |arguments: &[&str]| {
+        let link = cmd!(shell, "{python} -m ziglang cc {both...} {arguments...}");
+        // Nothing else of the user's environment: clang would take flags from it.
+        let path = std::env::var_os("PATH").unwrap_or_default();
+        let link = link.env_clear().env("PATH", path).env("ZIG_GLOBAL_CACHE_DIR", folder);
+        proc::run(link, env.task, env.context.cancel)
+    };
+    zig(&libraries).context("zig cannot compile its own libraries")?;
+    let (objcopy, libraries) = objcopy(&shell)?;
+    for file in libraries_in(&folder.join("o"))? {
+        let strip = cmd!(shell, "{objcopy} --strip-debug {file}").env("LD_LIBRARY_PATH", &libraries);
+        proc::run(strip, env.task, env.context.cancel)?;
+    }
+    shell.write_file("unwinder.c", source)?;
+    shell.write_file("unwinder.map", versions)?;
+    zig(&stand_in).with_context(|| format!("zig cannot make a stand-in for {UNWINDER}"))?;
+    keep(&env.scratch.join(UNWINDER), &unwinder)?;
+    std::fs::write(done, "")?;
+    Ok(unwinder)
+}
+
+/// The cache may be another file system than the scratch folder.
+fn keep(made: &Path, path: &Path) -> Result<()> {
+    let part = path.with_extension("part");
+    std::fs::create_dir_all(path.parent().unwrap_or(path))?;
+    std::fs::copy(made, &part).with_context(|| format!("cannot write `{}`", part.display()))?;
+    std::fs::rename(&part, path)?;
+    Ok(())
+}
+
+fn stand_in() -> String {
+    let names = UNWINDS.iter().flat_map(|(_, names)| *names);
+    names.map(|name| format!("void {name}(void) {{}}\n")).collect()
+}
+
+fn versions() -> String {
+    let node = |(node, names): &(&str, &[&str])| format!("{node} {{ global: {}; }};\n", names.join("; "));
+    UNWINDS.iter().map(node).chain(["LOCAL { local: *; };\n".to_owned()]).collect()
+}
+
+/// What zig calls a platform tag: `x86_64-linux-gnu.2.28` for `manylinux_2_28_x86_64`.
+fn target(platform: &str) -> Option<String> {
+    let (major, minor) = platform.strip_prefix("manylinux_")?.strip_suffix("_x86_64")?.split_once('_')?;
+    Some(format!("x86_64-linux-gnu.{major}.{minor}"))
+}
+
+/// The compiler's own, so that its version is in the step's key, with the folder of its libraries.
+fn objcopy(shell: &Shell) -> Result<(PathBuf, PathBuf)> {
+    let sysroot = cmd!(shell, "rustc --print sysroot").quiet().read().context("cannot run `rustc`")?;
+    let sysroot = PathBuf::from(sysroot);
+    let objcopy = sysroot.join("lib/rustlib/x86_64-unknown-linux-gnu/bin/rust-objcopy");
+    ensure!(
+        objcopy.is_file(),
+        "there is no `{}`, which comes with the compiler: install Rust with rustup",
+        objcopy.display()
+    );
+    Ok((objcopy, sysroot.join("lib")))
+}
+
+/// The static libraries that zig compiled, each in a folder of its own. Packages' object files lie
+/// beside them, and are none of our business.
+fn libraries_in(folder: &Path) -> Result<Vec<PathBuf>> {
+    let mut found = Vec::new();
+    for entry in std::fs::read_dir(folder).with_context(|| format!("zig left no `{}`", folder.display()))? {
+        let entry = entry?;
+        if entry.file_type()?.is_dir() {
+            found.extend(libraries_in(&entry.path())?);
+        } else if entry.path().extension().is_some_and(|kind| kind == "a") {
+            found.push(entry.path());
+        }
+    }
+    Ok(found)
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn platforms_are_targets() {
+        assert_eq!(super::target("manylinux_2_28_x86_64").as_deref(), Some("x86_64-linux-gnu.2.28"));
+        assert_eq!(super::target("manylinux2014_x86_64"), None);
+    }
+}

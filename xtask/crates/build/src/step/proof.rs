@@ -1,0 +1,92 @@
+//! Proves in an image what the GIL really does, and only then gives the image its tag.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, bail};
+
+use super::{Env, text};
+use crate::cache::Output;
+use crate::plan::Proof;
+use base::cancel::Cancel;
+use docker::{Build, Docker, Job, Network};
+use matrix::gil::Verdict;
+
+/// Part of this step's key. Raise it if a change of the code can change the result.
+pub const REVISION: u32 = 2;
+
+/// The label with the names of the undeclared modules, separated by blanks.
+pub const UNDECLARED: &str = "dev.wheel-matrix.gil.undeclared";
+/// The note with the modules that cannot be loaded, each with the reason; no import of the image reaches them.
+pub const NOT_LOADABLE: &str = "not-loadable";
+
+/// Runs the probe in `image` as the image's own user, without a network.
+pub fn probe(
+    docker: &Docker,
+    image: &str,
+    script: &str,
+    imports: &[String],
+    cancel: &Cancel,
+) -> Result<(Verdict, String)> {
+    let mut command = vec!["python".to_owned(), "/probe/gil_probe.py".to_owned()];
+    for name in imports {
+        command.extend(["--import".to_owned(), name.clone()]);
+    }
+    let job = Job {
+        image,
+        command,
+        network: Network::None,
+        inputs: vec![text("/probe/gil_probe.py", script, 0o644)],
+        timeout: Some(Duration::from_secs(600)),
+        ..Job::default()
+    };
+    // Its document is for programs, so it is not shown while it is printed.
+    let result = docker.run(&job, &|_| {}, cancel)?;
+    if result.exit != 0 {
+        let last = result.stderr.trim().lines().last().unwrap_or("it printed nothing").to_owned();
+        bail!("the GIL probe failed in `{image}` with exit code {}: {last}", result.exit);
+    }
+    let verdict = serde_json::from_str(&result.stdout).context("the GIL probe's answer is not its JSON document")?;
+    Ok((verdict, result.stdout))
+}
+
+pub fn run(proof: &Proof, env: &Env) -> Result<Output> {
+    let docker = env.docker()?;
+    let candidate = env.image(&proof.image)?;
+    let script = env.project_file("docker/gil_probe.py")?;
+    let (verdict, document) = probe(docker, candidate, script, &proof.imports, env.context.cancel)?;
+    document.lines().for_each(|line| env.task.record(line));
+    verdict.lines().iter().for_each(|line| env.task.line(line));
+    verdict.judge(proof.promise).with_context(|| format!("`{}:{}` is not tagged", proof.repository, proof.tag))?;
+
+    let undeclared = verdict.modules("undeclared").join(" ");
+    let name = format!("{}:{}", proof.repository, proof.tag);
+    let image = env.build(
+        Build {
+            dockerfile: "ARG IMAGE\nFROM ${IMAGE}\n",
+            args: BTreeMap::from([("IMAGE".to_owned(), candidate.to_owned())]),
+            labels: BTreeMap::from([
+                ("dev.wheel-matrix.gil".to_owned(), verdict.effective.state.clone()),
+                (UNDECLARED.to_owned(), undeclared.clone()),
+            ]),
+            network: Network::None,
+            ..Build::default()
+        },
+        Some(name),
+    )?;
+    let mut notes = BTreeMap::from([
+        ("gil".to_owned(), verdict.effective.state.clone()),
+        ("undeclared".to_owned(), undeclared),
+        ("python".to_owned(), verdict.interpreter.version.clone()),
+    ]);
+    let not_loadable = verdict.not_loadable();
+    if !not_loadable.is_empty() {
+        notes.insert(NOT_LOADABLE.to_owned(), not_loadable.join("; "));
+    }
+    Ok(Output {
+        files: vec![env.context.cache.put(document.as_bytes(), &format!("gil-{}.json", proof.tag))?],
+        image: Some(image),
+        notes,
+        ..Output::default()
+    })
+}

@@ -1,0 +1,34 @@
+//! CPython compiled from source, in the image that wheels are built in.
+
+use std::collections::BTreeMap;
+
+use anyhow::Result;
+
+use super::Env;
+use crate::cache::Output;
+use crate::plan::Python;
+use docker::{Build, Network};
+
+/// Part of this step's key. Raise it if a change of the code can change the result.
+pub const REVISION: u32 = 1;
+
+pub fn run(python: &Python, env: &Env) -> Result<Output> {
+    let flag = |on: bool| if on { "1" } else { "0" }.to_owned();
+    let archive = env.file(&python.archive)?;
+    let image = env.build(
+        Build {
+            dockerfile: env.project_file("docker/python.Dockerfile")?,
+            context: vec![env.stored("python.tar.xz", archive)],
+            args: BTreeMap::from([
+                ("BUILDER".to_owned(), env.image(&python.builder)?.to_owned()),
+                ("FREE_THREADED".to_owned(), flag(python.free_threaded)),
+                ("OPTIMIZE".to_owned(), flag(python.optimize)),
+                ("JOBS".to_owned(), env.context.engine_cores.to_string()),
+            ]),
+            network: Network::None,
+            ..Build::default()
+        },
+        None,
+    )?;
+    Ok(Output { image: Some(image), ..Output::default() })
+}

@@ -1,0 +1,153 @@
+//! What all wheels share, however they are made: their source, their checks, and the vendor's own.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context as _, Result, bail};
+use xshell::{Shell, cmd};
+
+use super::{Context, Env};
+use crate::cache::{Cache, Output, Record};
+use crate::plan::{Action, Container, Maturin, Origin, Published, Wheel};
+use base::environment::{self, Purpose};
+use base::proc;
+use base::ui::quoted;
+use base::working_copy;
+use wheelfile::{Expect, Importable, WheelName};
+
+/// Part of the key of every wheel. Raise it if a change of the code can change which wheels pass.
+pub const REVISION: u32 = 1;
+
+/// 1980-01-01, the oldest time that a zip file can hold.
+pub const EPOCH: &str = "315532800";
+
+/// Takes the wheel that the vendor publishes.
+pub fn published(step: &Published, env: &Env) -> Result<Output> {
+    let file = env.file(&step.fetch)?;
+    let path = env.scratch.join(&file.name);
+    std::fs::hard_link(env.context.cache.blob(&file.sha256), &path)
+        .or_else(|_| std::fs::copy(env.context.cache.blob(&file.sha256), &path).map(|_| ()))?;
+    let expect = Expect {
+        distribution: &step.package,
+        version: step.version.as_deref(),
+        abi: &step.abi,
+        platform: None,
+        max_glibc: wheelfile::parse_glibc(&step.glibc),
+    };
+    let report = wheelfile::check(&path, &expect)?;
+    Ok(Output { files: vec![file.clone()], notes: notes(&report, "published by the vendor"), ..Output::default() })
+}
+
+/// Checks the one wheel in `out` and takes it into the store.
+pub fn keep(wheel: &Wheel, out: &Path, env: &Env) -> Result<Output> {
+    let mut wheels: Vec<PathBuf> = std::fs::read_dir(out)
+        .context("the build left no folder with a wheel")?
+        .flatten()
+        .map(|entry| entry.path())
+        .filter(|path| path.extension().is_some_and(|ext| ext == "whl"))
+        .collect();
+    let (Some(path), true) = (wheels.pop(), wheels.is_empty()) else {
+        bail!("the build of `{}` left not one wheel but {}", wheel.package, wheels.len());
+    };
+    let expect = Expect {
+        distribution: &wheel.package,
+        version: wheel.version.as_deref(),
+        abi: &wheel.abi,
+        platform: Some(&wheel.platform),
+        max_glibc: wheelfile::parse_glibc(&wheel.glibc),
+    };
+    let report = wheelfile::check(&path, &expect)?;
+    let file = env.context.cache.take(&path, &report.file_name)?;
+    Ok(Output { files: vec![file], notes: notes(&report, "built from source"), ..Output::default() })
+}
+
+fn notes(report: &wheelfile::Report, made_by: &str) -> BTreeMap<String, String> {
+    let glibc = report.glibc.map_or("none".to_owned(), |(major, minor)| format!("{major}.{minor}"));
+    let modules: Vec<&str> = report.extensions.iter().map(|extension| extension.module.as_str()).collect();
+    BTreeMap::from([
+        ("made by".to_owned(), made_by.to_owned()),
+        ("version".to_owned(), report.name.version.clone()),
+        ("glibc".to_owned(), glibc),
+        ("extension modules".to_owned(), modules.join(" ")),
+    ])
+}
+
+/// Refuses a record that speaks of a wheel of another package, version or ABI than the step's.
+pub fn recognise(action: &Action, record: &Record, cache: &Cache) -> Result<()> {
+    let (package, version, abi) = match action {
+        Action::Maturin(Maturin { wheel, .. }) | Action::Container(Container { wheel, .. }) => {
+            (&wheel.package, &wheel.version, &wheel.abi)
+        }
+        Action::Published(step) => (&step.package, &step.version, &step.abi),
+        _ => return Ok(()),
+    };
+    let [file] = record.output.files.as_slice() else { bail!("not one wheel but {}", record.output.files.len()) };
+    let expect = Expect { distribution: package, version: version.as_deref(), abi, platform: None, max_glibc: None };
+    wheelfile::glance(&cache.blob(&file.sha256), &file.name, &expect)
+}
+
+/// Refuses a wheel without a module that the matrix names as one of its package. A module may also come from a
+/// wheel of the package's lock file; where one of these is not in the cache, the proof of an image decides.
+pub fn check_imports(action: &Action, record: &Record, context: &Context) -> Result<()> {
+    let imports = match action {
+        Action::Maturin(Maturin { wheel, .. }) | Action::Container(Container { wheel, .. }) => &wheel.imports,
+        Action::Published(step) => &step.imports,
+        _ => return Ok(()),
+    };
+    let [file] = record.output.files.as_slice() else { return Ok(()) };
+    let name = WheelName::parse(&file.name)?;
+    let mut modules = Importable::default();
+    modules.add(&context.cache.blob(&file.sha256), &name.distribution, &name.version)?;
+    let choices = quoted(modules.top_levels());
+    if imports.names.iter().all(|(module, _)| modules.has(module)) {
+        return Ok(());
+    }
+    for pin in &imports.locked {
+        let blob = context.cache.blob(&pin.sha256);
+        if !blob.is_file() {
+            return Ok(());
+        }
+        modules.add(&blob, &pin.name, &pin.version)?;
+    }
+    let Some((module, ordinal)) = imports.names.iter().find(|(module, _)| !modules.has(module)) else { return Ok(()) };
+    bail!(
+        "[{}] {}: packages[].import: `{}` has no module `{module}`; the modules in it are {choices}",
+        record.id,
+        context.facts.place(&Origin::Matrix(*ordinal)),
+        file.name
+    )
+}
+
+/// Lays the source out in `folder`, anew each time, so that nothing of an earlier one is left.
+pub fn unpack(wheel: &Wheel, folder: &Path, env: &Env) -> Result<()> {
+    if folder.exists() {
+        std::fs::remove_dir_all(folder).with_context(|| format!("cannot empty `{}`", folder.display()))?;
+    }
+    std::fs::create_dir_all(folder)?;
+    if let Some(sdist) = &wheel.sdist {
+        let archive = env.context.cache.blob(&env.file(sdist)?.sha256);
+        let shell = Shell::new()?;
+        // Times of now, not of the archive: Cargo compares them with those of its last build.
+        let command = cmd!(shell, "tar -xzmf {archive} -C {folder} --strip-components=1 --no-same-owner");
+        let command = environment::apply(command, Purpose::Local);
+        return proc::run(command, env.task, env.context.cancel);
+    }
+    let from = wheel.folder.as_deref().context("a wheel without a source: this is a bug")?;
+    for name in working_copy::list_folder(from)? {
+        let to = folder.join(&name);
+        if let Some(parent) = to.parent() {
+            std::fs::create_dir_all(parent)?;
+        }
+        std::fs::copy(from.join(&name), &to).with_context(|| format!("cannot copy `{}`", name.display()))?;
+    }
+    unchanged(wheel, from)
+}
+
+/// The key speaks of the content that was there when the plan was made.
+pub fn unchanged(wheel: &Wheel, from: &Path) -> Result<()> {
+    let now = working_copy::digest_folder(from)?;
+    if wheel.working_copy.as_deref() != Some(&now) {
+        bail!("`{}` was changed while it was being read: run the command again", from.display());
+    }
+    Ok(())
+}

@@ -1,0 +1,120 @@
+//! Everything that must pass before a change lands, in one command, the same on a laptop and in CI.
+
+mod repeat;
+
+use std::num::NonZeroU32;
+use std::process::Command;
+
+use anyhow::{Context, Result, bail};
+use clap::Args;
+
+use crate::{deny, sbom, verify, workflow};
+use build::manifest::Manifest;
+use build::provision::{self, Needs};
+use build::{BuildOptions, Project, make};
+use matrix::select::Selection;
+
+/// Programs that the tests start, each with its Debian package.
+const PROGRAMS: [(&str, &str); 3] =
+    [("docker", "docker.io"), ("docker-registry", "docker-registry"), ("ip", "iproute2")];
+
+/// The tests that need a Docker engine and what `ci` has built. They wait for containers and the network much of the
+/// time, so that more run at once than this machine has processors.
+const ENGINE_TESTS: [&str; 7] =
+    ["test", "--locked", "--workspace", "--no-fail-fast", "--", "--ignored", "--test-threads=4"];
+
+/// Which part of `ci` is asked for; by default all of it.
+#[derive(Debug, Args)]
+pub struct Options {
+    /// Only what needs no Docker engine: formatting, lints, workflows and tests
+    #[arg(long)]
+    fast: bool,
+    /// Run the tests that need a Docker engine N times, nothing else, and print a table of the runs; run `ci` before
+    #[arg(long, value_name = "N", conflicts_with = "fast")]
+    repeat: Option<NonZeroU32>,
+}
+
+pub fn run(project: &Project, how: &BuildOptions, asked: &Options) -> Result<()> {
+    if asked.fast {
+        return checks(project, how);
+    }
+    let needs = Needs { docker: false, programs: &PROGRAMS, bootstrap: &|_| false };
+    provision::prepare(&needs, how.yes, &project.cache, &project.ui, &project.cancel)?;
+    if let Some(runs) = asked.repeat {
+        return repeat::run(project, &ENGINE_TESTS, runs.get());
+    }
+    let mut parts = Parts { project, keep_going: how.keep_going, failed: Vec::new() };
+    parts.run("checks", || checks(project, how))?;
+    parts.run("wheels and images", || {
+        make::make(project, &Selection::all(&project.matrix), how, &project.wheels()).map(drop)
+    })?;
+    // Everything that the matrix has, or with `--keep-going` what could be built of it.
+    let listed = Manifest::read(&project.wheels())?.artefacts;
+    let of = |kind: &'static str| listed.iter().filter(move |entry| entry.kind == kind);
+    let promised: Vec<String> =
+        of("wheel").map(|entry| entry.id.clone()).chain(of("image").map(|entry| entry.tag.clone())).collect();
+    parts.run("sbom", || sbom::write(project, &promised, &project.wheels()))?;
+    parts.run("verify", || verify::check(project, &promised, None))?;
+    parts.run("audit", || audit::run(project, &audit::Options::default()))?;
+    parts.run("tests with an engine", || cargo(project, &ENGINE_TESTS))?;
+    match parts.failed.as_slice() {
+        [] => Ok(()),
+        failed => bail!("these parts failed, as shown above: {}", failed.join(", ")),
+    }
+}
+
+/// The parts of a run, one after another.
+struct Parts<'a> {
+    project: &'a Project,
+    keep_going: bool,
+    failed: Vec<&'static str>,
+}
+
+impl Parts<'_> {
+    /// Runs a part. With `--keep-going` its failure is printed and remembered.
+    fn run(&mut self, name: &'static str, part: impl FnOnce() -> Result<()>) -> Result<()> {
+        match part() {
+            Err(error) if self.keep_going && !self.project.cancel.is_set() => {
+                self.project.ui.say(&format!("error: {name}: {error:#}"));
+                self.failed.push(name);
+                Ok(())
+            }
+            ended => ended,
+        }
+    }
+}
+
+/// What needs no engine.
+fn checks(project: &Project, how: &BuildOptions) -> Result<()> {
+    let needs = Needs { docker: false, programs: &[], bootstrap: &|_| false };
+    let yes = how.yes && !project.fake;
+    provision::prepare(&needs, yes, &project.cache, &project.ui, &project.cancel)?;
+    cargo(project, &["fmt", "--all", "--check"])?;
+    cargo(project, &["clippy", "--locked", "--workspace", "--all-targets", "--quiet", "--", "-D", "warnings"])?;
+    workflow::run(project, true)?;
+    deny::run(project)?;
+    cargo(project, &["test", "--locked", "--workspace", "--quiet"])
+}
+
+fn cargo(project: &Project, arguments: &[&str]) -> Result<()> {
+    let shown = format!("cargo {}", arguments.join(" "));
+    project.ui.say(&format!("[ci] {shown}"));
+    if project.fake {
+        return Ok(());
+    }
+    let status = cargo_command(project, arguments).status();
+    let status = status.with_context(|| format!("cannot start `{shown}`"))?;
+    project.cancel.check()?;
+    if !status.success() {
+        bail!("`{shown}` failed: see above");
+    }
+    Ok(())
+}
+
+/// The Cargo that runs this tool, in the project's folder.
+fn cargo_command(project: &Project, arguments: &[&str]) -> Command {
+    let cargo = std::env::var("CARGO").unwrap_or_else(|_| "cargo".to_owned());
+    let mut command = Command::new(cargo);
+    command.args(arguments).current_dir(&project.folder);
+    command
+}

@@ -1,0 +1,57 @@
+//! `cargo xtask export`: one row, in a folder of its own, for a job that continues on another machine.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context as _, Result, anyhow, ensure};
+
+use base::{UsageError, digest, ui};
+use build::manifest::Manifest;
+use build::{Project, cache};
+
+/// What to export, and where to.
+#[derive(Debug, clap::Args)]
+pub struct Options {
+    /// The id of a wheel's or an image's row
+    #[arg(value_name = "ROW")]
+    row: String,
+    /// The folder that gets a folder named after the row
+    #[arg(value_name = "FOLDER")]
+    folder: PathBuf,
+}
+
+/// Writes the row `id` of `wheels/manifest.json` with its files into `to/<id>`; a wheel is copied, an image
+/// goes another way. [`build::incoming`] reads such folders.
+pub fn run(project: &Project, options: &Options) -> Result<()> {
+    let Options { row: id, folder: to } = options;
+    let wheels = project.wheels();
+    let manifest = Manifest::read(&wheels)?;
+    let entry = manifest.artefacts.iter().find(|entry| entry.id == *id && entry.kind != "base");
+    let entry = entry.ok_or_else(|| {
+        let rows = manifest.artefacts.iter().filter(|entry| entry.kind != "base").map(|entry| &entry.id);
+        anyhow!(UsageError(format!("`{}` has no row `{id}`, only {}", wheels.display(), ui::quoted(rows))))
+    })?;
+    let folder = to.join(&entry.id);
+    std::fs::create_dir_all(&folder).with_context(|| format!("cannot make `{}`", folder.display()))?;
+    if entry.kind == "wheel" {
+        copy(&wheels, &entry.file, &entry.sha256, &folder)?;
+    }
+    let mut entry = entry.clone();
+    match &entry.sbom {
+        Some(sbom) if wheels.join(entry.sbom_file()).is_file() => copy(&wheels, &entry.sbom_file(), sbom, &folder)?,
+        _ => entry.sbom = None,
+    }
+    Manifest { schema: 1, artefacts: vec![entry], ..Manifest::default() }.write(&folder)?;
+    ui::out(&format!("{}\n", folder.display()))
+}
+
+/// Copies a file that must have the digest of the manifest.
+fn copy(from: &Path, file: &str, sha256: &str, to: &Path) -> Result<()> {
+    let copied = to.join(file);
+    cache::copy(&from.join(file), &copied)?;
+    ensure!(
+        digest::of_file(&copied)? == sha256,
+        "`{}` is not what the manifest beside it says: make it again",
+        from.join(file).display()
+    );
+    Ok(())
+}

@@ -1,0 +1,22 @@
+//! `cargo xtask image`: builds images and proves them.
+
+use anyhow::Result;
+use build::{BuildOptions, Project, make};
+use clap::Args;
+use matrix::select;
+
+/// Which images to build, and how.
+#[derive(Debug, Args)]
+pub struct Options {
+    /// Tags of images in the matrix
+    #[arg(required = true, value_name = "TAG")]
+    tags: Vec<String>,
+    #[command(flatten)]
+    build: BuildOptions,
+}
+
+/// Builds and proves the selected images, with the wheels that they need.
+pub fn run(project: &Project, options: &Options) -> Result<()> {
+    let selection = select::images(&project.matrix, &options.tags)?;
+    make::make(project, &selection, &options.build, &project.wheels()).map(|_| ())
+}

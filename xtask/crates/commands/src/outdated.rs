@@ -1,0 +1,221 @@
+//! Which pinned inputs of the matrix have something newer, and the matrix written anew with it.
+
+mod archive;
+mod index;
+mod program;
+mod registry;
+#[cfg(test)]
+mod tests;
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+
+use anyhow::{Context as _, Result, anyhow, bail};
+use clap::Args;
+use serde::{Deserialize, Serialize};
+use xshell::{Shell, cmd};
+
+use crate::deny;
+use base::environment::{self, Purpose};
+use base::{summary, ui};
+use build::{Project, cache, doctor};
+use matrix::{Edit, Matrix};
+
+/// Asks by way of pip, which knows where this user's index is and how to get in.
+const ASK: &str = include_str!("outdated/ask.py");
+
+#[derive(Debug, Clone, Args)]
+pub struct Options {
+    /// Write newer versions and their digests into matrix.yaml
+    #[arg(long)]
+    write: bool,
+    /// Fail where something is newer
+    #[arg(long, conflicts_with = "write")]
+    check: bool,
+}
+
+/// One pinned input, and what was found out about it.
+#[derive(Debug)]
+struct Row {
+    input: String,
+    pinned: String,
+    newest: String,
+    state: State,
+    note: String,
+    /// What changes in the matrix, all of it or none.
+    edits: Vec<Edit>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum State {
+    Current,
+    Newer,
+    /// It could not be found out; the note says why.
+    Unasked,
+}
+
+impl Row {
+    fn new(input: impl Into<String>, pinned: &str, state: State, note: impl Into<String>) -> Row {
+        let (input, note) = (input.into(), note.into());
+        let newest = if state == State::Current { pinned } else { "?" };
+        Row { input, pinned: pinned.to_owned(), newest: newest.to_owned(), state, note, edits: Vec::new() }
+    }
+
+    /// Writes nothing that an index has said over plain HTTP, where anybody on the way can change it.
+    fn doubt_index(&mut self) {
+        if !self.edits.is_empty() {
+            self.edits.clear();
+            self.note = "not written: the package index is asked over plain HTTP; set PIP_INDEX_URL to one with https"
+                .to_owned();
+        }
+    }
+
+    fn newer(input: impl Into<String>, pinned: &str, newest: &str, note: impl Into<String>, edits: Vec<Edit>) -> Row {
+        Row { newest: newest.to_owned(), edits, ..Row::new(input, pinned, State::Newer, note) }
+    }
+}
+
+/// What `ask.py` is asked.
+#[derive(Debug, Default, Serialize)]
+struct Question {
+    /// Projects, each with the digests that are pinned: what is older than they is not told.
+    projects: BTreeMap<String, Vec<String>>,
+    addresses: Vec<String>,
+    /// Addresses of files whose SHA-256 is wanted.
+    digests: Vec<String>,
+}
+
+/// What it answers.
+#[derive(Debug, Default, Deserialize)]
+struct Answer {
+    /// Of each project its releases, oldest first; none where the index did not answer.
+    projects: BTreeMap<String, Vec<Release>>,
+    addresses: BTreeMap<String, Reached>,
+    digests: BTreeMap<String, String>,
+    /// The index, or one of them, is asked over plain HTTP.
+    #[serde(default)]
+    plain_index: bool,
+}
+
+#[derive(Debug, Deserialize)]
+struct Release {
+    version: String,
+    stable: bool,
+    files: Vec<File>,
+}
+
+#[derive(Debug, Deserialize)]
+struct File {
+    name: String,
+    sha256: String,
+    /// By whoever published it (PEP 592).
+    withdrawn: bool,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(untagged)]
+enum Reached {
+    Exists(bool),
+    Failed(String),
+}
+
+pub fn run(project: &Project, options: &Options) -> Result<()> {
+    let text =
+        std::fs::read_to_string(&project.file).with_context(|| format!("cannot read `{}`", project.file.display()))?;
+    // As it is written now: the edits below stand on the places in this very text.
+    let matrix = Matrix::parse(&text, "matrix.yaml")?;
+    let mirrors = if project.fake { Vec::new() } else { archive::mirrors() };
+    let mut question = Question { projects: index::projects(&matrix), ..Question::default() };
+    question.addresses = archive::addresses(&matrix, &mirrors);
+    let answer = ask(project, &question)?;
+
+    let (docker, engine) = if project.fake { (None, None) } else { Some(doctor::engine()).unzip() };
+    let engine = engine.map_or_else(|| "nothing is asked with --fake".to_owned(), |check| check.detail);
+    let offer = |reference: &str| match docker.as_ref().and_then(Option::as_ref) {
+        Some(docker) => docker.offer(reference, &project.cancel).map(|offer| offer.map(|offer| offer.digest)),
+        None => Err(anyhow!("no Docker engine: {engine}")),
+    };
+    let mut rows = index::rows(&matrix, &text, &answer);
+    if answer.plain_index {
+        rows.iter_mut().for_each(Row::doubt_index);
+    }
+    let digest = |url: &str| {
+        let answer = ask(project, &Question { digests: vec![url.to_owned()], ..Question::default() })?;
+        answer.digests.get(url).cloned().with_context(|| format!("no digest of `{url}`"))
+    };
+    rows.extend(archive::rows(&matrix, &mirrors, &answer, options.write.then_some(&digest))?);
+    rows.push(program::row(&matrix.ci.deny, &|version| match project.fake {
+        true => Err(anyhow!("nothing is asked with --fake")),
+        false => deny::download(project, &matrix.ci.deny.name, version),
+    }));
+    rows.extend(registry::rows(&matrix, &offer));
+    project.cancel.check()?;
+    tell(project, &rows)?;
+
+    let newer = rows.iter().filter(|row| row.state == State::Newer).count();
+    let edits: Vec<Edit> = rows.iter().flat_map(|row| row.edits.clone()).collect();
+    if options.write && !edits.is_empty() {
+        cache::write(&project.file, matrix::replaced(&text, &edits)?.as_bytes())?;
+        let (changed, left) =
+            rows.iter().filter(|row| row.state == State::Newer).partition::<Vec<_>, _>(|row| !row.edits.is_empty());
+        project.ui.say(&format!("matrix.yaml: {} of {newer} brought up to date", changed.len()));
+        if !left.is_empty() {
+            project.ui.say(&format!("by hand, as the table says: {}", ui::quoted(left.iter().map(|row| &row.input))));
+        }
+    }
+    if options.check && newer > 0 {
+        bail!("{newer} inputs have something newer: `cargo xtask outdated --write` changes what it can");
+    }
+    Ok(())
+}
+
+fn tell(project: &Project, rows: &[Row]) -> Result<()> {
+    let table = table(rows);
+    summary::add(&summary::block(&table))?;
+    ui::out(&table)?;
+    let count = |state: State| rows.iter().filter(|row| row.state == state).count();
+    let (newer, unasked) = (count(State::Newer), count(State::Unasked));
+    project.ui.say(&format!("{} inputs: {newer} newer, {unasked} could not be asked", rows.len()));
+    Ok(())
+}
+
+/// A line for each input, with what is to be said of it below.
+fn table(rows: &[Row]) -> String {
+    let head = Row { newest: "NEWEST".to_owned(), ..Row::new("INPUT", "PINNED", State::Current, "") };
+    let width = |cell: fn(&Row) -> &str| {
+        rows.iter().chain([&head]).map(|row| cell(row).chars().count()).max().unwrap_or_default()
+    };
+    let (inputs, pins) = (width(|row| &row.input), width(|row| &row.pinned));
+    let newest = width(|row| &row.newest);
+    let mut out = String::new();
+    let mut line = |row: &Row, state: &str| {
+        let text = format!("{:inputs$} {:pins$} {:newest$} {state}", row.input, row.pinned, row.newest);
+        let _ = writeln!(out, "{}", text.trim_end());
+        for line in row.note.lines() {
+            let _ = writeln!(out, "    {line}");
+        }
+    };
+    line(&head, "STATE");
+    for row in rows {
+        line(
+            row,
+            match row.state {
+                State::Current => "current",
+                State::Newer => "newer",
+                State::Unasked => "not asked",
+            },
+        );
+    }
+    out
+}
+
+fn ask(project: &Project, question: &Question) -> Result<Answer> {
+    if project.fake {
+        return Ok(Answer::default());
+    }
+    let python = project.tools()?.join("bin/python");
+    let (shell, input) = (Shell::new()?, serde_json::to_string(question)?);
+    let command = environment::apply(cmd!(shell, "{python} -c {ASK}").quiet(), Purpose::Download);
+    let said = project.ask("outdated", "ask the package index", command, &input)?;
+    serde_json::from_str(&said).context("what the pinned pip answered was not understood")
+}

@@ -1,0 +1,236 @@
+//! What the package index has: newer releases of what is pinned, and wheels that a vendor now publishes.
+
+use std::collections::BTreeMap;
+
+use super::{Answer, File, Release, Row, State};
+use matrix::{Digest, Edit, Matrix, Package, Pypi, Tool, Word};
+use wheelfile::parse_glibc;
+use wheelfile::{WheelName, same_version};
+
+/// The projects to ask for, each with the digests that the matrix pins.
+pub fn projects(matrix: &Matrix) -> BTreeMap<String, Vec<String>> {
+    let mut projects: BTreeMap<String, Vec<String>> = BTreeMap::new();
+    for (_, tool) in tools(matrix) {
+        projects.entry(tool.name.to_string()).or_default().push(tool.sha256.to_string());
+    }
+    for package in &matrix.packages {
+        if let Some(pypi) = &package.source.pypi {
+            projects.entry(package.id.to_string()).or_default().push(pypi.sha256.to_string());
+        }
+    }
+    projects
+}
+
+/// A row for each pinned file, and for each wheel that is built although its vendor might publish it.
+pub fn rows(matrix: &Matrix, text: &str, answer: &Answer) -> Vec<Row> {
+    let limit = parse_glibc(&matrix.root.glibc);
+    let releases = |project: &str| answer.projects.get(project).map_or(&[][..], Vec::as_slice);
+    let mut rows: Vec<Row> = tools(matrix).map(|(input, tool)| row(input, tool, releases(&tool.name), limit)).collect();
+    for package in &matrix.packages {
+        if let Some(pypi) = &package.source.pypi {
+            rows.extend(package_rows(matrix, package, pypi, text, releases(&package.id), limit));
+        }
+    }
+    rows
+}
+
+/// Every wheel that is pinned by name, version and digest, with what the table calls it.
+fn tools(matrix: &Matrix) -> impl Iterator<Item = (String, &Tool)> {
+    let requires = |package: &'_ Package| format!("requires {}", package.id);
+    let of_packages = matrix
+        .packages
+        .iter()
+        .flat_map(move |package| package.build.requires.iter().map(move |tool| (requires(package), tool)));
+    let tools = matrix.tools.iter().map(|tool| ("tool".to_owned(), tool));
+    let checks = matrix.ci.checks.iter().map(|tool| ("check".to_owned(), tool));
+    tools.chain(checks).chain(of_packages).map(|(what, tool)| (format!("{what} {}", tool.name), tool))
+}
+
+fn row(input: String, tool: &Tool, releases: &[Release], limit: Option<(u32, u32)>) -> Row {
+    let (file, release) = match newest(releases, &tool.sha256) {
+        Err(why) => return Row::new(input, &tool.version, State::Unasked, why),
+        Ok(Newest { file, release: None }) => return Row::new(input, &tool.version, State::Current, withdrawn(file)),
+        Ok(Newest { file, release: Some(release) }) => (file, release),
+    };
+    match successor(&file.name, release, limit) {
+        Some(next) => {
+            let edits = vec![tool.version.becomes(&release.version), tool.sha256.becomes(&next.sha256)];
+            Row::newer(input, &tool.version, &release.version, withdrawn(file), edits)
+        }
+        None => Row::newer(input, &tool.version, &release.version, no_successor(&file.name, release), Vec::new()),
+    }
+}
+
+/// The sdist with the published wheels of the same version, which change together; then the ABIs
+/// whose wheels are built.
+fn package_rows(
+    matrix: &Matrix,
+    package: &Package,
+    pypi: &Pypi,
+    text: &str,
+    releases: &[Release],
+    limit: Option<(u32, u32)>,
+) -> Vec<Row> {
+    let (input, version) = (format!("sdist {}", package.id), &*pypi.version);
+    let published = |abi: &Word| format!("wheel {} {abi}", package.id);
+    let Newest { file, release } = match newest(releases, &pypi.sha256) {
+        Ok(newest) => newest,
+        Err(why) => {
+            let unasked = |input, pinned| Row::new(input, pinned, State::Unasked, &*why);
+            let wheels = matrix.abis.iter().map(|abi| {
+                let pinned = if package.published_for(&abi.id).is_some() { version } else { "built" };
+                unasked(published(&abi.id), pinned)
+            });
+            return [unasked(input, version)].into_iter().chain(wheels).collect();
+        }
+    };
+    let mut rows = Vec::new();
+    if let Some(release) = release {
+        let pins = [&pypi.sha256].into_iter().chain(package.published.iter().map(|wheel| &wheel.sha256));
+        let next: Result<Vec<Edit>, String> = pins.map(|pin| replacement(releases, pin, release, limit)).collect();
+        let (note, mut edits) = match next {
+            Ok(edits) => (withdrawn(file).to_owned(), edits),
+            Err(why) => (why, Vec::new()),
+        };
+        if !edits.is_empty() {
+            edits.push(pypi.version.becomes(&release.version));
+        }
+        rows.push(Row::newer(input, version, &release.version, note, edits));
+        for wheel in &package.published {
+            rows.push(Row::newer(
+                published(&wheel.abi),
+                version,
+                &release.version,
+                "changes with the sdist",
+                Vec::new(),
+            ));
+        }
+    } else {
+        rows.push(Row::new(input, version, State::Current, withdrawn(file)));
+        for wheel in &package.published {
+            rows.push(match find(releases, &wheel.sha256) {
+                Some((_, file)) => Row::new(published(&wheel.abi), version, State::Current, withdrawn(file)),
+                None => Row::new(published(&wheel.abi), version, State::Unasked, MISSING),
+            });
+        }
+    }
+    let pinned = find(releases, &pypi.sha256).map(|(at, _)| &releases[at]);
+    for abi in matrix.abis.iter().filter(|abi| package.published_for(&abi.id).is_none()) {
+        rows.push(built(package, &abi.id, text, pinned, release, limit));
+    }
+    rows
+}
+
+/// A wheel that is built here: does the vendor publish it by now, for the pinned version or the newest?
+fn built(
+    package: &Package,
+    abi: &str,
+    text: &str,
+    pinned: Option<&Release>,
+    newest: Option<&Release>,
+    limit: Option<(u32, u32)>,
+) -> Row {
+    let input = format!("wheel {} {abi}", package.id);
+    let wheel = |release| vendor_wheel(release, abi, limit).map(|file| (release, file));
+    let Some((release, file)) = pinned.and_then(wheel).or_else(|| newest.and_then(wheel)) else {
+        return Row::new(input, "built", State::Current, "the vendor publishes none");
+    };
+    // Who wants published wheels has said so for at least one ABI.
+    let Some(at) = package.published.last().and_then(|wheel| matrix::place(text, wheel.sha256.ordinal)) else {
+        let note = "published too, but the matrix has no `published` for the package: it is built on purpose";
+        return Row::new(input, "built", State::Current, note);
+    };
+    let with = if package.version().is_some_and(|version| same_version(version, &release.version)) {
+        ""
+    } else {
+        "with that version, "
+    };
+    let note = format!(
+        "{} is published for it: {with}after line {} of matrix.yaml, put\n  - {{abi: {abi}, sha256: {}}}",
+        release.version, at.line, file.sha256
+    );
+    Row::newer(input, "built", &release.version, note, Vec::new())
+}
+
+const SILENT: &str = "the package index did not answer, or has no such project";
+const MISSING: &str = "the package index no longer lists the pinned file: choose another version";
+
+struct Newest<'r> {
+    /// The pinned file.
+    file: &'r File,
+    /// The newest release after it, if there is one.
+    release: Option<&'r Release>,
+}
+
+fn newest<'r>(releases: &'r [Release], pin: &Digest) -> Result<Newest<'r>, String> {
+    if releases.is_empty() {
+        return Err(SILENT.to_owned());
+    }
+    let (at, file) = find(releases, pin).ok_or(MISSING)?;
+    // A version that its author took back is none, and who pins a stable one wants no other.
+    let fine = |release: &&Release| {
+        (release.stable || !releases[at].stable) && release.files.iter().any(|file| !file.withdrawn)
+    };
+    Ok(Newest { file, release: releases[at + 1..].iter().rev().find(fine) })
+}
+
+fn find<'r>(releases: &'r [Release], pin: &Digest) -> Option<(usize, &'r File)> {
+    let of = |release: &'r Release| release.files.iter().find(|file| *pin == *file.sha256);
+    releases.iter().enumerate().find_map(|(at, release)| of(release).map(|file| (at, file)))
+}
+
+fn withdrawn(file: &File) -> &'static str {
+    if file.withdrawn { "the pinned version was withdrawn by its author" } else { "" }
+}
+
+fn replacement(
+    releases: &[Release],
+    pin: &Digest,
+    release: &Release,
+    limit: Option<(u32, u32)>,
+) -> Result<Edit, String> {
+    let (_, file) = find(releases, pin).ok_or(MISSING)?;
+    let next = successor(&file.name, release, limit).ok_or_else(|| no_successor(&file.name, release))?;
+    Ok(pin.becomes(&next.sha256))
+}
+
+fn no_successor(name: &str, release: &Release) -> String {
+    format!("{} has no file like `{name}`: change the matrix by hand", release.version)
+}
+
+/// The file of `release` that is what `name` was in an earlier one.
+fn successor<'r>(name: &str, release: &'r Release, limit: Option<(u32, u32)>) -> Option<&'r File> {
+    let mut files = release.files.iter().filter(|file| !file.withdrawn);
+    let Ok(old) = WheelName::parse(name) else {
+        let kind = [".tar.gz", ".zip"].into_iter().find(|kind| name.ends_with(kind))?;
+        return files.find(|file| file.name.ends_with(kind));
+    };
+    let alike: Vec<(&File, WheelName)> = files
+        .filter_map(|file| Some((file, WheelName::parse(&file.name).ok()?)))
+        .filter(|(_, new)| new.python == old.python && new.abi == old.abi)
+        .collect();
+    let same = alike.iter().find(|(_, new)| new.platform == old.platform);
+    let other = || alike.iter().filter(|(_, new)| runs(&new.platform, limit)).min_by_key(|(file, _)| &file.name);
+    same.or_else(other).map(|(file, _)| *file)
+}
+
+/// The wheel that a vendor publishes for exactly this ABI.
+fn vendor_wheel<'r>(release: &'r Release, abi: &str, limit: Option<(u32, u32)>) -> Option<&'r File> {
+    let fits = |file: &&File| {
+        let name = WheelName::parse(&file.name);
+        !file.withdrawn && name.is_ok_and(|name| name.abi == [abi] && runs(&name.platform, limit))
+    };
+    release.files.iter().filter(fits).min_by_key(|file| &file.name)
+}
+
+/// Whether one of the platform tags (PEP 600, PEP 425) is that of the images: x86-64 and their glibc.
+fn runs(platform: &[String], limit: Option<(u32, u32)>) -> bool {
+    platform.iter().any(|tag| {
+        let old = ["manylinux1_x86_64", "manylinux2010_x86_64", "manylinux2014_x86_64", "any"];
+        let needs = || {
+            let (major, minor) = tag.strip_prefix("manylinux_")?.strip_suffix("_x86_64")?.split_once('_')?;
+            Some((major.parse::<u32>().ok()?, minor.parse::<u32>().ok()?))
+        };
+        old.contains(&tag.as_str()) || needs().is_some_and(|needs| limit.is_none_or(|limit| needs <= limit))
+    })
+}

@@ -1,0 +1,100 @@
+//! `cargo xtask plan`: prints what would run, and runs nothing.
+
+mod since;
+
+use anyhow::{Result, anyhow};
+use base::{UsageError, ui};
+use build::exchange::{Exchange, Repository};
+use build::plan::{self, Status, Step};
+use build::{Project, run};
+use clap::{Args, Subcommand, ValueEnum};
+use matrix::select::{self, Selection};
+
+/// What to plan and how to print it.
+#[derive(Debug, Args)]
+pub struct Options {
+    #[command(subcommand)]
+    rows: Option<Rows>,
+    /// Interpreters without PGO and LTO
+    #[arg(long, global = true)]
+    quick: bool,
+    /// Ask this repository of a registry what it has
+    #[arg(long, global = true, value_name = "REPO", value_parser = Repository::parse)]
+    cache_from: Option<Repository>,
+    #[arg(long, global = true, value_enum, default_value_t = Format::Text)]
+    format: Format,
+    #[command(flatten)]
+    jobs: JobRows,
+}
+
+#[derive(Debug, Subcommand)]
+enum Rows {
+    /// Wheels only
+    Wheels(WheelRows),
+    /// Images, with all that they need
+    Image {
+        #[arg(value_name = "TAG")]
+        tags: Vec<String>,
+    },
+}
+
+/// Which wheels.
+#[derive(Debug, Args)]
+pub struct WheelRows {
+    /// Only wheels of this ABI; may be repeated
+    #[arg(long = "abi", value_name = "ABI")]
+    pub abis: Vec<String>,
+    /// Only wheels of this package; may be repeated
+    #[arg(long = "package", value_name = "PACKAGE")]
+    pub packages: Vec<String>,
+}
+
+/// Which rows are jobs: only with `--format github`.
+#[derive(Debug, Clone, Args)]
+pub struct JobRows {
+    /// What GitHub says has happened; `schedule` and `release` leave no row out
+    #[arg(long, global = true, value_name = "EVENT")]
+    event: Option<String>,
+    /// Leave out what has the same key as at this commit
+    #[arg(long, global = true, value_name = "REV")]
+    changed_since: Option<String>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Format {
+    Text,
+    Json,
+    /// The job matrix of a workflow
+    Github,
+}
+
+/// Prints the plan of the selected rows.
+pub fn run(project: &Project, options: &Options) -> Result<()> {
+    let selection = match &options.rows {
+        None => Selection::all(&project.matrix),
+        Some(Rows::Wheels(rows)) => select::wheels(&project.matrix, &rows.abis, &rows.packages)?,
+        Some(Rows::Image { tags }) => select::images(&project.matrix, tags)?,
+    };
+    let exchange = Exchange::new(options.cache_from.clone(), None);
+    let Options { quick, format, ref jobs, .. } = *options;
+    // Side by side: the engine's greeting and the compiler's each take a while.
+    let (planned, docker) = std::thread::scope(|scope| {
+        let docker = scope.spawn(|| if project.fake { None } else { docker::Docker::connect_to_look().ok() });
+        (project.plan(&selection, quick), docker.join().ok().flatten())
+    });
+    let (plan, facts) = planned?;
+    let (keys, status) = run::forecast(&plan, &project.context(&facts, docker.as_ref()), &exchange);
+    project.cancel.check()?;
+    let status = |step: &Step| status.get(&step.id).copied().unwrap_or(Status::Build);
+    if format != Format::Github && (jobs.event.is_some() || jobs.changed_since.is_some()) {
+        return Err(anyhow!(UsageError("--event and --changed-since choose jobs: add `--format github`".to_owned())));
+    }
+    match format {
+        Format::Github => {
+            let jobs = since::jobs(project, jobs, &plan, &keys, &facts, &status)?;
+            ui::out(&format!("{}\n", serde_json::to_string(&jobs)?))
+        }
+        Format::Text => ui::out(&plan::text(&plan, &keys, &status)),
+        Format::Json => ui::out(&format!("{:#}\n", plan::json(&plan, &keys, &status))),
+    }
+}

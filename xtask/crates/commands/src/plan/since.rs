@@ -1,0 +1,139 @@
+//! `--changed-since`: which steps a change leaves as they were, told by their keys before and after.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::ffi::OsStr;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context as _, Result, anyhow};
+
+use super::JobRows;
+use base::UsageError;
+use base::git::{self, git};
+use build::Project;
+use build::facts::Facts;
+use build::plan::{self, Jobbing, Jobs, Plan, Status, Step};
+use build::planner;
+use matrix::Matrix;
+use matrix::select::Selection;
+
+/// The jobs of the plan's rows, without those that are there already or that the change leaves as they were.
+pub fn jobs(
+    project: &Project,
+    asked: &JobRows,
+    plan: &Plan,
+    keys: &BTreeMap<String, Option<String>>,
+    facts: &Facts,
+    status: &dyn Fn(&Step) -> Status,
+) -> Result<Jobs> {
+    let untouched = match asked.changed_since.as_deref().filter(|revision| !revision.is_empty()) {
+        Some(revision) => untouched(project, revision, plan, facts)?,
+        None => BTreeSet::new(),
+    };
+    // These look at everything, whatever was made before.
+    let whole = matches!(asked.event.as_deref(), Some("schedule" | "release"));
+    let there = |step: &Step| matches!(status(step), Status::Cached | Status::Pull);
+    let left_out = |step: &Step| !whole && (there(step) || untouched.contains(&step.id));
+    let common = Jobbing { runner: &project.matrix.ci.runner, quick: facts.quick };
+    Ok(plan::jobs(plan, keys, &common, &left_out))
+}
+
+/// Code that decides what is in a key. If its text changed, the keys before the change cannot be computed,
+/// and everything counts as changed.
+const PLANNER: [&str; 3] = ["xtask/crates/build/src/planner.rs", "xtask/crates/build/src/plan.rs", "xtask/crates/base/src/digest.rs"];
+
+/// The recorded revision of each step's code, which is part of its key.
+const REVISIONS: &str = "xtask/crates/build/src/step/revisions.txt";
+
+/// The ids of the steps that have the same keys as at `revision`.
+fn untouched(project: &Project, revision: &str, plan: &Plan, facts: &Facts) -> Result<BTreeSet<String>> {
+    let all = |why: &str| {
+        project.ui.say(&format!("everything counts as changed since `{revision}`: {why}"));
+        Ok(BTreeSet::new())
+    };
+    // What GitHub says of a branch that is new, and of an event without a commit before it.
+    if revision.chars().all(|c| c == '0') {
+        return all("there is no such revision");
+    }
+    let Some(commit) = commit(project, revision)? else {
+        return all("it is not among the commits that were fetched");
+    };
+    let mut compare = git(&project.folder);
+    compare.args(["diff", "--quiet", "--no-ext-diff", "--no-textconv", "--ignore-submodules=dirty", &commit, "--"]);
+    if !compare.args(PLANNER).status().context("cannot start `git`")?.success() {
+        return all("the code that computes the keys has changed");
+    }
+    if revisions_before(project, &commit)? != revisions(&read_if_present(&project.folder.join(REVISIONS))?) {
+        return all("the revision of a step's code has changed");
+    }
+    let scratch = project.cache.scratch("since")?;
+    let folder = scratch.path();
+    match before(project, &commit, folder, facts) {
+        Ok(earlier) => Ok(same(&earlier, plan)),
+        Err(error) => all(&format!("it cannot be planned there: {error:#}")),
+    }
+}
+
+/// The revisions of the steps' code at `commit`.
+fn revisions_before(project: &Project, commit: &str) -> Result<BTreeMap<String, String>> {
+    let output = git(&project.folder).args(["show", &format!("{commit}:{REVISIONS}")]).output();
+    let output = output.context("cannot start `git`")?;
+    // The commit has no such file: then neither has a clone in which nothing is to be compared.
+    let text = if output.status.success() { output.stdout } else { Vec::new() };
+    Ok(revisions(&String::from_utf8_lossy(&text)))
+}
+
+/// The text of a file, or an empty one if there is none.
+fn read_if_present(path: &Path) -> Result<String> {
+    match std::fs::read_to_string(path) {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(String::new()),
+        read => read.with_context(|| format!("cannot read `{}`", path.display())),
+    }
+}
+
+/// Step and revision from each line `STEP REVISION DIGEST`.
+fn revisions(text: &str) -> BTreeMap<String, String> {
+    let pairs = text.lines().filter_map(|line| line.split_once(' '));
+    pairs.map(|(step, rest)| (step.to_owned(), rest.split(' ').next().unwrap_or_default().to_owned())).collect()
+}
+
+/// The full name of a commit; none for one that is not here, as after a forced push.
+fn commit(project: &Project, revision: &str) -> Result<Option<String>> {
+    let name = format!("{revision}^{{commit}}");
+    let output = git(&project.folder).args(["rev-parse", "--quiet", "--verify", "--end-of-options", &name]).output();
+    let output = output.context("cannot start `git`")?;
+    if output.status.success() {
+        return Ok(Some(String::from_utf8_lossy(&output.stdout).trim().to_owned()));
+    }
+    let whole = revision.len() == 40 && revision.chars().all(|c| c.is_ascii_hexdigit());
+    match whole {
+        true => Ok(None),
+        false => Err(anyhow!(UsageError(format!(
+            "`{revision}` is no commit of this clone: `git fetch` it, or name another"
+        )))),
+    }
+}
+
+/// The plan of the commit's own matrix and files.
+fn before(project: &Project, commit: &str, folder: &Path, now: &Facts) -> Result<Plan> {
+    let archive = folder.join("tree.tar");
+    // A checkout of its own would leave a trace in the clone's list of work trees.
+    let arguments = ["archive", "--format=tar", "--output"].map(OsStr::new);
+    git::output(&project.folder, &[&arguments[..], &[archive.as_os_str(), OsStr::new(commit)]].concat())?;
+    let tree = folder.join("tree");
+    tar::Archive::new(std::fs::File::open(&archive)?).unpack(&tree).context("cannot unpack the commit")?;
+    let file = project.file.file_name().map(PathBuf::from).unwrap_or_default();
+    let matrix = Matrix::load(&tree.join(&file), &file.display().to_string())?;
+    let mut facts = Facts::read(&matrix, &tree, &project.cache, now.quick, now.fake)?;
+    let toolchain = |folder: &Path| std::fs::read(folder.join("rust-toolchain.toml")).ok();
+    if toolchain(&tree) != toolchain(&project.folder) {
+        facts.rustc = format!("not {}", now.rustc);
+    }
+    Ok(planner::plan(&matrix, &Selection::all(&matrix), &facts))
+}
+
+/// Both keys, as if Debian's archive had given the same before and after.
+fn same(before: &Plan, after: &Plan) -> BTreeSet<String> {
+    let keys = |plan: &Plan| plan.keys(|_, key| Some(key.to_owned()));
+    let before = keys(before);
+    keys(after).into_iter().filter(|(id, key)| before.get(id) == Some(key)).map(|(id, _)| id).collect()
+}

@@ -1,0 +1,195 @@
+//! Builds each wheel twice, with all that must not matter different, and compares the bytes.
+//!
+//! Each of the two builds is this program once more, with a cache of its own: it starts with the
+//! downloads, tools and builder images of the user's cache, but with neither a wheel nor a folder of
+//! Cargo's in it.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::os::unix::fs::symlink;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, anyhow};
+use xshell::{Shell, cmd};
+
+use base::{UsageError, failure, proc, ui};
+use build::cache::Cache;
+use build::exchange::Exchange;
+use build::manifest::{Entry, Manifest};
+use build::plan::{Action, Plan};
+use build::run::{self, Outcome};
+use build::step::{Context, tools};
+use build::{BuildOptions, Project, debian};
+use matrix::select::Selection;
+
+/// One of the two builds, and what is different in it.
+struct Build<'a> {
+    name: &'a str,
+    /// Paths of different lengths, for what is padded.
+    folder: PathBuf,
+    jobs: usize,
+    umask: &'a str,
+    env: [(&'a str, &'a str); 5],
+}
+
+impl Build<'_> {
+    fn cache(&self) -> PathBuf {
+        self.folder.join("cache")
+    }
+
+    fn wheels(&self) -> PathBuf {
+        self.folder.join("wheels")
+    }
+}
+
+pub fn run(project: &Project, selection: &Selection, how: &BuildOptions) -> Result<()> {
+    let (plan, facts) = project.plan(selection, how.quick)?;
+    let mut built = Vec::new();
+    for step in &plan.steps {
+        match &step.action {
+            Action::Maturin(_) | Action::Container(_) => built.push(step.id.as_str()),
+            Action::Published(_) => {
+                project.ui.say(&format!("[{}] is skipped: its vendor has built it, not this project", step.id));
+            }
+            _ => {}
+        }
+    }
+    if built.is_empty() {
+        return Err(anyhow!(UsageError(
+            "the vendors have built all selected wheels: there is nothing to build".to_owned()
+        )));
+    }
+    let exchange = Exchange::new(how.cache_from.clone(), None);
+    let docker = project.prepare(&plan, &facts, how.yes, &exchange)?;
+    // All but the wheels themselves, on which nothing in this plan depends.
+    let steps = plan.steps.iter().filter(|step| !built.contains(&step.id.as_str())).cloned().collect();
+    let needs = Plan { steps, whole: true };
+    let context =
+        Context { engine_cores: project.engine_cores(docker.as_ref()), ..project.context(&facts, docker.as_ref()) };
+    debian::check(&project.matrix, &plan, &context, &exchange)?;
+    let needs = run::execute(&needs, &context, &exchange)?;
+    exchange.end()?;
+
+    let scratch = project.cache.scratch("reproducible")?;
+    // More than one, if there is no second processor to take away.
+    let other = if project.cores > 1 { project.cores - 1 } else { 2 };
+    let build =
+        |name, folder: &str, jobs, umask, env| Build { name, folder: scratch.path().join(folder), jobs, umask, env };
+    // At no moment do these two clocks show the same day.
+    let first = [("TZ", "XXX-14"), ("LANG", "C"), ("LC_ALL", "C"), ("USER", "first"), ("LOGNAME", "first")];
+    let second =
+        [("TZ", "XXX12"), ("LANG", "tr_TR.UTF-8"), ("LC_ALL", "tr_TR.UTF-8"), ("USER", "2nd"), ("LOGNAME", "2nd")];
+    let builds =
+        [build("first", "1", project.cores, "022", first), build("second", "somewhere else", other, "027", second)];
+    for build in &builds {
+        build_all(build, project, selection, how, &needs)?;
+        // What Cargo keeps is larger than anything else, and has served.
+        fs::remove_dir_all(build.cache().join("v1/state"))?;
+        // The times in a zip file are even seconds.
+        std::thread::sleep(Duration::from_secs(2));
+        project.cancel.check()?;
+    }
+    compare(project, &built, &builds)
+}
+
+/// Builds the selected wheels in a cache that has what `needs` says and nothing else.
+fn build_all(
+    build: &Build,
+    project: &Project,
+    selection: &Selection,
+    how: &BuildOptions,
+    needs: &BTreeMap<String, Outcome>,
+) -> Result<()> {
+    let cache = Cache::at(&build.cache())?;
+    for Outcome { record, .. } in needs.values() {
+        for file in &record.output.files {
+            let (from, to) = (project.cache.blob(&file.sha256), cache.blob(&file.sha256));
+            fs::hard_link(&from, &to).or_else(|_| fs::copy(&from, &to).map(|_| ()))?;
+        }
+        if tools::complete(&project.cache, &record.key) {
+            symlink(tools::folder(&project.cache, &record.key), tools::folder(&cache, &record.key))?;
+        }
+        cache.remember(record)?;
+    }
+    let program = std::env::current_exe().context("cannot tell where this program is")?;
+    let (matrix, jobs, wheels, umask) = (&project.file, build.jobs.to_string(), build.wheels(), build.umask);
+    let mut options: Vec<String> = Vec::new();
+    // The selection is all combinations of these: named again, they mean the same rows.
+    for (package, abi) in &selection.wheels {
+        options.extend(["--package", package, "--abi", abi].map(str::to_owned));
+    }
+    options.extend(how.quick.then(|| "--quick".to_owned()));
+    options.extend(project.fake.then(|| "--fake".to_owned()));
+    let shell = Shell::new()?;
+    shell.change_dir(&build.folder);
+    let command = cmd!(
+        shell,
+        "sh -c 'umask \"$0\"; exec \"$@\"' {umask} {program} --matrix {matrix} --jobs {jobs} wheels --out {wheels} {options...}"
+    );
+    let command = command.envs(build.env).env("XTASK_CACHE_DIR", build.cache()).env_remove("GITHUB_ACTIONS");
+    let command = command.env_remove("GITHUB_STEP_SUMMARY");
+    let id = format!("{}-build", build.name);
+    let task = project.ui.start(&id, "build the wheels without the cache", &project.cache.log(&id));
+    task.open_log()?;
+    let ended = proc::run(command, &task, &project.cancel)
+        .map_err(|error| anyhow!("the {} build failed: {}", build.name, failure::explain(&error, &task)));
+    task.end(if ended.is_ok() { "ok" } else { "FAILED" });
+    ended
+}
+
+/// Prints what became of each wheel; an error if any two differ, or speak of this machine.
+fn compare(project: &Project, ids: &[&str], builds: &[Build; 2]) -> Result<()> {
+    let manifests = [Manifest::read(&builds[0].wheels())?, Manifest::read(&builds[1].wheels())?];
+    let mut failed = Vec::new();
+    for id in ids {
+        let entry = |index: usize| -> Result<(&Entry, PathBuf)> {
+            let entry = manifests[index].artefacts.iter().find(|entry| entry.id == *id);
+            let entry = entry.with_context(|| format!("the {} build left no `{id}`", builds[index].name))?;
+            Ok((entry, builds[index].wheels().join(&entry.file)))
+        };
+        let ((one, first), (other, second)) = (entry(0)?, entry(1)?);
+        let mut found = Vec::new();
+        if one.key != other.key {
+            found.push(format!("its key is {:.12} in the first build, {:.12} in the second", one.key, other.key));
+        }
+        if one.file != other.file {
+            found.push(format!("it is called {} in the first build, {} in the second", one.file, other.file));
+        }
+        found.extend(wheelfile::differences(&first, &second)?);
+        for (wheel, build) in [(&first, &builds[0]), (&second, &builds[1])] {
+            let spoken = wheelfile::mentions(wheel, &folders(project, build))?;
+            found.extend(spoken.into_iter().filter(|line| !found.contains(line)).collect::<Vec<_>>());
+        }
+        if found.is_empty() {
+            ui::out(&format!("{id}  identical, sha256 {}\n", one.sha256))?;
+        } else {
+            failed.push(id);
+            ui::out(&format!("{id}  NOT REPRODUCIBLE\n  {}\n", found.join("\n  ")))?;
+        }
+    }
+    match failed.len() {
+        0 => Ok(()),
+        n => Err(anyhow!("{n} of {} wheels cannot be reproduced: {}", ids.len(), ui::quoted(failed))),
+    }
+}
+
+/// Folders of this machine that no wheel may speak of.
+fn folders(project: &Project, build: &Build) -> Vec<String> {
+    let var = |name: &str| std::env::var(name).ok().map(PathBuf::from);
+    let home = var("HOME");
+    let below = |name: &str, default: &str| var(name).or_else(|| home.as_ref().map(|home| home.join(default)));
+    let all = [
+        Some(build.folder.clone()),
+        project.cache.dir().parent().map(Path::to_owned),
+        Some(project.folder.clone()),
+        below("CARGO_HOME", ".cargo"),
+        below("RUSTUP_HOME", ".rustup"),
+        home.clone(),
+    ];
+    // `/` and `/root` are everybody's; what lies in another is said with that.
+    let all: Vec<PathBuf> = all.into_iter().flatten().filter(|folder| folder.components().count() > 2).collect();
+    let outermost = |folder: &&PathBuf| !all.iter().any(|other| *folder != other && folder.starts_with(other));
+    let folders: BTreeSet<String> = all.iter().filter(outermost).map(|folder| folder.display().to_string()).collect();
+    folders.into_iter().collect()
+}

@@ -1,0 +1,100 @@
+//! Bills of materials of wheels and images, in CycloneDX: from what is really in them, the same bytes every time.
+
+mod document;
+mod image;
+#[cfg(test)]
+mod tests;
+mod wheel;
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context as _, Result, anyhow};
+use clap::Args;
+use serde_json::Value;
+use xshell::{Shell, cmd};
+
+use crate::subject::{self, Listed, Subject};
+use base::environment::{self, Purpose};
+use base::{UsageError, digest, ui};
+use build::manifest::{Manifest, Sbom};
+use build::{Project, cache};
+
+/// The schema itself is in one of the pinned checks.
+const VALIDATE: &str = include_str!("sbom/validate.py");
+
+#[derive(Debug, Clone, Args)]
+pub struct Options {
+    /// Tags of images, wheel files, or ids of wheels
+    #[arg(required = true, value_name = "TAG|WHEEL")]
+    what: Vec<String>,
+    /// Hold them against the schema and write each into this folder; its digest goes into wheels/manifest.json
+    #[arg(long, value_name = "FOLDER")]
+    out: Option<PathBuf>,
+}
+
+/// One document, with the SHA-256 of what it tells of.
+struct Made {
+    subject: String,
+    file: String,
+    text: String,
+}
+
+pub fn run(project: &Project, options: &Options) -> Result<()> {
+    match (&options.out, options.what.as_slice()) {
+        (Some(folder), what) => write(project, what, folder),
+        (None, [one]) => ui::out(&make(project, &Listed::read(project, None)?, one)?.text),
+        (None, _) => Err(anyhow!(UsageError("only one fits on standard output: name a folder with --out".to_owned()))),
+    }
+}
+
+/// Writes valid documents into `folder`, and prints their digests as `sha256sum` does.
+pub fn write(project: &Project, what: &[String], folder: &Path) -> Result<()> {
+    let listed = Listed::read(project, None)?;
+    let mut made = Vec::new();
+    for item in what {
+        made.push(make(project, &listed, item).with_context(|| format!("`{item}`"))?);
+        project.cancel.check()?;
+    }
+    validate(project, &made)?;
+    std::fs::create_dir_all(folder).with_context(|| format!("cannot make `{}`", folder.display()))?;
+    let mut written = Vec::new();
+    for document in made {
+        cache::write(&folder.join(&document.file), document.text.as_bytes())?;
+        let sha256 = digest::of(&document.text);
+        ui::out(&format!("{sha256}  {}\n", document.file))?;
+        written.push(Sbom { file: document.file, subject: document.subject, sha256 });
+    }
+    Manifest::record(&project.wheels(), &written, &project.cache)
+}
+
+fn make(project: &Project, listed: &Listed, item: &str) -> Result<Made> {
+    let (subject, file, document) = match subject::find(project, listed, item)? {
+        Subject::Wheel(path) => {
+            let report = subject::checked(project, &path, listed)?;
+            let document = wheel::describe(&path, &report)?;
+            (report.sha256, format!("{}.cdx.json", report.file_name), document)
+        }
+        Subject::Image { reference, image } => {
+            let contents = image::look(project, &reference, image, listed)?;
+            let document = image::describe(&reference, image, &contents)?;
+            (contents.id, format!("image-{}.cdx.json", image.tag), document)
+        }
+    };
+    Ok(Made { subject, file, text: document.text()? })
+}
+
+/// Holds the documents against CycloneDX's own schema.
+fn validate(project: &Project, made: &[Made]) -> Result<()> {
+    if project.fake {
+        return Ok(());
+    }
+    let documents: BTreeMap<&str, Value> = made
+        .iter()
+        .map(|document| Ok((document.file.as_str(), serde_json::from_str(&document.text)?)))
+        .collect::<Result<_>>()?;
+    let input = serde_json::to_string(&documents)?;
+    let (shell, python, spec) = (Shell::new()?, project.checks()?.join("bin/python"), document::SPEC);
+    let command = environment::apply(cmd!(shell, "{python} -c {VALIDATE} {spec}").quiet(), Purpose::Local);
+    project.call("sbom", "hold against the schema", command, &input)
+}

@@ -1,0 +1,131 @@
+//! What is in an image: asked in the image itself, without a network.
+
+use std::collections::BTreeMap;
+
+use anyhow::{Context as _, Result, bail};
+use serde::Deserialize;
+
+use super::document::{Component, Document, escaped, hash};
+use crate::subject::Listed;
+use build::{Project, doctor};
+use docker::{Job, Network};
+
+/// Runs in the image, with nothing but its interpreter.
+const INVENTORY: &str = include_str!("inventory.py");
+
+/// The labels that say how it was made.
+const OWN_LABELS: &str = "dev.wheel-matrix.";
+
+/// What an image was found to be.
+pub struct Contents {
+    /// Without its prefix.
+    pub id: String,
+    pub labels: BTreeMap<String, String>,
+    pub inventory: Inventory,
+}
+
+/// What `inventory.py` prints.
+#[derive(Debug, Default, Deserialize)]
+pub struct Inventory {
+    release: Release,
+    python: String,
+    free_threaded: bool,
+    debian: Vec<DebianPackage>,
+    distributions: Vec<Distribution>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "SCREAMING_SNAKE_CASE")]
+struct Release {
+    id: String,
+    version_id: String,
+    version_codename: String,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct DebianPackage {
+    package: String,
+    version: String,
+    architecture: String,
+}
+
+#[derive(Debug, Deserialize)]
+struct Distribution {
+    name: String,
+    version: String,
+    /// SPDX, and what was there before it.
+    expression: Option<String>,
+    licence: Option<String>,
+    /// SHA-256 of bundled libraries, by path.
+    libraries: BTreeMap<String, String>,
+    /// Text of the bills of materials that its builder left, by path.
+    sboms: BTreeMap<String, String>,
+}
+
+/// Asks the image; of a stand-in only the manifest knows anything.
+pub fn look(project: &Project, reference: &str, image: &matrix::Image, listed: &Listed) -> Result<Contents> {
+    if project.fake {
+        let entry = listed.image(&image.tag).with_context(|| format!("no stand-in of `{}` was made", image.tag))?;
+        let (labels, inventory) = (BTreeMap::new(), Inventory::default());
+        return Ok(Contents { id: entry.sha256.clone(), labels, inventory });
+    }
+    let (docker, check) = doctor::engine();
+    let docker = docker.with_context(|| check.detail.clone())?;
+    let found = docker.image(reference)?.with_context(|| {
+        format!("the engine has no image `{reference}`: `cargo xtask image {}` builds it", image.tag)
+    })?;
+    let command = ["python", "-I", "-c", INVENTORY].map(str::to_owned).to_vec();
+    let job = Job { image: &found.id, command, network: Network::None, ..Job::default() };
+    let result = docker.run(&job, &|_| {}, &project.cancel)?;
+    if result.exit != 0 {
+        bail!("cannot list what is in `{reference}`: exit code {}: {}", result.exit, result.stderr.trim());
+    }
+    let inventory = serde_json::from_str(&result.stdout).context("the list of what is in it was not understood")?;
+    Ok(Contents { id: found.id.trim_start_matches("sha256:").to_owned(), labels: found.labels, inventory })
+}
+
+pub fn describe(reference: &str, image: &matrix::Image, contents: &Contents) -> Result<Document> {
+    let Contents { id, labels, inventory } = contents;
+    let name = reference.rsplit_once(':').map_or(reference, |(name, _)| name);
+    let mut subject = Component::new("container", name, &image.tag);
+    subject.hashes.push(hash(id));
+    for (label, value) in labels.iter().filter(|(label, _)| label.starts_with(OWN_LABELS)) {
+        subject.property(label, value);
+    }
+    let release = &inventory.release;
+    let mut parts = vec![Component::new("operating-system", &release.id, &release.version_id), interpreter(inventory)];
+    parts.extend(inventory.debian.iter().map(|package| debian(package, release)));
+    for distribution in &inventory.distributions {
+        parts.push(python(distribution).with_context(|| format!("`{}` in the image", distribution.name))?);
+    }
+    Ok(Document::new(subject, parts))
+}
+
+fn interpreter(inventory: &Inventory) -> Component {
+    let purl = format!("pkg:generic/cpython@{}", escaped(&inventory.python));
+    let mut python = Component { purl, ..Component::new("platform", "cpython", &inventory.python) };
+    python.property("dev.wheel-matrix.free-threaded", if inventory.free_threaded { "yes" } else { "no" });
+    python
+}
+
+fn debian(package: &DebianPackage, release: &Release) -> Component {
+    let (name, version) = (escaped(&package.package), escaped(&package.version));
+    let qualifiers = format!("arch={}&distro={}", package.architecture, escaped(&release.version_codename));
+    let purl = format!("pkg:deb/{}/{name}@{version}?{qualifiers}", release.id);
+    Component { reference: purl.clone(), purl, ..Component::new("library", &package.package, &package.version) }
+}
+
+/// A distribution with what is inside its wheel.
+fn python(distribution: &Distribution) -> Result<Component> {
+    let mut part = Component::distribution(&distribution.name, &distribution.version, "");
+    part.licence(distribution.expression.as_deref(), distribution.licence.as_deref());
+    for (path, sha256) in &distribution.libraries {
+        let file = Component::file(path, sha256);
+        part.components.push(Component { reference: format!("{}#{}", part.reference, file.reference), ..file });
+    }
+    for (path, sbom) in &distribution.sboms {
+        part.adopt(sbom).with_context(|| format!("`{path}`"))?;
+    }
+    Ok(part)
+}

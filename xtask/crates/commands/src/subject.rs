@@ -1,0 +1,141 @@
+//! What a person means by a word on the command line: a wheel, or an image of the matrix.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context as _, Result, anyhow, bail};
+
+use base::{UsageError, ui};
+use build::manifest::{Entry, Manifest};
+use build::{Project, doctor};
+use matrix::Package;
+use wheelfile::parse_glibc;
+use wheelfile::{Expect, Report, WheelName};
+
+/// A manifest, and where it lies with what it lists.
+pub struct Listed {
+    pub manifest: Manifest,
+    pub folder: PathBuf,
+    pub shown: String,
+    /// Whether somebody named it: then what it does not list is not right.
+    pub named: bool,
+}
+
+pub enum Subject<'p> {
+    Wheel(PathBuf),
+    Image {
+        /// As the engine knows it.
+        reference: String,
+        image: &'p matrix::Image,
+    },
+}
+
+impl Listed {
+    /// The manifest at `path`, by default that of the clone.
+    pub fn read(project: &Project, path: Option<&Path>) -> Result<Listed> {
+        let Some(path) = path else {
+            let (folder, shown) = (project.wheels(), "wheels/manifest.json".to_owned());
+            return Ok(Listed { manifest: Manifest::read(&folder)?, folder, shown, named: false });
+        };
+        let shown = path.display().to_string();
+        let text =
+            std::fs::read(path).map_err(|error| anyhow!(UsageError(format!("--manifest `{shown}`: {error}"))))?;
+        let manifest = Manifest::parse(&text).with_context(|| format!("`{shown}` is not a manifest"))?;
+        let folder = path.parent().map(Path::to_owned).unwrap_or_default();
+        Ok(Listed { manifest, folder, shown, named: true })
+    }
+
+    pub fn wheel(&self, file: &str) -> Option<&Entry> {
+        self.manifest.artefacts.iter().find(|entry| entry.kind == "wheel" && entry.file == file)
+    }
+
+    pub fn image(&self, tag: &str) -> Option<&Entry> {
+        self.manifest.artefacts.iter().find(|entry| entry.kind == "image" && entry.tag == tag)
+    }
+
+    /// How to come by what is listed.
+    pub fn again(&self, command: &str) -> String {
+        match self.named {
+            true => "use nothing of it, and get it again from where it is published".to_owned(),
+            false => format!("`{command}` puts that back"),
+        }
+    }
+
+    /// For what is not listed: how a line says so, and an error where it should be.
+    pub fn missing(&self, what: &str) -> Result<String> {
+        if self.named {
+            bail!("`{}` does not list {what}", self.shown);
+        }
+        Ok("not listed there, so its digest could not be compared".to_owned())
+    }
+}
+
+/// An image by its tag in the matrix or by the engine's own name, a wheel by its file or its row.
+pub fn find<'p>(project: &'p Project, listed: &Listed, item: &str) -> Result<Subject<'p>> {
+    if let Some(image) = project.matrix.image(item) {
+        return Ok(Subject::Image { reference: format!("{}:{}", project.matrix.name, image.tag), image });
+    }
+    let row = listed.manifest.artefacts.iter().find(|entry| entry.kind == "wheel" && entry.id == item);
+    let path = row.map_or_else(|| PathBuf::from(item), |entry| listed.folder.join(&entry.file));
+    if path.is_file() {
+        return Ok(Subject::Wheel(path));
+    }
+    if item.contains(':') {
+        return downloaded(project, item);
+    }
+    let tags = project.matrix.images.iter().map(|image| image.tag.to_string());
+    let wheels = listed.manifest.artefacts.iter().filter(|entry| entry.kind == "wheel").map(|entry| entry.id.clone());
+    let known = ui::quoted(tags.chain(wheels));
+    Err(anyhow!(UsageError(format!(
+        "`{item}` is neither a wheel file, nor an image of the engine, nor one of {known}"
+    ))))
+}
+
+/// An image under any name: its label says which one of the matrix it is.
+fn downloaded<'p>(project: &'p Project, reference: &str) -> Result<Subject<'p>> {
+    let (docker, check) = doctor::engine();
+    let docker = docker.with_context(|| check.detail.clone())?;
+    let found = docker.image(reference)?;
+    let found = found.with_context(|| format!("the engine has no image `{reference}`: pull or load it first"))?;
+    let tag = found.labels.get("org.opencontainers.image.version").map_or("", String::as_str);
+    let image = project.matrix.image(tag).with_context(|| {
+        let known = ui::quoted(project.matrix.images.iter().map(|image| &image.tag));
+        format!("the labels of `{reference}` name none of the images of the matrix: {known}")
+    })?;
+    Ok(Subject::Image { reference: reference.to_owned(), image })
+}
+
+/// Checks a wheel for the ABI of its name, and tells what is in it.
+pub fn checked(project: &Project, path: &Path, listed: &Listed) -> Result<Report> {
+    let file = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+    let name = WheelName::parse(&file)?;
+    let package = package_of(project, &name)?;
+    let abi = match name.abi.as_slice() {
+        // A wheel for any ABI is checked for the one that it was made for.
+        [abi] if abi == "none" || abi == "abi3" => match (listed.wheel(&file), project.matrix.abis.first()) {
+            (Some(entry), _) => &entry.tag,
+            (None, Some(first)) => &*first.id,
+            (None, None) => bail!("the matrix has no ABI"),
+        },
+        [abi] if project.matrix.abi(abi).is_some() => abi.as_str(),
+        tags => {
+            let known = ui::quoted(project.matrix.abis.iter().map(|abi| &abi.id));
+            bail!("its ABI tag `{}` is not one of the matrix: {known}", tags.join("."));
+        }
+    };
+    let expect = Expect {
+        distribution: &package.id,
+        version: package.version(),
+        abi,
+        platform: None,
+        max_glibc: parse_glibc(&project.matrix.root.glibc),
+    };
+    wheelfile::check(path, &expect)
+}
+
+fn package_of<'p>(project: &'p Project, name: &WheelName) -> Result<&'p Package> {
+    let named = |package: &&Package| wheelfile::same_name(&package.id, &name.distribution);
+    project.matrix.packages.iter().find(named).with_context(|| {
+        let known = ui::quoted(project.matrix.packages.iter().map(|package| &package.id));
+        format!("`{}` is not a package of the matrix: {known}", name.distribution)
+    })
+}

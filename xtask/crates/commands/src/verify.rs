@@ -1,0 +1,273 @@
+//! Checks again, from outside, what a build promised: of a wheel file, or of an image by its tag.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context as _, Result, anyhow, bail};
+
+use crate::subject::{self, Listed, Subject};
+use base::{digest, ui};
+use build::manifest::Entry;
+use build::step::{proof, root};
+use build::{Project, doctor, plan};
+use docker::{Docker, Image, Job, Network};
+use matrix::gil::Verdict;
+
+/// What to check.
+#[derive(Debug, clap::Args)]
+pub struct Options {
+    /// Tags of images, wheel files, or ids of wheels
+    #[arg(required = true, value_name = "TAG|WHEEL")]
+    what: Vec<String>,
+    /// The manifest that came with them, of a release for instance, instead of wheels/manifest.json
+    #[arg(long, value_name = "FILE")]
+    manifest: Option<PathBuf>,
+}
+
+/// `cargo xtask verify`
+pub fn run(project: &Project, options: &Options) -> Result<()> {
+    check(project, &options.what, options.manifest.as_deref())
+}
+
+/// Checks each wheel or image against a manifest, by default that of the clone; no network is needed.
+pub fn check(project: &Project, what: &[String], manifest: Option<&Path>) -> Result<()> {
+    let listed = Listed::read(project, manifest)?;
+    let mut failed = Vec::new();
+    for item in what {
+        let checked = subject::find(project, &listed, item).and_then(|subject| match subject {
+            Subject::Wheel(path) => wheel(project, &path, &listed),
+            Subject::Image { reference, image } => image_by_name(project, &reference, image, &listed),
+        });
+        project.cancel.check()?;
+        if let Err(error) = checked {
+            if what.len() == 1 {
+                return Err(error);
+            }
+            // Each is checked, whatever became of those before it.
+            project.ui.say(&format!("error: {item}: {error:#}"));
+            failed.push(item.as_str());
+        }
+    }
+    match failed.len() {
+        0 => Ok(()),
+        n => Err(anyhow!("{n} of {} checks failed: {}", what.len(), failed.join(", "))),
+    }
+}
+
+fn wheel(project: &Project, path: &Path, listed: &Listed) -> Result<()> {
+    let report = subject::checked(project, path, listed)?;
+    let file = &report.file_name;
+    let mut out = format!("{file}\n  sha256      {}\n  size        {}\n", report.sha256, ui::bytes(report.size));
+    for extension in &report.extensions {
+        out.push_str(&format!("  module      {} ({})\n", extension.module, extension.path));
+    }
+    if let Some((major, minor)) = report.glibc {
+        out.push_str(&format!("  glibc       needs {major}.{minor}, tagged {}\n", report.name.platform.join(".")));
+    }
+    for library in &report.bundled {
+        out.push_str(&format!("  bundled     {library}\n"));
+    }
+    match listed.wheel(file) {
+        Some(entry) if entry.sha256 == report.sha256 => {
+            out.push_str(&format!("  manifest    same digest, key {:.12}\n", entry.key));
+            out.push_str(&root_note(entry));
+            out.push_str(&sbom_beside(entry, listed)?);
+        }
+        Some(entry) => bail!(
+            "its SHA-256 is `{}`, but {} says `{}`: it is not the file that was built; {}",
+            report.sha256,
+            listed.shown,
+            entry.sha256,
+            listed.again("cargo xtask wheels")
+        ),
+        None => out.push_str(&format!("  manifest    {}\n", listed.missing(&format!("`{file}`"))?)),
+    }
+    ui::out(&(out + "  ok\n"))
+}
+
+/// What the manifest says of a root file system that is not the pinned image.
+fn root_note(entry: &Entry) -> String {
+    entry.notes.get(root::NOTE).map(|note| format!("  root        {note}\n")).unwrap_or_default()
+}
+
+/// The bill of materials that lies beside the manifest, where there is one.
+fn sbom_beside(entry: &Entry, listed: &Listed) -> Result<String> {
+    let path = listed.folder.join(entry.sbom_file());
+    let Some(recorded) = entry.sbom.as_ref().filter(|_| path.is_file()) else { return Ok(String::new()) };
+    let found = digest::of_file(&path)?;
+    if found != *recorded {
+        bail!("`{}` has the SHA-256 `{found}`, but {} says `{recorded}`", path.display(), listed.shown);
+    }
+    Ok("  sbom        same digest\n".to_owned())
+}
+
+fn image_by_name(project: &Project, reference: &str, image: &matrix::Image, listed: &Listed) -> Result<()> {
+    let (docker, check) = doctor::engine();
+    let docker = docker.with_context(|| check.detail.clone())?;
+    let found = docker.image(reference)?.with_context(|| {
+        format!("the engine has no image `{reference}`: `cargo xtask image {}` builds it", image.tag)
+    })?;
+    // First what the engine and the manifest say: nothing of another image is started.
+    let identity = check_identity(image, &found, listed)?;
+    let contents = check_configuration(project, image, &found, listed)?;
+    let imports: Vec<String> = image
+        .packages
+        .iter()
+        .filter_map(|id| project.matrix.package(id))
+        .flat_map(|package| package.import.iter().map(|name| name.to_string()))
+        .collect();
+    let script = project.folder.join("docker/gil_probe.py");
+    let script = std::fs::read_to_string(&script).with_context(|| format!("cannot read `{}`", script.display()))?;
+    let (verdict, _) = proof::probe(&docker, &found.id, &script, &imports, &project.cancel)?;
+    ui::out(&format!("{}{identity}{contents}", describe(reference, image, &found, &verdict)))?;
+    check_installed(image, &found, &verdict)?;
+    check_slim(&docker, &found, project)?;
+    verdict.judge(image.gil)?;
+    ui::out("  ok\n")
+}
+
+fn describe(reference: &str, image: &matrix::Image, found: &Image, verdict: &Verdict) -> String {
+    let suffix = if verdict.interpreter.free_threaded { "t" } else { "" };
+    let optimized = match found.labels.get("dev.wheel-matrix.optimized").map(String::as_str) {
+        Some("yes") => "PGO and LTO",
+        Some(_) => "plain -O3 (--quick)",
+        None => "optimisation unknown",
+    };
+    let mut out = format!("{reference}\n  id          {}\n  size        {}\n", found.id, ui::bytes(found.size));
+    out.push_str(&format!("  CPython     {}{suffix}, {optimized}\n", verdict.interpreter.version));
+    for distribution in &verdict.distributions {
+        for module in &distribution.modules {
+            let (name, version) = (&distribution.name, &distribution.version);
+            // With a GIL that is always there, what a module declares is never asked.
+            let status = match (&*module.status, module.not_loadable()) {
+                ("error", _) => "not loadable",
+                ("not-applicable", _) => "GIL build",
+                (status, _) => status,
+            };
+            out.push_str(&format!("  {status:11} {} ({name} {version})\n", module.name));
+            if let Some(why) = module.not_loadable() {
+                let reached = if module.reached.is_some() { "an" } else { "no" };
+                out.push_str(&format!("              {why}; {reached} import of the image reaches it\n"));
+            }
+        }
+    }
+    let set = match &verdict.interpreter.python_gil {
+        Some(value) => format!(", PYTHON_GIL={value}"),
+        None => String::new(),
+    };
+    out.push_str(&format!("  GIL         {} (promised: {}{set})\n", verdict.effective.state, image.gil));
+    if let Some(module) = verdict.effective.switched_on_by.first() {
+        let how = if verdict.effective.state == "on" { "switched it on" } else { "would switch it on" };
+        out.push_str(&format!("              `{module}` {how}\n"));
+    }
+    out
+}
+
+/// Refuses an image that is not the one that the manifest lists; returns the lines about it.
+fn check_identity(image: &matrix::Image, found: &Image, listed: &Listed) -> Result<String> {
+    let id = found.id.trim_start_matches("sha256:");
+    Ok(match listed.image(&image.tag) {
+        Some(entry) if entry.sha256 == id => {
+            format!("  manifest    same id, key {:.12}\n{}{}", entry.key, root_note(entry), sbom_beside(entry, listed)?)
+        }
+        Some(entry) => bail!(
+            "its id is `{id}`, but {} says `{}`: it is not the image that was built; {}",
+            listed.shown,
+            entry.sha256,
+            listed.again(&format!("cargo xtask image {}", image.tag))
+        ),
+        None if listed.manifest.not_built.contains(&format!("proof-{}", image.tag)) => bail!(
+            "the last run could not build it, as {} says: what has this name is an older image; {}",
+            listed.shown,
+            listed.again(&format!("cargo xtask image {}", image.tag))
+        ),
+        None => format!("  manifest    {}\n", listed.missing(&format!("the image `{}`", image.tag))?),
+    })
+}
+
+/// The label with the version and the SHA-256 of a package's wheel.
+fn wheel_label(package: &str) -> String {
+    format!("dev.wheel-matrix.wheel.{package}")
+}
+
+/// Refuses an image whose configuration (labels, environment, user) contradicts the manifest or the matrix;
+/// returns lines about what could not be compared.
+fn check_configuration(project: &Project, image: &matrix::Image, found: &Image, listed: &Listed) -> Result<String> {
+    let again = format!("`cargo xtask image {}` builds it anew", image.tag);
+    let mut open = String::new();
+    for package in image.packages.iter().filter_map(|id| project.matrix.package(id)) {
+        let (id, label) = (&package.id, wheel_label(&package.id));
+        let value = found.labels.get(&label).with_context(|| {
+            format!("the image was built without `{id}`, which the matrix wants (it has no label `{label}`): {again}")
+        })?;
+        let labelled = value.split(' ').next().unwrap_or_default();
+        if let Some(wanted) = package.version().filter(|wanted| !wheelfile::same_version(wanted, labelled)) {
+            bail!("the matrix wants `{id}` {wanted}, but the image has {labelled}: {again}");
+        }
+        let row = plan::wheel_id(id, &image.abi);
+        match listed.manifest.artefacts.iter().find(|entry| entry.id == row) {
+            Some(entry) if value.ends_with(&entry.sha256) => {}
+            Some(entry) => bail!(
+                "its label `{label}` says `{value}`, but the wheel in {} has the SHA-256 `{}`: {again}",
+                listed.shown,
+                entry.sha256
+            ),
+            None => {
+                open.push_str(&format!("  manifest    does not list `{id}`, so its digest could not be compared\n"));
+            }
+        }
+    }
+    for (name, value) in &image.env {
+        if !found.env.contains(&format!("{name}={value}")) {
+            bail!("the matrix sets `{name}={value}` in it, but it is not in the image's environment: {again}");
+        }
+    }
+    if !image.env.contains_key("PYTHON_GIL") && found.env.iter().any(|pair| pair.starts_with("PYTHON_GIL=")) {
+        bail!("the image sets PYTHON_GIL, which the matrix does not: {again}");
+    }
+    if matches!(found.user.as_str(), "" | "root" | "0") {
+        bail!("the image runs as root");
+    }
+    Ok(open)
+}
+
+/// Refuses an image in which other versions are installed than its labels say.
+fn check_installed(image: &matrix::Image, found: &Image, verdict: &Verdict) -> Result<()> {
+    for id in &image.packages {
+        let label = wheel_label(id);
+        let labelled = found.labels.get(&label).and_then(|value| value.split(' ').next()).unwrap_or_default();
+        let installed = verdict.distributions.iter().find(|distribution| wheelfile::same_name(&distribution.name, id));
+        if let Some(installed) = installed.filter(|installed| !wheelfile::same_version(&installed.version, labelled)) {
+            bail!(
+                "`{id}` {} is installed, but the label `{label}` says {labelled}: `cargo xtask image {}` builds it anew",
+                installed.version,
+                image.tag
+            );
+        }
+    }
+    Ok(())
+}
+
+/// No compiler, and a user that cannot change what is installed.
+fn check_slim(docker: &Docker, found: &Image, project: &Project) -> Result<()> {
+    let script = "set -eu; for c in cc gcc g++ clang make; do command -v $c || true; done; \
+                  test $(id -u) -ne 0 || echo root; \
+                  d=$(python -c 'import sysconfig; print(sysconfig.get_path(\"purelib\"))'); test ! -w \"$d\" || echo \"$d\"";
+    let job = Job {
+        image: &found.id,
+        command: ["sh", "-c", script].map(str::to_owned).to_vec(),
+        network: Network::None,
+        ..Job::default()
+    };
+    let result = docker.run(&job, &|_| {}, &project.cancel)?;
+    if result.exit != 0 {
+        bail!("cannot look for compilers in the image: exit code {}: {}", result.exit, result.stderr.trim());
+    }
+    let surplus: Vec<&str> = result.stdout.split_whitespace().collect();
+    if !surplus.is_empty() {
+        bail!(
+            "the image must have no compiler and an ordinary user who cannot change packages, but there is: {}",
+            surplus.join(", ")
+        );
+    }
+    ui::out(&format!("  user        {}: no compiler, cannot change what is installed\n", found.user))
+}

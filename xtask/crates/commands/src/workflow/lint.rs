@@ -1,0 +1,78 @@
+//! What every workflow must pass: the published schema, actionlint and zizmor, each pinned by digest.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context as _, Result, ensure};
+use xshell::{Shell, cmd};
+
+use super::shown;
+use base::environment::{self, Purpose};
+use build::{Project, golang};
+
+/// fastjsonschema, which has no dependencies, names the place that is wrong.
+const VALIDATE: &str = include_str!("validate.py");
+
+/// The folder with go.mod and go.sum of actionlint.
+const ACTIONLINT: &str = ".github/actionlint";
+
+const WORKFLOW: &str = "github-workflows.json";
+
+pub fn run(project: &Project, files: &[PathBuf]) -> Result<()> {
+    if project.fake {
+        return Ok(());
+    }
+    let tools = project.checks()?;
+    let mut found = Vec::new();
+    let mut told = |result: Result<()>| {
+        project.cancel.check()?;
+        found.extend(result.err().map(|error| format!("{error:#}")));
+        anyhow::Ok(())
+    };
+    for file in files {
+        told(schema(project, &tools, file))?;
+    }
+    let shell = Shell::new()?;
+    // By default it also runs shellcheck where that is installed: another verdict on another machine.
+    let workflows = files.iter().filter(|file| schema_of(file) == WORKFLOW);
+    let actionlint = actionlint(project, &tools)?;
+    told(project.call(
+        "workflow",
+        "actionlint",
+        cmd!(shell, "{actionlint} -no-color -shellcheck= -pyflakes= {workflows...}"),
+        "",
+    ))?;
+    let (zizmor, config) = (tools.join("bin/zizmor"), project.folder.join(".github/zizmor.yml"));
+    told(project.call(
+        "workflow",
+        "zizmor",
+        cmd!(shell, "{zizmor} --offline --no-progress --color=never --config {config} {files...}"),
+        "",
+    ))?;
+    ensure!(found.is_empty(), "the workflows are not right:\n{}", found.join("\n"));
+    Ok(())
+}
+
+/// The name of the published schema.
+fn schema_of(file: &Path) -> &'static str {
+    match file.file_name().and_then(|name| name.to_str()) {
+        Some("action.yml") => "github-actions.json",
+        Some("dependabot.yml") => "dependabot.json",
+        _ => WORKFLOW,
+    }
+}
+
+fn schema(project: &Project, tools: &Path, file: &Path) -> Result<()> {
+    let text = fs::read_to_string(file).with_context(|| format!("cannot read `{}`", file.display()))?;
+    let name = shown(project, file);
+    let document = matrix::document(&text, &name)?.to_string();
+    let (shell, python, schema) = (Shell::new()?, tools.join("bin/python"), schema_of(file));
+    let validate = environment::apply(cmd!(shell, "{python} -c {VALIDATE} {schema}").quiet(), Purpose::Local);
+    project.call("workflow", &name, validate, &document)
+}
+
+/// actionlint, built once from the sources that go.sum pins.
+fn actionlint(project: &Project, tools: &Path) -> Result<PathBuf> {
+    let (folder, package) = (project.folder.join(ACTIONLINT), "github.com/rhysd/actionlint/cmd/actionlint");
+    golang::program(project, &tools.join("bin/go"), &folder, package, "actionlint")
+}

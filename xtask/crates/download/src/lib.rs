@@ -1,0 +1,293 @@
+//! Downloads files over HTTP and HTTPS. Servers are not trusted: whatever they send, the worst result is an error.
+//!
+//! Proxies come from `http_proxy`, `https_proxy`, `all_proxy` and `no_proxy`, in small or capital letters;
+//! trusted certificates from `PIP_CERT`, `REQUESTS_CA_BUNDLE` or `CURL_CA_BUNDLE`, else `SSL_CERT_FILE` and
+//! `SSL_CERT_DIR`, else the system; logins from the URL, else `.netrc`. Nothing is read from curl's configuration.
+
+mod address;
+mod login;
+#[cfg(any(test, feature = "testing"))]
+pub mod testing;
+#[cfg(test)]
+mod tests;
+mod transfer;
+
+use std::fs::{self, File};
+use std::io;
+use std::path::{Path, PathBuf};
+use std::pin::pin;
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, anyhow, bail, ensure};
+use futures_util::future::{Either, select};
+pub use reqwest::Url;
+use reqwest::redirect::Policy;
+
+pub use address::{join, parse, shown};
+use base::cancel::Cancel;
+use base::{digest, retry, ui};
+use login::Login;
+use transfer::{Failure, Partial};
+
+/// No file that is downloaded is larger, in bytes.
+pub const LARGEST_FILE: u64 = 8 << 30;
+/// No page of a package index is larger, in bytes.
+pub const LARGEST_PAGE: u64 = 32 << 20;
+/// How often a server may redirect.
+const REDIRECTS: usize = 10;
+
+/// What a download may take at most.
+#[derive(Debug, Clone)]
+pub struct Limits {
+    /// Pauses before the second try and each further one.
+    pub pauses: Vec<Duration>,
+    /// The longest pause, even if the server asks for a longer one.
+    pub longest_pause: Duration,
+    /// Time until a connection is established.
+    pub connect: Duration,
+    /// Time until the answer begins, and the period in which `least` bytes must arrive.
+    pub period: Duration,
+    pub least: u64,
+    /// Time for one try as a whole.
+    pub whole: Duration,
+}
+
+impl Default for Limits {
+    fn default() -> Limits {
+        Limits {
+            pauses: retry::PAUSES.to_vec(),
+            longest_pause: Duration::from_secs(60),
+            connect: Duration::from_secs(20),
+            period: Duration::from_secs(60),
+            least: 16 << 10,
+            whole: Duration::from_secs(2 * 3600),
+        }
+    }
+}
+
+/// A file to download.
+#[derive(Debug)]
+pub struct Wanted<'a> {
+    /// Where it is. Each place has the same file; they are tried in turn.
+    pub places: &'a [Url],
+    /// If known. It is checked before anything is kept, and only a file with a known digest is
+    /// continued where an earlier try ended.
+    pub sha256: Option<&'a str>,
+    /// Its size in bytes, if known.
+    pub size: Option<u64>,
+    /// More bytes are refused.
+    pub largest: u64,
+    pub accept: Option<&'static str>,
+}
+
+/// Who is told what happens.
+pub struct Progress<'a> {
+    /// A line for the log.
+    pub line: &'a dyn Fn(&str),
+    /// Bytes so far, and in all, if known.
+    pub bytes: &'a dyn Fn(u64, Option<u64>),
+}
+
+/// A place, and what came of it so far.
+struct Place<'a> {
+    url: &'a Url,
+    /// Each place has its own file, so that a hostile one cannot spoil what another has sent.
+    path: PathBuf,
+    partial: Partial,
+    failure: Option<Failure>,
+}
+
+impl<'a> Place<'a> {
+    fn new(url: &'a Url, at: usize, path: &Path) -> Place<'a> {
+        let mut name = path.as_os_str().to_owned();
+        name.push(format!(".{at}"));
+        Place { url, path: name.into(), partial: Partial::default(), failure: None }
+    }
+}
+
+/// Downloads files, with connections that are used again.
+pub struct Client {
+    http: reqwest::Client,
+    /// None only while it is dropped.
+    runtime: Option<tokio::runtime::Runtime>,
+    limits: Limits,
+    logins: Vec<Login>,
+}
+
+impl Drop for Client {
+    fn drop(&mut self) {
+        // The lookup of a host name cannot be interrupted, and nobody waits for it.
+        if let Some(runtime) = self.runtime.take() {
+            runtime.shutdown_background();
+        }
+    }
+}
+
+impl Client {
+    /// A client with the settings of this user and machine.
+    pub fn from_environment() -> Result<Client> {
+        let mut builder = reqwest::Client::builder();
+        for name in ["PIP_CERT", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE"] {
+            let Some(file) = std::env::var_os(name).map(PathBuf::from).filter(|file| file.is_file()) else { continue };
+            let read = || -> Result<Vec<reqwest::Certificate>> {
+                Ok(reqwest::Certificate::from_pem_bundle(&fs::read(&file)?)?)
+            };
+            let bundle = read().with_context(|| format!("cannot read the certificates in `{}`", file.display()));
+            builder = builder.tls_certs_only(bundle.with_context(|| format!("`{name}`"))?);
+            break;
+        }
+        Client::new(builder, Limits::default(), login::read())
+    }
+
+    fn new(builder: reqwest::ClientBuilder, limits: Limits, logins: Vec<Login>) -> Result<Client> {
+        // Fails if there is one already, which is the same.
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        let http = builder
+            .user_agent(concat!("wheel-matrix/", env!("CARGO_PKG_VERSION")))
+            .referer(false)
+            .redirect(Policy::custom(|attempt| match check_redirect(attempt.url(), attempt.previous()) {
+                Ok(()) => attempt.follow(),
+                Err(why) => attempt.error(why),
+            }))
+            .connect_timeout(limits.connect)
+            .build()
+            .context("cannot set up HTTPS")?;
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_io()
+            .enable_time()
+            .build()
+            .context("cannot start the event loop for downloads; raise `ulimit -n`")?;
+        Ok(Client { http, runtime: Some(runtime), limits, logins })
+    }
+
+    /// Downloads a file to `path` and returns where it came from in the end, after redirects.
+    pub fn download(&self, wanted: &Wanted, path: &Path, progress: &Progress, cancel: &Cancel) -> Result<Url> {
+        let mut places: Vec<Place> =
+            wanted.places.iter().enumerate().map(|(at, url)| Place::new(url, at, path)).collect();
+        let mut pauses = self.limits.pauses.iter();
+        loop {
+            for place in places.iter_mut().filter(|place| !matches!(place.failure, Some(Failure::Final(_)))) {
+                (progress.line)(&format!("downloading {}", shown(place.url)));
+                match self.try_once(place, wanted, progress, cancel)? {
+                    Ok(from) => {
+                        fs::rename(&place.path, path).with_context(|| format!("cannot write `{}`", path.display()))?;
+                        return Ok(from);
+                    }
+                    Err(failure) => {
+                        (progress.line)(&format!("{}: {failure}", shown(place.url)));
+                        place.failure = Some(failure);
+                    }
+                }
+            }
+            let waits = places.iter().filter_map(|place| match place.failure {
+                Some(Failure::Passing { pause, .. }) => Some(pause.unwrap_or_default()),
+                _ => None,
+            });
+            let (Some(asked), Some(pause)) = (waits.max(), pauses.next()) else { break };
+            let pause = asked.max(*pause).min(self.limits.longest_pause);
+            (progress.line)(&format!("trying again in {:.0} s", pause.as_secs_f64()));
+            retry::sleep(pause, cancel)?;
+        }
+        let tries = self.limits.pauses.len() + 1;
+        let errors = places.iter().filter_map(|place| match place.failure.as_ref()? {
+            Failure::Final(why) => Some(format!("{}: {why}", shown(place.url))),
+            Failure::Passing { why, .. } => Some(format!(
+                "{}: {why} (tried {tries} times; check the network and the proxy settings)",
+                shown(place.url)
+            )),
+        });
+        bail!("{}", errors.collect::<Vec<_>>().join("; "))
+    }
+
+    /// An error if a server does not say within a few seconds that it has something at a URL.
+    pub fn probe(&self, url: &Url) -> Result<()> {
+        let limit = Duration::from_secs(10);
+        let request = self.http.head(url.clone()).timeout(limit).send();
+        let answer = self.block(request, &Cancel::default())?.map_err(|error| anyhow!(transfer::innermost(&error)))?;
+        ensure!(answer.status().is_success(), "the server answered {}", answer.status());
+        Ok(())
+    }
+
+    /// One try at one place. The outer error is one that no other place can mend.
+    fn try_once(
+        &self,
+        place: &mut Place,
+        wanted: &Wanted,
+        progress: &Progress,
+        cancel: &Cancel,
+    ) -> Result<Result<Url, Failure>> {
+        if wanted.sha256.is_none() {
+            place.partial = Partial::default();
+        }
+        let resumed = place.partial.bytes > 0;
+        let from = match self.block(self.transfer(place, wanted, progress), cancel)?? {
+            Ok(from) => from,
+            Err(failure) => return Ok(Err(failure)),
+        };
+        let Some(sha256) = wanted.sha256 else { return Ok(Ok(from)) };
+        let found = digest::of_file(&place.path)?;
+        if found == sha256 {
+            return Ok(Ok(from));
+        }
+        place.partial = Partial::default();
+        let why = format!("the file has the SHA-256 `{found}`, not the pinned `{sha256}`, and was not kept");
+        // Where it was continued, the parts may be of two different files.
+        Ok(Err(if resumed { Failure::passing(why) } else { Failure::Final(why) }))
+    }
+
+    fn block<T>(&self, work: impl Future<Output = T>, cancel: &Cancel) -> Result<T> {
+        let cancelled = async {
+            while !cancel.is_set() {
+                tokio::time::sleep(Duration::from_millis(50)).await;
+            }
+        };
+        let runtime = self.runtime.as_ref().context("downloads have no event loop: this is a bug")?;
+        runtime.block_on(async {
+            match select(pin!(work), pin!(cancelled)).await {
+                Either::Left((result, _)) => Ok(result),
+                Either::Right(_) => Err(anyhow!("interrupted")),
+            }
+        })
+    }
+}
+
+fn check_redirect(url: &Url, before: &[Url]) -> Result<(), String> {
+    if before.len() > REDIRECTS {
+        return Err(format!("it redirects more than {REDIRECTS} times"));
+    }
+    if !matches!(url.scheme(), "http" | "https") {
+        return Err("it redirects to something that is neither `https:` nor `http:`".to_owned());
+    }
+    match before.last() {
+        Some(last) if last.scheme() == "https" && url.scheme() == "http" => {
+            Err("it redirects from https to http".to_owned())
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Copies a file of this machine, within a limit.
+pub fn copy_local(url: &Url, path: &Path, largest: u64) -> Result<()> {
+    let from = url.to_file_path().map_err(|()| anyhow!("`{url}` is not the URL of a file on this machine"))?;
+    let copy = || -> io::Result<u64> {
+        let size = fs::metadata(&from)?.len();
+        if size > largest {
+            return Err(io::Error::other(format!("it has {}, which is too large", ui::bytes(size))));
+        }
+        io::copy(&mut File::open(&from)?, &mut File::create(path)?)
+    };
+    copy().map(|_| ()).with_context(|| format!("cannot copy `{}`", from.display()))
+}
+
+/// An error if a file of this size has no room in a folder.
+fn check_room(folder: &Path, size: u64) -> Result<()> {
+    let free = base::disk::free(folder).unwrap_or(u64::MAX);
+    ensure!(
+        free > size,
+        "the disk is full: {} are needed and {} left at `{}`; free some space there, then run the same command again",
+        ui::bytes(size),
+        ui::bytes(free),
+        folder.display()
+    );
+    Ok(())
+}

@@ -1,0 +1,70 @@
+//! A server for tests that need one, and a client for it.
+
+#![allow(clippy::unwrap_used, reason = "only compiled for tests")]
+
+use std::io::{self, BufRead, BufReader, Write};
+use std::net::{TcpListener, TcpStream};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use super::{Client, Limits, Url, parse};
+
+/// The usual limits with pauses that do not hold up a test.
+pub fn short_limits() -> Limits {
+    let pauses = vec![Duration::from_millis(1); 2];
+    Limits { pauses, longest_pause: Duration::from_millis(20), ..Limits::default() }
+}
+
+/// A client that goes through no proxy, whatever the environment says.
+pub fn direct_client() -> Client {
+    Client::new(reqwest::Client::builder().no_proxy(), short_limits(), Vec::new()).unwrap()
+}
+
+/// A server on loopback that answers each connection's first request by a function of its number.
+pub struct Server {
+    pub port: u16,
+    /// The heads of all requests, in order.
+    pub requests: Arc<Mutex<Vec<String>>>,
+}
+
+impl Server {
+    pub fn start(answer: impl Fn(usize, &str, &mut TcpStream) -> io::Result<()> + Send + Sync + 'static) -> Server {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let requests: Arc<Mutex<Vec<String>>> = Arc::default();
+        let (answer, seen, count) = (Arc::new(answer), requests.clone(), Arc::new(AtomicUsize::new(0)));
+        std::thread::spawn(move || {
+            for mut stream in listener.incoming().flatten() {
+                let (answer, seen, count) = (answer.clone(), seen.clone(), count.clone());
+                std::thread::spawn(move || {
+                    let mut head = String::new();
+                    let mut lines = BufReader::new(stream.try_clone().unwrap());
+                    while !head.ends_with("\r\n\r\n") && lines.read_line(&mut head).is_ok_and(|n| n > 0) {}
+                    seen.lock().unwrap().push(head.clone());
+                    // A client that has seen enough hangs up.
+                    let _ = answer(count.fetch_add(1, Ordering::SeqCst), &head, &mut stream);
+                });
+            }
+        });
+        Server { port, requests }
+    }
+
+    pub fn url(&self) -> Url {
+        parse(&format!("http://127.0.0.1:{}/f/x-1.whl", self.port)).unwrap()
+    }
+
+    pub fn count(&self) -> usize {
+        self.requests.lock().unwrap().len()
+    }
+}
+
+/// An answer with a body, and a length that may differ from that of the body.
+pub fn send(stream: &mut TcpStream, status: &str, headers: &str, body: &[u8], length: usize) -> io::Result<()> {
+    write!(stream, "HTTP/1.1 {status}\r\nContent-Length: {length}\r\nConnection: close\r\n{headers}\r\n")?;
+    stream.write_all(body)
+}
+
+pub fn empty(stream: &mut TcpStream, status: &str, headers: &str) -> io::Result<()> {
+    send(stream, status, headers, b"", 0)
+}

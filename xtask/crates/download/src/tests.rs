@@ -1,0 +1,377 @@
+//! Downloads from servers that break off, drip, lie, and never end.
+
+use std::io::Write;
+use std::net::{TcpListener, TcpStream};
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use super::testing::{Server, empty, send, short_limits};
+use super::*;
+
+/// The number at which a request asks a server to continue.
+fn range(head: &str) -> Option<usize> {
+    let line = head.lines().find_map(|line| line.to_lowercase().strip_prefix("range: bytes=").map(str::to_owned))?;
+    line.trim_end_matches('-').parse().ok()
+}
+
+fn body() -> Vec<u8> {
+    (0..100_000_u32).flat_map(|n| n.to_le_bytes()).collect()
+}
+
+/// A folder, what was logged, and a client with short pauses that goes through no proxy.
+struct Lab {
+    folder: PathBuf,
+    log: Mutex<String>,
+    limits: Limits,
+}
+
+impl Drop for Lab {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir_all(&self.folder);
+    }
+}
+
+impl Lab {
+    fn new() -> Lab {
+        static COUNT: AtomicUsize = AtomicUsize::new(0);
+        let name = format!("xtask-http-{}-{}", std::process::id(), COUNT.fetch_add(1, Ordering::SeqCst));
+        let folder = std::env::temp_dir().join(name);
+        fs::create_dir_all(&folder).unwrap();
+        Lab { folder, log: Mutex::default(), limits: short_limits() }
+    }
+
+    fn path(&self) -> PathBuf {
+        self.folder.join("download")
+    }
+
+    fn get(&self, wanted: &Wanted) -> Result<Url> {
+        self.get_until(wanted, &Cancel::default())
+    }
+
+    fn get_until(&self, wanted: &Wanted, cancel: &Cancel) -> Result<Url> {
+        let client = Client::new(reqwest::Client::builder().no_proxy(), self.limits.clone(), Vec::new()).unwrap();
+        let line = |line: &str| self.log.lock().unwrap().push_str(&format!("{line}\n"));
+        client.download(wanted, &self.path(), &Progress { line: &line, bytes: &|_, _| {} }, cancel)
+    }
+
+    /// The error of a download that must fail, and leave nothing at its path.
+    fn refused(&self, wanted: &Wanted) -> String {
+        let error = format!("{:#}", self.get(wanted).unwrap_err());
+        assert!(!self.path().exists());
+        error
+    }
+}
+
+fn wanted<'a>(places: &'a [Url], sha256: &'a str) -> Wanted<'a> {
+    Wanted { places, sha256: Some(sha256), size: None, largest: 1 << 20, accept: None }
+}
+
+#[test]
+fn a_transfer_that_breaks_off_is_continued_where_it_ended() {
+    let lab = Lab::new();
+    let sha256 = digest::of(body());
+    let server = Server::start(|n, head, stream| match n {
+        0 => send(stream, "200 OK", "ETag: \"one\"\r\n", &body()[..150_000], 400_000),
+        _ => {
+            let from = range(head).unwrap();
+            let part = format!("Content-Range: bytes {from}-399999/400000\r\n");
+            let end = if n == 1 { 300_000 } else { 400_000 };
+            send(stream, "206 Partial Content", &part, &body()[from..end], 400_000 - from)
+        }
+    });
+    lab.get(&wanted(&[server.url()], &sha256)).unwrap();
+    assert_eq!(fs::read(lab.path()).unwrap(), body());
+    let requests = server.requests.lock().unwrap();
+    assert_eq!(requests.iter().map(|head| range(head)).collect::<Vec<_>>(), [None, Some(150_000), Some(300_000)]);
+    assert!(requests[1].to_lowercase().contains("if-range: \"one\"\r\n"), "{}", requests[1]);
+}
+
+#[test]
+fn parts_of_two_files_are_never_put_together() {
+    let lab = Lab::new();
+    let sha256 = digest::of(body());
+    let server = Server::start(|n, head, stream| match n {
+        0 => send(stream, "200 OK", "", &[7; 1000], 400_000),
+        1 => {
+            let from = range(head).unwrap();
+            let part = format!("Content-Range: bytes {from}-399999/400000\r\n");
+            send(stream, "206 Partial Content", &part, &body()[from..], 400_000 - from)
+        }
+        _ => {
+            assert_eq!(range(head), None);
+            send(stream, "200 OK", "", &body(), 400_000)
+        }
+    });
+    lab.get(&wanted(&[server.url()], &sha256)).unwrap();
+    assert_eq!((fs::read(lab.path()).unwrap(), server.count()), (body(), 3));
+
+    // A server that sends the whole file again, and one that sends another part.
+    for (status, headers) in [("200 OK", ""), ("206 Partial Content", "Content-Range: bytes 0-399999/400000\r\n")] {
+        let server = Server::start(move |n, _, stream| match n {
+            0 => send(stream, "200 OK", "", &body()[..1000], 400_000),
+            1 => send(stream, status, headers, &body(), 400_000),
+            _ => send(stream, "200 OK", "", &body(), 400_000),
+        });
+        lab.get(&wanted(&[server.url()], &sha256)).unwrap();
+        assert_eq!(fs::read(lab.path()).unwrap(), body());
+    }
+}
+
+#[test]
+fn passing_faults_are_tried_again_three_times_in_all() {
+    let lab = Lab::new();
+    let sha256 = digest::of(body());
+    let server = Server::start(|n, _, stream| match n {
+        // Longer than anybody would wait.
+        0 => empty(stream, "429 Too Many Requests", "Retry-After: 86400\r\n"),
+        1 => empty(stream, "503 Service Unavailable", ""),
+        _ => send(stream, "200 OK", "", &body(), 400_000),
+    });
+    lab.get(&wanted(&[server.url()], &sha256)).unwrap();
+    assert_eq!(server.count(), 3);
+
+    // It hangs up without a word, then resets the connection within the body.
+    let server = Server::start(|n, _, stream| match n {
+        0 => Ok(()),
+        1 => {
+            send(stream, "200 OK", "", &body()[..1000], 400_000)?;
+            rustix::net::sockopt::set_socket_linger(&stream, Some(Duration::ZERO))?;
+            Ok(())
+        }
+        _ => send(stream, "200 OK", "", &body(), 400_000),
+    });
+    lab.get(&wanted(&[server.url()], &sha256)).unwrap();
+    assert_eq!(server.count(), 3);
+
+    let lab = Lab::new();
+    let server = Server::start(|_, _, stream| empty(stream, "502 Bad Gateway", ""));
+    let error = lab.refused(&wanted(&[server.url()], &sha256));
+    assert!(error.contains("answered 502 Bad Gateway (tried 3 times"), "{error}");
+    assert_eq!(server.count(), 3);
+    let unused = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let error = lab.refused(&wanted(&[parse(&format!("http://127.0.0.1:{unused}/x")).unwrap()], &sha256));
+    assert!(error.contains("refused") && error.contains("tried 3 times"), "{error}");
+}
+
+#[test]
+fn what_will_not_change_is_not_tried_again_and_the_next_place_is() {
+    let lab = Lab::new();
+    let sha256 = digest::of(body());
+    let server = Server::start(|_, _, stream| empty(stream, "404 Not Found", ""));
+    let error = lab.refused(&wanted(&[server.url()], &sha256));
+    assert!(error.ends_with("/f/x-1.whl: the server answered 404 Not Found"), "{error}");
+    assert_eq!(server.count(), 1);
+    let good = Server::start(|_, _, stream| send(stream, "200 OK", "", &body(), 400_000));
+    lab.get(&wanted(&[server.url(), good.url()], &sha256)).unwrap();
+    assert_eq!((server.count(), good.count()), (2, 1));
+}
+
+#[test]
+fn a_file_with_another_digest_is_not_kept() {
+    let lab = Lab::new();
+    let server = Server::start(|_, _, stream| send(stream, "200 OK", "", b"something else", 14));
+    let error = lab.refused(&wanted(&[server.url()], &digest::of(body())));
+    assert!(error.contains(&format!("has the SHA-256 `{}`, not the pinned", digest::of(b"something else"))), "{error}");
+    assert_eq!(server.count(), 1);
+}
+
+#[test]
+fn redirects_are_followed_to_the_web_only_and_not_for_ever() {
+    let lab = Lab::new();
+    let sha256 = digest::of(body());
+    let secret = lab.folder.join("secret");
+    fs::write(&secret, body()).unwrap();
+    for to in [format!("file://{}", secret.display()), "ftp://127.0.0.1/x".to_owned(), "data:,x".to_owned()] {
+        let server = Server::start(move |_, _, stream| empty(stream, "302 Found", &format!("Location: {to}\r\n")));
+        let error = lab.refused(&wanted(&[server.url()], &sha256));
+        assert!(error.contains("302 Found") || error.contains("neither `https:` nor `http:`"), "{error}");
+        assert_eq!(server.count(), 1);
+    }
+    let server = Server::start(|_, _, stream| empty(stream, "302 Found", "Location: /f/x-1.whl\r\n"));
+    let error = lab.refused(&wanted(&[server.url()], &sha256));
+    assert!(error.contains("redirects more than 10 times"), "{error}");
+    let url = |text: &str| parse(text).unwrap();
+    assert!(check_redirect(&url("http://h/"), &[url("https://h/")]).is_err());
+    assert!(check_redirect(&url("https://h/"), &[url("http://h/")]).is_ok());
+}
+
+#[test]
+fn a_login_is_not_sent_to_another_host_and_not_shown() {
+    let lab = Lab::new();
+    let good = Server::start(|_, _, stream| send(stream, "200 OK", "", &body(), 400_000));
+    // Another name of this machine.
+    let to = good.url().as_str().replace("127.0.0.1", "localhost");
+    let server = Server::start(move |n, _, stream| match n {
+        0 => empty(stream, "503 Service Unavailable", ""),
+        _ => empty(stream, "307 Temporary Redirect", &format!("Location: {to}\r\n")),
+    });
+    let mut url = server.url();
+    url.set_username("me").unwrap();
+    url.set_password(Some("hunter2")).unwrap();
+    lab.get(&wanted(&[url.clone()], &digest::of(body()))).unwrap();
+    let login = |head: &str| head.to_lowercase().contains("authorization: basic");
+    assert!(server.requests.lock().unwrap().iter().all(|head| login(head)));
+    assert!(!login(&good.requests.lock().unwrap()[0]));
+    assert!(!lab.log.lock().unwrap().contains("hunter2"));
+    let lab = Lab::new();
+    url.set_port(Some(TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port())).unwrap();
+    let error = lab.refused(&wanted(&[url], "0"));
+    assert!(!error.contains("hunter2") && !lab.log.lock().unwrap().contains("hunter2"), "{error}");
+}
+
+#[test]
+fn more_bytes_than_expected_are_refused() {
+    let lab = Lab::new();
+    let sha256 = digest::of(body());
+    let endless = |_, _: &str, stream: &mut TcpStream| {
+        write!(stream, "HTTP/1.1 200 OK\r\nConnection: close\r\n\r\n")?;
+        loop {
+            stream.write_all(&[7; 1 << 16])?;
+        }
+    };
+    let server = Server::start(endless);
+    let error = lab.refused(&wanted(&[server.url()], &sha256));
+    assert!(error.contains("the answer is larger than 1.00 MiB"), "{error}");
+    assert!(fs::metadata(lab.folder.join("download.0")).unwrap().len() <= 1 << 20);
+    let server = Server::start(endless);
+    let error = lab.refused(&Wanted { size: Some(1000), ..wanted(&[server.url()], &sha256) });
+    assert!(error.contains("the answer is larger than 1000 B"), "{error}");
+    assert_eq!(server.count(), 1);
+
+    let lies = |length: u64| {
+        Server::start(move |_, _, stream| write!(stream, "HTTP/1.1 200 OK\r\nContent-Length: {length}\r\n\r\n"))
+    };
+    let server = lies(1 << 60);
+    let error = lab.refused(&wanted(&[server.url()], &sha256));
+    assert!(error.contains("more than 1.00 MiB are refused"), "{error}");
+    for length in [999, 1001] {
+        let server = lies(length);
+        let error = lab.refused(&Wanted { size: Some(1000), ..wanted(&[server.url()], &sha256) });
+        assert!(error.contains(&format!("announces {}, but the file has 1000 B", ui::bytes(length))), "{error}");
+    }
+    // Without a length, and too short.
+    let server = Server::start(|_, _, stream| write!(stream, "HTTP/1.1 200 OK\r\nConnection: close\r\n\r\nshort"));
+    let error = lab.refused(&Wanted { size: Some(1000), ..wanted(&[server.url()], &sha256) });
+    assert!(error.contains("it ended after 5 B of 1000 B (tried 3 times"), "{error}");
+}
+
+#[test]
+fn a_server_that_drips_or_is_silent_is_given_up() {
+    let drip = |start: &'static str| {
+        Server::start(move |_, _, stream| {
+            write!(stream, "{start}")?;
+            loop {
+                stream.write_all(b"x")?;
+                std::thread::sleep(Duration::from_millis(5));
+            }
+        })
+    };
+    let silent = |start: &'static str| {
+        Server::start(move |_, _, stream| {
+            write!(stream, "{start}")?;
+            std::thread::sleep(Duration::from_secs(3600));
+            Ok(())
+        })
+    };
+    let mut lab = Lab::new();
+    lab.limits.period = Duration::from_millis(150);
+    let (head, body) = ("HTTP/1.1 200 OK\r\nX: ", "HTTP/1.1 200 OK\r\nContent-Length: 400000\r\n\r\n");
+    for (server, why) in [
+        (drip(head), "no answer within 150ms"),
+        (silent(head), "no answer within 150ms"),
+        (silent(body), "no data for 150ms"),
+        (drip(body), "came in 150ms"),
+    ] {
+        let error = lab.refused(&wanted(&[server.url()], "0"));
+        // On a loaded machine the server can be too slow to send even its head.
+        let late = error.contains(why) || error.contains("no answer within 150ms");
+        assert!(late && error.contains("tried 3 times"), "{why}: {error}");
+    }
+    // One that is fast enough, but never ends.
+    lab.limits.least = 1;
+    lab.limits.period = Duration::from_secs(3600);
+    lab.limits.whole = Duration::from_millis(400);
+    let error = lab.refused(&wanted(&[drip(body).url()], "0"));
+    assert!(error.contains("not complete after 400ms"), "{error}");
+}
+
+#[test]
+fn an_interruption_ends_a_download_at_once() {
+    let lab = Lab::new();
+    let cancel = Cancel::default();
+    let interrupt = cancel.clone();
+    let server = Server::start(move |_, _, stream| {
+        send(stream, "200 OK", "", &body()[..1000], 400_000)?;
+        interrupt.set();
+        std::thread::sleep(Duration::from_secs(3600));
+        Ok(())
+    });
+    let error = lab.get_until(&wanted(&[server.url()], "0"), &cancel).unwrap_err();
+    assert_eq!((error.to_string(), server.count()), ("interrupted".to_owned(), 1));
+}
+
+#[test]
+fn a_page_is_never_put_together_of_two_answers() {
+    let lab = Lab::new();
+    let server = Server::start(|n, _, stream| match n {
+        0 => send(stream, "200 OK", "", b"half", 9),
+        _ => send(stream, "200 OK", "", b"all of it", 9),
+    });
+    lab.get(&Wanted { sha256: None, ..wanted(&[server.url()], "") }).unwrap();
+    assert_eq!(fs::read(lab.path()).unwrap(), b"all of it");
+    assert!(server.requests.lock().unwrap().iter().all(|head| range(head).is_none()));
+}
+
+#[test]
+fn a_full_disk_is_no_fault_of_the_network() {
+    let lab = Lab::new();
+    let error = check_room(&lab.folder, u64::MAX - 1).unwrap_err().to_string();
+    assert!(error.starts_with("the disk is full: "), "{error}");
+    // `/dev/full` refuses each byte.
+    std::os::unix::fs::symlink("/dev/full", lab.folder.join("download.0")).unwrap();
+    let server = Server::start(|_, _, stream| send(stream, "200 OK", "", &body(), 400_000));
+    let error = lab.refused(&wanted(&[server.url()], "0"));
+    assert!(error.contains("No space left on device") && !error.contains("network"), "{error}");
+    assert_eq!(server.count(), 1);
+}
+
+/// Not a test of its own: the program that the next test starts, with variables that a test must not set for itself.
+#[test]
+fn download_as_the_environment_says() {
+    let Ok(url) = std::env::var("XTASK_TEST_URL") else { return };
+    let lab = Lab::new();
+    let client = Client::from_environment().unwrap();
+    let progress = Progress { line: &|_| {}, bytes: &|_, _| {} };
+    let sha256 = digest::of(body());
+    client.download(&wanted(&[parse(&url).unwrap()], &sha256), &lab.path(), &progress, &Cancel::default()).unwrap();
+}
+
+#[test]
+fn proxies_and_logins_come_from_the_environment() {
+    let lab = Lab::new();
+    let whole = |_, _: &str, stream: &mut TcpStream| send(stream, "200 OK", "", &body(), 400_000);
+    let netrc = lab.folder.join("netrc");
+    fs::write(&netrc, "machine index.invalid login me password hunter2\n").unwrap();
+    let download = |url: &str, variables: &[(&str, &str)]| {
+        let mut command = std::process::Command::new(std::env::current_exe().unwrap());
+        command.args(["tests::download_as_the_environment_says", "--exact"]).env("XTASK_TEST_URL", url);
+        for name in ["http_proxy", "https_proxy", "all_proxy", "no_proxy"] {
+            command.env_remove(name).env_remove(name.to_uppercase());
+        }
+        let output = command.envs(variables.iter().copied()).env("NETRC", &netrc).output().unwrap();
+        assert!(output.status.success(), "{variables:?}: {}", String::from_utf8_lossy(&output.stdout));
+    };
+    for name in ["http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY"] {
+        let proxy = Server::start(whole);
+        download("http://index.invalid/x", &[(name, &format!("http://127.0.0.1:{}", proxy.port))]);
+        let requests = proxy.requests.lock().unwrap();
+        assert!(requests[0].starts_with("GET http://index.invalid/x HTTP/1.1\r\n"), "{name}: {}", requests[0]);
+        assert!(requests[0].to_lowercase().contains("\r\nauthorization: basic "), "{}", requests[0]);
+    }
+    let (server, proxy) = (Server::start(whole), Server::start(whole));
+    let address = format!("http://127.0.0.1:{}", proxy.port);
+    for no_proxy in ["no_proxy", "NO_PROXY"] {
+        download(server.url().as_str(), &[("http_proxy", &address), (no_proxy, "example.org,127.0.0.1")]);
+    }
+    assert_eq!((server.count(), proxy.count()), (2, 0));
+}

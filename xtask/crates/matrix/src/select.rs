@@ -1,0 +1,71 @@
+//! Which rows of the matrix a command line means.
+
+use anyhow::{Result, bail};
+
+use crate::{Matrix, Package};
+use base::ui::quoted;
+
+/// Wheels and images to make; what they need follows from the matrix.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Selection {
+    /// Package and ABI.
+    pub wheels: Vec<(String, String)>,
+    pub images: Vec<String>,
+}
+
+impl Selection {
+    pub fn all(matrix: &Matrix) -> Selection {
+        Selection {
+            wheels: rows(matrix, &[], &[]),
+            images: matrix.images.iter().map(|image| image.tag.to_string()).collect(),
+        }
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.wheels.is_empty() && self.images.is_empty()
+    }
+}
+
+/// The wheels of these ABIs and packages; an empty list means all.
+pub fn wheels(matrix: &Matrix, abis: &[String], packages: &[String]) -> Result<Selection> {
+    let known_abis: Vec<&str> = matrix.abis.iter().map(|abi| &*abi.id).collect();
+    let known_packages: Vec<&str> = matrix.packages.iter().map(|package| &*package.id).collect();
+    known("--abi", abis, &known_abis)?;
+    known("--package", packages, &known_packages)?;
+    Ok(Selection { wheels: rows(matrix, abis, packages), images: Vec::new() })
+}
+
+fn rows(matrix: &Matrix, abis: &[String], packages: &[String]) -> Vec<(String, String)> {
+    let wanted = |list: &[String], id: &str| list.is_empty() || list.iter().any(|item| item == id);
+    let packages = matrix.packages.iter().filter(|package| wanted(packages, &package.id));
+    let abis = || matrix.abis.iter().filter(|abi| wanted(abis, &abi.id));
+    packages.flat_map(|package| abis().map(|abi| (package.id.to_string(), abi.id.to_string()))).collect()
+}
+
+/// The packages with these ids; an empty list means all.
+pub fn packages<'m>(matrix: &'m Matrix, ids: &[String]) -> Result<Vec<&'m Package>> {
+    let choices: Vec<&str> = matrix.packages.iter().map(|package| &*package.id).collect();
+    known("--package", ids, &choices)?;
+    let wanted = |package: &&Package| ids.is_empty() || ids.iter().any(|id| package.id == **id);
+    Ok(matrix.packages.iter().filter(wanted).collect())
+}
+
+/// The images with these tags; an empty list means all.
+pub fn images(matrix: &Matrix, tags: &[String]) -> Result<Selection> {
+    let tags_known: Vec<&str> = matrix.images.iter().map(|image| &*image.tag).collect();
+    known("image", tags, &tags_known)?;
+    let images = tags_known.iter().filter(|tag| tags.is_empty() || tags.iter().any(|t| t == *tag));
+    Ok(Selection { wheels: Vec::new(), images: images.map(|tag| tag.to_string()).collect() })
+}
+
+fn known(what: &str, given: &[String], choices: &[&str]) -> Result<()> {
+    for item in given {
+        if !choices.contains(&item.as_str()) {
+            bail!(base::UsageError(format!(
+                "there is no {what} `{item}` in the matrix; the choices are {}",
+                quoted(choices)
+            )));
+        }
+    }
+    Ok(())
+}

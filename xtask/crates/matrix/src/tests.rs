@@ -1,0 +1,372 @@
+//! One case for each way in which a matrix can be wrong, each an edit of the real file.
+
+use super::Matrix;
+
+const REAL: &str = fixture::MATRIX;
+
+/// The error for the real matrix with `from` replaced once by `to`; its line must be that of `to`.
+fn error(from: &str, to: &str) -> String {
+    assert!(REAL.contains(from), "matrix.yaml no longer has `{from}`");
+    let text = REAL.replacen(from, to, 1);
+    format!("{:#}", Matrix::parse(&text, "matrix.yaml").expect_err("the matrix is accepted"))
+}
+
+/// Asserts that the error names the file, the line on which `at` first stands, and each of `parts`.
+fn refused(from: &str, to: &str, at: &str, parts: &[&str]) {
+    let message = error(from, to);
+    let text = REAL.replacen(from, to, 1);
+    // A comment announces the row below it.
+    let line = text.lines().position(|line| line.contains(at)).expect("no such line") + 1;
+    let line = line + usize::from(text.lines().nth(line - 1).is_some_and(|line| line.trim_start().starts_with('#')));
+    assert!(message.starts_with(&format!("matrix.yaml:{line}:")), "line {line} expected: {message}");
+    for part in parts {
+        assert!(message.contains(part), "`{part}` expected: {message}");
+    }
+}
+
+#[test]
+fn the_real_matrix_is_right() {
+    let matrix = Matrix::parse(REAL, "matrix.yaml").unwrap();
+    let ids: Vec<&str> = matrix.abis.iter().map(|abi| &*abi.id).collect();
+    assert_eq!(ids, ["cp311", "cp314", "cp314t"]);
+    assert!(matrix.apt_packages("aerospike-build").contains(&"libyaml-dev".to_owned()));
+    assert!(matrix.apt_packages("aerospike-build").contains(&"build-essential".to_owned()), "of the included set");
+}
+
+#[test]
+fn unknown_field() {
+    refused(
+        "    import: [aerospike_py]",
+        "    imports: [aerospike_py]",
+        "imports:",
+        &["unknown field `imports`", "`import`"],
+    );
+}
+
+#[test]
+fn missing_digest() {
+    refused(
+        "{version: 0.14.4, sha256: 2a856c78967605a5449e7236c09feabc4d5ca3abeec69ce60b16bd23c28af8e0}",
+        "{version: 0.14.4}",
+        "{version: 0.14.4}",
+        &["pypi", "missing field `sha256`"],
+    );
+}
+
+#[test]
+fn malformed_digest() {
+    refused(
+        "sha256: 2a856c78",
+        "sha256: 2A856C78",
+        "2A856C78",
+        &["sha256", "is not a SHA-256", "64 hexadecimal digits"],
+    );
+    refused("sha256: 2a856c78", "sha256: a856c78", "sha256: a856c78", &["is not a SHA-256"]);
+}
+
+#[test]
+fn two_spellings_of_one_distribution() {
+    refused(
+        "{name: ziglang,",
+        "{name: Maturin, # again\n    ",
+        "# again",
+        &["tools", "`Maturin` is the same distribution as `maturin`"],
+    );
+}
+
+#[test]
+fn duplicate_ids() {
+    for (from, to, field) in [
+        ("  - id: cpython-build", "  - id: compile # again", "apt"),
+        ("{name: ziglang,", "{name: maturin, # again\n    ", "tools"),
+        ("  - id: aerospike\n", "  - id: aerospike-py # again\n", "packages"),
+        ("{name: check-jsonschema,", "{name: zizmor, # again\n    ", "ci.checks"),
+        ("{tag: \"314\",", "{tag: 311, # again\n    ", "images"),
+    ] {
+        refused(from, to, "# again", &[field, "is there twice"]);
+    }
+}
+
+#[test]
+fn dangling_references() {
+    refused("archive: cpython-3.14.5,", "archive: cpython-3.15,", "cpython-3.15", &["archive", "`cpython-3.14.5`"]);
+    refused(
+        "build_apt: cpython-build",
+        "build_apt: cpython",
+        "build_apt: cpython,",
+        &["build_apt", "`cpython-build`", "`compile`"],
+    );
+    refused("include: [compile]", "include: [compiler]", "[compiler]", &["apt[].include", "`compile`"]);
+    refused("apt: aerospike-build", "apt: aerospike", "apt: aerospike", &["build.apt", "`aerospike-build`"]);
+    refused("{tag: 314t, abi: cp314t,", "{tag: 314t, abi: cp315t,", "cp315t", &["images[].abi", "`cp314`, `cp314t`"]);
+    refused(
+        "packages: [aerospike-py, benchmark-app], gil",
+        "packages: [aerospike_py, benchmark-app], gil",
+        "[aerospike_py, benchmark-app], gil",
+        &["images[].packages", "`aerospike-py`, `aerospike`"],
+    );
+    refused("publish: []", "publish: [aerospik]", "[aerospik]", &["ci.publish", "`aerospike-py`"]);
+    refused("- {abi: cp311, sha256", "- {abi: cp31, sha256", "{abi: cp31,", &["published", "`cp311`"]);
+}
+
+#[test]
+fn cycles() {
+    refused(
+        "    include: [compile]\n    packages: [libssl-dev",
+        "    include: [cpython-build, aerospike-build]\n    packages: [libssl-dev",
+        "aerospike-build]",
+        &["apt[].include", "include each other: `aerospike-build` → `aerospike-build`"],
+    );
+}
+
+#[test]
+fn sets_that_include_a_set_in_many_ways_are_read_once() {
+    let sets: String = (0..64)
+        .map(|n| format!("  - {{id: set{n}, include: [set{0}, set{0}], packages: [package{n}]}}\n", n + 1))
+        .collect();
+    let text = REAL.replacen("apt:\n", &format!("apt:\n{sets}  - {{id: set64, packages: [last]}}\n"), 1);
+    let matrix = Matrix::parse(&text, "matrix.yaml").unwrap();
+    let packages = matrix.apt_packages("set0");
+    assert_eq!(packages.len(), 65);
+    assert_eq!((&*packages[0], &*packages[64]), ("last", "package0"), "those of an included set come first");
+}
+
+#[test]
+fn nothing_escapes_into_a_shell() {
+    for bad in ["'libyaml-dev; reboot'", "'$(id)'", "'-oDebug=1'", "'a b'", "\"a\\nb\"", "'a`id`'", "''"] {
+        let message = error("libyaml-dev, zlib1g-dev]", &format!("{bad}]"));
+        assert!(message.contains("is not an apt package"), "{message}");
+    }
+    for bad in ["'1 --index-url=x'", "'1;id'", "'-1'", "'$x'", "''"] {
+        let message = error("version: 1.16.0", &format!("version: {bad}"));
+        assert!(message.contains("is not a version"), "{message}");
+    }
+    for bad in ["'../x'", "'a/b'", "'-x'", "'a b'"] {
+        let message = error("  - id: cpython-runtime", &format!("  - id: {bad}"));
+        assert!(message.contains("is not a name"), "{message}");
+    }
+    for bad in ["X: \"a\\nRUN id\"", "\"A B\": x", "1A: x", "\"\": x", "X: $(id)"] {
+        let message = error("PYTHON_GIL: \"0\"", &format!("PYTHON_GIL: \"0\", {bad}"));
+        assert!(message.contains("images[].env"), "{message}");
+    }
+}
+
+#[test]
+fn a_number_where_text_is_meant() {
+    refused("python: \"3.11\"", "python: 3.11", "python: 3.11", &["invalid type", "in quotes"]);
+    refused("gil: \"off\"", "gil: false", "gil: false", &["gil"]);
+    refused("gil: \"off\"", "gil: \"none\"", "gil: \"none\"", &["`on`", "`off`", "`forced off`"]);
+}
+
+#[test]
+fn an_abi_and_its_version_agree() {
+    refused(
+        "  - id: cp314t\n    python: 3.14.5",
+        "  - id: cp314t\n    python: 3.13.5",
+        "3.13.5",
+        &["abis[].python", "`cp313t`"],
+    );
+    refused("  - id: cp314t\n", "  - id: py314t\n", "py314t", &["not a CPython ABI tag"]);
+    refused(
+        "  - id: cp311\n    python: \"3.11\"",
+        "  - id: cp311t\n    python: \"3.11\"",
+        "id: cp311t",
+        &["no free-threaded interpreter"],
+    );
+}
+
+#[test]
+fn a_promise_that_cannot_be_kept() {
+    refused(
+        "{tag: \"311\", abi: cp311, packages: [aerospike-py, aerospike, benchmark-app], gil: \"on\"}",
+        "{tag: \"311\", abi: cp311, packages: [aerospike-py, aerospike], gil: \"off\"}",
+        "tag: \"311\"",
+        &["always has a GIL", "`on`"],
+    );
+    refused(
+        "    gil: \"forced off\"",
+        "    gil: \"off\"",
+        "- tag: 314t-with-official",
+        &["images[].gil", "PYTHON_GIL=0"],
+    );
+    refused("    env: {PYTHON_GIL: \"0\"}\n", "", "- tag: 314t-with-official", &["needs `PYTHON_GIL: \"0\"`"]);
+    refused(
+        "packages: [aerospike-py, aerospike, benchmark-app], gil: \"on\"}",
+        "packages: [], env: {PYTHON_GIL: \"0\"}, gil: \"on\"}",
+        "env: {PYTHON_GIL: \"0\"}, gil",
+        &["fatal error on `cp311`"],
+    );
+}
+
+#[test]
+fn a_package_without_a_source_or_a_builder() {
+    refused(
+        "      # To build your own working copy instead: `path: ../aerospike-py`.\n",
+        "      path: ../x\n",
+        "- id: aerospike-py",
+        &["exactly one of `pypi` and `path`"],
+    );
+    refused("      apt: aerospike-build\n", "", "publishes no cp314t wheel", &["needs the field `apt`"]);
+    refused("platform: manylinux_2_34_x86_64", "platform: linux_x86_64", "platform: linux_x86_64", &["PEP 600"]);
+    refused("{with: maturin,", "{with: poetry,", "with: poetry", &["`maturin`", "`container`"]);
+    refused("import: [aerospike_py]", "import: [a..b]", "import: [a..b]", &["not a module's name"]);
+    let private = REAL.replacen("import: [aerospike_py]", "import: [_calver, a.größe]", 1);
+    assert!(Matrix::parse(&private, "matrix.yaml").is_ok());
+    refused("import: [aerospike_py]", "import: [aerospike-py]", "import: [aerospike-py]", &["not a module's name"]);
+    refused("import: [aerospike_py]", "import: []", "- id: aerospike-py", &["import"]);
+    refused(
+        "{with: maturin, platform",
+        "{with: maturin, apt: compile, platform",
+        "apt: compile",
+        &["`with: container` only"],
+    );
+}
+
+#[test]
+fn a_way_of_building_without_its_tools() {
+    refused(
+        "{name: auditwheel, version",
+        "{name: auditwheels, version",
+        "publishes no cp314t wheel",
+        &["`auditwheel` marked"],
+    );
+    refused("{name: ziglang, version", "{name: zig, version", "- id: aerospike-py", &["the tool `ziglang`"]);
+    refused("manylinux_2_34_x86_64", "manylinux_2_39_x86_64", "manylinux_2_39_x86_64", &["newer glibc", "2.36"]);
+}
+
+#[test]
+fn exceptions_that_a_build_cannot_have() {
+    let build = "build: {with: maturin, ";
+    refused(build, "build: {jobs: 0, with: maturin, ", "jobs: 0", &["packages[0].build.jobs", "nonzero"]);
+    let to = "build: {debug_info: true, with: maturin, ";
+    refused(build, to, "- id: aerospike-py", &["debug_info", "belongs to `with: container` only"]);
+}
+
+#[test]
+fn an_image_without_a_digest() {
+    refused("-slim@sha256:88200866", "-slim@sha256:8820086", "  image: debian", &["root.image", "has no digest"]);
+}
+
+#[test]
+fn not_yaml_at_all() {
+    for text in ["", "name: [", "\u{0}", "- 1\n- 2\n", "name: x\n\tapt: []\n"] {
+        assert!(Matrix::parse(text, "matrix.yaml").is_err(), "{text:?} is accepted");
+    }
+}
+
+#[test]
+fn a_bench_of_what_is_not_there() {
+    let bench = |from: &str, to: &str, parts: &[&str]| refused(from, &format!("{to} # here\n"), "# here", parts);
+    bench(
+        "    image: 314t-with-official\n",
+        "    image: 314t-with-oficial",
+        &["bench.build.image", "`314t-with-official`"],
+    );
+    bench("    image: 314t-with-official\n", "    image: 314t", &["bench.build.image", "must contain"]);
+    let container = "    container: {package: aerospike, abi: cp314t}\n";
+    bench(container, "    container: {package: aerospike-py, abi: cp314t}", &["container.package", "the choices are"]);
+    bench(container, "    container: {package: aerospike, abi: cp311}", &["container.abi", "is published"]);
+    let maturin = "    maturin: {package: aerospike-py, abis: [cp311, cp314t], touch: rust/src/lib.rs}\n";
+    let other = |text: &str| format!("    maturin: {{package: aerospike-py, {text}}}");
+    bench(maturin, &other("abis: [cp311, cp315t], touch: rust/src/lib.rs"), &["maturin.abis", "`cp314t`"]);
+    bench(maturin, &other("abis: [cp311, cp314t], touch: ../lib.rs"), &["maturin.touch", "not a path below"]);
+}
+
+#[test]
+fn a_load_that_could_not_be_measured() {
+    let solo =
+        "{id: 314t-solo-official, title: \"3.14t, official alone\", image: 314t-with-official, gil: \"forced off\",";
+    let config = |to: &str, parts: &[&str]| refused(solo, to, "# 314t-solo", parts);
+    let row = |id: &str, title: &str, image: &str, gil: &str| {
+        format!("{{id: {id}, title: {title}, image: {image}, gil: \"{gil}\", # 314t-solo\n       ")
+    };
+    refused(solo, &row("\"314\"", "x", "314t", "off"), "# 314t-solo", &["bench.serve.configs", "`314` is there twice"]);
+    config(&row("314t-solo-x", "x", "314u", "off"), &["configs[].image", "no `314u`", "`314t-with-official`"]);
+    config(&row("314t-solo-x", "\"\"", "314t", "off"), &["configs[].title", "one line"]);
+    config(&row("314t-solo-x", "x", "\"314\"", "off"), &["configs[].gil", "`cp314` always has a GIL"]);
+    refused("clients: [official]}", "clients: []}", "clients: []}", &["configs[].clients", "loads no client"]);
+    refused(
+        "scenarios: [single,",
+        "scenarios: [stress,",
+        "scenarios: [stress",
+        &["scenarios", "`stress` is there twice"],
+    );
+    refused(
+        "open: arrival",
+        "open: arrivals",
+        "open: arrivals",
+        &["bench.serve.open", "`arrivals` is none of", "`stress`"],
+    );
+    refused("runtime: /runtime", "runtime: runtime", "runtime: runtime", &["bench.serve", "starts with `/`"]);
+    refused("scripts: docker/loadtest", "scripts: ../loadtest", "scripts: ../", &["bench.serve.scripts", "not a path"]);
+    let digest = "@sha256:9bd01d6941fca969cb61bb57d2da5ee9b385fe2aa8881df3798c196564d6ace6";
+    refused(digest, "", "k6: grafana", &["bench.serve.k6", "no digest"]);
+}
+
+#[test]
+fn a_service_that_could_not_be_started() {
+    let own = "- id: benchmark-app";
+    refused("command: [python, -m, app]", "command: []", own, &["packages[].serve", "`command`"]);
+    refused("load: [load-data]", "load: [\"\"]", own, &["packages[].serve", "`load`"]);
+    refused("env: {server: AEROSPIKE_HOSTS, host", "env: {host", own, &["packages[].serve", "`env.server` is missing"]);
+    refused("      load: [load-data]\n", "", "id: \"311\"", &["bench.serve.configs", "no `serve.load`"]);
+    refused("port: 8000", "port: 0", own, &["serve.port"]);
+    refused("ready: /ready", "ready: ready", "ready: ready", &["serve.ready", "starts with `/`"]);
+    let digest = "@sha256:73c78ec8c2010dbc83ffb4b1249abbdfad3a66173492f46fa54996d0608f122d";
+    refused(digest, "", "image: aerospike/aerospike-server", &["server.image", "no digest"]);
+    refused("port: 3000", "port: 0", "image: aerospike/aerospike-server", &["server.port"]);
+}
+
+#[test]
+fn two_services_in_one_image() {
+    let start = REAL.find("  - id: benchmark-app").unwrap();
+    let end = REAL.find("# `gil` is what an image promises").unwrap();
+    let second = REAL[start..end].replace("benchmark-app", "second-app");
+    let text = format!("{}{second}{}", &REAL[..end], &REAL[end..])
+        .replace("packages: [aerospike-py, benchmark-app]", "packages: [second-app, benchmark-app]");
+    let error = format!("{:#}", Matrix::parse(&text, "matrix.yaml").unwrap_err());
+    assert!(
+        error.contains("images[].packages") && error.contains("`second-app`") && error.contains("only one"),
+        "{error}"
+    );
+}
+
+#[test]
+fn an_audit_outside_of_the_project() {
+    refused(
+        "audit: {baseline: docs/audit/aerospike-py.yaml}",
+        "audit: {baseline: ../aerospike-py.yaml}",
+        "baseline: ../",
+        &["packages[].audit.baseline", "is not a path below the folder of matrix.yaml"],
+    );
+    refused(
+        "audit: {baseline: docs/audit/aerospike.yaml}",
+        "audit: {baseline: docs/audit/aerospike.yaml, sources: [/usr/include]}",
+        "sources: [/usr",
+        &["packages[].audit.sources", "is not a path below the top of `aerospike`"],
+    );
+}
+
+#[test]
+fn tests_that_could_not_be_run() {
+    refused(
+        "folders: [tests/unit,",
+        "folders: [test/unit,",
+        "folders: [test/unit",
+        &["`test/unit` is in nothing of `take`"],
+    );
+    refused("take: [tests, ", "take: [../tests, ", "take: [../tests", &["`../tests` is not a path below the top"]);
+    refused(
+        "folders: [tests/unit, tests/integration, tests/concurrency]",
+        "folders: []",
+        "- id: aerospike-py",
+        &["no folder"],
+    );
+}
+
+#[test]
+fn a_known_crash_that_nothing_could_show() {
+    let client = "      client: docker/suites/clients/aerospike.py\n";
+    refused(client, "", "- scenario: first-batch-read", &["`aerospike` has no `client` that could show it"]);
+    refused("signal: SIGSEGV", "signal: segfault", "signal: segfault", &["`segfault` is no signal"]);
+}

@@ -1,0 +1,407 @@
+//! What makes a matrix wrong although each of its lines is well formed.
+
+use std::collections::BTreeSet;
+use std::path::{Component, Path};
+
+use super::words::Problem;
+use super::{
+    Abi, AptSet, Audit, Bench, BenchBuild, BenchContainer, BenchMaturin, Build, Builder, Ci, Distribution, FromSource,
+    GilState, Image, Interpreter, Location, Matrix, Package, PackageSource, Published, Pypi, Root, Serve, ServeEnv,
+    Server, Source, Tool, Word,
+};
+use base::digest::is_digest;
+use base::ui::quoted;
+use wheelfile::same_name;
+
+type Check = Result<(), Problem>;
+
+/// Each struct is taken apart field by field, so that a new field cannot be forgotten here.
+pub fn validate(matrix: &Matrix) -> Check {
+    let Matrix { name, root, apt, sources, tools, abis, packages, images, ci, bench, server } = matrix;
+    if name.chars().any(|c| c.is_ascii_uppercase()) {
+        return at(name, "name", format!("`{name}` has capitals, which an image repository cannot have"));
+    }
+    let Root { suite: _, glibc, image } = root;
+    if glibc.split('.').count() != 2 || glibc.split('.').any(|part| part.parse::<u32>().is_err()) {
+        return Err(problem(
+            glibc.ordinal,
+            "root.glibc",
+            format!("`{glibc}` is not `major.minor`, `2.36` for instance"),
+        ));
+    }
+    if let Some(image) = image {
+        pinned("root.image", image)?;
+    }
+    if let Some(Server { image, port }) = server {
+        pinned("server.image", image)?;
+        if *port == 0 {
+            return Err(problem(image.ordinal, "server.port", "a server cannot listen on port 0".to_owned()));
+        }
+    }
+
+    unique("apt", apt.iter().map(|set| &set.id))?;
+    unique("sources", sources.iter().map(|source| &source.id))?;
+    distributions("tools", tools.iter().map(|tool| &tool.name))?;
+    unique("abis", abis.iter().map(|abi| &abi.id))?;
+    distributions("packages", packages.iter().map(|package| &package.id))?;
+    unique("images", images.iter().map(|image| &image.tag))?;
+
+    let Ci { runner: _, publish, checks, deny: _ } = ci;
+    distributions("ci.checks", checks.iter().map(|tool| &tool.name))?;
+    for id in publish {
+        known("ci.publish", id, packages.iter().map(|package| &package.id))?;
+    }
+
+    let mut checked = BTreeSet::new();
+    for set in apt {
+        let AptSet { id, include, packages: _ } = set;
+        for included in include {
+            known("apt[].include", included, apt.iter().map(|set| &set.id))?;
+        }
+        acyclic(id, apt, &mut vec![&**id], &mut checked)?;
+    }
+    for source in sources {
+        let Source { id, sha256: _, from } = source;
+        if from.is_empty() {
+            return at(id, "sources[].from", format!("`{id}` names no place to download it from"));
+        }
+        for place in from {
+            let scheme = ["https://", "http://", "debian:", "file:///"];
+            if !scheme.iter().any(|scheme| place.starts_with(scheme)) {
+                let message = format!("`{place}` starts with none of {}", quoted(scheme));
+                return Err(problem(place.ordinal, "sources[].from", message));
+            }
+        }
+    }
+    for tool in tools {
+        let Tool { name: _, version: _, sha256: _, container: _ } = tool;
+    }
+    for abi in abis {
+        check_abi(matrix, abi)?;
+    }
+    for package in packages {
+        check_package(matrix, package)?;
+    }
+    for image in images {
+        check_image(matrix, image)?;
+    }
+    if let Some(Bench { build, serve }) = bench {
+        check_bench(matrix, build)?;
+        if let Some(serve) = serve {
+            pinned("bench.serve.k6", &serve.k6)?;
+            below("bench.serve.scripts", &serve.scripts, "the folder of matrix.yaml")?;
+            super::serve::check(matrix, serve)?;
+        }
+    }
+    Ok(())
+}
+
+fn check_abi(matrix: &Matrix, abi: &Abi) -> Check {
+    let Abi { id, python, interpreter } = abi;
+    let expected = format!("cp{}", abi.interpreter_name().replace('.', ""));
+    let digits = id.trim_start_matches("cp").trim_end_matches('t');
+    if digits.is_empty() || !digits.chars().all(|c| c.is_ascii_digit()) || !id.starts_with("cp") {
+        return at(id, "abis[].id", format!("`{id}` is not a CPython ABI tag such as `cp311`, `cp314` or `cp314t`"));
+    }
+    if *id != *expected {
+        return Err(problem(
+            python.ordinal,
+            "abis[].python",
+            format!("version `{python}` belongs to `{expected}`, not to `{id}`"),
+        ));
+    }
+    let apt = |field, set: &Word| known(field, set, matrix.apt.iter().map(|set| &set.id));
+    match interpreter {
+        Interpreter { distribution: Some(Distribution { runtime_apt, devel_apt }), source: None } => {
+            if abi.free_threaded() {
+                let message = format!("Debian has no free-threaded interpreter for `{id}`: use `source`");
+                return at(id, "abis[].interpreter", message);
+            }
+            apt("interpreter.distribution.runtime_apt", runtime_apt)?;
+            apt("interpreter.distribution.devel_apt", devel_apt)
+        }
+        Interpreter { distribution: None, source: Some(from) } => {
+            let FromSource { archive, build_apt, runtime_apt, optimize: _ } = from;
+            known("interpreter.source.archive", archive, matrix.sources.iter().map(|source| &source.id))?;
+            apt("interpreter.source.build_apt", build_apt)?;
+            apt("interpreter.source.runtime_apt", runtime_apt)
+        }
+        _ => at(id, "abis[].interpreter", format!("`{id}` needs exactly one of `distribution` and `source`")),
+    }
+}
+
+fn check_package(matrix: &Matrix, package: &Package) -> Check {
+    let Package { id, import, source, build, published, locks: _, serve, audit, tests } = package;
+    if import.is_empty() {
+        return at(id, "packages[].import", format!("`{id}` names no module to import, so nothing could be proven"));
+    }
+    match source {
+        PackageSource { pypi: Some(Pypi { version: _, sha256: _ }), path: None } => {}
+        PackageSource { pypi: None, path: Some(path) } => {
+            if let Some(wheel) = published.first() {
+                let message = format!("`{path}` is a working copy, whose wheels nobody can have published");
+                return at(&wheel.abi, "packages[].published", message);
+            }
+        }
+        _ => return at(id, "packages[].source", format!("`{id}` needs exactly one of `pypi` and `path`")),
+    }
+    let Build { with, platform, apt, requires, lock, jobs: _, debug_info } = build;
+    let glibc: Option<(u32, u32)> = platform
+        .strip_prefix("manylinux_")
+        .and_then(|rest| rest.strip_suffix("_x86_64"))
+        .and_then(|version| version.split_once('_'))
+        .and_then(|(major, minor)| Some((major.parse().ok()?, minor.parse().ok()?)));
+    if glibc.is_none() && *platform != *"any" {
+        let message = format!("`{platform}` is neither `any` nor `manylinux_<major>_<minor>_x86_64` (PEP 600)");
+        return at(platform, "packages[].build.platform", message);
+    }
+    let newest = matrix.root.glibc.split_once('.').and_then(|(a, b)| Some((a.parse().ok()?, b.parse().ok()?)));
+    if glibc > newest {
+        let message = format!("`{platform}` asks for a newer glibc than the root's, which is {}", matrix.root.glibc);
+        return at(platform, "packages[].build.platform", message);
+    }
+    match (with, apt) {
+        (Builder::Container, Some(set)) => {
+            known("packages[].build.apt", set, matrix.apt.iter().map(|set| &set.id))?;
+            needs_tools(matrix, id, "packages[].build.with", &["auditwheel", "uv"], true)?;
+        }
+        (Builder::Container, None) => {
+            let message = format!("`{id}` is built in a container and needs the field `apt`");
+            return at(id, "packages[].build.apt", message);
+        }
+        (Builder::Maturin, Some(set)) => {
+            return at(set, "packages[].build.apt", "belongs to `with: container` only".to_owned());
+        }
+        (Builder::Maturin, None) => {
+            if let Some(tool) = requires.first() {
+                return at(&tool.name, "packages[].build.requires", "belongs to `with: container` only".to_owned());
+            }
+            if *debug_info {
+                let message = "belongs to `with: container` only; maturin keeps what the package's profile asks for";
+                return at(id, "packages[].build.debug_info", message.to_owned());
+            }
+            if let Some(lock) = lock {
+                let message = "belongs to `with: container` only".to_owned();
+                return Err(problem(lock.ordinal, "packages[].build.lock", message));
+            }
+            needs_tools(matrix, id, "packages[].build.with", &["maturin", "ziglang", "pip"], false)?;
+        }
+    }
+    if let Some(lock) = lock {
+        below("packages[].build.lock", lock, "the folder of matrix.yaml")?;
+        if !requires.is_empty() {
+            let message = format!("`{id}` has `requires` as well: keep one of them");
+            return Err(problem(lock.ordinal, "packages[].build.lock", message));
+        }
+    }
+    if let Some(serve) = serve {
+        check_serve(id, serve)?;
+    }
+    if let Some(Audit { baseline, sources }) = audit {
+        below("packages[].audit.baseline", baseline, "the folder of matrix.yaml")?;
+        for folder in sources {
+            below("packages[].audit.sources", folder, &format!("the top of `{id}`"))?;
+        }
+    }
+    if let Some(tests) = tests {
+        super::suites::check(id, tests)?;
+    }
+    distributions("packages[].build.requires", requires.iter().map(|tool| &tool.name))?;
+    unique("packages[].published", published.iter().map(|wheel| &wheel.abi))?;
+    for wheel in published {
+        let Published { abi, sha256: _ } = wheel;
+        known("packages[].published[].abi", abi, matrix.abis.iter().map(|abi| &abi.id))?;
+    }
+    Ok(())
+}
+
+fn check_serve(package: &Word, serve: &Serve) -> Check {
+    let Serve { command, port, health, ready, load, env } = serve;
+    let ServeEnv { server, host: _, port: _, labels: _ } = env;
+    for (field, words, optional) in [("command", command, false), ("health", health, false), ("load", load, true)] {
+        if (words.is_empty() && !optional)
+            || words.iter().any(|word| word.is_empty() || word.chars().any(char::is_control))
+        {
+            let message = format!("`{field}` of `{package}` must be a program and its arguments");
+            return at(package, "packages[].serve", message);
+        }
+    }
+    if !load.is_empty() && server.is_none() {
+        let message = format!("`load` of `{package}` writes data into a server, but `env.server` is missing");
+        return at(package, "packages[].serve", message);
+    }
+    if *port == 0 {
+        return at(package, "packages[].serve.port", format!("`{package}` cannot listen on port 0"));
+    }
+    if !ready.starts_with('/') {
+        let message = format!("`{ready}` is not the path of a URL, which starts with `/`");
+        return Err(problem(ready.ordinal, "packages[].serve.ready", message));
+    }
+    Ok(())
+}
+
+/// Tools that a way of building cannot do without.
+fn needs_tools(matrix: &Matrix, row: &Word, field: &'static str, names: &[&str], container: bool) -> Check {
+    for name in names {
+        if !matrix.tools.iter().any(|tool| tool.name == **name && (tool.container || !container)) {
+            let mark = if container { " marked `container: true`" } else { "" };
+            let message = format!("`{row}` needs the tool `{name}`{mark} in `tools`");
+            return at(row, field, message);
+        }
+    }
+    Ok(())
+}
+
+fn check_image(matrix: &Matrix, image: &Image) -> Check {
+    let Image { tag, abi, packages, env, gil } = image;
+    known("images[].abi", abi, matrix.abis.iter().map(|abi| &abi.id))?;
+    for package in packages {
+        known("images[].packages", package, matrix.packages.iter().map(|package| &package.id))?;
+    }
+    unique("images[].packages", packages.iter())?;
+    needs_tools(matrix, tag, "images[]", &["uv", "pip"], false)?;
+    let mut services = packages.iter().filter(|id| matrix.package(id).is_some_and(|package| package.serve.is_some()));
+    if let (Some(first), Some(second)) = (services.next(), services.next()) {
+        let message = format!("`{first}` and `{second}` both bring a service, and `{tag}` can start only one");
+        return at(second, "images[].packages", message);
+    }
+    for (name, value) in env {
+        let letter = |c: char| c.is_ascii_alphabetic() || c == '_';
+        if !name.starts_with(letter) || !name.chars().all(|c| letter(c) || c.is_ascii_digit()) {
+            let message = format!("{name:?} cannot be the name of a variable: letters, digits and `_` are expected");
+            return at(tag, "images[].env", message);
+        }
+        if value.chars().any(|c| c.is_control() || "\"\\$`".contains(c)) {
+            let message = format!("the value {value:?} of `{name}` has a quote, `$`, `\\` or a control character");
+            return at(tag, "images[].env", message);
+        }
+    }
+    let free_threaded = matrix.abi(abi).is_some_and(Abi::free_threaded);
+    let forced = env.get("PYTHON_GIL").is_some_and(|value| value == "0");
+    let message = match (gil, free_threaded, forced) {
+        (GilState::Off | GilState::ForcedOff, false, _) => {
+            format!("`{abi}` always has a GIL, so `{tag}` cannot promise `{gil}`; the only choice is `on`")
+        }
+        (_, false, true) => format!("`PYTHON_GIL=0` is a fatal error on `{abi}`, which cannot run without the GIL"),
+        (GilState::ForcedOff, true, false) => {
+            format!("`{tag}` promises `forced off`, which needs `PYTHON_GIL: \"0\"` in its `env`")
+        }
+        (GilState::Off | GilState::On, true, true) => {
+            format!("`{tag}` promises `{gil}` but sets `PYTHON_GIL=0`: promise `forced off`, or take it out of `env`")
+        }
+        _ => return Ok(()),
+    };
+    at(tag, "images[].gil", message)
+}
+
+fn check_bench(matrix: &Matrix, bench: &BenchBuild) -> Check {
+    let BenchBuild { maturin, container, image } = bench;
+    let BenchMaturin { package, abis, touch } = maturin;
+    built(matrix, "bench.build.maturin.package", package, Builder::Maturin)?;
+    for abi in abis {
+        known("bench.build.maturin.abis", abi, matrix.abis.iter().map(|abi| &abi.id))?;
+    }
+    unique("bench.build.maturin.abis", abis.iter())?;
+    below("bench.build.maturin.touch", touch, &format!("the top of `{package}`"))?;
+    let BenchContainer { package: other, abi } = container;
+    built(matrix, "bench.build.container.package", other, Builder::Container)?;
+    known("bench.build.container.abi", abi, matrix.abis.iter().map(|abi| &abi.id))?;
+    if matrix.package(other).is_some_and(|package| package.published_for(abi).is_some()) {
+        let message = format!("the wheel of `{other}` for `{abi}` is published, so there is no build to measure");
+        return at(abi, "bench.build.container.abi", message);
+    }
+    known("bench.build.image", image, matrix.images.iter().map(|image| &image.tag))?;
+    if let Some(row) = matrix.image(image) {
+        let both = [package, other].iter().all(|id| row.packages.iter().any(|have| **have == ***id));
+        let same = abis.iter().any(|one| **one == *row.abi) && row.abi == **abi;
+        if !both || !same {
+            let message = format!("`{image}` must contain `{package}` and `{other}`, for `{abi}`");
+            return at(image, "bench.build.image", message);
+        }
+    }
+    match matrix.abi(abi) {
+        Some(Abi { interpreter: Interpreter { source: Some(_), .. }, .. }) => Ok(()),
+        _ => at(abi, "bench.build.container.abi", format!("the interpreter of `{abi}` is not compiled here")),
+    }
+}
+
+/// A package of the matrix that is built in this way.
+fn built(matrix: &Matrix, field: &str, package: &Word, with: Builder) -> Check {
+    let choices = matrix.packages.iter().filter(|package| package.build.with == with);
+    known(field, package, choices.map(|package| &package.id))
+}
+
+/// Refuses sets that include each other. `path` leads to the set `id`; sets in `checked` were found to be right.
+fn acyclic<'m>(id: &str, sets: &'m [AptSet], path: &mut Vec<&'m str>, checked: &mut BTreeSet<&'m str>) -> Check {
+    let Some(set) = sets.iter().find(|set| set.id == *id) else { return Ok(()) };
+    if checked.contains(&*set.id) {
+        return Ok(());
+    }
+    for included in &set.include {
+        if path.contains(&&**included) {
+            let cycle = path.join("` → `");
+            return at(included, "apt[].include", format!("the sets include each other: `{cycle}` → `{included}`"));
+        }
+        path.push(included);
+        acyclic(included, sets, path, checked)?;
+        path.pop();
+    }
+    checked.insert(&set.id);
+    Ok(())
+}
+
+fn unique<'m>(field: &str, words: impl Iterator<Item = &'m Word>) -> Check {
+    let mut seen = BTreeSet::new();
+    for word in words {
+        if !seen.insert(&**word) {
+            return at(word, field, format!("`{word}` is there twice"));
+        }
+    }
+    Ok(())
+}
+
+/// Names of distributions that must differ by PEP 503, where `a_b` and `A.b` are one name.
+fn distributions<'m>(field: &str, names: impl Iterator<Item = &'m Word>) -> Check {
+    let mut seen: Vec<&Word> = Vec::new();
+    for name in names {
+        match seen.iter().find(|other| same_name(other, name)) {
+            Some(other) if **other != **name => {
+                return at(name, field, format!("`{name}` is the same distribution as `{other}` (PEP 503)"));
+            }
+            Some(_) => return at(name, field, format!("`{name}` is there twice")),
+            None => seen.push(name),
+        }
+    }
+    Ok(())
+}
+
+fn known<'m>(field: &str, word: &Word, choices: impl Iterator<Item = &'m Word>) -> Check {
+    let choices: Vec<&Word> = choices.collect();
+    if choices.iter().any(|choice| **choice == **word) {
+        return Ok(());
+    }
+    at(word, field, format!("there is no `{word}`; the choices are {}", quoted(choices)))
+}
+
+fn below(field: &str, path: &Location, top: &str) -> Check {
+    if Path::new(&**path).components().all(|part| matches!(part, Component::Normal(_))) {
+        return Ok(());
+    }
+    Err(problem(path.ordinal, field, format!("`{path}` is not a path below {top}")))
+}
+
+fn pinned(field: &str, image: &Location) -> Check {
+    if image.split_once("@sha256:").is_some_and(|(_, hex)| is_digest(hex)) {
+        return Ok(());
+    }
+    let message = format!("`{image}` has no digest: write `name:tag@sha256:<64 hexadecimal digits>`");
+    Err(problem(image.ordinal, field, message))
+}
+
+fn problem(ordinal: usize, field: &str, message: String) -> Problem {
+    Problem { ordinal, field: field.to_owned(), message }
+}
+
+fn at(word: &Word, field: &str, message: String) -> Check {
+    Err(problem(word.ordinal, field, message))
+}

@@ -1,0 +1,172 @@
+//! What `up` has started earlier, found by the labels of its containers. There is at most one for each port.
+
+use std::collections::BTreeMap;
+
+use anyhow::{Result, anyhow, bail};
+
+use base::{UsageError, ui};
+use build::Project;
+use docker::{Docker, Labelled, owner};
+
+/// Labels of what `up` starts.
+pub mod label {
+    /// The name of the repository.
+    pub const UP: &str = "dev.wheel-matrix.up";
+    /// The port on the loopback of this machine.
+    pub const PORT: &str = "dev.wheel-matrix.up.port";
+    /// The number of the user who has started it.
+    pub const USER: &str = "dev.wheel-matrix.up.user";
+    // On the container of the service:
+    pub const TAG: &str = "dev.wheel-matrix.up.tag";
+    pub const SERVER: &str = "dev.wheel-matrix.up.server";
+    pub const NETWORK: &str = "dev.wheel-matrix.up.network";
+}
+
+/// The labels of every container and network of `up`.
+pub fn labels(repository: &str, port: u16) -> Vec<(String, String)> {
+    [(label::UP, repository.to_owned()), (label::PORT, port.to_string()), (label::USER, user())]
+        .map(|(name, value)| (name.to_owned(), value))
+        .to_vec()
+}
+
+fn user() -> String {
+    rustix::process::geteuid().as_raw().to_string()
+}
+
+/// The containers of one `up`.
+#[derive(Debug, Default)]
+struct Running {
+    port: u16,
+    user: String,
+    /// The id of the run that has started it.
+    run: String,
+    /// Only when it was started: a server is started first, and filled.
+    service: Option<Service>,
+}
+
+/// A service that is up.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Service {
+    pub tag: String,
+    /// `HOST:PORT` of its server, if it talks to one.
+    pub address: Option<String>,
+    /// The engine's network that both are in; `None` is this machine's own.
+    pub network: Option<String>,
+    ended: bool,
+}
+
+/// All that `up` has started of this project, by anybody.
+fn all(project: &Project, docker: &Docker) -> Result<Vec<Running>> {
+    Ok(grouped(docker.labelled(&[(label::UP, &project.matrix.name)])?))
+}
+
+fn grouped(containers: Vec<Labelled>) -> Vec<Running> {
+    let mut found: BTreeMap<String, Running> = BTreeMap::new();
+    for container in containers {
+        let label = |name: &str| container.labels.get(name).cloned();
+        let (Some(run), Some(user)) = (label(owner::LABEL), label(label::USER)) else { continue };
+        let Some(port) = label(label::PORT).and_then(|port| port.parse().ok()) else { continue };
+        let running = found.entry(run.clone()).or_insert(Running { port, user, run, service: None });
+        if let Some(tag) = label(label::TAG) {
+            let (address, network) = (label(label::SERVER), label(label::NETWORK));
+            running.service = Some(Service { tag, address, network, ended: container.ended });
+        }
+    }
+    found.into_values().collect()
+}
+
+/// Makes sure that nothing is up at this port; a service of this user that has ended is removed.
+pub fn make_room(project: &Project, docker: &Docker, port: u16) -> Result<()> {
+    for running in all(project, docker)?.into_iter().filter(|running| running.port == port) {
+        match &running.service {
+            Some(service) if service.ended && running.user == user() => {
+                project.ui.say(&format!("[up] removing the service at port {port}, which has ended"));
+                docker.remove_labelled(&[(owner::LABEL, &running.run)])?;
+            }
+            _ if running.user != user() => bail!(
+                "the user with the number {} has something up at port {port} already: choose another with --port",
+                running.user
+            ),
+            Some(service) => bail!(
+                "`{}` is up at port {port} already: `cargo xtask down --port {port}` removes it; --port chooses another",
+                service.tag
+            ),
+            None => bail!(
+                "another `up` is starting something at port {port}; if it was killed, `cargo xtask down --port {port}` \
+                 removes what it has started"
+            ),
+        }
+    }
+    Ok(())
+}
+
+/// Removes what this user has up, at this port or at all, and returns the names of containers and networks.
+pub fn remove(project: &Project, docker: &Docker, port: Option<u16>) -> Result<Vec<String>> {
+    let folder = owner::folder(project.cache.dir());
+    let chosen = |running: &Running| running.user == user() && port.is_none_or(|port| port == running.port);
+    for running in all(project, docker)?.iter().filter(|running| chosen(running)) {
+        if owner::state(&folder, &running.run) == owner::State::Alive {
+            bail!("an `up` for port {} is still starting: wait for it, or interrupt it", running.port);
+        }
+    }
+    let (user, port) = (user(), port.map(|port| port.to_string()));
+    let mut labels = vec![(label::UP, &*project.matrix.name), (label::USER, &user)];
+    labels.extend(port.as_deref().map(|port| (label::PORT, port)));
+    docker.remove_labelled(&labels)
+}
+
+/// The service that this user has up, at this port if one is named; an error where it is not clear which is meant.
+pub fn service(project: &Project, docker: &Docker, port: Option<u16>) -> Result<Option<Service>> {
+    one(all(project, docker)?, &user(), port)
+}
+
+fn one(all: Vec<Running>, user: &str, port: Option<u16>) -> Result<Option<Service>> {
+    let mine = all.into_iter().filter(|running| running.user == user);
+    let mut found: Vec<(u16, Service)> =
+        mine.filter_map(|running| Some((running.port, running.service.filter(|service| !service.ended)?))).collect();
+    found.retain(|(at, _)| port.is_none_or(|port| port == *at));
+    match (found.len(), port) {
+        (0, Some(port)) => Err(anyhow!(UsageError(format!("nothing is up at port {port}")))),
+        (0 | 1, _) => Ok(found.pop().map(|(_, service)| service)),
+        _ => {
+            found.sort_by_key(|(port, _)| *port);
+            let ports = ui::quoted(found.iter().map(|(port, _)| port));
+            Err(anyhow!(UsageError(format!(
+                "several services are up, at the ports {ports}: \
+                 `load-data --port` chooses one of them, and `--server HOST:PORT` a server"
+            ))))
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn container(run: &str, port: &str, more: &[(&str, &str)], ended: bool) -> Labelled {
+        let labels = [(owner::LABEL, run), (label::UP, "x"), (label::PORT, port), (label::USER, "7")];
+        let labels = labels.iter().chain(more).map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
+        Labelled { name: format!("x-{run}-{port}"), labels: labels.collect(), ended }
+    }
+
+    const SERVICE: [(&str, &str); 3] = [(label::TAG, "314t"), (label::SERVER, "s:3000"), (label::NETWORK, "n")];
+
+    #[test]
+    fn the_service_that_is_meant_is_found() {
+        let first = || vec![container("a", "8000", &[], false), container("a", "8000", &SERVICE, false)];
+        let second = || container("b", "8001", &SERVICE, false);
+        let ask = |containers: Vec<Labelled>, user: &str, port: Option<u16>| one(grouped(containers), user, port);
+        let service = ask(first(), "7", None).unwrap().unwrap();
+        assert_eq!((service.tag.as_str(), service.address.as_deref()), ("314t", Some("s:3000")));
+        assert_eq!(service.network.as_deref(), Some("n"));
+        // Not that of another user, nor one that is being started, nor one that has ended.
+        assert_eq!(ask(first(), "8", None).unwrap(), None);
+        assert_eq!(ask(vec![container("a", "8000", &[], false)], "7", None).unwrap(), None);
+        assert_eq!(ask(vec![container("a", "8000", &SERVICE, true)], "7", None).unwrap(), None);
+        let both = || first().into_iter().chain([second()]).collect::<Vec<_>>();
+        let error = ask(both(), "7", None).unwrap_err().to_string();
+        assert!(error.contains("`8000`, `8001`"), "{error}");
+        assert!(ask(both(), "7", Some(8001)).unwrap().is_some());
+        assert!(ask(both(), "7", Some(8002)).is_err());
+    }
+}

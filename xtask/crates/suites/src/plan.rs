@@ -1,0 +1,207 @@
+//! What goes into the container: the runner, its plan, the adapters, and of checkouts the tests alone.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context as _, Result, anyhow, bail, ensure};
+use serde_json::{Value, json};
+
+use super::{Options, Suite};
+use base::UsageError;
+use base::working_copy;
+use build::Project;
+use build::step::proof::UNDECLARED;
+use docker::{Content, ContextFile};
+use matrix::{Image, Known, Matrix, Package, Upstream};
+
+const TOP: &str = "/suites";
+const SOURCES: &str = "/sources";
+const WHEELS: &str = "/wheels";
+/// Where the container may write.
+const TOOLS: &str = "/tmp/tools";
+pub const PLAN: &str = "/suites/plan.json";
+
+/// A package whose own tests are run, from a checkout.
+pub struct Own<'a> {
+    pub package: &'a Package,
+    pub upstream: &'a Upstream,
+    pub checkout: PathBuf,
+}
+
+/// The packages of the image whose own tests can be run, by `--source` or as the matrix says.
+pub fn own<'a>(project: &'a Project, image: &Image, sources: &[String]) -> Result<Vec<Own<'a>>> {
+    let packages = || image.packages.iter().filter_map(|id| project.matrix.package(id));
+    let able: Vec<(&Package, &Upstream)> =
+        packages().filter_map(|package| Some((package, package.tests.as_ref()?.upstream.as_ref()?))).collect();
+    let mut named: Vec<(&str, PathBuf)> = Vec::new();
+    for source in sources {
+        let by_name = source.split_once('=').filter(|(id, _)| packages().any(|package| package.id == **id));
+        let (id, path) = match (by_name, able.as_slice()) {
+            (Some((id, path)), _) => (id, path),
+            (None, [(package, _)]) => (&*package.id, source.as_str()),
+            _ => bail!(UsageError(format!("`{source}`: write PACKAGE=PATH, for a package of `{}`", image.tag))),
+        };
+        if !able.iter().any(|(package, _)| package.id == *id) {
+            bail!(UsageError(format!("`{id}` has no `tests.upstream` in matrix.yaml, which says what its tests need")));
+        }
+        named.push((id, PathBuf::from(path)));
+    }
+    let mut found = Vec::new();
+    for (package, upstream) in able {
+        let asked = named.iter().find(|(id, _)| package.id == **id).map(|(_, path)| path.clone());
+        let listed = upstream.source.as_ref().map(|path| project.folder.join(&**path));
+        if let Some(checkout) = asked.or(listed) {
+            if !checkout.is_dir() {
+                bail!(UsageError(format!(
+                    "`{}` is not a folder: name a checkout of `{}`",
+                    checkout.display(),
+                    package.id
+                )));
+            }
+            found.push(Own { package, upstream, checkout });
+        }
+    }
+    Ok(found)
+}
+
+/// The image's known crashes, each with the client that shows it.
+pub fn known(project: &Project, image: &Image) -> Vec<(String, Known)> {
+    let packages = image.packages.iter().filter_map(|id| project.matrix.package(id));
+    let rows = packages.flat_map(|package| {
+        package.tests.iter().flat_map(|tests| &tests.known).map(|known| (package.id.to_string(), known.clone()))
+    });
+    rows.filter(|(_, known)| known.promise == image.gil).collect()
+}
+
+/// Whether a package of the image has an adapter, with which smoke and storm talk to a server.
+pub fn has_client(matrix: &Matrix, image: &Image) -> bool {
+    let mut tests = image.packages.iter().filter_map(|id| matrix.package(id)?.tests.as_ref());
+    tests.any(|tests| tests.client.is_some())
+}
+
+/// Whether a test of these suites talks to a server, as far as the matrix says: by an adapter, or by variables for
+/// the package's own tests.
+pub fn needs_server(matrix: &Matrix, image: &Image, suites: &[Suite], own: &[Own]) -> bool {
+    suites.iter().any(|suite| match suite {
+        Suite::Smoke | Suite::Storm => has_client(matrix, image),
+        Suite::Upstream => own.iter().any(|own| own.upstream.env.is_some()),
+    })
+}
+
+/// What is tested, and with what.
+pub struct Tested<'a> {
+    pub project: &'a Project,
+    pub asked: &'a Options,
+    pub image: &'a Image,
+    /// The image in the engine.
+    pub found: &'a docker::Image,
+    pub suites: &'a [Suite],
+    pub own: &'a [Own<'a>],
+    /// The wheels that the packages' own tests need, by file name.
+    pub wheels: &'a [(String, PathBuf)],
+}
+
+/// All files for the container. `server` is host and port.
+pub fn inputs(tested: &Tested, server: Option<(&str, u16)>) -> Result<Vec<ContextFile>> {
+    let Tested { project, asked, image, found, suites, own, wheels } = tested;
+    let mut files = Vec::new();
+    let runner = project.folder.join("docker/suites/proving");
+    for entry in std::fs::read_dir(&runner).with_context(|| format!("cannot list `{}`", runner.display()))? {
+        let path = entry?.path();
+        if path.extension().is_some_and(|extension| extension == "py") {
+            files.push(file(&format!("{TOP}/proving"), &path)?);
+        }
+    }
+    let known = known(project, image);
+    let (mut packages, mut clients) = (Vec::new(), Vec::new());
+    for package in image.packages.iter().filter_map(|id| project.matrix.package(id)) {
+        packages.push(json!({"id": package.id, "imports": package.import}));
+        let Some(client) = package.tests.as_ref().and_then(|tests| tests.client.as_ref()) else { continue };
+        let adapter = project.folder.join(&**client);
+        ensure!(
+            adapter.is_file(),
+            UsageError(format!("matrix.yaml: packages[].tests.client of `{}`: there is no `{client}`", package.id))
+        );
+        let adapter = file(&format!("{TOP}/clients/{}", package.id), &adapter)?;
+        let rows = known.iter().filter(|(id, _)| package.id == **id);
+        let rows: Vec<Value> =
+            rows.map(|(_, known)| json!({"scenario": known.scenario, "without": known.without})).collect();
+        clients.push(json!({
+            "id": package.id, "file": adapter.path, "imports": package.import, "known": rows,
+        }));
+        files.push(adapter);
+    }
+    let mut upstream = Vec::new();
+    for own in *own {
+        let top = format!("{SOURCES}/{}", own.package.id);
+        let folders = sources(own, &top, &mut files)?;
+        let mut env = BTreeMap::new();
+        if let (Some(names), Some((host, port))) = (&own.upstream.env, server) {
+            env.insert(names.host.to_string(), host.to_owned());
+            env.insert(names.port.to_string(), port.to_string());
+        }
+        env.extend(asked.env.iter().cloned());
+        upstream.push(json!({
+            "id": own.package.id, "imports": own.package.import, "folders": folders, "source": top, "env": env,
+        }));
+    }
+    for (name, path) in *wheels {
+        let source = Content::File(path.clone());
+        files.push(ContextFile { path: format!("{WHEELS}/{name}"), source, mode: 0o644 });
+    }
+    let plan = json!({
+        "host": server.map(|(host, _)| host),
+        "port": server.map(|(_, port)| port),
+        "limit": asked.limit,
+        "suites": suites.iter().map(|suite| suite.name()).collect::<Vec<_>>(),
+        "repeat": asked.repeat.get(),
+        "scenarios": asked.scenarios,
+        "without": asked.without,
+        "fail_fast": asked.fail_fast,
+        // As the proof of the image has found them.
+        "undeclared": found.labels.get(UNDECLARED).map_or(Vec::new(), |names| names.split_whitespace().collect()),
+        "wheels": (!wheels.is_empty()).then_some(WHEELS),
+        "tools": TOOLS,
+        "packages": packages,
+        "clients": clients,
+        "upstream": upstream,
+    });
+    files.push(ContextFile {
+        path: PLAN.to_owned(),
+        source: Content::Bytes(plan.to_string().into_bytes()),
+        mode: 0o644,
+    });
+    Ok(files)
+}
+
+fn file(folder: &str, path: &Path) -> Result<ContextFile> {
+    let name = path.file_name().and_then(|name| name.to_str());
+    let name = name.with_context(|| format!("`{}` has no name that could be sent", path.display()))?;
+    Ok(ContextFile { path: format!("{folder}/{name}"), source: Content::File(path.to_owned()), mode: 0o644 })
+}
+
+/// Adds what is taken of a checkout, and returns the folders with tests that are there. Nothing else of
+/// it is in the container: whatever it calls itself cannot be imported in place of what is installed.
+fn sources(own: &Own, top: &str, files: &mut Vec<ContextFile>) -> Result<Vec<String>> {
+    let listed = working_copy::list_folder(&own.checkout)?;
+    let mut taken = 0;
+    for name in &listed {
+        let Some(text) = name.to_str() else { continue };
+        if own.upstream.take.iter().any(|path| name.starts_with(&**path)) {
+            let source = Content::File(own.checkout.join(name));
+            files.push(ContextFile { path: format!("{top}/{text}"), source, mode: 0o644 });
+            taken += 1;
+        }
+    }
+    let folders = own.upstream.folders.iter().filter(|folder| listed.iter().any(|name| name.starts_with(&***folder)));
+    let folders: Vec<String> = folders.map(|folder| folder.to_string()).collect();
+    if taken == 0 || folders.is_empty() {
+        let wanted = base::ui::quoted(&own.upstream.folders);
+        return Err(anyhow!(UsageError(format!(
+            "`{}` has none of {wanted}: name a checkout of `{}`, not its sdist",
+            own.checkout.display(),
+            own.package.id
+        ))));
+    }
+    Ok(folders)
+}

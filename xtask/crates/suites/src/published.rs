@@ -1,0 +1,158 @@
+//! docs/verdicts.md: drawn from docs/verdicts.json alone, which `test --write` adds to.
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+use std::path::Path;
+
+use anyhow::{Context as _, Result};
+use serde::{Deserialize, Serialize};
+
+use super::result::{Case, STORM, UPSTREAM};
+use super::table;
+use build::{cache, doctor};
+use matrix::{GilState, Matrix};
+
+/// What is known of one image.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Record {
+    /// Year, month and day, UTC.
+    pub date: String,
+    pub python: String,
+    /// Whether the interpreter was compiled with PGO and LTO.
+    pub optimized: bool,
+    /// What was proven when the image was built.
+    pub gil: GilState,
+    /// Modules that switch the GIL on, or would.
+    pub undeclared: Vec<String>,
+    /// Versions by package.
+    pub packages: BTreeMap<String, String>,
+    pub server: String,
+    /// Processes for each scenario.
+    pub repeat: u32,
+    /// Revisions of the checkouts that tests came from, by package.
+    pub sources: BTreeMap<String, String>,
+    pub cases: Vec<Case>,
+}
+
+impl Record {
+    /// `found` is the image in the engine, whose labels its build has proven.
+    pub fn of(
+        found: &docker::Image,
+        image: &matrix::Image,
+        python: String,
+        server: String,
+        repeat: u32,
+        sources: BTreeMap<String, String>,
+        cases: &[Case],
+    ) -> Result<Record> {
+        let label = |name: &str| found.labels.get(&format!("dev.wheel-matrix.{name}")).cloned().unwrap_or_default();
+        let version = |id: &str| label(&format!("wheel.{id}")).split(' ').next().unwrap_or_default().to_owned();
+        Ok(Record {
+            date: doctor::said("date", &["-u", "+%Y-%m-%d"])?.trim().to_owned(),
+            python,
+            optimized: label("optimized") == "yes",
+            gil: image.gil,
+            undeclared: label("gil.undeclared").split_whitespace().map(str::to_owned).collect(),
+            packages: image.packages.iter().map(|id| (id.to_string(), version(id))).collect(),
+            server,
+            repeat,
+            sources,
+            cases: cases.to_vec(),
+        })
+    }
+}
+
+/// Puts the record in place of the image's earlier one, and draws the page again.
+pub fn publish(folder: &Path, matrix: &Matrix, tag: &str, record: Record) -> Result<()> {
+    let (data, page) = (folder.join("docs/verdicts.json"), folder.join("docs/verdicts.md"));
+    let mut records = read(&data)?;
+    records.insert(tag.to_owned(), record);
+    records.retain(|tag, _| matrix.image(tag).is_some());
+    let mut text = serde_json::to_string_pretty(&records)?;
+    text.push('\n');
+    cache::write(&data, text.as_bytes())?;
+    cache::write(&page, document(&records).as_bytes())
+}
+
+pub fn read(path: &Path) -> Result<BTreeMap<String, Record>> {
+    match std::fs::read_to_string(path) {
+        Ok(text) => serde_json::from_str(&text)
+            .with_context(|| format!("`{}` is not what `cargo xtask test --write` writes: remove it", path.display())),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(BTreeMap::new()),
+        Err(error) => Err(error).with_context(|| format!("cannot read `{}`", path.display())),
+    }
+}
+
+const HEAD: &str = "\
+# Verdicts
+
+Written by `cargo xtask test TAG --write` from `verdicts.json`, where each run is recorded: do not edit.
+
+- **smoke**: what each client must be able to do at all. **upstream**: the package's own tests, against the
+  installed wheel. **storm**: scenarios made to break native extensions, each in so many fresh processes.
+- **bound**: the greatest failure rate at which as few failures would still be seen in one of twenty such
+  series (Clopper and Pearson, one-sided 95 %). None of 25 is *not* never: it is less than 11.3 %.
+- With the GIL on, a storm says nothing about running without it; it is the control.
+";
+
+/// The whole page.
+pub fn document(records: &BTreeMap<String, Record>) -> String {
+    let mut out = HEAD.to_owned();
+    for (tag, record) in records {
+        let Record { date, python, optimized, gil, undeclared, packages, server, repeat, sources, cases } = record;
+        let build = if *optimized { "" } else { " (plain -O3)" };
+        let listed = |pairs: &BTreeMap<String, String>| {
+            pairs.iter().map(|(name, version)| format!("{name} {version}")).collect::<Vec<_>>().join(", ")
+        };
+        let _ = writeln!(out, "\n## {tag}\n\nCPython {python}{build}, {}. {date}, server: {server}.", listed(packages));
+        let _ = writeln!(out, "\nGIL: **{gil}**{}.", blame(*gil, undeclared));
+        if !sources.is_empty() {
+            let _ = writeln!(out, "Own tests from: {}.{}", listed(sources), other_version(sources, packages));
+        }
+        let _ = writeln!(out, "Processes for each scenario of the storm: {repeat}.\n");
+        out.push_str("| suite | client | case | runs | failed | skipped | bound | verdict |\n");
+        out.push_str("|---|---|---|---:|---:|---:|---:|---|\n");
+        for case in cases {
+            let Case { suite, client, name, runs, failed, skipped, .. } = case;
+            let bound = table::rate(case);
+            let verdict = verdict(case, *gil);
+            let _ =
+                writeln!(out, "| {suite} | {client} | {name} | {runs} | {failed} | {skipped} | {bound} | {verdict} |");
+        }
+    }
+    out
+}
+
+/// Tests of another version fail where the package has changed, which is not what they are to find.
+fn other_version(sources: &BTreeMap<String, String>, packages: &BTreeMap<String, String>) -> &'static str {
+    let same = |(id, revision): (&String, &String)| packages.get(id).is_some_and(|version| revision.contains(version));
+    if sources.iter().all(same) {
+        return "";
+    }
+    " Not the version that is installed: a failure can be a change of what the package offers."
+}
+
+fn blame(gil: GilState, undeclared: &[String]) -> String {
+    let names = base::ui::quoted(undeclared);
+    match gil {
+        GilState::ForcedOff => format!(" by `PYTHON_GIL=0`; {names} would switch it on"),
+        GilState::On if !undeclared.is_empty() => format!(", switched on by {names}"),
+        GilState::On => ": this interpreter always has one".to_owned(),
+        GilState::Off => ": every module declares that it runs without".to_owned(),
+    }
+}
+
+fn verdict(case: &Case, gil: GilState) -> String {
+    // A bar would end the cell.
+    let said: String = case.said.replace('|', "/").split_whitespace().collect::<Vec<_>>().join(" ");
+    let said: String = said.chars().take(200).collect();
+    match &case.fix {
+        Some(fix) => format!("known: {said}; {fix}"),
+        None if case.failed > 0 => format!("**failed**: {said}"),
+        None if case.known => "the known crash was not seen".to_owned(),
+        None if case.skipped == case.runs => format!("skipped: {said}"),
+        None if case.suite == STORM && gil == GilState::On && !case.without_gil => "ok (control)".to_owned(),
+        None if case.suite == UPSTREAM && case.skipped > 0 => "ok but for what was skipped".to_owned(),
+        None => "ok".to_owned(),
+    }
+}

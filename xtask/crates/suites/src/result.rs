@@ -1,0 +1,222 @@
+//! What the runner in the container says, line by line, and what it comes to for each case.
+
+use anyhow::{Context as _, Result, anyhow, bail};
+use serde::{Deserialize, Serialize};
+
+use base::UsageError;
+use matrix::Known;
+use matrix::gil::{self, Rule};
+
+/// One line of the runner: docker/suites/proving/runner.py writes them.
+#[derive(Debug, Deserialize)]
+#[serde(tag = "event", rename_all = "lowercase")]
+enum Line {
+    Interpreter { version: String },
+    Server { text: String },
+    Process(Process),
+    Test(Test),
+    Wrong { text: String },
+    End,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Outcome {
+    Passed,
+    Failed,
+    /// Ended by a signal.
+    Crashed,
+    /// Reached its time limit.
+    Hung,
+    Skipped,
+}
+
+/// A process in the container.
+#[derive(Debug, Clone, Deserialize)]
+pub struct Process {
+    pub suite: String,
+    pub client: String,
+    pub case: String,
+    pub number: u32,
+    pub outcome: Outcome,
+    pub seconds: f64,
+    pub signal: Option<String>,
+    pub message: String,
+    /// The end of what it wrote, with the stacks of a crash.
+    pub stderr: String,
+    pub gil_at_start: Option<bool>,
+    pub gil_after: Option<bool>,
+    /// Undeclared modules that it has imported.
+    #[serde(default)]
+    pub undeclared: Vec<String>,
+}
+
+/// A test of a package's own, run by such a process.
+#[derive(Debug, Clone, Deserialize)]
+pub struct Test {
+    pub suite: String,
+    pub client: String,
+    pub case: String,
+    pub name: String,
+    pub outcome: Outcome,
+    pub seconds: f64,
+    /// The assertion or exception, or why it was skipped.
+    pub message: String,
+    /// The same with the traceback.
+    #[serde(default)]
+    pub text: String,
+}
+
+/// All that was said.
+#[derive(Debug, Default)]
+pub struct Results {
+    pub python: String,
+    pub servers: Vec<String>,
+    pub processes: Vec<Process>,
+    pub tests: Vec<Test>,
+}
+
+impl Results {
+    /// Reads the runner's output, which must be whole.
+    pub fn read(output: &str) -> Result<Results> {
+        let mut results = Results::default();
+        for line in output.lines() {
+            let line: Line = serde_json::from_str(line).with_context(|| format!("the runner wrote `{line}`"))?;
+            match line {
+                Line::Interpreter { version } => results.python = version,
+                Line::Server { text } => results.servers.push(text),
+                Line::Process(process) => results.processes.push(process),
+                Line::Test(test) => results.tests.push(test),
+                Line::Wrong { text } => return Err(anyhow!(UsageError(text))),
+                Line::End => return Ok(results),
+            }
+        }
+        bail!("the runner in the container ended before its suites did")
+    }
+}
+
+/// One case: so many processes of a scenario, or the tests of a folder.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Case {
+    pub suite: String,
+    pub client: String,
+    pub name: String,
+    /// Processes; of a package's own tests, tests.
+    pub runs: u32,
+    pub failed: u32,
+    pub skipped: u32,
+    /// Whether it was ended at its first failure, so that its rate says nothing.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub cut_short: bool,
+    /// The first failure, or why it was skipped.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub said: String,
+    /// Where all failures are known ones: what to do about it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub fix: Option<String>,
+    /// Expected to fail, whether it did or not.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub known: bool,
+    /// Whether the GIL was off at the end of one of its processes, also in an image whose imports switch it on.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub without_gil: bool,
+}
+
+impl Case {
+    /// Whether it failed in a way that nobody has written down.
+    pub fn bad(&self) -> bool {
+        self.failed > 0 && self.fix.is_none()
+    }
+}
+
+/// The name of a known crash's case; the runner has the same.
+pub fn known_name(known: &Known) -> String {
+    format!("{}, no {}", known.scenario, known.without)
+}
+
+/// The cases in the order in which they ran. `known` are the known crashes, each with its client.
+pub fn cases(results: &Results, known: &[(String, Known)], fail_fast: bool) -> Vec<Case> {
+    let mut cases: Vec<Case> = Vec::new();
+    let mut at = |suite: &str, client: &str, name: &str| {
+        let same = |case: &Case| case.suite == suite && case.client == client && case.name == name;
+        cases.iter().position(same).unwrap_or_else(|| {
+            let (suite, client, name) = (suite.to_owned(), client.to_owned(), name.to_owned());
+            cases.push(Case {
+                suite,
+                client,
+                name,
+                runs: 0,
+                failed: 0,
+                skipped: 0,
+                cut_short: false,
+                said: String::new(),
+                fix: None,
+                known: false,
+                without_gil: false,
+            });
+            cases.len() - 1
+        })
+    };
+    let (mut facts, mut strange, mut without_gil) = (Vec::new(), Vec::new(), Vec::new());
+    for process in &results.processes {
+        let place = at(&process.suite, &process.client, &process.case);
+        let row = known.iter().find(|(client, known)| *client == process.client && known_name(known) == process.case);
+        let row = row.map(|(_, known)| known);
+        if process.gil_after == Some(false) {
+            without_gil.push(place);
+        }
+        // A process that ran others' tests counts only where it did not end as it should.
+        if process.suite != UPSTREAM || process.outcome != Outcome::Passed {
+            facts.push((place, process.outcome, process.message.clone(), row));
+        }
+        let expected = row.is_some_and(|known| process.signal.as_deref() == Some(&*known.signal));
+        if !matches!(process.outcome, Outcome::Passed | Outcome::Skipped) && !expected {
+            strange.push(place);
+        }
+    }
+    for test in &results.tests {
+        let message = format!("{}: {}", test.name, test.message);
+        facts.push((at(&test.suite, &test.client, &test.case), test.outcome, message, None));
+        if test.outcome == Outcome::Failed {
+            strange.push(at(&test.suite, &test.client, &test.case));
+        }
+    }
+    for (place, outcome, message, known) in facts {
+        let case = &mut cases[place];
+        case.runs += 1;
+        case.known |= known.is_some();
+        match outcome {
+            Outcome::Passed => continue,
+            Outcome::Skipped => case.skipped += 1,
+            _ => {
+                // What was skipped is not what was said, once something has failed.
+                if case.failed == 0 {
+                    case.said.clear();
+                }
+                case.failed += 1;
+                case.fix = known.map(|known| known.fix.clone()).filter(|_| !strange.contains(&place));
+                case.cut_short = fail_fast && case.suite == STORM;
+            }
+        }
+        if case.said.is_empty() {
+            case.said = message;
+        }
+    }
+    for place in without_gil {
+        cases[place].without_gil = true;
+    }
+    cases
+}
+
+pub const STORM: &str = "storm";
+pub const UPSTREAM: &str = "upstream";
+
+/// The processes that break the image's promise, each with how.
+pub fn broken_promises<'r>(results: &'r Results, rule: &Rule) -> Vec<(&'r Process, String)> {
+    let broken = |process: &'r Process| {
+        let Process { gil_at_start, gil_after, undeclared, .. } = process;
+        let seen = gil::Process { at_start: *gil_at_start, at_end: *gil_after, undeclared };
+        Some((process, rule.broken(&seen)?))
+    };
+    results.processes.iter().filter_map(broken).collect()
+}

@@ -1,0 +1,86 @@
+//! The results for people: a table, and one line per verdict.
+
+use std::fmt::Write as _;
+
+use super::bound;
+use super::result::{Case, STORM};
+use base::ui;
+use matrix::GilState;
+
+/// Widest that a message may be, so that a line stays a line.
+const MESSAGE: usize = 160;
+
+/// One line per case, at most 80 columns wide.
+pub fn table(cases: &[Case]) -> String {
+    let rows = cases.iter().map(|case| {
+        [
+            case.suite.clone(),
+            case.client.clone(),
+            case.name.clone(),
+            case.runs.to_string(),
+            case.failed.to_string(),
+            case.skipped.to_string(),
+            rate(case),
+        ]
+    });
+    let head = ["SUITE", "CLIENT", "CASE", "RUNS", "FAILED", "SKIP", "BOUND"].map(str::to_owned);
+    let all: Vec<[String; 7]> = std::iter::once(head).chain(rows).collect();
+    ui::columns(&all, |column| column >= 3)
+}
+
+/// The upper 95 % bound of the failure rate; only of what was repeated to the end it is one.
+pub fn rate(case: &Case) -> String {
+    let runs = case.runs - case.skipped;
+    if case.suite != STORM || runs == 0 || case.cut_short {
+        return "-".to_owned();
+    }
+    format!("{:.1} %", 100.0 * bound::upper(case.failed, runs))
+}
+
+/// One line for each suite and client, and one for each case that is not simply well.
+pub fn verdicts(cases: &[Case], promise: GilState) -> String {
+    let mut groups: Vec<(&str, &str)> = Vec::new();
+    for case in cases {
+        if !groups.contains(&(&case.suite, &case.client)) {
+            groups.push((&case.suite, &case.client));
+        }
+    }
+    let mut out = String::new();
+    for (suite, client) in groups {
+        let of = || cases.iter().filter(|case| (&*case.suite, &*case.client) == (suite, client));
+        // What is left out to show a known crash says nothing about the client when it is used well.
+        let used = || of().filter(|case| !case.known);
+        let runs: u32 = used().map(|case| case.runs - case.skipped).sum();
+        let skipped: u32 = used().map(|case| case.skipped).sum();
+        let bad: u32 = of().filter(|case| case.bad()).map(|case| case.failed).sum();
+        let state = if bad > 0 { "FAILED" } else { "ok" };
+        let mut line = format!("{state:<7} {suite} of {client}: {bad} of {runs} failed");
+        if skipped > 0 {
+            let _ = write!(line, ", {skipped} skipped");
+        }
+        if suite == STORM && promise == GilState::On && !of().any(|case| case.without_gil) {
+            line.push_str("; with the GIL on, so it says nothing about running without");
+        }
+        let _ = writeln!(out, "{line}");
+        for case in of() {
+            let (name, failed, runs, said) = (&case.name, case.failed, case.runs, short(&case.said));
+            let _ = match (&case.fix, case.failed) {
+                (Some(fix), _) => writeln!(out, "known     {name}: {failed} of {runs} {said}: {fix}"),
+                (None, 0) if case.known => {
+                    writeln!(out, "not seen  {name}: the known crash showed in none of {runs}")
+                }
+                (None, 0) => Ok(()),
+                (None, _) => writeln!(out, "FAILED    {name}: {failed} of {runs}: {said}"),
+            };
+        }
+    }
+    out
+}
+
+fn short(text: &str) -> String {
+    let line = text.split_whitespace().collect::<Vec<_>>().join(" ");
+    if line.chars().count() <= MESSAGE {
+        return line;
+    }
+    line.chars().take(MESSAGE).chain(['…']).collect()
+}

@@ -1,0 +1,207 @@
+//! From the runner's lines to verdicts, without a container; the Python side has tests of its own.
+
+use std::process::{Command, Stdio};
+
+use super::result::{Outcome, cases};
+use super::*;
+use matrix::{Known, Matrix, Upstream};
+
+const LINES: &str = r#"{"event": "interpreter", "version": "3.14.5", "build": "free-threading"}
+{"event": "server", "text": "a server"}
+{"event": "process", "suite": "smoke", "client": "one", "case": "import", "number": 1, "outcome": "passed", "seconds": 0.5, "signal": null, "exit": 0, "message": "", "stderr": "", "gil_at_start": false, "gil_after": false}
+{"event": "process", "suite": "storm", "client": "one", "case": "first-get", "number": 1, "outcome": "passed", "seconds": 0.5, "signal": null, "exit": 0, "message": "", "stderr": "", "gil_at_start": false, "gil_after": false}
+{"event": "process", "suite": "storm", "client": "one", "case": "first-get", "number": 2, "outcome": "hung", "seconds": 60.0, "signal": null, "exit": -6, "message": "it had not ended after 60 s", "stderr": "Thread <1>:\u0007 \"x\" & y\n", "gil_at_start": null, "gil_after": null}
+{"event": "process", "suite": "storm", "client": "one", "case": "first-query", "number": 1, "outcome": "skipped", "seconds": 0.0, "signal": null, "exit": 0, "message": "not served", "stderr": ""}
+{"event": "process", "suite": "storm", "client": "one", "case": "first-read, no care", "number": 1, "outcome": "crashed", "seconds": 0.5, "signal": "SIGSEGV", "exit": -11, "message": "ended by SIGSEGV", "stderr": "stack", "gil_at_start": null, "gil_after": null}
+{"event": "process", "suite": "storm", "client": "one", "case": "first-read, no care", "number": 2, "outcome": "passed", "seconds": 0.5, "signal": null, "exit": 0, "message": "", "stderr": "", "gil_at_start": false, "gil_after": false}
+{"event": "test", "suite": "upstream", "client": "one", "case": "tests/unit", "name": "test_a", "outcome": "passed", "seconds": 0.1, "message": ""}
+{"event": "test", "suite": "upstream", "client": "one", "case": "tests/unit", "name": "test_b", "outcome": "failed", "seconds": 0.1, "message": "AssertionError: assert {'a': 1} == {'a': 2}\n  Full diff:\n  }", "text": "test_it.py:3: in test_b\nE   assert\nE   }"}
+{"event": "process", "suite": "upstream", "client": "one", "case": "tests/unit", "number": 1, "outcome": "passed", "seconds": 1.0, "signal": null, "exit": 1, "message": "", "stderr": "", "gil_at_start": false, "gil_after": false}
+{"event": "end"}
+"#;
+
+fn known() -> Vec<(String, Known)> {
+    let row =
+        r#"{"scenario": "first-read", "without": "care", "promise": "off", "signal": "SIGSEGV", "fix": "take care"}"#;
+    vec![("one".to_owned(), serde_json::from_str(row).unwrap())]
+}
+
+#[test]
+fn lines_become_a_table_and_verdicts() {
+    let results = Results::read(LINES).unwrap();
+    let cases = cases(&results, &known(), false);
+    assert_eq!(
+        table::table(&cases),
+        "\
+SUITE    CLIENT CASE                RUNS FAILED SKIP  BOUND
+smoke    one    import                 1      0    0      -
+storm    one    first-get              2      1    0 97.5 %
+storm    one    first-query            1      0    1      -
+storm    one    first-read, no care    2      1    0 97.5 %
+upstream one    tests/unit             2      1    0      -
+"
+    );
+    assert_eq!(
+        table::verdicts(&cases, GilState::ForcedOff),
+        "\
+ok      smoke of one: 0 of 1 failed
+FAILED  storm of one: 1 of 2 failed, 1 skipped
+FAILED    first-get: 1 of 2: it had not ended after 60 s
+known     first-read, no care: 1 of 2 ended by SIGSEGV: take care
+FAILED  upstream of one: 1 of 2 failed
+FAILED    tests/unit: 1 of 2: test_b: AssertionError: assert {'a': 1} == {'a': 2} Full diff: }
+"
+    );
+    // Where the GIL is switched on by a module that this client does not import, the storm runs without it.
+    assert!(!table::verdicts(&cases, GilState::On).contains("says nothing about running without"));
+    let on = LINES.replace("\"gil_after\": false", "\"gil_after\": true");
+    let cases = result::cases(&Results::read(&on).unwrap(), &known(), false);
+    assert!(table::verdicts(&cases, GilState::On).contains("says nothing about running without"));
+}
+
+#[test]
+fn a_known_crash_that_ends_in_another_way_is_none() {
+    let lines = LINES.replace("\"SIGSEGV\"", "\"SIGABRT\"");
+    let cases = cases(&Results::read(&lines).unwrap(), &known(), false);
+    let case = cases.iter().find(|case| case.name == "first-read, no care").unwrap();
+    assert!(case.bad() && case.fix.is_none(), "{case:?}");
+}
+
+#[test]
+fn a_series_that_was_cut_short_has_no_bound() {
+    let cases = cases(&Results::read(LINES).unwrap(), &known(), true);
+    assert!(table::table(&cases).contains("first-get              2      1    0     -\n"), "{}", table::table(&cases));
+}
+
+#[test]
+fn half_an_answer_is_none() {
+    let error = Results::read(LINES.trim_end().strip_suffix("{\"event\": \"end\"}").unwrap()).unwrap_err();
+    assert!(error.to_string().contains("ended before its suites did"), "{error}");
+    let wrong = "{\"event\": \"wrong\", \"text\": \"there is no scenario `x`\"}\n";
+    assert!(Results::read(wrong).unwrap_err().is::<UsageError>());
+    assert!(Results::read("Killed\n").is_err());
+}
+
+#[test]
+fn a_gil_that_is_not_as_promised_is_seen() {
+    let results = Results::read(LINES).unwrap();
+    let off = Rule::new(GilState::Off, true, None);
+    assert!(result::broken_promises(&results, &off).is_empty());
+    let on = Results::read(&LINES.replacen("\"gil_after\": false", "\"gil_after\": true", 1)).unwrap();
+    let broken = result::broken_promises(&on, &off);
+    assert_eq!(broken.len(), 1);
+    let line = gil_line(GilState::Off, &on, &broken);
+    assert_eq!(line, "FAILED  GIL: off was promised, and it was on in `import` of one\n");
+}
+
+/// The image promises that the GIL is on, since one module switches it on: here in the first process only.
+#[test]
+fn a_process_may_be_without_the_gil_until_it_imports_the_module_that_switches_it_on() {
+    let rule = Rule::new(GilState::On, true, None);
+    let text = LINES.replacen("\"gil_after\": false", "\"gil_after\": true, \"undeclared\": [\"bad\"]", 1);
+    let results = Results::read(&text).unwrap();
+    assert!(result::broken_promises(&results, &rule).is_empty());
+    let line = gil_line(GilState::On, &results, &[]);
+    assert_eq!(
+        line,
+        "ok      GIL on as promised, in 7 processes; off in 3 of them, which import no undeclared module\n"
+    );
+
+    let text = LINES.replacen("\"gil_after\": false", "\"gil_after\": false, \"undeclared\": [\"bad\"]", 1);
+    let results = Results::read(&text).unwrap();
+    let broken = result::broken_promises(&results, &rule);
+    assert_eq!(broken.len(), 1);
+    assert!(broken[0].1.contains("although the undeclared `bad` was imported"), "{}", broken[0].1);
+}
+
+#[test]
+fn junit_is_well_formed_and_complete() {
+    let results = Results::read(LINES).unwrap();
+    let document = junit::document("tag", &results, &cases(&results, &known(), false));
+    let script = "import sys, xml.etree.ElementTree as tree\nfor suite in tree.parse(sys.stdin).getroot():\n \
+                  c = suite.findall('testcase')\n \
+                  print(suite.get('name'), suite.get('tests') == str(len(c)), suite.get('failures'), suite.get('skipped'), \
+                  [(f.get('message'), f.text.count('test_it.py')) for e in c for f in e.findall('failure')], [e.find('system-err').text for e in c if e.find('system-err') is not None])";
+    let mut python = Command::new("python3");
+    let mut child = python.args(["-c", script]).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+    std::io::Write::write_all(&mut child.stdin.take().unwrap(), document.as_bytes()).unwrap();
+    let output = child.wait_with_output().unwrap();
+    assert_eq!(
+        String::from_utf8_lossy(&output.stdout),
+        "tag smoke one True 0 0 [] []\n\
+         tag storm one True 1 2 [('it had not ended after 60 s', 0)] ['Thread <1>:\u{fffd} \"x\" & y\\n', 'stack']\n\
+         tag upstream one True 1 0 [(\"AssertionError: assert {'a': 1} == {'a': 2}   Full diff:   }\", 1)] []\n",
+        "{document}"
+    );
+}
+
+#[test]
+fn the_outcomes_have_the_runners_names() {
+    let parse = |text: &str| serde_json::from_str::<Outcome>(&format!("\"{text}\"")).unwrap();
+    assert_eq!(
+        ["passed", "failed", "crashed", "hung", "skipped"].map(parse),
+        [Outcome::Passed, Outcome::Failed, Outcome::Crashed, Outcome::Hung, Outcome::Skipped]
+    );
+}
+
+#[test]
+fn the_published_verdicts_are_drawn_from_what_was_recorded() {
+    let docs = fixture::project().join("docs");
+    let records = published::read(&docs.join("verdicts.json")).unwrap();
+    let page = std::fs::read_to_string(docs.join("verdicts.md")).unwrap();
+    let drawn = published::document(&records);
+    if std::env::var_os("UPDATE_GOLDEN").is_some() {
+        std::fs::write(docs.join("verdicts.md"), &drawn).unwrap();
+    } else {
+        assert!(page == drawn, "docs/verdicts.md is not what docs/verdicts.json says: UPDATE_GOLDEN=1 cargo test");
+    }
+    assert!(!records.is_empty());
+}
+
+#[test]
+fn the_python_side_passes_its_own_tests() {
+    let tests = fixture::project().join("docker/suites/tests/test_suites.py");
+    let output = Command::new("python3").arg(tests).env("PYTHONDONTWRITEBYTECODE", "1").output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+}
+
+#[test]
+fn a_server_is_needed_only_where_the_matrix_says_so() {
+    let text = fixture::MATRIX;
+    let mut matrix = Matrix::parse(text, "matrix.yaml").unwrap();
+    let image = matrix.image("314t").unwrap().clone();
+    let alone = only(&image, &["benchmark-app".to_owned()]).unwrap();
+    let upstream = |env: &str| -> Upstream {
+        let text = format!(r#"{{"take": ["tests"], "folders": ["tests"], "locks": "locks"{env}}}"#);
+        serde_json::from_str(&text).unwrap()
+    };
+    let own = |upstream| {
+        let package = matrix.package("aerospike-py").unwrap();
+        [Own { package, upstream, checkout: Path::new("x").to_owned() }]
+    };
+    let (without, with) = (upstream(""), upstream(r#", "env": {"host": "H", "port": "P"}"#));
+    assert!(plan::needs_server(&matrix, &image, &[Suite::Smoke], &[]), "aerospike-py has an adapter");
+    assert!(!plan::needs_server(&matrix, &alone, &[Suite::Smoke, Suite::Storm], &[]), "benchmark-app has none");
+    assert!(!plan::needs_server(&matrix, &image, &[Suite::Upstream], &own(&without)));
+    assert!(plan::needs_server(&matrix, &image, &[Suite::Upstream], &own(&with)));
+
+    matrix.packages.iter_mut().for_each(|package| package.tests = None);
+    assert!(!plan::needs_server(&matrix, &image, &[Suite::Smoke, Suite::Upstream, Suite::Storm], &[]));
+}
+
+#[test]
+fn a_storm_without_a_client_is_left_out_or_refused() {
+    #[derive(clap::Parser)]
+    struct Line {
+        #[command(flatten)]
+        asked: Options,
+    }
+    let asked = |words: &[&str]| <Line as clap::Parser>::parse_from([&["test", "314t"], words].concat()).asked;
+    let names = |suites: Vec<Suite>| suites.into_iter().map(Suite::name).collect::<Vec<_>>();
+    assert_eq!(names(suites(&asked(&[]), false, true).unwrap()), ["smoke", "storm"]);
+    assert_eq!(names(suites(&asked(&[]), true, false).unwrap()), ["smoke", "upstream"]);
+    for words in [["--suite", "storm"], ["--scenario", "first-get"]] {
+        let error = suites(&asked(&words), true, false).unwrap_err();
+        assert!(error.is::<UsageError>() && error.to_string().contains("`tests.client`"), "{error}");
+    }
+}

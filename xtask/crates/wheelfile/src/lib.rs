@@ -1,0 +1,186 @@
+//! Refuses a wheel that would load in the wrong interpreter, ask for a newer glibc or differ from its own RECORD, because installers look no further than the file name.
+
+mod archive;
+mod differ;
+mod elf;
+mod fake;
+mod fit;
+mod glance;
+mod imports;
+mod info;
+mod name;
+mod origin;
+mod rewrite;
+mod tags;
+#[cfg(test)]
+mod tests;
+
+use std::ffi::OsStr;
+use std::path::Path;
+
+use anyhow::{Context as _, Result, ensure};
+
+pub use differ::{differences, mentions};
+use elf::Elf;
+pub use fake::{NewWheel, tiny_extension, write};
+pub use fit::{Fit, Interpreter};
+pub use glance::glance;
+pub use imports::{Importable, is_identifier};
+pub use name::{WheelName, belongs, is_release, normalise, same_name, same_version};
+use name::{data_scheme, promise};
+pub use origin::{Release, release};
+pub use rewrite::rewrite;
+pub use tags::parse_glibc;
+use tags::{Abi, Kind, dotted, floor, kind};
+
+use base::digest;
+
+/// What the caller means to install.
+#[derive(Debug, Clone, Copy)]
+pub struct Expect<'a> {
+    /// Compared by [`same_name`].
+    pub distribution: &'a str,
+    /// Compared by [`same_version`].
+    pub version: Option<&'a str>,
+    /// A CPython ABI tag (PEP 425), such as `cp311` or `cp314t`.
+    pub abi: &'a str,
+    /// Must be one of the wheel's platform tags, unless the wheel is pure.
+    pub platform: Option<&'a str>,
+    /// The glibc of the image the wheel will run in.
+    pub max_glibc: Option<(u32, u32)>,
+}
+
+/// One extension module found in a wheel.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Extension {
+    pub path: String,
+    /// The dotted name it is imported by.
+    pub module: String,
+    /// The highest `GLIBC_x.y` this file needs.
+    pub glibc: Option<(u32, u32)>,
+    /// `DT_NEEDED`, in file order.
+    pub needed: Vec<String>,
+}
+
+/// What a wheel that passed every check contains.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Report {
+    pub file_name: String,
+    /// Lower-case hex, as in `pip --hash` and PyPI.
+    pub sha256: String,
+    pub size: u64,
+    pub name: WheelName,
+    pub extensions: Vec<Extension>,
+    /// The highest `GLIBC_x.y` any ELF file needs, bundled libraries included.
+    pub glibc: Option<(u32, u32)>,
+    /// ELF files that are not extension modules.
+    pub bundled: Vec<String>,
+}
+
+/// The last minor release that ends a thread by unwinding it, where it asks for the GIL of an
+/// interpreter that is being finalized (`take_gil` calls `PyThread_exit_thread`). glibc does it with
+/// libgcc_s, whose state another unwinder takes for its own: SIGSEGV with LLVM's, SIGABRT with a
+/// static libgcc. Later ones let it hang:
+/// <https://docs.python.org/3.14/c-api/init.html#cautions-regarding-runtime-finalization>
+const LAST_UNWINDING: u32 = 13;
+
+/// Whether CPython, of any version or build, could take this file name for an extension module
+/// of some particular ABI; a bare `.so` is decided by its exports instead.
+fn has_python_suffix(path: &str) -> bool {
+    let tag = path.strip_suffix(".so").and_then(|stem| stem.rsplit_once('.'));
+    tag.is_some_and(|(_, tag)| tag.starts_with("cpython-") || tag.starts_with("pypy") || tag.starts_with("abi3"))
+}
+
+/// Sorts one ELF file into `report`, with a problem for each way it does not suit the wheel.
+fn place(path: &str, file: Elf, kind: Kind, abi: &Abi, report: &mut Report, problems: &mut Vec<String>) {
+    report.glibc = report.glibc.max(file.glibc);
+    let arch = file.arch;
+    if kind == Kind::Pure {
+        problems.push(format!("`{}` is tagged pure but holds `{path}`", report.file_name));
+    } else {
+        for tag in &report.name.platform {
+            if promise(tag).is_some_and(|(wanted, _)| Some(wanted) != arch) {
+                let built = arch.map_or_else(|| format!("machine {}", file.machine), str::to_owned);
+                problems.push(format!("`{path}` is built for `{built}`, not for `{tag}`"));
+            }
+        }
+    }
+    if file.own_unwinder && !file.program && abi.minor <= LAST_UNWINDING {
+        problems.push(format!(
+            "`{path}` brings an unwinder of its own: a thread in it crashes when python 3.{} ends; link it with libgcc_s",
+            abi.minor
+        ));
+    }
+    let installed = data_scheme(path, &report.name.distribution, &report.name.version).map_or(path, |(_, rest)| rest);
+    let (directory, leaf) = installed.rsplit_once('/').unwrap_or(("", installed));
+    let in_libs = directory.split('/').any(|part| part.ends_with(".libs"));
+    if !file.exports_init && (in_libs || !has_python_suffix(leaf)) {
+        report.bundled.push(path.to_owned());
+        return;
+    }
+    // Everything after the first dot, so that the comparison below is of whole suffixes.
+    let (stem, suffix) = leaf.split_once('.').unwrap_or((leaf, ""));
+    if kind == Kind::Binary {
+        problems.push(format!("`{path}` is an extension module, but the ABI tag of the wheel is `none`"));
+    } else if !abi.loads(suffix, kind, arch) {
+        let wanted = match kind {
+            Kind::Stable => "abi3.so".to_owned(),
+            Kind::Exact | Kind::Binary | Kind::Pure => abi.suffix(arch.unwrap_or("unknown")),
+        };
+        problems.push(format!("extension module `{path}` ends in `.{suffix}`, not `.{wanted}`"));
+    }
+    let module = format!("{directory}/{stem}").trim_start_matches('/').replace('/', ".");
+    report.extensions.push(Extension { path: path.to_owned(), module, glibc: file.glibc, needed: file.needed });
+}
+
+/// Runs every check on one wheel; all problems found are listed in one error, one per line.
+pub fn check(path: &Path, expect: &Expect) -> Result<Report> {
+    check_within(path, expect, archive::LIMITS)
+}
+
+fn check_within(path: &Path, expect: &Expect, limits: archive::Limits) -> Result<Report> {
+    let file_name = path.file_name().and_then(OsStr::to_str);
+    let file_name = file_name.with_context(|| format!("`{}` has no readable file name", path.display()))?;
+    let abi = Abi::parse(expect.abi)?;
+    let name = WheelName::parse(file_name)?;
+    let sha256 = digest::of_file(path)?;
+    let size = std::fs::metadata(path)?.len();
+    let mut report = Report {
+        file_name: file_name.to_owned(),
+        sha256,
+        size,
+        name: name.clone(),
+        extensions: Vec::new(),
+        glibc: None,
+        bundled: Vec::new(),
+    };
+    let mut problems = Vec::new();
+    let kind = kind(&name, file_name, &abi, &mut problems);
+    let floor = match kind {
+        Kind::Pure => None,
+        Kind::Exact | Kind::Stable | Kind::Binary => floor(&name, file_name, expect, &mut problems),
+    };
+    match archive::read(path, &name, limits, &mut problems) {
+        Err(error) => problems.push(format!("`{file_name}`: {error:#}")),
+        Ok(contents) => {
+            for (path, file) in contents.elves {
+                if let (Some(floor), Some(glibc)) = (floor, file.glibc)
+                    && glibc > floor
+                {
+                    let (needs, floor) = (dotted(glibc), dotted(floor));
+                    problems.push(format!("`{path}` needs glibc {needs}, newer than {floor}"));
+                }
+                place(&path, file, kind, &abi, &mut report, &mut problems);
+            }
+            if matches!(kind, Kind::Exact | Kind::Stable) && report.extensions.is_empty() {
+                let tags = name.abi.join(".");
+                problems.push(format!("`{file_name}` is tagged `{tags}` but holds no extension module"));
+            }
+            info::check(&contents.info, &contents.members, &name, expect, &mut problems);
+        }
+    }
+    // Text from inside the wheel must not break the one-problem-per-line promise.
+    let lines: Vec<String> = problems.iter().map(|p| p.replace(char::is_control, "?")).collect();
+    ensure!(lines.is_empty(), "{}", lines.join("\n"));
+    Ok(report)
+}

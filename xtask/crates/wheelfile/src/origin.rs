@@ -1,0 +1,148 @@
+//! The name and version that a downloaded file gives itself, whatever it is stored as.
+
+use std::fs::File;
+use std::io::{BufReader, Read};
+use std::path::Path;
+
+use anyhow::Result;
+use flate2::read::GzDecoder;
+use zip::ZipArchive;
+
+use super::info::values;
+use super::{is_release, same_name, same_version};
+
+/// A metadata file is short; a longer one is not read.
+const METADATA_LIMIT: u64 = 8 << 20;
+
+/// What a wheel or an sdist says in its own metadata.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Release {
+    /// `Name` and `Version`.
+    Named(String, String),
+    /// `<name>-<version>`, the folder at the top of an sdist (PEP 625).
+    Folder(String),
+}
+
+impl Release {
+    pub fn is(&self, name: &str, version: &str) -> bool {
+        match self {
+            Release::Named(own, own_version) => same_name(own, name) && same_version(own_version, version),
+            Release::Folder(folder) => is_release(folder, name, version),
+        }
+    }
+}
+
+impl std::fmt::Display for Release {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Release::Named(name, version) => write!(f, "{name} {version}"),
+            Release::Folder(folder) => f.write_str(folder),
+        }
+    }
+}
+
+/// What the file at `path` says of itself; none for what is neither a wheel nor an sdist.
+///
+/// Of an sdist the folder at its top is enough where it has the wanted name and version: to find PKG-INFO, all of
+/// it may have to be unpacked.
+pub fn release(path: &Path, name: &str, version: &str) -> Result<Option<Release>> {
+    let mut magic = [0; 2];
+    File::open(path)?.take(2).read_exact(&mut magic).or_else(|error| match error.kind() {
+        std::io::ErrorKind::UnexpectedEof => Ok(()),
+        _ => Err(error),
+    })?;
+    match &magic {
+        b"PK" => of_wheel(path),
+        [0x1f, 0x8b] => of_sdist(path, name, version),
+        _ => Ok(None),
+    }
+}
+
+fn of_wheel(path: &Path) -> Result<Option<Release>> {
+    let mut archive = ZipArchive::new(BufReader::new(File::open(path)?))?;
+    let metadata = |path: &str| matches!(path.split_once(".dist-info/"), Some((top, "METADATA")) if !top.contains('/'));
+    let names: Vec<String> = archive.file_names().map(|name| Ok(name?.into_owned())).collect::<Result<_>>()?;
+    let Some(member) = names.into_iter().find(|name| metadata(name)) else { return Ok(None) };
+    let mut text = String::new();
+    archive.by_name(&member)?.take(METADATA_LIMIT).read_to_string(&mut text)?;
+    Ok(named(&text))
+}
+
+fn of_sdist(path: &Path, name: &str, version: &str) -> Result<Option<Release>> {
+    let mut archive = tar::Archive::new(GzDecoder::new(BufReader::new(File::open(path)?)));
+    let mut top = None;
+    for entry in archive.entries()? {
+        let entry = entry?;
+        let path = entry.path()?.to_string_lossy().into_owned();
+        let (folder, file) = path.trim_start_matches("./").split_once('/').unwrap_or((&path, ""));
+        let folder = Release::Folder(folder.to_owned());
+        if folder.is(name, version) {
+            return Ok(Some(folder));
+        }
+        if file == "PKG-INFO" {
+            let mut text = String::new();
+            entry.take(METADATA_LIMIT).read_to_string(&mut text)?;
+            return Ok(named(&text));
+        }
+        top.get_or_insert(folder);
+    }
+    Ok(top)
+}
+
+fn named(metadata: &str) -> Option<Release> {
+    let value = |key| values(metadata, key).next().map(str::to_owned);
+    Some(Release::Named(value("Name")?, value("Version")?))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write as _;
+
+    use super::*;
+    use crate::{NewWheel, write};
+
+    fn sdist(path: &Path, members: &[(&str, &str)]) {
+        let mut packed = flate2::write::GzEncoder::new(File::create(path).unwrap(), flate2::Compression::fast());
+        let mut archive = tar::Builder::new(&mut packed);
+        for (name, text) in members {
+            let mut header = tar::Header::new_ustar();
+            header.set_size(text.len() as u64);
+            header.set_mode(0o644);
+            archive.append_data(&mut header, name, text.as_bytes()).unwrap();
+        }
+        archive.finish().unwrap();
+        drop(archive);
+        packed.finish().unwrap().flush().unwrap();
+    }
+
+    #[test]
+    fn files_say_what_they_are() {
+        let folder = std::env::temp_dir().join(format!("origin-{}", std::process::id()));
+        std::fs::create_dir_all(&folder).unwrap();
+        let path = folder.join("blob");
+        let spec = NewWheel {
+            distribution: "Demo",
+            version: "2026.08.1",
+            python: "py3",
+            abi: "none",
+            platform: "any",
+            files: Vec::new(),
+        };
+        write(&path, &spec).unwrap();
+        let found = release(&path, "x", "1").unwrap().unwrap();
+        assert_eq!(found.to_string(), "Demo 2026.08.1");
+        assert!(found.is("demo", "2026.8.1") && !found.is("demo", "2026.8.2") && !found.is("demos", "2026.8.1"));
+
+        sdist(&path, &[("demo-1.0/setup.py", ""), ("demo-1.0/PKG-INFO", "Name: other\nVersion: 3\n")]);
+        assert_eq!(release(&path, "Demo", "1").unwrap(), Some(Release::Folder("demo-1.0".to_owned())));
+        assert_eq!(release(&path, "demo", "2").unwrap().unwrap().to_string(), "other 3");
+        sdist(&path, &[("demo-1.0/setup.py", "")]);
+        assert!(!release(&path, "demo", "2").unwrap().unwrap().is("demo", "2"));
+
+        std::fs::write(&path, "text").unwrap();
+        assert_eq!(release(&path, "demo", "1").unwrap(), None);
+        std::fs::write(&path, "").unwrap();
+        assert_eq!(release(&path, "demo", "1").unwrap(), None);
+        std::fs::remove_dir_all(&folder).unwrap();
+    }
+}
