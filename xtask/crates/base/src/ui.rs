@@ -53,8 +53,8 @@ impl State {
 }
 
 impl Ui {
-    /// Bars on a terminal, plain lines elsewhere.
-    pub fn new() -> Ui {
+    /// Chooses progress bars on a terminal, and plain lines elsewhere.
+    pub fn detect() -> Ui {
         let github = in_github();
         let dumb = std::env::var_os("TERM").is_none_or(|term| term == "dumb");
         let terminal = std::io::stderr().is_terminal() && !github && !dumb;

@@ -61,7 +61,7 @@ impl Project {
         let shown = options.matrix.unwrap_or(Path::new("matrix.yaml"));
         let matrix = Matrix::load(&file, &shown.display().to_string())
             .map_err(|error| anyhow!(UsageError(format!("{error:#}"))))?;
-        let ui = Ui::new();
+        let ui = Ui::detect();
         let cores = std::thread::available_parallelism().map_or(1, |n| n.get());
         let cache = Cache::open(|line| ui.say(line))?;
         let waiting = || ui.say("waiting until `cargo xtask cache prune` has ended");

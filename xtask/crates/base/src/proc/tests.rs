@@ -14,7 +14,7 @@ fn task() -> (Task, PathBuf) {
     static COUNT: AtomicU32 = AtomicU32::new(0);
     let name = format!("xtask-proc-{}-{}.log", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
     let log = std::env::temp_dir().join(name);
-    let task = Ui::new().start("test", "a program", &log);
+    let task = Ui::detect().start("test", "a program", &log);
     task.open_log().unwrap();
     (task, log)
 }

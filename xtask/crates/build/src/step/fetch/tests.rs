@@ -101,7 +101,7 @@ impl Lab {
 
     /// Fetches files as one step, from an index on this port.
     fn fetch(&self, port: u16, files: Vec<Download>) -> Result<Output> {
-        let (cache, facts, ui, cancel) = (Cache::at(&self.0)?, Facts::default(), Ui::new(), Cancel::default());
+        let (cache, facts, ui, cancel) = (Cache::at(&self.0)?, Facts::default(), Ui::detect(), Cancel::default());
         let context = Context {
             cache: &cache,
             facts: &facts,
