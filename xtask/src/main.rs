@@ -1,4 +1,4 @@
-//! Builds and proves wheels and images for free-threaded CPython: everything that `matrix.yaml` says.
+//! Builds and checks the wheels and images for free-threaded CPython that `matrix.yaml` describes.
 
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
@@ -11,17 +11,17 @@ use build::{BuildOptions, OpenOptions, Project, doctor, incoming};
 use clap::{Parser, Subcommand};
 use commands::{ci, deny, export, image, lock, outdated, plan, prune, sbom, verify, wheels, workflow};
 
-/// Wheels and images for free-threaded CPython, from matrix.yaml.
+/// Build and check wheels and images for free-threaded CPython, as described in matrix.yaml.
 #[derive(Debug, Parser)]
 #[command(version, name = "cargo xtask", bin_name = "cargo xtask", max_term_width = 80)]
 struct Cli {
-    /// The matrix, in a clone of the project; by default the next matrix.yaml from this folder upwards
+    /// Matrix file; default: the nearest matrix.yaml in this folder or above it
     #[arg(long, global = true, value_name = "FILE")]
     matrix: Option<PathBuf>,
-    /// Steps side by side, and processors for each; by default all processors
+    /// Number of steps that run in parallel, and of processors per step; default: all processors
     #[arg(long, short, global = true, value_name = "N")]
     jobs: Option<NonZeroUsize>,
-    /// Small stand-ins instead of work: for the tool's own tests
+    /// Replace each step by a fast fake; used by the tests of this tool
     #[arg(long, global = true, hide = true)]
     fake: bool,
     #[command(subcommand)]
@@ -30,72 +30,72 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Cmd {
-    /// Say what this machine has and lacks, each with the way to get it
+    /// List what is installed on this machine, what is missing, and how to install it
     Doctor,
-    /// Print what would run, in order, and run nothing
+    /// Print the steps of a build in order, without running them
     Plan(plan::Options),
-    /// Build or fetch wheels into wheels/
+    /// Build or fetch wheels and write them to wheels/
     Wheels(wheels::Options),
-    /// Build images, with the wheels that they need, and prove them
+    /// Build and check images, together with the wheels they need
     Image(image::Options),
-    /// Check again, from outside, what a build promised
+    /// Check finished wheels and images again, without trusting the record of the build
     Verify(verify::Options),
-    /// Print what is in a wheel or an image, as CycloneDX; always the same bytes
+    /// Print the CycloneDX SBOM of wheels and images; the output is reproducible
     Sbom(sbom::Options),
-    /// Copy one row of wheels/ into a folder of its own, for `collect` or --wheels-from on another machine
+    /// Copy one row of wheels/ to a folder, for `collect` or --wheels-from on another machine
     Export(export::Options),
-    /// Bring rows that several machines exported together below wheels/, each checked by its digest
+    /// Merge rows exported on several machines into wheels/, after checking their digests
     Collect {
-        /// The folder with one folder for each row, of that name
+        /// Folder that contains one folder per row, named after the row
         #[arg(value_name = "FOLDER")]
         folder: PathBuf,
-        /// The output of `plan --format github`: exactly its rows must be there, with the planned keys
+        /// Output of `plan --format github`; the folder must contain exactly its rows, built with the planned keys
         #[arg(long, value_name = "FILE")]
         plan: Option<PathBuf>,
-        /// Put the wheels of the packages that matrix.yaml publishes into this folder
+        /// Also copy the wheels of the packages that matrix.yaml publishes to this folder
         #[arg(long, value_name = "FOLDER")]
         publish: Option<PathBuf>,
     },
-    /// Show what the cache holds, or make it smaller
+    /// Show or reduce the contents of the cache
     Cache {
         #[command(subcommand)]
         what: CacheCmd,
     },
-    /// Measure this tool against the plain ones, side by side
+    /// Run benchmarks
     Bench {
         #[command(subcommand)]
         what: BenchCmd,
     },
-    /// Start an image's service with a server and data, and wait until it answers
+    /// Start an image's service together with a server and test data, and wait until it responds
     Up(service::Up),
-    /// Write records into the server of what is up, or into another
+    /// Write test records to the server started by `up`, or to another server
     LoadData(service::LoadData),
-    /// Remove what `up` has started
+    /// Stop and remove what `up` started
     Down {
-        /// Only what is at this port; by default all that this user has up
+        /// Only the service at this port; default: all services of this user
         #[arg(long, value_name = "PORT")]
         port: Option<u16>,
     },
-    /// Look through the packages' native code for what the GIL used to hide; refuse what is not reviewed
+    /// Scan the native code of packages for thread-safety problems; fail on findings that were not reviewed
     Audit(audit::Options),
-    /// Test what is in an image: whether it works, passes its own tests, and survives without the GIL
+    /// Run test suites in an image: imports, the packages' own tests, and stress tests without the GIL
     Test(suites::Options),
-    /// Everything that must pass: formatting, lints, tests, all wheels, images and proofs
+    /// Run all checks: formatting, lints and tests, then build and check all wheels and images
     Ci {
         #[command(flatten)]
         build: BuildOptions,
         #[command(flatten)]
         options: ci::Options,
     },
-    /// Hold the crates of this tool against .cargo/deny.toml: licences, sources, duplicates
+    /// Check the dependencies of this tool against .cargo/deny.toml: licences, sources, duplicates
     Deny,
-    /// Make the lock files of packages anew, each with the `lock.py` beside it
+    /// Regenerate the lock files of packages, each with the `lock.py` in its folder
     Lock(lock::Options),
-    /// Say which pinned inputs have something newer, or write it into matrix.yaml
+    /// List pinned inputs for which a newer version exists, or update matrix.yaml
     Outdated(outdated::Options),
-    /// Write the parts of the workflows that depend on the matrix
+    /// Regenerate the parts of the GitHub workflows that depend on the matrix
     Workflow {
-        /// Write nothing, and fail if something would be written
+        /// Write nothing; fail if a workflow is not up to date
         #[arg(long)]
         check: bool,
     },
@@ -103,11 +103,11 @@ enum Cmd {
 
 #[derive(Debug, Subcommand)]
 enum CacheCmd {
-    /// Kinds, numbers and sizes
+    /// List the kinds of cache entries with their number and size
     Show,
-    /// Remove what nothing refers to; with --max-size, then what was not used for longest
+    /// Remove unreferenced entries; with --max-size, then also the least recently used ones
     Prune {
-        /// How much may stay, for instance 10G
+        /// Maximum size of the cache after pruning, such as 10G
         #[arg(long, value_name = "SIZE", value_parser = size::parse_size)]
         max_size: Option<u64>,
     },
@@ -115,11 +115,11 @@ enum CacheCmd {
 
 #[derive(Debug, Subcommand)]
 enum BenchCmd {
-    /// Wheels, images and the tool itself: how long they take, ours and by plain tools in turn
+    /// Measure the duration of builds with this tool and with the usual tools (pip, maturin, docker)
     Build(bench::Options),
-    /// The services of images under load, with and without the GIL
+    /// Load-test the services of images, with and without the GIL
     Serve(bench::serve::Options),
-    /// Draw the report of a folder of measurements again, or say what is worse in a second one
+    /// Regenerate the report of a `bench serve` result folder, or compare two result folders
     Report(bench::report::Options),
 }
 
@@ -139,7 +139,7 @@ fn main() -> ExitCode {
             let kept = !matches!(cli.command, Cmd::Bench { .. } | Cmd::Test(_));
             let hint = if kept { ": running the same command again continues where it stopped" } else { "" };
             eprintln!("error: interrupted{hint}");
-            // As a shell reports what SIGINT has ended.
+            // 128 + SIGINT, as a shell reports it.
             ExitCode::from(130)
         }
         Err(error) => {

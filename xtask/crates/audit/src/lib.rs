@@ -36,16 +36,16 @@ const FILE_LEVEL: &str = "(file)";
 
 #[derive(Debug, Default, Args)]
 pub struct Options {
-    /// Only this package; may be repeated
+    /// Only this package (repeatable)
     #[arg(long = "package", value_name = "PACKAGE")]
     packages: Vec<String>,
-    /// `sarif` is for code scanning, GitHub's for instance
+    /// Output format; `sarif` is the format of code scanning services such as GitHub's
     #[arg(long, value_enum, default_value_t = Format::Table)]
     format: Format,
-    /// The table with what is sound too, and with each of those that were reviewed as a group
+    /// Show findings without a problem too, and list reviewed findings one by one instead of in groups
     #[arg(long)]
     all: bool,
-    /// Bring the baselines up to date; what is new waits there for a verdict and a reason
+    /// Update the baselines; new findings are added without a verdict, which a reviewer then fills in
     #[arg(long)]
     write: bool,
 }

@@ -45,19 +45,19 @@ const LIMIT: Duration = Duration::from_secs(2 * 3600);
 
 #[derive(Debug, Args)]
 pub struct Options {
-    /// Only this row; may be repeated
+    /// Only this row (repeatable)
     #[arg(long = "row", value_name = "ROW", value_enum)]
     rows: Vec<Row>,
-    /// How often each side of a row is run
+    /// Number of runs of each side of a row
     #[arg(long, value_name = "N", default_value_t = 3, value_parser = clap::value_parser!(u16).range(1..=100))]
     repeat: u16,
-    /// Put the table into docs/performance.md
+    /// Write the table to docs/performance.md
     #[arg(long)]
     write: bool,
     /// Print each command before it is measured
     #[arg(long)]
     show: bool,
-    /// Install and start what is missing, with apt, as root or through sudo
+    /// Install and start what is missing with apt, as root or with sudo
     #[arg(long)]
     yes: bool,
 }

@@ -26,10 +26,10 @@ const ENGINE_TESTS: [&str; 7] =
 /// Which part of `ci` is asked for; by default all of it.
 #[derive(Debug, Args)]
 pub struct Options {
-    /// Only what needs no Docker engine: formatting, lints, workflows and tests
+    /// Only the checks that need no Docker engine: formatting, lints, workflows and tests
     #[arg(long)]
     fast: bool,
-    /// Run the tests that need a Docker engine N times, nothing else, and print a table of the runs; run `ci` before
+    /// Only run the tests that need a Docker engine, N times, and print a table; requires an earlier `ci`
     #[arg(long, value_name = "N", conflicts_with = "fast")]
     repeat: Option<NonZeroU32>,
 }

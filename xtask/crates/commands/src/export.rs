@@ -11,10 +11,10 @@ use build::{Project, cache};
 /// What to export, and where to.
 #[derive(Debug, clap::Args)]
 pub struct Options {
-    /// The id of a wheel's or an image's row
+    /// Id of a wheel or image row
     #[arg(value_name = "ROW")]
     row: String,
-    /// The folder that gets a folder named after the row
+    /// Folder in which a folder named after the row is created
     #[arg(value_name = "FOLDER")]
     folder: PathBuf,
 }

@@ -19,10 +19,10 @@ const SCRIPT: &str = "lock.py";
 
 #[derive(Debug, Clone, Args)]
 pub struct Options {
-    /// Packages of the matrix; by default all that have locks
+    /// Packages in the matrix; default: all that have locks
     #[arg(value_name = "PACKAGE")]
     packages: Vec<String>,
-    /// Write nothing, and fail where a lock file would change
+    /// Write nothing; fail if a lock file would change
     #[arg(long)]
     check: bool,
 }

@@ -26,10 +26,10 @@ const ASK: &str = include_str!("outdated/ask.py");
 
 #[derive(Debug, Clone, Args)]
 pub struct Options {
-    /// Write newer versions and their digests into matrix.yaml
+    /// Write newer versions and their digests to matrix.yaml
     #[arg(long)]
     write: bool,
-    /// Fail where something is newer
+    /// Fail if a newer version exists
     #[arg(long, conflicts_with = "write")]
     check: bool,
 }

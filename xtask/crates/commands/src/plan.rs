@@ -15,10 +15,10 @@ use matrix::select::{self, Selection};
 pub struct Options {
     #[command(subcommand)]
     rows: Option<Rows>,
-    /// Interpreters without PGO and LTO
+    /// Plan interpreters without PGO and LTO
     #[arg(long, global = true)]
     quick: bool,
-    /// Ask this repository of a registry what it has
+    /// Check which results this registry repository already has
     #[arg(long, global = true, value_name = "REPO", value_parser = Repository::parse)]
     cache_from: Option<Repository>,
     #[arg(long, global = true, value_enum, default_value_t = Format::Text)]
@@ -29,9 +29,9 @@ pub struct Options {
 
 #[derive(Debug, Subcommand)]
 enum Rows {
-    /// Wheels only
+    /// Only wheels
     Wheels(WheelRows),
-    /// Images, with all that they need
+    /// Images, with everything they need
     Image {
         #[arg(value_name = "TAG")]
         tags: Vec<String>,
@@ -41,10 +41,10 @@ enum Rows {
 /// Which wheels.
 #[derive(Debug, Args)]
 pub struct WheelRows {
-    /// Only wheels of this ABI; may be repeated
+    /// Only wheels of this ABI (repeatable)
     #[arg(long = "abi", value_name = "ABI")]
     pub abis: Vec<String>,
-    /// Only wheels of this package; may be repeated
+    /// Only wheels of this package (repeatable)
     #[arg(long = "package", value_name = "PACKAGE")]
     pub packages: Vec<String>,
 }
@@ -52,10 +52,10 @@ pub struct WheelRows {
 /// Which rows are jobs: only with `--format github`.
 #[derive(Debug, Clone, Args)]
 pub struct JobRows {
-    /// What GitHub says has happened; `schedule` and `release` leave no row out
+    /// GitHub event that started the workflow; `schedule` and `release` include all rows
     #[arg(long, global = true, value_name = "EVENT")]
     event: Option<String>,
-    /// Leave out what has the same key as at this commit
+    /// Omit rows that have the same key as at this git revision
     #[arg(long, global = true, value_name = "REV")]
     changed_since: Option<String>,
 }
@@ -64,7 +64,7 @@ pub struct JobRows {
 enum Format {
     Text,
     Json,
-    /// The job matrix of a workflow
+    /// Job matrix of a GitHub workflow
     Github,
 }
 

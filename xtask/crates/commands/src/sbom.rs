@@ -25,10 +25,10 @@ const VALIDATE: &str = include_str!("sbom/validate.py");
 
 #[derive(Debug, Clone, Args)]
 pub struct Options {
-    /// Tags of images, wheel files, or ids of wheels
+    /// Image tags, wheel files or wheel ids
     #[arg(required = true, value_name = "TAG|WHEEL")]
     what: Vec<String>,
-    /// Hold them against the schema and write each into this folder; its digest goes into wheels/manifest.json
+    /// Validate each SBOM against the schema, write it to this folder, and record its digest in wheels/manifest.json
     #[arg(long, value_name = "FOLDER")]
     out: Option<PathBuf>,
 }

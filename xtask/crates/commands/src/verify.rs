@@ -15,10 +15,10 @@ use matrix::gil::Verdict;
 /// What to check.
 #[derive(Debug, clap::Args)]
 pub struct Options {
-    /// Tags of images, wheel files, or ids of wheels
+    /// Image tags, wheel files or wheel ids
     #[arg(required = true, value_name = "TAG|WHEEL")]
     what: Vec<String>,
-    /// The manifest that came with them, of a release for instance, instead of wheels/manifest.json
+    /// Manifest to check against, such as that of a release; default: wheels/manifest.json
     #[arg(long, value_name = "FILE")]
     manifest: Option<PathBuf>,
 }

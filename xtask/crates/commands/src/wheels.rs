@@ -17,10 +17,10 @@ pub struct Options {
     rows: WheelRows,
     #[command(flatten)]
     build: BuildOptions,
-    /// Build each twice, without the cache and with all that must not matter different, and compare the bytes
+    /// Build each wheel twice without the cache, under different conditions, and compare the bytes
     #[arg(long)]
     check_reproducible: bool,
-    /// Another folder than wheels/
+    /// Output folder; default: wheels/
     #[arg(long, value_name = "FOLDER", conflicts_with = "check_reproducible")]
     out: Option<PathBuf>,
 }

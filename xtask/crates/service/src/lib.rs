@@ -34,16 +34,17 @@ pub struct Up {
     /// Tag of an image in the matrix that has been built
     #[arg(value_name = "TAG")]
     pub tag: String,
-    /// `image`, `standin` or HOST:PORT; by default the image of the matrix where a registry is in reach, else the stand-in
+    /// `image`, `standin` or HOST:PORT; default: the server image of the matrix, or the stand-in if no registry is
+    /// reachable
     #[arg(long, value_name = "SERVER")]
     pub server: Option<Server>,
-    /// Records in each set; 0 loads none
+    /// Number of records in each set; 0 loads no data
     #[arg(long, value_name = "N", default_value_t = 1000)]
     pub records: u64,
-    /// Port on this machine's loopback
+    /// Port on the loopback interface
     #[arg(long, value_name = "PORT", default_value_t = 8000)]
     pub port: u16,
-    /// Install and start what is missing, with apt, as root or through sudo
+    /// Install and start what is missing with apt, as root or with sudo
     #[arg(long)]
     pub yes: bool,
 }
@@ -97,16 +98,16 @@ pub fn down(project: &Project, port: Option<u16>) -> Result<()> {
 /// What `load-data` was asked for.
 #[derive(Debug, clap::Args)]
 pub struct LoadData {
-    /// Records in each set
+    /// Number of records in each set
     #[arg(long, value_name = "N", default_value_t = 1000)]
     records: u64,
-    /// HOST:PORT of a server, instead of the one that is up
+    /// HOST:PORT of a server; default: the server started by `up`
     #[arg(long, value_name = "HOST:PORT")]
     server: Option<String>,
-    /// The image that writes, where nothing is up
+    /// Image whose clients write the records, if no service is up
     #[arg(long, value_name = "TAG")]
     tag: Option<String>,
-    /// Port of the service whose server is meant, if several are up
+    /// Port of the service, if several are up
     #[arg(long, value_name = "PORT", conflicts_with = "server")]
     port: Option<u16>,
 }

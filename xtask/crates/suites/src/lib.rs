@@ -26,11 +26,11 @@ use wheelfile::same_name;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum Suite {
-    /// Each package imports; each client writes and reads, and reads what the others wrote
+    /// Imports each package; each client writes and reads records, also those that the others wrote
     Smoke,
-    /// The packages' own tests, against what is installed
+    /// Runs the packages' own tests against the installed packages
     Upstream,
-    /// Scenarios made to break native extensions without a GIL, each in many fresh processes
+    /// Runs stress scenarios for native extensions without the GIL, each in many fresh processes
     Storm,
 }
 
@@ -50,43 +50,43 @@ pub struct Options {
     /// Tag of an image in the matrix that has been built
     #[arg(value_name = "TAG")]
     tag: String,
-    /// Only this suite; may be repeated. By default all, `upstream` where a checkout is named
+    /// Only this suite (repeatable); default: all, but `upstream` only with --source
     #[arg(long = "suite", value_name = "SUITE", value_enum)]
     suites: Vec<Suite>,
-    /// A checkout with the package's own tests; may be repeated, as PACKAGE=PATH
+    /// Checkout that contains the package's own tests, as PATH or PACKAGE=PATH (repeatable)
     #[arg(long = "source", value_name = "PATH")]
     sources: Vec<String>,
-    /// A variable for the packages' own tests, CLUSTER_NAME=null for instance; may be repeated
+    /// Environment variable for the packages' own tests, such as CLUSTER_NAME=null (repeatable)
     #[arg(long = "env", value_name = "NAME=VALUE", value_parser = variable)]
     env: Vec<(String, String)>,
-    /// Fresh processes for each scenario of the storm
+    /// Number of fresh processes for each storm scenario
     #[arg(long, value_name = "N", default_value = "25")]
     repeat: NonZeroU32,
-    /// `image`, `standin` or HOST:PORT; by default that of what is up, else as for `up`
+    /// `image`, `standin` or HOST:PORT; default: the server started by `up`, else same as for `up`
     #[arg(long, value_name = "SERVER")]
     server: Option<Server>,
-    /// Only this scenario of the storm; may be repeated
+    /// Only this storm scenario (repeatable)
     #[arg(long = "scenario", value_name = "NAME")]
     scenarios: Vec<String>,
-    /// Only this package of the image; may be repeated
+    /// Only this package of the image (repeatable)
     #[arg(long = "package", value_name = "PACKAGE")]
     packages: Vec<String>,
-    /// Leave out a precaution that a client needs, `early-import` for instance; may be repeated
+    /// Omit a precaution that a client needs, such as `early-import` (repeatable)
     #[arg(long, value_name = "PRECAUTION")]
     without: Vec<String>,
-    /// End each scenario at its first failure
+    /// Stop each scenario at its first failure
     #[arg(long)]
     fail_fast: bool,
-    /// Seconds that a process may take; those that run a package's own tests ten times as many
+    /// Time limit of a process in seconds; for a package's own tests ten times as much
     #[arg(long, value_name = "SECONDS", default_value = "120")]
     limit: NonZeroU32,
-    /// Folder for junit.xml; by default test-results/TAG
+    /// Folder for junit.xml; default: test-results/TAG
     #[arg(long, value_name = "FOLDER")]
     out: Option<PathBuf>,
-    /// Put the verdicts into docs/verdicts.md
+    /// Write the verdicts to docs/verdicts.md
     #[arg(long, conflicts_with_all = ["scenarios", "packages", "without", "fail_fast"])]
     write: bool,
-    /// Install and start what is missing, with apt, as root or through sudo
+    /// Install and start what is missing with apt, as root or with sudo
     #[arg(long)]
     yes: bool,
 }

@@ -23,10 +23,10 @@ use page::Page;
 
 #[derive(Debug, Args)]
 pub struct Options {
-    /// A folder that `bench serve` has written; with --compare two, the older first
+    /// Result folder written by `bench serve`; with --compare two folders, the older first
     #[arg(required = true, num_args = 1..=2, value_name = "DIR")]
     folders: Vec<PathBuf>,
-    /// Say what is worse in the second folder than in the first, and fail if anything is
+    /// Compare two folders; fail if the second is worse than the first
     #[arg(long)]
     compare: bool,
 }

@@ -26,40 +26,40 @@ use service::Ready;
 
 #[derive(Debug, Args)]
 pub struct Options {
-    /// Only these configurations; by default all of the matrix
+    /// Only these configurations; default: all in the matrix
     #[arg(long = "config", value_name = "ID", value_delimiter = ',')]
     configs: Vec<String>,
-    /// Only these scenarios; by default all of the matrix
+    /// Only these scenarios; default: all in the matrix
     #[arg(long = "scenario", value_name = "NAME", value_delimiter = ',')]
     scenarios: Vec<String>,
-    /// How often each configuration is run
+    /// Number of runs of each configuration
     #[arg(long, value_name = "N", default_value_t = 5, value_parser = clap::value_parser!(u16).range(1..=100))]
     repeat: u16,
-    /// Of each scenario, as 60s or 5m
+    /// Duration of each scenario, such as 60s or 5m
     #[arg(long, value_name = "TIME", default_value = "60s", value_parser = seconds)]
     duration: u64,
-    /// Users who wait for their answer
+    /// Virtual users of the closed-loop scenarios
     #[arg(long, value_name = "N", default_value_t = 10, value_parser = clap::value_parser!(u16).range(1..=1000))]
     vus: u16,
-    /// Requests per second that wait for nobody
+    /// Request rate of the open-loop scenarios, per second
     #[arg(long, value_name = "N", default_value_t = 20, value_parser = clap::value_parser!(u16).range(1..=1000))]
     rate: u16,
-    /// `image`, `standin` or HOST:PORT; by default as for `up`
+    /// `image`, `standin` or HOST:PORT; default: same as for `up`
     #[arg(long, value_name = "SERVER")]
     server: Option<service::Server>,
-    /// Records in each set
+    /// Number of records in each set
     #[arg(long, value_name = "N", default_value_t = 1000)]
     records: u64,
-    /// From which the order of runs is drawn; by default another each time
+    /// Seed of the random order of runs; default: a new one each time
     #[arg(long, value_name = "N")]
     seed: Option<u64>,
-    /// Port on this machine's loopback; by default one that is free
+    /// Port on the loopback interface; default: any free port
     #[arg(long, value_name = "PORT")]
     port: Option<u16>,
-    /// A folder that is not there yet; by default one below bench-results/
+    /// New folder for the results; default: a folder in bench-results/
     #[arg(long, value_name = "DIR")]
     out: Option<PathBuf>,
-    /// Install and start what is missing, with apt, as root or through sudo
+    /// Install and start what is missing with apt, as root or with sudo
     #[arg(long)]
     yes: bool,
 }
