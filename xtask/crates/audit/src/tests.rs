@@ -1,6 +1,5 @@
 //! The outputs, each from the same findings.
 
-
 use super::baseline::{Baseline, Reviewed, Verdict};
 use super::{Judged, Report, document, identified, judge, refuse, rust, sarif, source, table};
 use matrix::Matrix;
