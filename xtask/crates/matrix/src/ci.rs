@@ -2,7 +2,8 @@
 
 use serde::Deserialize;
 
-use super::{Digest, Tool, Version, Word};
+use crate::tool::Tool;
+use crate::words::{Digest, Version, Word};
 
 /// What is particular to the workflows.
 #[derive(Debug, Clone, Deserialize)]

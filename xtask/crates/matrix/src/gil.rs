@@ -10,10 +10,31 @@
 //! | `on` | on | on if it has imported an undeclared module, or if the GIL is always on |
 
 use anyhow::{Result, bail};
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
-use crate::GilState;
 use base::ui::quoted;
+
+/// The GIL's effective state in a running image.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, Serialize)]
+pub enum GilState {
+    #[serde(rename = "on")]
+    On,
+    #[serde(rename = "off")]
+    Off,
+    /// Only `PYTHON_GIL=0` keeps it off.
+    #[serde(rename = "forced off")]
+    ForcedOff,
+}
+
+impl std::fmt::Display for GilState {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            GilState::On => "on",
+            GilState::Off => "off",
+            GilState::ForcedOff => "forced off",
+        })
+    }
+}
 
 /// What `docker/gil_probe.py` reports; its docstring is the description of the format.
 #[derive(Debug, Clone, Deserialize)]

@@ -2,7 +2,9 @@
 
 use anyhow::{Context, Result, ensure};
 
-use super::{Digest, Location, Matrix, Version, Word, words};
+use crate::parse;
+use crate::schema::Matrix;
+use crate::words::{Digest, Location, Version, Word};
 
 /// One scalar: where it stands, what stands there, and what is to stand there.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -30,7 +32,7 @@ pub fn replaced(text: &str, edits: &[Edit]) -> Result<String> {
     let mut places = edits
         .iter()
         .map(|edit| {
-            let at = words::place(text, edit.ordinal).with_context(|| format!("cannot find `{}` again", edit.from))?;
+            let at = parse::place(text, edit.ordinal).with_context(|| format!("cannot find `{}` again", edit.from))?;
             Ok((at.byte, edit))
         })
         .collect::<Result<Vec<_>>>()?;

@@ -2,7 +2,8 @@
 
 use anyhow::{Result, bail};
 
-use crate::{Matrix, Package};
+use crate::package::Package;
+use crate::schema::Matrix;
 use base::ui::quoted;
 
 /// Wheels and images to make; what they need follows from the matrix.

@@ -4,8 +4,8 @@ use std::path::Path;
 
 use serde::Deserialize;
 
-use super::words::Problem;
-use super::{GilState, Location, Word};
+use crate::gil::GilState;
+use crate::words::{Location, Problem, Word};
 
 /// What `cargo xtask test` needs to know of a package; without it its imports are tested and nothing else.
 #[derive(Debug, Clone, Deserialize)]
@@ -60,7 +60,7 @@ pub struct Known {
     pub fix: String,
 }
 
-pub(super) fn check(package: &Word, tests: &Tests) -> Result<(), Problem> {
+pub fn check(package: &Word, tests: &Tests) -> Result<(), Problem> {
     let Tests { client, upstream, known } = tests;
     let fault =
         |ordinal, field: &str, message| Err(Problem { ordinal, field: format!("packages[].tests.{field}"), message });

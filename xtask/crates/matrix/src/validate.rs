@@ -1,14 +1,18 @@
 //! What makes a matrix wrong although each of its lines is well formed.
 
+mod serve;
+
 use std::collections::BTreeSet;
 use std::path::{Component, Path};
 
-use super::words::Problem;
-use super::{
-    Abi, AptSet, Audit, Bench, BenchBuild, BenchContainer, BenchMaturin, Build, Builder, Ci, Distribution, FromSource,
-    GilState, Image, Interpreter, Location, Matrix, Package, PackageSource, Published, Pypi, Root, Serve, ServeEnv,
-    Server, Source, Tool, Word,
-};
+use crate::bench::{Bench, BenchBuild, BenchContainer, BenchMaturin};
+use crate::ci::Ci;
+use crate::gil::GilState;
+use crate::package::{Audit, Build, Builder, Package, PackageSource, Published, Pypi, Serve, ServeEnv};
+use crate::schema::{Abi, AptSet, Distribution, FromSource, Image, Interpreter, Matrix, Root, Server, Source};
+use crate::suites;
+use crate::tool::Tool;
+use crate::words::{Location, Problem, Word};
 use base::digest::is_digest;
 use base::ui::quoted;
 use wheelfile::same_name;
@@ -90,7 +94,7 @@ pub fn validate(matrix: &Matrix) -> Check {
         if let Some(serve) = serve {
             pinned("bench.serve.k6", &serve.k6)?;
             below("bench.serve.scripts", &serve.scripts, "the folder of matrix.yaml")?;
-            super::serve::check(matrix, serve)?;
+            serve::check(matrix, serve)?;
         }
     }
     Ok(())
@@ -204,7 +208,7 @@ fn check_package(matrix: &Matrix, package: &Package) -> Check {
         }
     }
     if let Some(tests) = tests {
-        super::suites::check(id, tests)?;
+        suites::check(id, tests)?;
     }
     distributions("packages[].build.requires", requires.iter().map(|tool| &tool.name))?;
     unique("packages[].published", published.iter().map(|wheel| &wheel.abi))?;

@@ -48,8 +48,8 @@ pub struct Problem {
 
 impl Problem {
     /// Adds the line.
-    pub fn locate(self, text: &str, file: &str) -> Error {
-        let place = place(text, self.ordinal).map(|at| format!(":{}:{}", at.line, at.column)).unwrap_or_default();
+    pub fn located(&self, place: Option<Place>, file: &str) -> Error {
+        let place = place.map(|at| format!(":{}:{}", at.line, at.column)).unwrap_or_default();
         anyhow!("{file}{place}: {}: {}", self.field, self.message)
     }
 }
@@ -62,12 +62,12 @@ pub struct Place {
     pub column: usize,
 }
 
-/// The place of the scalar `ordinal`. The parser tells a place only in an error, so the text is
+/// The place of the scalar `ordinal` in the text of a `T`. The parser tells a place only in an error, so the text is
 /// parsed again with a trip wire at the scalar in question.
-pub fn place(text: &str, ordinal: usize) -> Option<Place> {
+pub fn place<T: DeserializeOwned>(text: &str, ordinal: usize) -> Option<Place> {
     ORDINAL.set(0);
     TRIPWIRE.set(Some(ordinal));
-    let tripped = serde_yaml::from_str::<super::Matrix>(text);
+    let tripped = serde_yaml::from_str::<T>(text);
     TRIPWIRE.set(None);
     let at = tripped.err()?.location()?;
     Some(Place { byte: at.index(), line: at.line(), column: at.column() })

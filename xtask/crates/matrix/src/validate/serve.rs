@@ -1,0 +1,64 @@
+//! Checks `bench.serve`.
+
+use std::collections::BTreeSet;
+
+use crate::bench::{BenchServe, ServeConfig, ServerSide, Stages};
+use crate::gil::GilState;
+use crate::schema::{Abi, Matrix};
+use crate::words::{Problem, Word};
+use base::ui::quoted;
+
+pub(super) fn check(matrix: &Matrix, serve: &BenchServe) -> Result<(), Problem> {
+    let BenchServe { k6: _, scripts: _, warmup, scenarios, open, runtime, metrics, original: _, configs } = serve;
+    let fault = |word: &Word, field: &str, message: String| {
+        Err(Problem { ordinal: word.ordinal, field: format!("bench.serve.{field}"), message })
+    };
+    let mut seen = BTreeSet::from([&**warmup]);
+    if let Some(twice) = scenarios.iter().find(|scenario| !seen.insert(scenario)) {
+        return fault(twice, "scenarios", format!("`{twice}` is there twice"));
+    }
+    if let Some(open) = open.as_ref().filter(|open| !scenarios.iter().any(|one| **one == ***open)) {
+        return fault(open, "open", format!("`{open}` is none of the scenarios: {}", quoted(scenarios)));
+    }
+    let ServerSide { path, client: _, requests: _, parts: _, stages } = metrics;
+    let Stages { env: _, metric: _, label: _, order: _ } = stages;
+    for path in [runtime, path] {
+        if !path.starts_with('/') {
+            let message = format!("`{path}` is not the path of a URL, which starts with `/`");
+            return Err(Problem { ordinal: path.ordinal, field: "bench.serve".to_owned(), message });
+        }
+    }
+    let mut ids = BTreeSet::new();
+    for ServeConfig { id, title, image, gil, env, clients, stages: _ } in configs {
+        if !ids.insert(&**id) {
+            return fault(id, "configs", format!("`{id}` is there twice"));
+        }
+        if title.trim().is_empty() || title.chars().any(char::is_control) {
+            return fault(id, "configs[].title", format!("`{id}` needs a title of one line"));
+        }
+        let Some(row) = matrix.image(image) else {
+            let choices = quoted(matrix.images.iter().map(|image| &image.tag));
+            return fault(image, "configs[].image", format!("there is no `{image}`; the choices are {choices}"));
+        };
+        let service =
+            row.packages.iter().filter_map(|id| matrix.package(id)).find_map(|package| package.serve.as_ref());
+        let Some(service) = service else {
+            return fault(image, "configs[].image", format!("no package of `{image}` has a `serve`"));
+        };
+        if service.load.is_empty() {
+            let message = format!("the service of `{image}` has no `serve.load`, so there is no data to measure with");
+            return fault(image, "configs[].image", message);
+        }
+        let free_threaded = matrix.abi(&row.abi).is_some_and(Abi::free_threaded);
+        if *gil != GilState::On && !free_threaded {
+            return fault(id, "configs[].gil", format!("`{}` always has a GIL: it cannot be {gil}", row.abi));
+        }
+        if env.keys().any(|name| name.is_empty() || name.contains(['=', ' '])) {
+            return fault(id, "configs[].env", format!("`{id}` sets a variable without a proper name"));
+        }
+        if clients.is_empty() {
+            return fault(id, "configs[].clients", format!("`{id}` loads no client"));
+        }
+    }
+    Ok(())
+}
