@@ -2,7 +2,10 @@
 
 use anyhow::{Context as _, Result};
 
-use super::{Server, Stack, preferred, running};
+use crate::available::preferred;
+use crate::running;
+use crate::server::Server;
+use crate::stack::Stack;
 use build::Project;
 use docker::Docker;
 

@@ -5,7 +5,10 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
 
-use super::{Reach, Server, Stack, Start, http, preferred, service_of};
+use crate::available::{preferred, service_of};
+use crate::http;
+use crate::server::Server;
+use crate::stack::{Reach, Stack, Start};
 use build::Project;
 use docker::{Docker, Health};
 

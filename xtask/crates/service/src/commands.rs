@@ -1,0 +1,174 @@
+//! The commands `up`, `load-data` and `down`.
+
+use anyhow::{Result, anyhow, bail};
+
+use crate::available::{engine, preferred, service_of};
+use crate::running;
+use crate::server::Server;
+use crate::stack::{Reach, Stack, Start};
+use base::{UsageError, ui};
+use build::Project;
+use docker::{Docker, Image};
+use matrix::Serve;
+
+/// What `up` was asked for.
+#[derive(Debug, clap::Args)]
+pub struct Up {
+    /// Tag of an image in the matrix that has been built
+    #[arg(value_name = "TAG")]
+    pub tag: String,
+    /// `image`, `standin` or HOST:PORT; default: the server image of the matrix, or the stand-in if no registry is
+    /// reachable
+    #[arg(long, value_name = "SERVER")]
+    pub server: Option<Server>,
+    /// Number of records in each set; 0 loads no data
+    #[arg(long, value_name = "N", default_value_t = 1000)]
+    pub records: u64,
+    /// Port on the loopback interface
+    #[arg(long, value_name = "PORT", default_value_t = 8000)]
+    pub port: u16,
+    /// Install and start what is missing with apt, as root or with sudo
+    #[arg(long)]
+    pub yes: bool,
+}
+
+pub fn up(project: &Project, asked: &Up) -> Result<()> {
+    let docker = engine(project, asked.yes)?;
+    let (serve, image) = service_of(project, &docker, &asked.tag)?;
+    let waiting = || project.ui.say(&format!("[up] waits until another `up` for port {} has ended", asked.port));
+    let _lock = project.cache.lock(&format!("up-{}.lock", asked.port), &project.cancel, waiting)?;
+    running::make_room(project, &docker, asked.port)?;
+    let stack = Stack::new(project, &docker, Some(asked.port))?;
+    let server = server_for(serve, asked, || preferred(project, &docker))?;
+    let started = start(&stack, asked, server.as_ref(), serve, &image).and_then(|()| stack.owner.keep());
+    if let Err(error) = started {
+        return Err(match stack.remove() {
+            Ok(()) => error,
+            Err(left) => error.context(format!("and what was started could not be removed: {left:#}")),
+        });
+    }
+    let with = server.map(|server| format!(" with {server}")).unwrap_or_default();
+    ui::out(&format!(
+        "{}:{}{with}\n  http://127.0.0.1:{}\n  stop it with `cargo xtask down`\n",
+        project.matrix.name, asked.tag, asked.port
+    ))
+}
+
+/// Starts the server, writes the data, starts the service and waits until it is ready.
+fn start(stack: &Stack, asked: &Up, server: Option<&Server>, serve: &Serve, image: &Image) -> Result<()> {
+    if let Some(server) = server {
+        stack.say(&format!("server: {server}"));
+    }
+    let reach = match server {
+        // It may announce any address, its own loopback too: the service sees what this machine sees.
+        Some(Server::At(address)) => Reach { address: Some(address.clone()), network: None },
+        server => {
+            stack.docker.create_network(&stack.network, &stack.labels())?;
+            let address = server.map(|server| stack.start_server(server)).transpose()?;
+            Reach { address, network: Some(&stack.network) }
+        }
+    };
+    if asked.records > 0 && !serve.load.is_empty() {
+        stack.say(&format!("writing {} records into each set", asked.records));
+        stack.load(serve, image, &reach, asked.records)?;
+    }
+    stack.say(&format!("starting {}:{}", stack.repository, asked.tag));
+    let start = Start { tag: &asked.tag, port: Some(asked.port), env: &[], cpus: None };
+    stack.start_service(&start, serve, image, &reach)?;
+    stack.wait(&[format!("127.0.0.1:{}", asked.port)], &serve.ready).map(|_| ())
+}
+
+/// The server that `up` starts or uses; none if the matrix does not say that the service talks to one.
+fn server_for(serve: &Serve, asked: &Up, preferred: impl FnOnce() -> Server) -> Result<Option<Server>> {
+    match (&serve.env.server, &asked.server) {
+        (None, Some(_)) => bail!(UsageError(format!(
+            "the service of `{}` talks to no server: leave --server out, or name the variable with the server's \
+             address in `serve.env.server` in matrix.yaml",
+            asked.tag
+        ))),
+        (None, None) => Ok(None),
+        (Some(_), Some(server)) => Ok(Some(server.clone())),
+        (Some(_), None) => Ok(Some(preferred())),
+    }
+}
+
+pub fn down(project: &Project, port: Option<u16>) -> Result<()> {
+    let docker = Docker::connect()?;
+    docker.remove_leftovers(project.cache.dir())?;
+    let removed = running::remove(project, &docker, port)?;
+    ui::out(&match removed.is_empty() {
+        true => "nothing was up\n".to_owned(),
+        false => format!("removed {}\n", ui::quoted(removed)),
+    })
+}
+
+/// What `load-data` was asked for.
+#[derive(Debug, clap::Args)]
+pub struct LoadData {
+    /// Number of records in each set
+    #[arg(long, value_name = "N", default_value_t = 1000)]
+    records: u64,
+    /// HOST:PORT of a server; default: the server started by `up`
+    #[arg(long, value_name = "HOST:PORT")]
+    server: Option<String>,
+    /// Image whose clients write the records, if no service is up
+    #[arg(long, value_name = "TAG")]
+    tag: Option<String>,
+    /// Port of the service, if several are up
+    #[arg(long, value_name = "PORT", conflicts_with = "server")]
+    port: Option<u16>,
+}
+
+/// Writes the records into the server of what is up, or into another.
+pub fn load(project: &Project, asked: &LoadData) -> Result<()> {
+    let docker = engine(project, false)?;
+    let (tag, address, network) = match &asked.server {
+        Some(address) => {
+            let tag = asked.tag.clone();
+            let tag =
+                tag.ok_or_else(|| anyhow!(UsageError("--server needs --tag, whose image writes the data".into())))?;
+            (tag, Some(address.clone()), None)
+        }
+        None => match running::service(project, &docker, asked.port)? {
+            Some(service) => (service.tag, service.address, service.network),
+            None => bail!(UsageError(
+                "nothing is up: `cargo xtask up <TAG>` first, or name a server and an image with --server and --tag"
+                    .into()
+            )),
+        },
+    };
+    let (serve, image) = service_of(project, &docker, &tag)?;
+    if serve.load.is_empty() {
+        bail!(UsageError(format!(
+            "the service of `{tag}` has no `serve.load` in matrix.yaml: it has no data to write"
+        )));
+    }
+    let stack = Stack::new(project, &docker, None)?;
+    stack.say(&format!("writing {} records into each set", asked.records));
+    stack.load(serve, &image, &Reach { address, network: network.as_deref() }, asked.records)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_service_without_a_server_gets_none() {
+        let text = fixture::MATRIX;
+        let mut matrix = matrix::Matrix::parse(text, "matrix.yaml").unwrap();
+        let app = matrix.packages.iter_mut().find(|package| package.id == *"benchmark-app").unwrap();
+        let serve = app.serve.as_mut().unwrap();
+        let asked = |server| Up { tag: "314t".to_owned(), server, records: 1000, port: 8000, yes: false };
+        let standin = || Server::Standin;
+        assert_eq!(server_for(serve, &asked(None), standin).unwrap(), Some(Server::Standin));
+        assert_eq!(server_for(serve, &asked(Some(Server::Image)), standin).unwrap(), Some(Server::Image));
+
+        serve.env.server = None;
+        let nothing = || -> Server { panic!("no server may be looked for") };
+        assert_eq!(server_for(serve, &asked(None), nothing).unwrap(), None);
+        let error = server_for(serve, &asked(Some(Server::Standin)), nothing).unwrap_err();
+        assert!(error.is::<UsageError>() && error.to_string().contains("`serve.env.server`"), "{error}");
+        let reach = Reach { address: None, network: None };
+        assert_eq!(reach.variable(serve), None);
+    }
+}
