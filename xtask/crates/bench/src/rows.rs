@@ -2,8 +2,16 @@
 
 use clap::ValueEnum;
 
-use super::table::Target;
 use build::plan::Action;
+
+/// What a row must not exceed.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Target {
+    /// Ours by plain.
+    pub ratio: Option<f64>,
+    /// Ours alone, in seconds.
+    pub seconds: Option<f64>,
+}
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, ValueEnum)]
 pub enum Row {

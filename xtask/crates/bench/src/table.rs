@@ -13,15 +13,6 @@ use base::ui;
 const BEGIN: &str = "<!-- cargo xtask bench build --write: begin -->";
 const END: &str = "<!-- cargo xtask bench build --write: end -->";
 
-/// What a row must not exceed.
-#[derive(Debug, Clone, Copy, Default)]
-pub struct Target {
-    /// Ours by plain.
-    pub ratio: Option<f64>,
-    /// Ours alone, in seconds.
-    pub seconds: Option<f64>,
-}
-
 const HEAD: [&str; 7] = ["ROW", "OURS", "PLAIN", "OURS/PLAIN", "TARGET", "", "LOAD"];
 
 /// For a terminal: one line per row.

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context as _, Result, anyhow, bail, ensure};
 use serde_json::{Value, json};
 
-use super::{Options, Suite};
+use crate::options::{Options, Suite};
 use base::UsageError;
 use base::working_copy;
 use build::Project;

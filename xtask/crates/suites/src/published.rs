@@ -34,17 +34,24 @@ pub struct Record {
     pub cases: Vec<Case>,
 }
 
+/// A finished run of the suites, from which the [`Record`] of its image is made.
+pub struct TestRun<'a> {
+    /// The image in the engine, whose labels were written when its build was proven.
+    pub found: &'a docker::Image,
+    pub image: &'a matrix::Image,
+    /// Version of the interpreter, with a `t` if it is free-threaded.
+    pub python: String,
+    pub server: String,
+    /// Processes for each scenario.
+    pub repeat: u32,
+    /// Revisions of the checkouts that tests came from, by package.
+    pub sources: BTreeMap<String, String>,
+    pub cases: &'a [Case],
+}
+
 impl Record {
-    /// `found` is the image in the engine, whose labels its build has proven.
-    pub fn of(
-        found: &docker::Image,
-        image: &matrix::Image,
-        python: String,
-        server: String,
-        repeat: u32,
-        sources: BTreeMap<String, String>,
-        cases: &[Case],
-    ) -> Result<Record> {
+    pub fn new(run: TestRun) -> Result<Record> {
+        let TestRun { found, image, python, server, repeat, sources, cases } = run;
         let label = |name: &str| found.labels.get(&format!("dev.wheel-matrix.{name}")).cloned().unwrap_or_default();
         let version = |id: &str| label(&format!("wheel.{id}")).split(' ').next().unwrap_or_default().to_owned();
         Ok(Record {

@@ -1,10 +1,16 @@
 //! From the runner's lines to verdicts, without a container; the Python side has tests of its own.
 
+use std::path::Path;
 use std::process::{Command, Stdio};
 
-use super::result::{Outcome, cases};
-use super::*;
-use matrix::{Known, Matrix, Upstream};
+use crate::options::{Options, Suite, suites};
+use crate::plan::{self, Own};
+use crate::result::{self, Outcome, Results, cases};
+use crate::run::{gil_line, only};
+use crate::{junit, published, table};
+use base::UsageError;
+use matrix::gil::Rule;
+use matrix::{GilState, Known, Matrix, Upstream};
 
 const LINES: &str = r#"{"event": "interpreter", "version": "3.14.5", "build": "free-threading"}
 {"event": "server", "text": "a server"}

@@ -1,0 +1,112 @@
+//! The options of `cargo xtask test`, and which suites they select.
+
+use std::num::NonZeroU32;
+use std::path::PathBuf;
+
+use anyhow::{Context as _, Result, bail};
+use clap::{Args, ValueEnum};
+
+use base::UsageError;
+use service::Server;
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Suite {
+    /// Imports each package; each client writes and reads records, also those that the others wrote
+    Smoke,
+    /// Runs the packages' own tests against the installed packages
+    Upstream,
+    /// Runs stress scenarios for native extensions without the GIL, each in many fresh processes
+    Storm,
+}
+
+impl Suite {
+    pub fn name(self) -> &'static str {
+        match self {
+            Suite::Smoke => "smoke",
+            Suite::Upstream => "upstream",
+            Suite::Storm => "storm",
+        }
+    }
+}
+
+/// What `test` was asked for.
+#[derive(Debug, Args)]
+pub struct Options {
+    /// Tag of an image in the matrix that has been built
+    #[arg(value_name = "TAG")]
+    pub tag: String,
+    /// Only this suite (repeatable); default: all, but `upstream` only with --source
+    #[arg(long = "suite", value_name = "SUITE", value_enum)]
+    pub suites: Vec<Suite>,
+    /// Checkout that contains the package's own tests, as PATH or PACKAGE=PATH (repeatable)
+    #[arg(long = "source", value_name = "PATH")]
+    pub sources: Vec<String>,
+    /// Environment variable for the packages' own tests, such as CLUSTER_NAME=null (repeatable)
+    #[arg(long = "env", value_name = "NAME=VALUE", value_parser = variable)]
+    pub env: Vec<(String, String)>,
+    /// Number of fresh processes for each storm scenario
+    #[arg(long, value_name = "N", default_value = "25")]
+    pub repeat: NonZeroU32,
+    /// `image`, `standin` or HOST:PORT; default: the server started by `up`, else same as for `up`
+    #[arg(long, value_name = "SERVER")]
+    pub server: Option<Server>,
+    /// Only this storm scenario (repeatable)
+    #[arg(long = "scenario", value_name = "NAME")]
+    pub scenarios: Vec<String>,
+    /// Only this package of the image (repeatable)
+    #[arg(long = "package", value_name = "PACKAGE")]
+    pub packages: Vec<String>,
+    /// Omit a precaution that a client needs, such as `early-import` (repeatable)
+    #[arg(long, value_name = "PRECAUTION")]
+    pub without: Vec<String>,
+    /// Stop each scenario at its first failure
+    #[arg(long)]
+    pub fail_fast: bool,
+    /// Time limit of a process in seconds; for a package's own tests ten times as much
+    #[arg(long, value_name = "SECONDS", default_value = "120")]
+    pub limit: NonZeroU32,
+    /// Folder for junit.xml; default: test-results/TAG
+    #[arg(long, value_name = "FOLDER")]
+    pub out: Option<PathBuf>,
+    /// Write the verdicts to docs/verdicts.md
+    #[arg(long, conflicts_with_all = ["scenarios", "packages", "without", "fail_fast"])]
+    pub write: bool,
+    /// Install and start what is missing with apt, as root or with sudo
+    #[arg(long)]
+    pub yes: bool,
+}
+
+fn variable(text: &str) -> Result<(String, String)> {
+    let (name, value) = text.split_once('=').filter(|(name, _)| !name.is_empty()).context("write NAME=VALUE")?;
+    Ok((name.to_owned(), value.to_owned()))
+}
+
+/// The suites to run, in the order of the cheapest first. `own`: whether a checkout has tests of a package's own;
+/// `client`: whether a package has an adapter, without which the storm has nothing to do.
+pub fn suites(asked: &Options, own: bool, client: bool) -> Result<Vec<Suite>> {
+    if asked.suites.contains(&Suite::Upstream) && !own {
+        bail!(UsageError(
+            "no checkout: `--source PATH` names one with the package's own tests, or `tests.upstream.source` in \
+             matrix.yaml"
+                .into()
+        ));
+    }
+    if !client && (asked.suites.contains(&Suite::Storm) || !asked.scenarios.is_empty()) {
+        bail!(UsageError(
+            "none of the packages has `tests.client` in matrix.yaml, so the storm has no client to run its scenarios with"
+                .into()
+        ));
+    }
+    let wanted = |suite: &Suite| match asked.suites.as_slice() {
+        // Scenarios are of the storm alone.
+        [] if !asked.scenarios.is_empty() => *suite == Suite::Storm,
+        [] => match suite {
+            Suite::Smoke => true,
+            Suite::Upstream => own,
+            Suite::Storm => client,
+        },
+        some => some.contains(suite),
+    };
+    let suites = [Suite::Smoke, Suite::Upstream, Suite::Storm].into_iter().filter(wanted).collect();
+    Ok(suites)
+}
