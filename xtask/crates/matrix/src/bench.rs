@@ -7,11 +7,13 @@ use serde::{Deserialize, Serialize};
 use crate::gil::GilState;
 use crate::words::{Location, Word};
 
-/// The rows of the matrix that stand for all others where something is measured.
+/// What is measured.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Bench {
+    /// What `cargo xtask bench build` measures.
     pub build: BenchBuild,
+    /// What `cargo xtask bench serve` measures.
     pub serve: Option<BenchServe>,
 }
 
@@ -19,95 +21,112 @@ pub struct Bench {
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct BenchBuild {
-    /// A package that maturin builds, for these ABIs.
+    /// A package that maturin builds.
     pub maturin: BenchMaturin,
-    /// A package that is built in a container, for one ABI.
+    /// A package that is built in a container.
     pub container: BenchContainer,
-    /// The image with just these two.
+    /// Tag of an image that contains both packages.
     pub image: Word,
 }
 
+/// The measured builds with maturin.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct BenchMaturin {
+    /// Id of a package with `with: maturin`.
     pub package: Word,
+    /// ABIs to build for, ids of `abis`.
     pub abis: Vec<Word>,
-    /// The source file, relative to the package's top, that "one line changed" appends a line to.
+    /// Source file, relative to the top of the package. The benchmark "one line changed" appends a line to it.
     pub touch: Location,
 }
 
+/// The measured build in a container.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct BenchContainer {
+    /// Id of a package with `with: container`.
     pub package: Word,
+    /// ABI to build for: an id of `abis` whose interpreter is compiled, and for which no wheel is published.
     pub abi: Word,
 }
 
+/// Load tests of services with k6.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct BenchServe {
-    /// k6's own image, with its digest: for machines that have no k6.
+    /// Image of k6 with its digest, for machines on which k6 is not installed.
     pub k6: Location,
-    /// A folder with a script of k6 for each scenario, and a Go module of k6 in its folder `k6`.
+    /// Folder, relative to `matrix.yaml`, with a k6 script `<scenario>.js` for each scenario. Its subfolder `k6` has
+    /// the Go module that k6 is built from if neither a program nor the image is available.
     pub scripts: Location,
-    /// The scenario that comes first and counts for nothing.
+    /// Scenario that runs first. Its requests are not counted.
     pub warmup: Word,
+    /// Scenarios to run, in order: `[single, gather]`.
     pub scenarios: Vec<Word>,
-    /// The one of them whose requests come at a constant rate: held against the first.
+    /// The scenario that sends requests at a constant rate (an open loop). It is compared with the first scenario.
     pub open: Option<Word>,
-    /// The path that tells interpreter and GIL.
+    /// URL path at which the service reports its interpreter and the state of the GIL: `/runtime`.
     pub runtime: Location,
+    /// Names of the metrics that the service exports.
     pub metrics: ServerSide,
-    /// Another's figures to be shown beside ours, in a YAML file.
+    /// YAML file with figures that somebody else measured, relative to `matrix.yaml`. They are shown beside the
+    /// measured ones.
     pub original: Option<Location>,
+    /// Configurations to measure.
     pub configs: Vec<ServeConfig>,
 }
 
-/// What is measured: an image, how it is started, and which of its clients are loaded.
+/// A configuration to measure: an image, how it is started, and the clients that are loaded.
 #[derive(Debug, Clone, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 pub struct ServeConfig {
+    /// Name of the configuration, for `--config`.
     pub id: Word,
-    /// For people.
+    /// Title in the report, one line.
     pub title: String,
+    /// Tag of the image. One of its packages must have `serve.load`.
     pub image: Word,
-    /// What must be found, before and after; else it is refused.
+    /// Expected GIL state. It is checked before and after each run; in another state nothing is measured.
     pub gil: GilState,
-    /// On top of the image's.
+    /// Environment variables, in addition to those of the image.
     #[serde(default)]
     pub env: BTreeMap<String, String>,
-    /// In turn, request by request; one alone has the server for itself.
+    /// Clients to load, at least one. Several take turns, request by request.
     pub clients: Vec<Word>,
-    /// With the service's own stage metrics.
+    /// Switches the stage metrics of the service on.
     #[serde(default)]
     pub stages: bool,
 }
 
-/// What the service calls its metrics.
+/// Names of the metrics that a service exports in the Prometheus text format.
 #[derive(Debug, Clone, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 pub struct ServerSide {
-    /// The path that tells them.
+    /// URL path of the metrics: `/metrics`.
     pub path: Location,
-    /// The label with the client.
+    /// Label that names the client of a request.
     pub client: Word,
-    /// The histogram of whole requests, in seconds.
+    /// Histogram of the duration of whole requests, in seconds.
     pub requests: Word,
-    /// Histograms of parts of them, by what a person calls them.
+    /// Histograms of the duration of parts of a request, in seconds, by their title in the report:
+    /// `{batch read: batch_read_duration_seconds}`.
     pub parts: BTreeMap<String, Word>,
+    /// Metrics of the stages of a call inside a client.
     pub stages: Stages,
 }
 
-/// What happens inside a client, one stage after the other.
+/// Metrics of the stages of a call inside a client.
 #[derive(Debug, Clone, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 pub struct Stages {
-    /// What switches them on.
+    /// Environment variables that switch the metrics on.
     pub env: BTreeMap<String, String>,
+    /// Histogram of the duration of a stage, in seconds.
     pub metric: Word,
-    /// The label with the stage.
+    /// Label that names the stage.
     pub label: Word,
-    /// In the order in which they come.
+    /// Names of the stages, in the order in which they happen.
     pub order: Vec<Word>,
 }
 

@@ -1,30 +1,32 @@
-//! What the matrix says of the workflows, and of what this project itself is checked with.
+//! Settings of the workflows, and the tools that check this project itself.
 
 use serde::Deserialize;
 
 use crate::tool::Tool;
 use crate::words::{Digest, Version, Word};
 
-/// What is particular to the workflows.
+/// Settings of the GitHub Actions workflows, and the tools that check this project itself.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Ci {
-    /// The label of the machines, as `runs-on` takes it.
+    /// Label of the machines that run the jobs (`runs-on`): `ubuntu-24.04`.
     pub runner: Word,
-    /// The packages whose wheels a release puts on the package index.
+    /// Packages whose wheels a release uploads to the package index, ids of `packages`.
     pub publish: Vec<Word>,
-    /// What the workflows themselves are checked with, as wheels for Linux on x86-64.
+    /// Tools that `cargo xtask workflow --check` runs.
     pub checks: Vec<Tool>,
-    /// What the tool's own crates are checked with.
+    /// The tool that `cargo xtask deny` runs: cargo-deny.
     pub deny: Crate,
 }
 
-/// A program that is built from a crate.
+/// A program that is built from a crate on crates.io.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Crate {
+    /// Name of the crate.
     pub name: Word,
+    /// Version of the crate.
     pub version: Version,
-    /// Of the crate as the registry has it.
+    /// SHA-256 of the `.crate` file.
     pub sha256: Digest,
 }

@@ -14,14 +14,16 @@ use serde::{Deserialize, Serialize};
 
 use base::ui::quoted;
 
-/// The GIL's effective state in a running image.
+/// The effective state of the GIL in a running image.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, Serialize)]
 pub enum GilState {
+    /// The GIL is enabled.
     #[serde(rename = "on")]
     On,
+    /// The GIL is disabled, and every module declares that it runs without it. Free-threaded ABIs only.
     #[serde(rename = "off")]
     Off,
-    /// Only `PYTHON_GIL=0` keeps it off.
+    /// The GIL is disabled only because `env` sets `PYTHON_GIL: "0"`. Free-threaded ABIs only.
     #[serde(rename = "forced off")]
     ForcedOff,
 }

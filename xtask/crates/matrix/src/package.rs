@@ -9,26 +9,31 @@ use crate::suites::Tests;
 use crate::tool::Tool;
 use crate::words::{Digest, Location, Module, Version, Word};
 
-/// A Python distribution that wheels are built or fetched of.
+/// A Python package whose wheels are built or downloaded.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Package {
-    /// The distribution's name on the index.
+    /// Name of the distribution on the package index.
     pub id: Word,
-    /// Import names that every image with this package must be able to import.
+    /// Modules that every image with this package must be able to import, at least one:
+    /// `[aerospike, aerospike_helpers]`.
     pub import: Vec<Module>,
+    /// Where the source comes from.
     pub source: PackageSource,
+    /// How the wheel is built.
     pub build: Build,
-    /// Wheels of this version that the vendor publishes: taken instead of built.
+    /// Wheels of this version that the vendor publishes. They are downloaded instead of built.
     #[serde(default)]
     pub published: Vec<Published>,
-    /// A folder with one lock file for each ABI, `<abi>.txt`: what the package needs at run time.
+    /// Folder with a lock file `<abi>.txt` for each ABI, relative to `matrix.yaml`. It pins what the package needs
+    /// at run time, in lines `name==version --hash=sha256:…`.
     pub locks: Option<Location>,
-    /// How an image with this package is started; without it an image starts Python.
+    /// How an image with this package starts its service. An image without a service starts Python. At most one
+    /// package of an image may have one.
     pub serve: Option<Serve>,
-    /// How `cargo xtask test` tests it.
+    /// How `cargo xtask test` tests the package. Without it, only the imports are tested.
     pub tests: Option<Tests>,
-    /// What `cargo xtask audit` reads and holds its findings against.
+    /// What `cargo xtask audit` scans, and the findings that were reviewed.
     pub audit: Option<Audit>,
 }
 
@@ -53,59 +58,67 @@ impl Package {
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Audit {
-    /// The file with the findings that were reviewed, relative to `matrix.yaml`.
+    /// File with the reviewed findings, relative to `matrix.yaml`. `cargo xtask audit --write` creates it.
     pub baseline: Location,
-    /// Folders of the source to audit; by default all native code that is not vendored (docs/audit.md).
+    /// Folders to scan, relative to the top of the source. If the list is empty, all native code is scanned
+    /// except vendored code (docs/audit.md).
     #[serde(default)]
     pub sources: Vec<Location>,
 }
 
-/// A service that a package brings.
+/// The service of a package.
 #[derive(Debug, Clone, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 pub struct Serve {
-    /// Program and arguments.
+    /// Program and arguments that start the service: `[python, -m, app]`.
     pub command: Vec<String>,
-    /// The TCP port that it listens on.
+    /// TCP port that the service listens on.
     pub port: u16,
-    /// Program and arguments; its exit code tells whether the service is healthy.
+    /// Program and arguments of the health check. The service is healthy if the exit code is 0.
     pub health: Vec<String>,
-    /// The path that answers 200 when requests can be served.
+    /// URL path that answers with status 200 once the service accepts requests: `/ready`.
     pub ready: Location,
-    /// Program and arguments that write data into the server; `--records N` is added. Empty if there is no data.
+    /// Program and arguments that write test data into the server. `--records N` is appended. An empty list means
+    /// that there is no data to write.
     #[serde(default)]
     pub load: Vec<String>,
+    /// Names of the environment variables that configure the service.
     pub env: ServeEnv,
 }
 
-/// The names of the variables by which a service is told where it is.
+/// Names of the environment variables that configure a service.
 #[derive(Debug, Clone, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 pub struct ServeEnv {
-    /// `HOST:PORT` of the server that it talks to. Without this field no server is started for it.
+    /// Variable for the address `HOST:PORT` of the server that the service talks to. Without this field no server
+    /// is started for it.
     pub server: Option<Word>,
-    /// The address that it binds.
+    /// Variable for the address to bind.
     pub host: Word,
-    /// The port that it binds.
+    /// Variable for the TCP port to bind.
     pub port: Word,
-    /// The labels of its image, as JSON: they cannot be seen from inside.
+    /// Variable for the labels of the image, as a JSON object. A container cannot read them otherwise.
     pub labels: Word,
 }
 
-/// Where a package's source comes from: exactly one of the two.
+/// Where the source of a package comes from: exactly one of the two fields is set.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct PackageSource {
+    /// An sdist on the package index.
     pub pypi: Option<Pypi>,
-    /// A working copy, relative to `matrix.yaml`; keyed by content, as git lists it where it is a checkout.
+    /// Folder with a working copy, relative to `matrix.yaml`: `../mypackage`. In a git checkout, ignored files are
+    /// left out.
     pub path: Option<Location>,
 }
 
-/// A pinned sdist on the package index.
+/// A pinned source distribution (sdist) on the package index.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Pypi {
+    /// Version of the sdist.
     pub version: Version,
+    /// SHA-256 of the sdist.
     pub sha256: Digest,
 }
 
@@ -113,38 +126,43 @@ pub struct Pypi {
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Build {
+    /// The build tool.
     pub with: Builder,
-    /// The platform tag that the wheel must carry; `any` for one of Python only.
+    /// Platform tag that the wheel must have: `manylinux_<major>_<minor>_x86_64` (PEP 600), or `any` for a wheel
+    /// without native code.
     pub platform: Word,
-    /// `container` only: the Debian packages that the build needs.
+    /// Id of the set in `apt` that the build needs. Required for `with: container`, not allowed otherwise.
     pub apt: Option<Word>,
-    /// `container` only: the build requirements of the sdist, pinned, dependencies included.
+    /// Build requirements of the sdist, with their dependencies, as pure Python wheels. For `with: container` only.
     #[serde(default)]
     pub requires: Vec<Tool>,
-    /// The most compilers that may run at a time; 1 for a package that cannot be built in parallel.
+    /// Maximum number of compilers that run at the same time, at least 1. Without it, that of the step (`--jobs`).
+    /// Use 1 for a package that does not build in parallel.
     pub jobs: Option<NonZeroUsize>,
-    /// `container` only: keeps debug information in the wheel, for modules that read their own.
+    /// Keeps debug information in the wheel. For `with: container` only; maturin follows the Cargo profile.
     #[serde(default)]
     pub debug_info: bool,
-    /// `container` only: the build requirements as a `pylock.toml` (PEP 751), in place of `requires`. The wheels
-    /// are chosen for each ABI.
+    /// Build requirements as a `pylock.toml` file (PEP 751), relative to `matrix.yaml`, instead of `requires`. The
+    /// wheels are selected for each ABI. For `with: container` only.
     pub lock: Option<Location>,
 }
 
-/// What runs a build.
+/// The build tool of a wheel.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Builder {
-    /// On the host: maturin with zig as the linker; needs no interpreter of the ABI.
+    /// Builds on the host with maturin, and with zig as the linker. Needs no interpreter of the ABI.
     Maturin,
-    /// In a container with the ABI's interpreter and headers, then repaired by auditwheel.
+    /// Builds in a container that has the interpreter and headers of the ABI, then runs auditwheel on the wheel.
     Container,
 }
 
-/// A wheel on the package index.
+/// A wheel that the vendor publishes on the package index.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Published {
+    /// ABI of the wheel, an id of `abis`.
     pub abi: Word,
+    /// SHA-256 of the wheel.
     pub sha256: Digest,
 }

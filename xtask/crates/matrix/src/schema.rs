@@ -11,105 +11,130 @@ use crate::package::Package;
 use crate::tool::Tool;
 use crate::words::{AptName, Digest, Location, Version, Word};
 
-/// All of `matrix.yaml`, validated.
+/// The whole of `matrix.yaml`: every Python ABI, package and image, and every pinned input.
+///
+/// Values that YAML would read as something else than text stand in quotes: `"on"`, `"off"`, `"3.11"`.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Matrix {
-    /// Repository that the images are named after: `<name>:<tag>`.
+    /// Repository name of the images, in lower case. An image is called `<name>:<tag>`.
     pub name: Word,
+    /// The Debian file system that every image is based on.
     pub root: Root,
+    /// Sets of Debian packages. Other fields refer to a set by its `id`.
     pub apt: Vec<AptSet>,
+    /// Source archives that are downloaded, such as that of CPython.
     pub sources: Vec<Source>,
+    /// Tools that build and install wheels. Required are `uv` and `pip` for images, `maturin`, `ziglang` and `pip`
+    /// for `with: maturin`, and `auditwheel` and `uv`, marked `container: true`, for `with: container`.
     pub tools: Vec<Tool>,
+    /// The CPython ABIs that wheels and images are built for.
     pub abis: Vec<Abi>,
+    /// The Python packages whose wheels are built or downloaded.
     pub packages: Vec<Package>,
+    /// The runtime images that are built. The list may be empty.
     pub images: Vec<Image>,
-    /// What the workflows run on, check with and publish.
+    /// Settings of the GitHub Actions workflows, and the tools that check this project itself.
     pub ci: Ci,
-    /// What `cargo xtask bench` measures.
+    /// What `cargo xtask bench build` and `cargo xtask bench serve` measure.
     pub bench: Option<Bench>,
-    /// What the services of the images talk to when somebody tries them.
+    /// The server that `cargo xtask up`, `test` and `bench serve` start for services and clients to talk to.
     pub server: Option<Server>,
 }
 
-/// A database server's own image, for `up`.
+/// The image of a server, for example of a database.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Server {
-    /// With its digest.
+    /// The image with its digest: `name:tag@sha256:<64 hexadecimal digits>`.
     pub image: Location,
-    /// The TCP port that it listens on.
+    /// TCP port that the server listens on.
     pub port: u16,
 }
 
-/// The Debian file system under every image.
+/// The Debian file system that every image is based on.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Root {
-    /// Debian's code name, as mmdebstrap takes it.
+    /// Code name of the Debian release, for example `bookworm`.
     pub suite: Word,
-    /// glibc of that suite, `major.minor`: no wheel may ask for more.
+    /// glibc version of that release as `major.minor`, for example `"2.36"`. Wheels that need a newer one are refused.
     pub glibc: Version,
-    /// A slim image of the same suite, with its digest, preferred where a registry is in reach.
+    /// Debian's slim image of the same release, with its digest. If no registry can be reached, or without this
+    /// field, mmdebstrap builds the file system from Debian's packages.
     pub image: Option<Location>,
 }
 
-/// Debian packages under one name.
+/// A set of Debian packages.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct AptSet {
+    /// Name of the set, for example `cpython-build`.
     pub id: Word,
+    /// Ids of other sets whose packages belong to this set too.
     #[serde(default)]
     pub include: Vec<Word>,
+    /// Names of Debian packages, each with an optional version: `libssl-dev`, `libssl-dev=3.0.17-1`.
     #[serde(default)]
     pub packages: Vec<AptName>,
 }
 
-/// A file that is downloaded, from the first place that has it.
+/// A source archive, downloaded from the first location that has it.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Source {
+    /// Name of the archive, for example `cpython-3.14.5`.
     pub id: Word,
+    /// SHA-256 of the file.
     pub sha256: Digest,
-    /// URLs, or `debian:<path>` for a path on the Debian mirror that apt is set up with.
+    /// Locations that are tried in order: URLs, or `debian:<path>` for a path on the Debian mirror that apt is
+    /// configured with.
     pub from: Vec<Location>,
 }
 
-/// A CPython ABI.
+/// A CPython ABI and its interpreter.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Abi {
-    /// The ABI tag of PEP 425, `cp314t` for instance; compared for equality only.
+    /// ABI tag (PEP 425): `cp311`, `cp314`, or with a `t` at the end for the free-threaded build, `cp314t`.
     pub id: Word,
-    /// CPython's version; its first two numbers must be those of the tag.
+    /// CPython version. Its first two numbers must match the tag.
     pub python: Version,
+    /// Where the interpreter comes from.
     pub interpreter: Interpreter,
 }
 
-/// Where the interpreter of an ABI comes from: exactly one of the two.
+/// Where the interpreter of an ABI comes from: exactly one of the two fields is set.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Interpreter {
+    /// Installs Debian's interpreter. Debian has none for free-threaded ABIs.
     pub distribution: Option<Distribution>,
+    /// Compiles CPython.
     pub source: Option<FromSource>,
 }
 
-/// Debian's own interpreter.
+/// An interpreter that is installed from Debian.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Distribution {
+    /// Id of the set in `apt` with the interpreter, for images.
     pub runtime_apt: Word,
+    /// Id of the set in `apt` with the headers and `venv`, for builds.
     pub devel_apt: Word,
 }
 
-/// CPython compiled here.
+/// An interpreter that is compiled from source.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct FromSource {
+    /// Id of the archive in `sources`.
     pub archive: Word,
+    /// Id of the set in `apt` that compiling needs.
     pub build_apt: Word,
+    /// Id of the set in `apt` that the compiled interpreter needs at run time.
     pub runtime_apt: Word,
-    /// PGO and LTO; `--quick` turns it off for one invocation.
+    /// Compiles with profile-guided and link-time optimisation (PGO, LTO). `--quick` turns it off for one run.
     pub optimize: bool,
 }
 
@@ -117,11 +142,16 @@ pub struct FromSource {
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Image {
+    /// Tag of the image, for example `314t`.
     pub tag: Word,
+    /// ABI of its interpreter, an id of `abis`.
     pub abi: Word,
+    /// Packages to install, ids of `packages`.
     pub packages: Vec<Word>,
+    /// Environment variables of the image: `{PYTHON_GIL: "0"}`. Values must not contain quotes, `$` or `\`.
     #[serde(default)]
     pub env: BTreeMap<String, String>,
+    /// The GIL state that the image promises. An image that is in another state is not tagged.
     pub gil: GilState,
 }
 

@@ -7,56 +7,62 @@ use serde::Deserialize;
 use crate::gil::GilState;
 use crate::words::{Location, Problem, Word};
 
-/// What `cargo xtask test` needs to know of a package; without it its imports are tested and nothing else.
+/// How `cargo xtask test` tests a package.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Tests {
-    /// A Python file with the package's `Adapter` (docker/suites/proving/client.py), relative to `matrix.yaml`.
-    /// An adapter connects to a server, so one is started for it.
+    /// Python file with an `Adapter` for the package (docker/suites/proving/client.py), relative to `matrix.yaml`.
+    /// A server is started for it.
     pub client: Option<Location>,
-    /// The tests that the package's own source brings.
+    /// The tests in the package's own source.
     pub upstream: Option<Upstream>,
-    /// Crashes that have been found, and how they are avoided.
+    /// Known crashes, and how they are avoided.
     #[serde(default)]
     pub known: Vec<Known>,
 }
 
-/// The package's own tests.
+/// The tests in a package's own source.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Upstream {
-    /// A checkout, relative to `matrix.yaml`; without it `--source` names one.
+    /// Folder with a checkout, relative to `matrix.yaml`. Without it, `--source` names one.
     pub source: Option<Location>,
-    /// What of it is taken: the tests and pytest's configuration, never the package itself.
+    /// Files and folders of the checkout that are copied into the container: the tests and the configuration of
+    /// pytest, but not the package itself.
     pub take: Vec<Location>,
-    /// Folders with tests, each run in a process of its own; those that a checkout lacks are left out.
+    /// Folders with tests, below those of `take`. Each runs in a process of its own. Folders that the checkout does
+    /// not have are skipped.
     pub folders: Vec<Location>,
-    /// A folder with one lock file for each ABI, `<abi>.txt`: pytest and all else that the tests need.
+    /// Folder with a lock file `<abi>.txt` for each ABI, relative to `matrix.yaml`: pytest and everything else that
+    /// the tests need.
     pub locks: Location,
-    /// Without this field the tests need no server, and none is started for them.
+    /// Names of the environment variables with the address of the server. Without this field no server is started.
     pub env: Option<UpstreamEnv>,
 }
 
-/// The names of the variables by which the tests are told where the server is.
+/// Names of the environment variables with the address of the server.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct UpstreamEnv {
+    /// Variable for the host name.
     pub host: Word,
+    /// Variable for the TCP port.
     pub port: Word,
 }
 
-/// A crash that is expected when a precaution is left out.
+/// A crash that is expected if a precaution is left out.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Known {
+    /// Storm scenario that shows the crash.
     pub scenario: Word,
-    /// The precaution, by the name that the adapter has for it.
+    /// The precaution that avoids the crash, by its name in the adapter.
     pub without: Word,
-    /// Images that promise this can show it.
+    /// The crash can only happen in images with this `gil`.
     pub promise: GilState,
-    /// How the process ends; any other failure is no known one.
+    /// Signal that ends the process: `SIGSEGV`. Any other failure is reported as a new one.
     pub signal: Word,
-    /// What a user does about it.
+    /// How users avoid the crash, in one line.
     pub fix: String,
 }
 

@@ -4,14 +4,17 @@ use serde::{Deserialize, Serialize};
 
 use crate::words::{Digest, Version, Word};
 
-/// A wheel of a tool, pinned for Linux on x86-64.
+/// A pinned wheel on the package index, for Linux on x86-64.
 #[derive(Debug, Clone, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 pub struct Tool {
+    /// Name of the distribution on the package index.
     pub name: Word,
+    /// Version of the wheel.
     pub version: Version,
+    /// SHA-256 of the wheel.
     pub sha256: Digest,
-    /// Also put beside the source when a wheel is built in a container.
+    /// Makes the tool available to builds in a container (`with: container`).
     #[serde(default)]
     pub container: bool,
 }
