@@ -128,7 +128,7 @@ fn main() -> ExitCode {
     let cancel = match Cancel::on_signals(proc::kill_all) {
         Ok(cancel) => cancel,
         Err(error) => {
-            ui::complain(&error);
+            ui::print_error(&error);
             return ExitCode::FAILURE;
         }
     };
@@ -143,8 +143,8 @@ fn main() -> ExitCode {
             ExitCode::from(130)
         }
         Err(error) => {
-            ui::complain(&error);
-            summary::failure(&error);
+            ui::print_error(&error);
+            summary::add_failure(&error);
             if error.is::<NothingSelected>() {
                 ExitCode::from(3)
             } else if error.is::<UsageError>() {
@@ -170,8 +170,10 @@ fn dispatch(cli: &Cli, cancel: &Cancel) -> Result<()> {
         Cmd::Plan(options) => plan::run(&project, options),
         Cmd::Wheels(options) => wheels::run(&project, options),
         Cmd::Image(options) => image::run(&project, options),
-        Cmd::Cache { what: CacheCmd::Show } => ui::out(&prune::show(&project.cache)?),
-        Cmd::Cache { what: CacheCmd::Prune { max_size } } => ui::out(&prune::prune(&project.cache, *max_size)?),
+        Cmd::Cache { what: CacheCmd::Show } => ui::print_result(&prune::show(&project.cache)?),
+        Cmd::Cache { what: CacheCmd::Prune { max_size } } => {
+            ui::print_result(&prune::prune(&project.cache, *max_size)?)
+        }
         Cmd::Export(options) => export::run(&project, options),
         Cmd::Collect { folder, plan, publish } => {
             incoming::collect(&project, folder, plan.as_deref(), publish.as_deref())

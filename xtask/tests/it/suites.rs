@@ -67,7 +67,7 @@ fn only_hung_at_the_end(said: &str) -> bool {
 }
 
 /// Up to 3.13 CPython ends a thread in the client's calls by unwinding it: with another unwinder than
-/// the process's in the wheel, each of these processes was ended by SIGSEGV.
+/// the process's in the wheel, each of these processes was terminated by SIGSEGV.
 #[test]
 #[ignore = "needs a Docker engine and the images"]
 fn an_older_interpreter_ends_with_threads_in_the_client() {

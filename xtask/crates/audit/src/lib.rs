@@ -132,9 +132,9 @@ pub fn run(project: &Project, asked: &Options) -> Result<()> {
     }
     let judged: Vec<Judged> = reports.iter().map(judge).collect();
     match asked.format {
-        Format::Table => ui::out(&table::text(&judged, asked.all))?,
-        Format::Json => ui::out(&format!("{:#}\n", document(&judged)))?,
-        Format::Sarif => ui::out(&format!("{:#}\n", sarif::document(&judged)))?,
+        Format::Table => ui::print_result(&table::text(&judged, asked.all))?,
+        Format::Json => ui::print_result(&format!("{:#}\n", document(&judged)))?,
+        Format::Sarif => ui::print_result(&format!("{:#}\n", sarif::document(&judged)))?,
     }
     refuse(&judged)
 }

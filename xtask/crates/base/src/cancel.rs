@@ -1,16 +1,16 @@
-//! One flag that Ctrl-C sets and every waiting loop looks at, so that nothing is left half done.
+//! Cancellation: a flag that signals set and that every waiting loop checks.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use anyhow::{Context, Result, bail};
 
-/// Set once, by a signal; cheap to clone and to ask.
+/// Cancellation flag, shared between threads. Clones refer to the same flag.
 #[derive(Debug, Clone, Default)]
 pub struct Cancel(Arc<AtomicUsize>);
 
 impl Cancel {
-    /// A flag that SIGINT, SIGTERM and SIGHUP set; the third signal ends the process at once, after `last`.
+    /// Returns a flag that SIGINT, SIGTERM and SIGHUP set. The third signal calls `last` and exits with code 130.
     pub fn on_signals(last: fn()) -> Result<Cancel> {
         let cancel = Cancel::default();
         let count = cancel.0.clone();
@@ -32,7 +32,7 @@ impl Cancel {
         self.0.load(Ordering::SeqCst) > 0
     }
 
-    /// The error of an interrupted step.
+    /// Returns the error `interrupted` if the flag is set.
     pub fn check(&self) -> Result<()> {
         if self.is_set() {
             bail!("interrupted");

@@ -1,9 +1,9 @@
 //! Finds the line of a program's output that says why the program failed.
 
-/// Characters of a line that are shown.
+/// Maximum number of characters shown of a line.
 pub const WIDTH: usize = 160;
 
-/// Starts of lines that say only that something failed, which is known.
+/// Prefixes of lines that report only that something failed, without a cause.
 const EMPTY: [&str; 14] = [
     "$ ",
     "make: ***",
@@ -21,11 +21,11 @@ const EMPTY: [&str; 14] = [
     "Caused by:",
 ];
 
-/// What the lines of compilers and installers contain that name the cause of a failure.
+/// Substrings by which compilers and installers mark an error message.
 const SIGNS: [&str; 6] = ["error:", "error[", "Error:", "ERROR:", "fatal:", "E: "];
 
-/// The line among the last ones of a program that says best why it failed: the last that is marked as
-/// an error and says more than that there was one, else the last line.
+/// Returns the line of a program's output that explains best why it failed: the last line that is marked as an error
+/// and does not start with one of [`EMPTY`], otherwise the last line that does not.
 pub fn find<'a>(lines: impl Iterator<Item = &'a str>) -> Option<String> {
     let lines: Vec<&str> = lines.map(str::trim).filter(|line| !line.is_empty()).collect();
     let telling = |line: &&&str| !EMPTY.iter().any(|start| line.starts_with(start));
@@ -34,7 +34,7 @@ pub fn find<'a>(lines: impl Iterator<Item = &'a str>) -> Option<String> {
     Some(shortened(found, 2 * WIDTH))
 }
 
-/// The first `most` characters of a line.
+/// Truncates a line to `most` characters.
 pub fn shortened(line: &str, most: usize) -> String {
     match line.char_indices().nth(most) {
         Some((cut, _)) => format!("{} …", &line[..cut]),
@@ -47,7 +47,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_cause_is_the_line_that_names_it() {
+    fn the_last_error_message_is_the_cause() {
         for (output, expected) in [
             ("Reading package lists...\nE: Unable to locate package nopkg\n", "E: Unable to locate package nopkg"),
             (
@@ -68,7 +68,7 @@ mod tests {
                 "cc -c a.c\nld: cannot find -lyaml: no such file\nmake: *** [Makefile:3: all] Error 1\n",
                 "ld: cannot find -lyaml: no such file",
             ),
-            ("before\nno error is named\n\n", "no error is named"),
+            ("before\nno line is marked\n\n", "no line is marked"),
         ] {
             assert_eq!(find(output.lines()).as_deref(), Some(expected));
         }

@@ -1,4 +1,4 @@
-//! SHA-256 of bytes, files and folders: what keys, pins and the store speak of.
+//! SHA-256 digests of bytes and files.
 
 use std::fmt::Write as _;
 use std::io::Read;
@@ -7,12 +7,12 @@ use std::path::Path;
 use anyhow::{Context, Result};
 use sha2::{Digest, Sha256};
 
-/// The digest of `bytes`, as 64 hexadecimal digits in lower case.
+/// Returns the SHA-256 digest of `bytes` as 64 hexadecimal digits in lower case.
 pub fn of(bytes: impl AsRef<[u8]>) -> String {
     hex(&Sha256::digest(bytes.as_ref()))
 }
 
-/// The digest of what `reader` yields.
+/// Returns the digest of everything that `reader` yields.
 pub fn of_reader(mut reader: impl Read) -> std::io::Result<String> {
     let mut hash = Sha256::new();
     let mut buffer = vec![0; 1 << 16];
@@ -24,13 +24,13 @@ pub fn of_reader(mut reader: impl Read) -> std::io::Result<String> {
     }
 }
 
-/// The digest of the file at `path`.
+/// Returns the digest of the file at `path`.
 pub fn of_file(path: &Path) -> Result<String> {
     let file = std::fs::File::open(path).with_context(|| format!("cannot open `{}`", path.display()))?;
     of_reader(file).with_context(|| format!("cannot read `{}`", path.display()))
 }
 
-/// Whether `text` is a digest as this module writes it.
+/// Returns whether `text` has the form of a digest: 64 hexadecimal digits in lower case.
 pub fn is_digest(text: &str) -> bool {
     text.len() == 64 && text.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
 }

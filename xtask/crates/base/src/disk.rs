@@ -1,22 +1,22 @@
-//! Recognises a full disk, which programs report in many ways or not at all.
+//! Detects full disks from free space and from error messages.
 
 use std::path::Path;
 
 use crate::ui::bytes;
 
-/// With less room than this many bytes on its disk, no work can be expected to succeed.
+/// Free space in bytes below which a disk counts as full.
 pub const NO_ROOM: u64 = 64 << 20;
 
-/// How the C library, Python, Rust and the Docker engine report a full disk or an exceeded quota.
+/// Messages by which the C library, Python, Rust and the Docker engine report a full disk or an exceeded quota.
 const MESSAGES: [&str; 4] = ["no space left on device", "disk quota exceeded", "not enough free space", "os error 28"];
 
-/// Returns how many bytes an ordinary user may still write below `folder`.
+/// Returns the number of bytes that an unprivileged user can still write below `folder`.
 pub fn free(folder: &Path) -> Option<u64> {
     rustix::fs::statvfs(folder).ok().map(|stat| stat.f_bavail.saturating_mul(stat.f_frsize))
 }
 
-/// The cause and its remedy, if the error or the last lines of a program's output say that a disk is
-/// full, or if one of the `folders` has no room left.
+/// Returns an explanation with a remedy if the error `text` or the last lines of a program's `output` report a full
+/// disk, or if the disk of one of the `folders` is full.
 pub fn explain_full(text: &str, output: &[String], folders: &[&Path]) -> Option<String> {
     explain(text, output, folders, &free)
 }
@@ -30,7 +30,7 @@ fn explain(text: &str, output: &[String], folders: &[&Path], free: &dyn Fn(&Path
             bytes(left)
         ));
     }
-    // What had no room is removed when a step fails, so there may be room again by now.
+    // A failed step removes its temporary files, so the disk may have free space again.
     let line = std::iter::once(text).chain(output.iter().map(String::as_str)).find(|line| says_full(line))?;
     let at = MESSAGES.iter().find_map(|message| line.to_lowercase().find(message)).unwrap_or_default();
     let places: Vec<String> = folders.iter().map(|folder| format!("`{}`", folder.display())).collect();
@@ -52,7 +52,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_full_disk_is_recognised_by_what_programs_print() {
+    fn a_full_disk_is_detected_from_messages() {
         let folders = [Path::new("/cache"), Path::new("/tmp")];
         let room = |_: &Path| Some(1 << 40);
         for line in [
@@ -61,9 +61,9 @@ mod tests {
             "write /var/lib/docker/tmp/GetImageBlob1: no space left on device",
             "OSError: [Errno 122] Disk quota exceeded: '/home/me/.cache'",
         ] {
-            let said =
+            let found =
                 explain("`pip` failed", &["Collecting uv".to_owned(), line.to_owned()], &folders, &room).unwrap();
-            assert!(said.starts_with("the disk was full (\"") && said.contains("`/cache` or `/tmp`"), "{said}");
+            assert!(found.starts_with("the disk was full (\"") && found.contains("`/cache` or `/tmp`"), "{found}");
             assert!(explain(line, &[], &folders, &room).is_some());
         }
         let other = ["ERROR: Could not find a version that satisfies the requirement".to_owned()];
@@ -71,10 +71,10 @@ mod tests {
     }
 
     #[test]
-    fn a_full_disk_is_recognised_by_its_free_space() {
+    fn a_full_disk_is_detected_from_its_free_space() {
         let folders = [Path::new("/cache"), Path::new("/tmp")];
         let free = |folder: &Path| Some(if folder == Path::new("/tmp") { 5 << 20 } else { 1 << 40 });
-        let said = explain("`pip` failed", &[], &folders, &free).unwrap();
-        assert!(said.starts_with("the disk is full: 5.00 MiB left at `/tmp`"), "{said}");
+        let found = explain("`pip` failed", &[], &folders, &free).unwrap();
+        assert!(found.starts_with("the disk is full: 5.00 MiB left at `/tmp`"), "{found}");
     }
 }

@@ -1,29 +1,29 @@
-//! The environments of the programs that this tool starts.
+//! Environments of the programs that this tool starts.
 //!
-//! A program gets the variables that its purpose needs and no others: whatever else the caller's environment holds
-//! could change a build or a measurement without being part of a key or of a record. docs/environment.md lists what is
-//! passed, what is kept out, and which configuration files count.
+//! A program receives only the variables that its purpose needs. Any other variable of the caller could change a
+//! build or a measurement without being part of a key or a record. docs/environment.md lists the variables that are
+//! passed and removed, and the configuration files that are read.
 
 use std::ffi::{OsStr, OsString};
 
 use xshell::Cmd;
 
-/// What a program is started for.
+/// Purpose of a program, which determines its environment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Purpose {
-    /// It measures, or works on local files: no network, no settings of the user.
+    /// Measurements and work on local files: no network settings, no user settings.
     Local,
-    /// It downloads what is checked by its digest: proxies, authorities and package indexes.
+    /// Downloads that are verified by digest: proxies, certificate authorities and package indexes.
     Download,
-    /// Cargo, or what calls it: also where toolchains, crates and registries are.
+    /// Cargo and programs that call it: like `Download`, and the locations of toolchains, crates and registries.
     Cargo,
-    /// The docker client: also which engine is meant.
+    /// The docker client: like `Download`, and the address of the engine.
     Docker,
 }
 
-/// Where programs and temporary files are.
+/// Locations of programs and temporary files.
 const LOCAL: &[&str] = &["PATH", "TMPDIR"];
-/// How the network is reached, and as whom.
+/// Network access and credentials.
 const NETWORK: &[&str] = &[
     "HOME",
     "USER",
@@ -42,7 +42,7 @@ const NETWORK: &[&str] = &[
     "CURL_CA_BUNDLE",
     "REQUESTS_CA_BUNDLE",
 ];
-/// Where Python packages and Go modules come from. A final `*` stands for any rest.
+/// Sources of Python packages and Go modules. A final `*` matches any suffix.
 const INDEXES: &[&str] = &[
     "PIP_INDEX_URL",
     "PIP_EXTRA_INDEX_URL",
@@ -91,10 +91,10 @@ const DOCKER: &[&str] = &[
     "XDG_RUNTIME_DIR",
     "SSH_AUTH_SOCK",
 ];
-/// The same for everybody, whatever the caller's language and time zone.
+/// Variables with a fixed value, independent of the caller's language and time zone.
 const FIXED: [(&str, &str); 2] = [("LANG", "C.UTF-8"), ("TZ", "UTC")];
 
-/// Gives `command` the environment of its purpose; variables that are to be set besides come after this call.
+/// Sets the environment of `command` for a purpose. Set further variables after this call.
 pub fn apply<'a>(command: Cmd<'a>, purpose: Purpose) -> Cmd<'a> {
     command.env_clear().envs(chosen(purpose, std::env::vars_os()))
 }
@@ -122,7 +122,7 @@ fn chosen(purpose: Purpose, caller: impl Iterator<Item = (OsString, OsString)>) 
 mod tests {
     use super::*;
 
-    /// What has changed a build, a measurement or a download in public reports, or could.
+    /// Variables that are known to change a build, a measurement or a download.
     const HOSTILE: &[&str] = &[
         "K6_VUS",
         "K6_OUT",
@@ -169,14 +169,14 @@ mod tests {
     }
 
     #[test]
-    fn a_hostile_environment_is_kept_out() {
+    fn hostile_variables_are_removed() {
         for purpose in [Purpose::Local, Purpose::Download, Purpose::Cargo, Purpose::Docker] {
             assert_eq!(names(purpose, HOSTILE), ["LANG", "TZ"], "{purpose:?}");
         }
     }
 
     #[test]
-    fn what_measures_sees_no_proxy_and_no_home() {
+    fn measurements_get_no_proxy_and_no_home() {
         let network = ["HTTP_PROXY", "https_proxy", "HOME", "SSL_CERT_FILE", "PIP_INDEX_URL", "CARGO_HOME"];
         assert_eq!(names(Purpose::Local, &network), ["LANG", "TZ"]);
         assert_eq!(
@@ -186,7 +186,7 @@ mod tests {
         assert_eq!(names(Purpose::Cargo, &["CARGO_REGISTRIES_MINE_INDEX", "CARGO_HOME", "PATH"]).len(), 5);
     }
 
-    /// The value of the caller's language is replaced, not added.
+    /// The caller's value is replaced, not added as a second entry.
     #[test]
     fn language_and_time_zone_are_fixed() {
         assert_eq!(names(Purpose::Docker, &["LANG", "TZ", "PATH"]), ["PATH", "LANG", "TZ"]);

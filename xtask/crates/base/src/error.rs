@@ -1,12 +1,12 @@
-//! Errors with an exit code of their own. Every other error ends the program with exit code 1.
+//! Errors that have their own exit code. Every other error ends the program with exit code 1.
 
 use std::fmt;
 
-/// The command line or the configuration is wrong: exit code 2.
+/// Wrong command line or configuration (exit code 2).
 #[derive(Debug)]
 pub struct UsageError(pub String);
 
-/// The command line selects nothing: exit code 3.
+/// The command line selects nothing (exit code 3).
 #[derive(Debug)]
 pub struct NothingSelected;
 

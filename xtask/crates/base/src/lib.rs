@@ -1,4 +1,4 @@
-//! What every other crate uses: digests, errors, cancellation, terminal output and child programs.
+//! Foundations used by all other crates: digests, errors, cancellation, terminal output and child processes.
 
 pub mod cancel;
 pub mod cause;

@@ -1,4 +1,4 @@
-//! Limits on what a program or a container may use, so that a build cannot exhaust the machine.
+//! Resource limits of programs and containers, which prevent a build from exhausting the machine.
 
 use std::sync::OnceLock;
 
@@ -8,15 +8,15 @@ use crate::size::parse_size;
 use crate::ui::bytes;
 use crate::{UsageError, ui};
 
-/// Bytes of a line of output; the rest of a longer line is left out of the log.
+/// Maximum length of a line of output, in bytes; the log omits the rest of a longer line.
 pub const LINE: usize = 16 << 10;
-/// Bytes of an answer on standard output that this tool reads itself, such as a JSON document.
-pub const ANSWER: usize = 64 << 20;
-/// Files and folders that are taken out of a container.
+/// Maximum size of standard output that this tool parses itself, such as a JSON document, in bytes.
+pub const MAX_CAPTURED: usize = 64 << 20;
+/// Maximum number of files and folders copied out of a container.
 pub const FILES: usize = 10_000;
-/// Percent of the engine's memory that one container may use.
+/// Default memory limit of one container, in percent of the engine's memory.
 pub const MEMORY_PERCENT: u64 = 80;
-/// Processes and threads of a container that does not build.
+/// Maximum number of processes and threads of a container that runs a check, not a build.
 pub const PROBE_PROCESSES: u64 = 1024;
 
 pub const OUTPUT_VARIABLE: &str = "XTASK_MAX_OUTPUT";
@@ -24,16 +24,16 @@ pub const FILES_VARIABLE: &str = "XTASK_MAX_FILES";
 pub const MEMORY_VARIABLE: &str = "XTASK_MAX_MEMORY";
 pub const PROCESSES_VARIABLE: &str = "XTASK_MAX_PROCESSES";
 
-/// The limits that a user can raise by a variable of the environment.
+/// Limits that the user can raise with environment variables.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Limits {
-    /// Bytes that one program or container may print.
+    /// Maximum output of one program or container, in bytes.
     pub output: u64,
-    /// Bytes of all files together that are taken out of one container.
+    /// Maximum total size of the files copied out of one container, in bytes.
     pub files: u64,
-    /// Bytes of memory of one container; [`MEMORY_PERCENT`] of the engine's if `None`.
+    /// Memory limit of one container, in bytes; if `None`, [`MEMORY_PERCENT`] of the engine's memory.
     pub memory: Option<u64>,
-    /// Processes and threads of one container that builds.
+    /// Maximum number of processes and threads of a build container.
     pub processes: u64,
 }
 
@@ -44,7 +44,7 @@ impl Default for Limits {
 }
 
 impl Limits {
-    /// The defaults, with what the variables say in place of them.
+    /// Returns the defaults, overridden by the environment variables that are set.
     fn parse(variable: impl Fn(&str) -> Option<String>) -> Result<Limits> {
         let size = |name: &str| -> Result<Option<u64>> {
             let Some(text) = variable(name).filter(|text| !text.is_empty()) else { return Ok(None) };
@@ -75,19 +75,19 @@ impl Limits {
 
 static LIMITS: OnceLock<Limits> = OnceLock::new();
 
-/// Reads the limits from the environment, once, at the start of the process.
+/// Reads the limits from the environment. Called once, when the process starts.
 pub fn read_environment() -> Result<()> {
     let limits = Limits::parse(|name| std::env::var(name).ok())?;
     LIMITS.get_or_init(|| limits);
     Ok(())
 }
 
-/// The limits of this process.
+/// Returns the limits of this process.
 pub fn current() -> Limits {
     LIMITS.get().copied().unwrap_or_default()
 }
 
-/// Counts the bytes that a program prints.
+/// Counter of the bytes that a program prints.
 #[derive(Debug)]
 pub struct OutputMeter {
     printed: u64,
@@ -99,12 +99,12 @@ impl OutputMeter {
         OutputMeter { printed: 0, limit }
     }
 
-    /// An error when the program has printed more than it may.
+    /// Adds to the counter. Fails once the limit is exceeded.
     pub fn count(&mut self, printed: usize) -> Result<()> {
         self.printed += printed as u64;
         if self.printed > self.limit {
             bail!(
-                "it was ended because it printed more than {}: if that is not an endless loop, set {OUTPUT_VARIABLE} to \
+                "it was stopped because it printed more than {}: if this is not an endless loop, set {OUTPUT_VARIABLE} to \
                  a higher limit",
                 bytes(self.limit)
             );
@@ -113,14 +113,14 @@ impl OutputMeter {
     }
 }
 
-/// Standard output that is read as an answer, up to [`ANSWER`] bytes.
+/// Captured standard output of a program, at most [`MAX_CAPTURED`] bytes.
 #[derive(Debug, Default)]
-pub struct Answer(Vec<u8>);
+pub struct CapturedOutput(Vec<u8>);
 
-impl Answer {
+impl CapturedOutput {
     pub fn push(&mut self, part: &[u8]) -> Result<()> {
-        if self.0.len() + part.len() > ANSWER {
-            bail!("its answer on standard output is longer than {}, which is not accepted", ui::bytes(ANSWER as u64));
+        if self.0.len() + part.len() > MAX_CAPTURED {
+            bail!("its standard output is larger than the limit of {}", ui::bytes(MAX_CAPTURED as u64));
         }
         self.0.extend_from_slice(part);
         Ok(())
@@ -156,7 +156,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_printed_is_counted_to_the_limit() {
+    fn output_above_the_limit_is_an_error() {
         let mut meter = OutputMeter::new(10);
         meter.count(10).unwrap();
         let error = meter.count(1).unwrap_err().to_string();
@@ -164,10 +164,10 @@ mod tests {
     }
 
     #[test]
-    fn an_answer_has_a_limit() {
-        let (mut answer, part) = (Answer::default(), vec![b'x'; ANSWER]);
+    fn captured_output_has_a_limit() {
+        let (mut answer, part) = (CapturedOutput::default(), vec![b'x'; MAX_CAPTURED]);
         answer.push(&part).unwrap();
         assert!(answer.push(b"y").unwrap_err().to_string().contains("64.00 MiB"));
-        assert_eq!(answer.into_text().len(), ANSWER);
+        assert_eq!(answer.into_text().len(), MAX_CAPTURED);
     }
 }

@@ -1,14 +1,14 @@
-//! Cuts the output of programs into lines, as a terminal would show them.
+//! Splits the output of programs into lines.
 
 use crate::limits;
 
-/// Cuts a stream of bytes into lines. Text before a lone carriage return is dropped, because a
-/// terminal would overwrite it. Of a line longer than [`limits::LINE`] only the start is kept.
+/// Splits a stream of bytes into lines. Text before a lone carriage return is dropped, because a terminal would
+/// overwrite it. Lines longer than [`limits::LINE`] are truncated.
 #[derive(Debug, Default)]
 pub struct LineBuffer {
     line: Vec<u8>,
-    /// Bytes of this line that were not kept.
-    left_out: u64,
+    /// Number of bytes of this line that were dropped.
+    omitted: u64,
     returned: bool,
 }
 
@@ -25,14 +25,14 @@ impl LineBuffer {
                     if self.line.len() < limits::LINE {
                         self.line.push(byte);
                     } else {
-                        self.left_out += 1;
+                        self.omitted += 1;
                     }
                 }
             }
         }
     }
 
-    /// Passes on a last line that no line feed ended.
+    /// Emits the last line if it does not end with a line feed.
     pub fn finish(&mut self, on: &mut dyn FnMut(&str)) {
         if !self.line.is_empty() {
             self.end(on);
@@ -41,16 +41,16 @@ impl LineBuffer {
 
     fn end(&mut self, on: &mut dyn FnMut(&str)) {
         let text = String::from_utf8_lossy(&self.line);
-        match self.left_out {
+        match self.omitted {
             0 => on(&text),
-            left_out => on(&format!("{text} [{left_out} more bytes of this line were left out]")),
+            omitted => on(&format!("{text} [{omitted} bytes omitted]")),
         }
         self.clear();
     }
 
     fn clear(&mut self) {
         self.line.clear();
-        self.left_out = 0;
+        self.omitted = 0;
         self.returned = false;
     }
 }
@@ -69,18 +69,18 @@ mod tests {
     }
 
     #[test]
-    fn a_line_that_never_ends_is_cut() {
+    fn long_lines_are_truncated() {
         let part = [b'x'; 1000];
         let found = lines(&[&part[..]; 50]);
         assert_eq!(found.len(), 1);
         assert!(found[0].starts_with(&"x".repeat(limits::LINE)));
-        assert!(found[0].ends_with("x [33616 more bytes of this line were left out]"), "{}", &found[0][limits::LINE..]);
-        // The next line is whole again.
+        assert!(found[0].ends_with("x [33616 bytes omitted]"), "{}", &found[0][limits::LINE..]);
+        // The next line is complete.
         assert_eq!(lines(&[&[b'x'; 2 * limits::LINE], b"\nnext\n"])[1], "next");
     }
 
     #[test]
-    fn a_progress_line_is_what_a_terminal_shows_last() {
+    fn only_the_last_state_of_a_progress_line_is_kept() {
         assert_eq!(lines(&[b"10%\r20", b"%\r", b"\n"]), ["20%"]);
         assert_eq!(lines(&[b"a\r\nb"]), ["a", "b"]);
     }

@@ -1,5 +1,4 @@
-//! Runs other programs: their output goes to the log line by line, and when a program ends, what it
-//! started is ended as well.
+//! Runs child processes, logs their output line by line, and terminates their whole process group.
 
 use std::ffi::OsString;
 use std::fmt;
@@ -20,193 +19,194 @@ use xshell::Cmd;
 
 use crate::cancel::Cancel;
 use crate::cause;
-use crate::limits::{self, Answer, OutputMeter};
+use crate::limits::{self, CapturedOutput, OutputMeter};
 use crate::lines::LineBuffer;
 use crate::ui::Task;
 
-/// What a program gets to read, and what is called while it runs.
-pub struct Talk<'a> {
-    /// Its standard input.
+/// Standard input and callbacks of a child process.
+pub struct ProcessIo<'a> {
+    /// Text written to standard input.
     pub input: &'a str,
-    /// Called five times a second.
+    /// Called about five times per second.
     pub tick: &'a dyn Fn(),
-    /// Called with each line that it prints, besides the log.
+    /// Called with each line of output, in addition to the log.
     pub line: &'a dyn Fn(&str),
 }
 
-impl Default for Talk<'_> {
+impl Default for ProcessIo<'_> {
     fn default() -> Self {
-        Talk { input: "", tick: &|| {}, line: &|_| {} }
+        ProcessIo { input: "", tick: &|| {}, line: &|_| {} }
     }
 }
 
-/// A program that did not end with exit code 0.
+/// Error of a program that did not exit with code 0.
 #[derive(Debug)]
-pub struct Failed {
+pub struct CommandFailed {
     program: String,
     status: ExitStatus,
-    /// The line of its output that says why.
+    /// Line of the output that explains the failure.
     cause: Option<String>,
-    /// The whole command, to repeat it.
+    /// Complete command line, for repeating it.
     pub command: String,
 }
 
-impl fmt::Display for Failed {
+impl fmt::Display for CommandFailed {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match (self.status.code(), self.status.signal()) {
             (Some(code), _) => write!(f, "`{}` failed with exit code {code}", self.program)?,
-            (None, Some(signal)) => write!(f, "`{}` was ended by signal {signal}", self.program)?,
+            (None, Some(signal)) => write!(f, "`{}` was terminated by signal {signal}", self.program)?,
             (None, None) => write!(f, "`{}` failed", self.program)?,
         }
         self.cause.iter().try_for_each(|cause| write!(f, ": {cause}"))
     }
 }
 
-impl std::error::Error for Failed {}
+impl std::error::Error for CommandFailed {}
 
-/// Runs `command` to its end. Standard output and standard error share one pipe, so that the log has
-/// their lines in the order in which they were written.
+/// Runs `command` until it exits. Standard output and standard error share one pipe, so the log preserves their
+/// order.
 pub fn run(command: Cmd, task: &Task, cancel: &Cancel) -> Result<()> {
-    talk(command, task, cancel, &Talk::default())
+    run_with(command, task, cancel, &ProcessIo::default())
 }
 
-/// The same with an input, and with functions that are called meanwhile.
-pub fn talk(command: Cmd, task: &Task, cancel: &Cancel, talk: &Talk) -> Result<()> {
-    let running = Running::start(command, task, false)?;
-    running.finish(task, cancel, talk, limits::current().output).map(|_| ())
+/// Like [`run`], with standard input and callbacks.
+pub fn run_with(command: Cmd, task: &Task, cancel: &Cancel, io: &ProcessIo) -> Result<()> {
+    let running = RunningProcess::start(command, task, false)?;
+    running.finish(task, cancel, io, limits::current().output).map(|_| ())
 }
 
-/// Runs `command` to its end and returns its standard output, which is in the log but not among the
+/// Runs `command` until it exits and returns its standard output, which is written to the log but not kept in the
 /// last lines of the task.
 pub fn read(command: Cmd, task: &Task, cancel: &Cancel, input: &str) -> Result<String> {
-    let running = Running::start(command, task, true)?;
-    running.finish(task, cancel, &Talk { input, ..Talk::default() }, limits::current().output)
+    let running = RunningProcess::start(command, task, true)?;
+    running.finish(task, cancel, &ProcessIo { input, ..ProcessIo::default() }, limits::current().output)
 }
 
-/// Bytes that a pipe can hold on Linux, at most: after the end of a program no more of it is left to read.
+/// Maximum capacity of a pipe on Linux in bytes, which bounds what remains to be read after a program exits.
 const PIPE: usize = 1 << 20;
 
-/// A pipe from a program.
-struct Stream {
-    /// None at its end.
+/// Output pipe of a program.
+struct OutputPipe {
+    /// `None` after the end of the stream.
     pipe: Option<PipeReader>,
     lines: LineBuffer,
-    /// Whether it is the answer that [`read`] returns.
-    is_answer: bool,
+    /// Whether this is the standard output that [`read`] returns.
+    is_captured: bool,
 }
 
-/// A program that runs, in a process group of its own.
-struct Running {
+/// Running program in its own process group.
+struct RunningProcess {
     child: Child,
     program: String,
     command: String,
-    streams: Vec<Stream>,
-    answer: Answer,
+    streams: Vec<OutputPipe>,
+    captured: CapturedOutput,
 }
 
-impl Running {
-    fn start(command: Cmd, task: &Task, answer: bool) -> Result<Running> {
+impl RunningProcess {
+    fn start(command: Cmd, task: &Task, captured: bool) -> Result<RunningProcess> {
         let shown = command.to_string();
         task.line(&format!("$ {shown}"));
         let mut command = Command::from(command);
         let program = OsString::from(command.get_program()).to_string_lossy().into_owned();
         let what = || format!("cannot start `{program}`: `cargo xtask doctor` says what is missing on this machine");
         let (output, writer) = std::io::pipe().with_context(what)?;
-        let stream = |pipe, is_answer| Stream { pipe: Some(pipe), lines: LineBuffer::default(), is_answer };
-        let mut streams = vec![stream(output, answer)];
-        if answer {
+        let stream = |pipe, is_captured| OutputPipe { pipe: Some(pipe), lines: LineBuffer::default(), is_captured };
+        let mut streams = vec![stream(output, captured)];
+        if captured {
             let (errors, errors_writer) = std::io::pipe().with_context(what)?;
             streams.push(stream(errors, false));
             command.stdout(writer).stderr(errors_writer);
         } else {
             command.stdout(writer.try_clone().with_context(what)?).stderr(writer);
         }
-        // A group of its own: a terminal's Ctrl-C reaches us alone, and we end the whole group.
+        // With its own process group, the child does not receive the terminal's Ctrl-C; this process terminates the
+        // group.
         let child = command.process_group(0).stdin(Stdio::piped()).spawn().with_context(what)?;
-        // Dropping the command closes this process's ends of the pipes for writing.
+        // Dropping the command closes this process's write ends of the pipes.
         drop(command);
         RUNNING.lock().unwrap_or_else(PoisonError::into_inner).push(child.id());
-        Ok(Running { child, program, command: shown, streams, answer: Answer::default() })
+        Ok(RunningProcess { child, program, command: shown, streams, captured: CapturedOutput::default() })
     }
 
-    /// Waits for the end, ends what the program has started and left, and returns the answer.
-    fn finish(mut self, task: &Task, cancel: &Cancel, talk: &Talk, limit: u64) -> Result<String> {
-        if let Some(mut stdin) = self.child.stdin.take().filter(|_| !talk.input.is_empty()) {
-            let input = talk.input.to_owned();
-            // On a thread that nobody waits for: a program that does not read its input closes it, and
-            // its exit code says whether that was right.
+    /// Waits for the program, terminates the processes it left behind, and returns the captured output.
+    fn finish(mut self, task: &Task, cancel: &Cancel, io: &ProcessIo, limit: u64) -> Result<String> {
+        if let Some(mut stdin) = self.child.stdin.take().filter(|_| !io.input.is_empty()) {
+            let input = io.input.to_owned();
+            // The thread is not joined: a program that does not read its input closes the pipe, and its exit code
+            // decides whether that is an error.
             std::thread::spawn(move || {
                 let _ = stdin.write_all(input.as_bytes());
             });
         }
         let mut meter = OutputMeter::new(limit);
         let status =
-            self.follow(task, cancel, talk, &mut meter).with_context(|| format!("`{}` is not finished", self.program));
+            self.follow(task, cancel, io, &mut meter).with_context(|| format!("`{}` did not finish", self.program));
         let id = self.child.id();
         signal(id, Signal::KILL);
         if status.is_err() {
-            // Killed, it ends soon; without this it would stay as a zombie.
+            // Reap the killed process, which would otherwise remain as a zombie.
             let _ = self.child.wait();
         }
         RUNNING.lock().unwrap_or_else(PoisonError::into_inner).retain(|running| *running != id);
-        // Every byte that the program wrote is in the pipes by now. A process that left its group may
-        // still write to them, for ever: it is not waited for.
-        let drained = self.drain(task, talk, &mut meter);
+        // All output of the program is in the pipes now. Do not read until end of file: a process that left the
+        // process group may keep the pipe open indefinitely.
+        let drained = self.drain(task, io, &mut meter);
         cancel.check()?;
         let status = status?;
         drained?;
         if !status.success() {
             let cause = cause::find(task.tail().iter().map(String::as_str));
-            bail!(Failed { program: file_name(&self.program), status, cause, command: self.command });
+            bail!(CommandFailed { program: file_name(&self.program), status, cause, command: self.command });
         }
-        Ok(self.answer.into_text())
+        Ok(self.captured.into_text())
     }
 
-    /// Passes on what the program prints until it ends.
-    fn follow(&mut self, task: &Task, cancel: &Cancel, talk: &Talk, meter: &mut OutputMeter) -> Result<ExitStatus> {
-        let (mut asked, mut ticked): (Option<Instant>, Instant) = (None, Instant::now());
+    /// Forwards the program's output until it exits.
+    fn follow(&mut self, task: &Task, cancel: &Cancel, io: &ProcessIo, meter: &mut OutputMeter) -> Result<ExitStatus> {
+        let (mut terminated, mut ticked): (Option<Instant>, Instant) = (None, Instant::now());
         let mut turns = 0_u32;
         loop {
             if let Some(status) = self.child.try_wait().context("cannot wait for a child process")? {
                 return Ok(status);
             }
-            match asked {
+            match terminated {
                 None if cancel.is_set() => {
                     signal(self.child.id(), Signal::TERM);
-                    asked = Some(Instant::now());
+                    terminated = Some(Instant::now());
                 }
                 Some(since) if since.elapsed() > Duration::from_secs(5) => signal(self.child.id(), Signal::KILL),
                 _ => {}
             }
             if ticked.elapsed() > Duration::from_millis(200) {
-                (talk.tick)();
+                (io.tick)();
                 ticked = Instant::now();
             }
             turns = turns.saturating_add(1);
-            // Short at first, so that a quick command does not cost a long wait.
-            self.read(Duration::from_millis(if turns < 20 { 5 } else { 50 }), task, talk, meter)?;
+            // Poll at short intervals first, so that quick commands return quickly.
+            self.read(Duration::from_millis(if turns < 20 { 5 } else { 50 }), task, io, meter)?;
         }
     }
 
-    /// Reads what is in the pipes after the end of the program.
-    fn drain(&mut self, task: &Task, talk: &Talk, meter: &mut OutputMeter) -> Result<()> {
+    /// Reads what remains in the pipes after the program exited.
+    fn drain(&mut self, task: &Task, io: &ProcessIo, meter: &mut OutputMeter) -> Result<()> {
         let mut left = PIPE * self.streams.len();
         while left > 0 {
-            match self.read(Duration::ZERO, task, talk, meter)? {
+            match self.read(Duration::ZERO, task, io, meter)? {
                 0 => break,
                 read => left = left.saturating_sub(read),
             }
         }
         for stream in &mut self.streams {
             stream.pipe = None;
-            let is_answer = stream.is_answer;
-            stream.lines.finish(&mut |line| pass_on(line, is_answer, task, talk));
+            let is_captured = stream.is_captured;
+            stream.lines.finish(&mut |line| pass_on(line, is_captured, task, io));
         }
         Ok(())
     }
 
-    /// Waits until there is something to read, for `timeout` at most, reads it, and returns how much.
-    fn read(&mut self, timeout: Duration, task: &Task, talk: &Talk, meter: &mut OutputMeter) -> Result<usize> {
+    /// Waits up to `timeout` for output, forwards it, and returns the number of bytes read.
+    fn read(&mut self, timeout: Duration, task: &Task, io: &ProcessIo, meter: &mut OutputMeter) -> Result<usize> {
         let timeout = Timespec::try_from(timeout).context("cannot wait that long")?;
         let open = self.streams.iter().filter_map(|stream| stream.pipe.as_ref());
         let mut polled: Vec<PollFd> = open.map(|pipe| PollFd::new(pipe, PollFlags::IN)).collect();
@@ -230,27 +230,27 @@ impl Running {
             }
             total += read;
             let part = &part[..read];
-            let is_answer = stream.is_answer;
-            stream.lines.push(part, &mut |line| pass_on(line, is_answer, task, talk));
+            let is_captured = stream.is_captured;
+            stream.lines.push(part, &mut |line| pass_on(line, is_captured, task, io));
             meter.count(read)?;
-            if is_answer {
-                self.answer.push(part)?;
+            if is_captured {
+                self.captured.push(part)?;
             }
         }
         Ok(total)
     }
 }
 
-fn pass_on(line: &str, is_answer: bool, task: &Task, talk: &Talk) {
-    match is_answer {
+fn pass_on(line: &str, is_captured: bool, task: &Task, io: &ProcessIo) {
+    match is_captured {
         true => task.record(line),
         false => task.line(line),
     }
-    (talk.line)(line);
+    (io.line)(line);
 }
 
-/// Runs `command` with all its output in `log`, and returns the wall time that it took. Nothing else
-/// is done meanwhile: no pipe is read, and the end is seen when it comes.
+/// Runs `command` with all its output in `log` and returns its wall time. To not disturb the measurement, no pipe is
+/// read and a blocking wait is used.
 pub fn time(command: Cmd, log: &File, limit: Duration, cancel: &Cancel) -> Result<Duration> {
     let shown = command.to_string();
     let mut command = Command::from(command);
@@ -260,22 +260,25 @@ pub fn time(command: Cmd, log: &File, limit: Duration, cancel: &Cancel) -> Resul
     let mut child = command.spawn().with_context(|| format!("cannot start `{shown}`"))?;
     let id = child.id();
     RUNNING.lock().unwrap_or_else(PoisonError::into_inner).push(id);
-    let (late, wordy) = (AtomicBool::new(false), AtomicBool::new(false));
+    let (timed_out, too_much_output) = (AtomicBool::new(false), AtomicBool::new(false));
     let most = limits::current().output;
     let (ended, end) = mpsc::channel::<()>();
     let (status, took) = std::thread::scope(|scope| {
-        let (late, wordy) = (&late, &wordy);
+        let (timed_out, too_much_output) = (&timed_out, &too_much_output);
         scope.spawn(move || {
-            let mut asked: Option<Instant> = None;
+            let mut terminated: Option<Instant> = None;
             while end.recv_timeout(Duration::from_millis(50)) == Err(RecvTimeoutError::Timeout) {
-                late.store(started.elapsed() > limit, Ordering::Relaxed);
-                wordy.store(log.metadata().is_ok_and(|log| log.len() > most), Ordering::Relaxed);
-                match asked {
-                    None if cancel.is_set() || late.load(Ordering::Relaxed) || wordy.load(Ordering::Relaxed) => {
+                timed_out.store(started.elapsed() > limit, Ordering::Relaxed);
+                too_much_output.store(log.metadata().is_ok_and(|log| log.len() > most), Ordering::Relaxed);
+                match terminated {
+                    None if cancel.is_set()
+                        || timed_out.load(Ordering::Relaxed)
+                        || too_much_output.load(Ordering::Relaxed) =>
+                    {
                         signal(id, Signal::TERM);
-                        asked = Some(Instant::now());
+                        terminated = Some(Instant::now());
                     }
-                    // A program that ends others first needs longer than one that runs alone.
+                    // A program that terminates its own children first needs this much time.
                     Some(since) if since.elapsed() > Duration::from_secs(20) => signal(id, Signal::KILL),
                     _ => {}
                 }
@@ -288,28 +291,28 @@ pub fn time(command: Cmd, log: &File, limit: Duration, cancel: &Cancel) -> Resul
     });
     RUNNING.lock().unwrap_or_else(PoisonError::into_inner).retain(|running| *running != id);
     cancel.check()?;
-    if late.into_inner() {
-        bail!("`{shown}` was ended after {} s, which is more than it may take", limit.as_secs());
+    if timed_out.into_inner() {
+        bail!("`{shown}` was stopped after {} s, its time limit", limit.as_secs());
     }
-    if wordy.into_inner() {
-        OutputMeter::new(most).count(usize::MAX).with_context(|| format!("`{program}` is not finished"))?;
+    if too_much_output.into_inner() {
+        OutputMeter::new(most).count(usize::MAX).with_context(|| format!("`{program}` did not finish"))?;
     }
     let status = status.context("cannot wait for a child process")?;
     if !status.success() {
-        bail!(Failed { program: file_name(&program), status, cause: None, command: shown });
+        bail!(CommandFailed { program: file_name(&program), status, cause: None, command: shown });
     }
     Ok(took)
 }
 
-/// The name of a program without its folder, which the whole command has.
+/// Returns the file name of a program without its folder.
 fn file_name(program: &str) -> String {
     program.rsplit('/').next().unwrap_or(program).to_owned()
 }
 
-/// The groups of the programs that run, for [`kill_all`].
+/// Process groups of the running programs, for [`kill_all`].
 static RUNNING: Mutex<Vec<u32>> = Mutex::new(Vec::new());
 
-/// Ends everything at once, for a person who does not want to wait.
+/// Kills all running programs immediately.
 pub fn kill_all() {
     let running = RUNNING.lock().unwrap_or_else(PoisonError::into_inner);
     running.iter().for_each(|id| signal(*id, Signal::KILL));
@@ -317,7 +320,7 @@ pub fn kill_all() {
 
 fn signal(id: u32, signal: Signal) {
     if let Some(group) = i32::try_from(id).ok().and_then(Pid::from_raw) {
-        // An error means that the group is gone, which is what was wanted.
+        // An error means that the process group no longer exists.
         let _ = kill_process_group(group, signal);
     }
 }

@@ -1,4 +1,4 @@
-//! Repeats work that depends on a network: a short fault must not end a run.
+//! Repeats work that depends on the network after transient failures.
 
 use std::time::{Duration, Instant};
 
@@ -6,11 +6,11 @@ use anyhow::Result;
 
 use crate::cancel::Cancel;
 
-/// Pauses before the second and the third try.
+/// Delays before the second and the third attempt.
 pub const PAUSES: [Duration; 2] = [Duration::from_secs(1), Duration::from_secs(3)];
 
-/// Calls `work` until it succeeds, once more for each pause. An error for which `is_final` holds is
-/// returned at once; `note` is called with each error after which another try follows.
+/// Calls `work` until it succeeds, with one retry per delay. Returns an error at once if `is_final` holds for it;
+/// calls `note` with each error that is followed by a retry.
 pub fn repeat<T>(
     pauses: &[Duration],
     cancel: &Cancel,
@@ -34,7 +34,7 @@ pub fn repeat<T>(
     work()
 }
 
-/// Waits; an error when the run is interrupted meanwhile.
+/// Sleeps for `time`. Fails if the run is interrupted meanwhile.
 pub fn sleep(time: Duration, cancel: &Cancel) -> Result<()> {
     let started = Instant::now();
     loop {
@@ -73,7 +73,7 @@ mod tests {
     }
 
     #[test]
-    fn work_is_done_up_to_three_times() {
+    fn work_is_attempted_up_to_three_times() {
         assert_eq!(fail_first(0, false).0.unwrap(), 1);
         let (done, noted) = fail_first(2, false);
         assert_eq!((done.unwrap(), noted), (3, 2));
@@ -83,7 +83,7 @@ mod tests {
     }
 
     #[test]
-    fn an_interruption_ends_the_tries() {
+    fn an_interruption_stops_the_retries() {
         let cancel = Cancel::default();
         let calls = Cell::new(0);
         let result: Result<()> = repeat(

@@ -1,6 +1,6 @@
-//! Sizes in bytes as people write them.
+//! Parses sizes in bytes.
 
-/// Reads `10G`, `500M`, or a number of bytes; a unit is 1024 times the one before.
+/// Parses a size such as `10G`, `500M`, or a plain number of bytes. Units are powers of 1024.
 pub fn parse_size(text: &str) -> Result<u64, String> {
     let (number, unit) = text.split_at(text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len()));
     let factor: u64 = match unit.trim_end_matches("iB").trim_end_matches('B') {

@@ -1,4 +1,4 @@
-//! What GitHub shows of a job before anybody opens its log: the closing table, or why it failed.
+//! Job summaries and error annotations of GitHub Actions.
 
 use std::ffi::OsString;
 use std::fs::File;
@@ -8,7 +8,7 @@ use anyhow::{Context, Error, Result};
 
 use crate::ui::{self, Ui, shell_quoted};
 
-/// Adds Markdown to the summary of the job; nothing outside of one.
+/// Appends Markdown to the job summary. Does nothing outside GitHub Actions.
 pub fn add(markdown: &str) -> Result<()> {
     let Some(path) = std::env::var_os("GITHUB_STEP_SUMMARY").filter(|path| !path.is_empty()) else { return Ok(()) };
     let file = File::options().create(true).append(true).open(&path);
@@ -16,44 +16,44 @@ pub fn add(markdown: &str) -> Result<()> {
         .with_context(|| format!("cannot write the job's summary `{}`", path.display()))
 }
 
-/// Text as a block of Markdown that it cannot end, whatever it contains.
+/// Formats text as a Markdown code block; the fence is longer than any in the text.
 pub fn block(text: &str) -> String {
     let longest = text.split(|c| c != '`').map(str::len).max().unwrap_or(0);
     let fence = "`".repeat(longest.max(2) + 1);
     format!("{fence}text\n{}\n{fence}\n", text.trim_end())
 }
 
-/// Adds a step's error, with the last lines of its log.
-pub fn step(error: &Error, ui: &Ui) {
+/// Adds the error of a step, with the last lines of its log.
+pub fn add_step_failure(error: &Error, ui: &Ui) {
     if let Err(error) = add(&block(&format!("{error:#}"))) {
         ui.say(&format!("error: {error:#}"));
     }
 }
 
-/// Adds the error that a command ended with, and the command that shows it on a person's own machine.
-pub fn failure(error: &Error) {
+/// Adds the error of a command, and the command with which to reproduce it locally.
+pub fn add_failure(error: &Error) {
     let command = local(std::env::args_os().skip(1));
     let text = format!("{error:#}");
     if ui::in_github() {
-        // A command may have a line break in an argument.
+        // An argument of the command may contain a line break.
         eprintln!("{}", annotation(&command, text.lines().next().unwrap_or_default()));
-        ui::note(&format!("on your machine: {}", command.replace(['\n', '\r'], " ")));
+        ui::print_note(&format!("on your machine: {}", command.replace(['\n', '\r'], " ")));
     }
-    let told = format!("**Failed**\n\n{}\nOn your machine:\n\n{}", block(&text), block(&command));
-    if let Err(error) = add(&told) {
-        ui::complain(&error);
+    let text_markdown = format!("**Failed**\n\n{}\nOn your machine:\n\n{}", block(&text), block(&command));
+    if let Err(error) = add(&text_markdown) {
+        ui::print_error(&error);
     }
 }
 
-/// GitHub's workflow command for an error, with its characters encoded as the runner decodes them.
+/// Returns GitHub's workflow command for an error, with the characters escaped that the runner decodes.
 fn annotation(title: &str, message: &str) -> String {
     let data = |text: &str| text.replace('%', "%25").replace('\r', "%0D").replace('\n', "%0A");
     let title = data(title).replace(':', "%3A").replace(',', "%2C");
     format!("::error title={title}::{}", data(message))
 }
 
-/// The command without the options that only another machine can give or take. An argument that is not
-/// UTF-8 is shown with replacement characters.
+/// Returns the command line without the options that exist only on CI. Arguments that are not UTF-8 are shown with
+/// replacement characters.
 fn local(arguments: impl Iterator<Item = OsString>) -> String {
     let mut words = vec!["cargo".to_owned(), "xtask".to_owned()];
     let mut arguments = arguments.map(|word| word.to_string_lossy().into_owned());
@@ -77,16 +77,16 @@ mod tests {
     use super::{annotation, block, local};
 
     #[test]
-    fn the_local_command_has_what_a_laptop_has() {
-        let said = |line: &str| local(line.split(' ').map(OsString::from));
-        assert_eq!(said("image 314t --yes --wheels-from incoming"), "cargo xtask image 314t --yes");
-        assert_eq!(said("image 314t --push=a/b --quick"), "cargo xtask image 314t --quick");
+    fn the_local_command_omits_ci_options() {
+        let command = |line: &str| local(line.split(' ').map(OsString::from));
+        assert_eq!(command("image 314t --yes --wheels-from incoming"), "cargo xtask image 314t --yes");
+        assert_eq!(command("image 314t --push=a/b --quick"), "cargo xtask image 314t --quick");
         let odd = local(["wheels".into(), "it's here".into()].into_iter());
         assert_eq!(odd, "cargo xtask wheels 'it'\\''s here'");
     }
 
     #[test]
-    fn text_ends_neither_its_block_nor_its_annotation() {
+    fn text_is_escaped_in_blocks_and_annotations() {
         assert_eq!(block("a\n"), "```text\na\n```\n");
         assert_eq!(block("```\n[a link](x)"), "````text\n```\n[a link](x)\n````\n");
         assert_eq!(annotation("image a:b, c", "100 %\n::x::"), "::error title=image a%3Ab%2C c::100 %25%0A::x::");

@@ -1,4 +1,4 @@
-//! Progress for people on stderr; results go to stdout and never through here.
+//! Progress output on standard error. Results go to standard output through [`print_result`].
 
 use std::borrow::Cow;
 use std::collections::VecDeque;
@@ -11,21 +11,21 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result};
 use indicatif::{HumanBytes, MultiProgress, ProgressBar, ProgressStyle};
 
-/// How many last lines of a failed step are shown.
+/// Number of last lines shown of a failed step.
 const TAIL: usize = 25;
 
-/// Bytes of a log that are printed in a job of GitHub Actions.
+/// Maximum number of bytes printed of a log in a GitHub Actions job.
 const PRINTED: u64 = 4 << 20;
 
-/// Where progress goes.
+/// Destination of progress messages.
 #[derive(Debug, Clone)]
 pub struct Ui {
     bars: Option<MultiProgress>,
-    /// Inside a GitHub Actions job whole logs are printed, folded.
+    /// In a GitHub Actions job, whole logs are printed in collapsible groups.
     github: bool,
 }
 
-/// A running step as the person sees it, and its log file.
+/// Displayed progress and log file of a running step.
 #[derive(Debug)]
 pub struct Task {
     ui: Ui,
@@ -45,7 +45,7 @@ struct State {
 
 impl State {
     fn record(&mut self, line: &str) {
-        // A full disk must not hide what the step itself has to say.
+        // Ignore errors: a full disk must not hide the output of the step itself.
         if let Some(file) = &mut self.file {
             let _ = writeln!(file, "{line}");
         }
@@ -53,7 +53,7 @@ impl State {
 }
 
 impl Ui {
-    /// Chooses progress bars on a terminal, and plain lines elsewhere.
+    /// Uses progress bars on a terminal, and plain lines elsewhere.
     pub fn detect() -> Ui {
         let github = in_github();
         let dumb = std::env::var_os("TERM").is_none_or(|term| term == "dumb");
@@ -61,9 +61,9 @@ impl Ui {
         Ui { bars: terminal.then(MultiProgress::new), github }
     }
 
-    /// Prints text that stays. It may contain output of other programs: see [`inert`].
+    /// Prints a line permanently. The text may contain output of other programs, see [`escape_workflow_commands`].
     pub fn say(&self, text: &str) {
-        self.print(&inert(text, self.github));
+        self.print(&escape_workflow_commands(text, self.github));
     }
 
     fn print(&self, line: &str) {
@@ -77,12 +77,12 @@ impl Ui {
         }
     }
 
-    /// Shows a step as running. Its log file stays as it is until the step really begins.
+    /// Displays a step as running. The log file is not touched before [`Task::open_log`].
     pub fn start(&self, id: &str, what: &str, log: &Path) -> Task {
         let bar = self.bars.as_ref().map(|bars| {
             let bar = bars.add(ProgressBar::new_spinner());
-            // The line is as wide as the terminal. The cursor goes back by four columns (ECMA-48: CUB), so
-            // that the `^C` that a terminal prints stays in this line and is cleared with it.
+            // The line is as wide as the terminal. Moving the cursor back by four columns (ECMA-48: CUB) keeps the
+            // `^C` that a terminal prints in this line, so that it is cleared with the line.
             if let Ok(style) = ProgressStyle::with_template("{spinner} {prefix} {elapsed:>4} {wide_msg}\u{1b}[4D") {
                 bar.set_style(style);
             }
@@ -107,7 +107,7 @@ impl Ui {
 }
 
 impl Task {
-    /// Begins the log file anew.
+    /// Creates or truncates the log file.
     pub fn open_log(&self) -> Result<()> {
         let file = File::create(&self.log);
         let file = file.with_context(|| format!("cannot write the log file `{}`", self.log.display()))?;
@@ -115,7 +115,7 @@ impl Task {
         Ok(())
     }
 
-    /// One line of a child's output: into the log, beside the spinner, and among the last lines.
+    /// Records one line of a child's output: in the log, next to the spinner, and in the last lines.
     pub fn line(&self, line: &str) {
         let line = plain(line);
         if line.is_empty() {
@@ -132,12 +132,12 @@ impl Task {
         state.tail.push_back(line);
     }
 
-    /// One line that is only for the log.
+    /// Writes one line to the log only.
     pub fn record(&self, line: &str) {
         self.state().record(&plain(line));
     }
 
-    /// How far a download is, in bytes; beside the spinner only.
+    /// Shows the progress of a download in bytes next to the spinner.
     pub fn bytes(&self, name: &str, done: u64, total: Option<u64>) {
         if let Some(bar) = &self.bar {
             let total = total.map(|total| format!(" of {}", HumanBytes(total))).unwrap_or_default();
@@ -145,7 +145,7 @@ impl Task {
         }
     }
 
-    /// What the step waits for; said where there is no spinner as well.
+    /// Shows what the step is waiting for, also without a spinner.
     pub fn waiting(&self, what: &str) {
         match &self.bar {
             Some(bar) => bar.set_message(what.to_owned()),
@@ -165,7 +165,7 @@ impl Task {
         self.started.elapsed().as_secs_f64()
     }
 
-    /// Replaces the running line by the outcome: `ok`, `cached`, `FAILED`.
+    /// Replaces the progress line by the outcome: `ok`, `cached` or `FAILED`.
     pub fn end(self, outcome: &str) {
         if let Some(bar) = &self.bar {
             bar.finish_and_clear();
@@ -176,7 +176,7 @@ impl Task {
             && let Ok(log) = end_of(&self.log, PRINTED)
             && !log.is_empty()
         {
-            let log = inert(log.trim_end(), self.ui.github);
+            let log = escape_workflow_commands(log.trim_end(), self.ui.github);
             self.ui.print(&format!("::group::{} log\n{log}\n::endgroup::", self.id));
         }
     }
@@ -187,7 +187,7 @@ impl Task {
 }
 
 impl Drop for Task {
-    /// A task that an error left without an outcome must not leave its line on the terminal.
+    /// Clears the progress line of a task that ends with an error.
     fn drop(&mut self) {
         if let Some(bar) = &self.bar {
             bar.finish_and_clear();
@@ -195,42 +195,42 @@ impl Drop for Task {
     }
 }
 
-/// The end of a file, of `most` bytes at most; a line says so if something is left out.
+/// Returns the last `most` bytes of a file, with a first line that states how much is omitted.
 fn end_of(path: &Path, most: u64) -> std::io::Result<String> {
     let mut file = File::open(path)?;
-    let left_out = file.metadata()?.len().saturating_sub(most);
-    file.seek(SeekFrom::Start(left_out))?;
+    let omitted = file.metadata()?.len().saturating_sub(most);
+    file.seek(SeekFrom::Start(omitted))?;
     let mut end = Vec::new();
     file.take(most).read_to_end(&mut end)?;
     let end = String::from_utf8_lossy(&end);
-    Ok(match left_out {
+    Ok(match omitted {
         0 => end.into_owned(),
-        left_out => format!("[the first {} of this log are left out]\n{end}", HumanBytes(left_out)),
+        omitted => format!("[the first {} of this log are omitted]\n{end}", HumanBytes(omitted)),
     })
 }
 
-/// Whether this process runs in a job of GitHub Actions, whose runner reads what it prints.
+/// Returns whether this process runs in a GitHub Actions job, whose runner interprets its output.
 pub fn in_github() -> bool {
     std::env::var_os("GITHUB_ACTIONS").is_some()
 }
 
-/// Prints an error, which may contain output of other programs, to standard error.
-pub fn complain(error: &anyhow::Error) {
-    note(&format!("error: {error:#}"));
+/// Prints an error to standard error. The error may contain output of other programs.
+pub fn print_error(error: &anyhow::Error) {
+    print_note(&format!("error: {error:#}"));
 }
 
-/// Prints text to standard error, where no [`Ui`] is at hand.
-pub fn note(text: &str) {
-    eprintln!("{}", inert(text, in_github()));
+/// Prints text to standard error, for callers without a [`Ui`].
+pub fn print_note(text: &str) {
+    eprintln!("{}", escape_workflow_commands(text, in_github()));
 }
 
-/// Changes text so that a runner of GitHub Actions takes no line of it for a workflow command: the runner
-/// reads `::name::` at the beginning of a line, and `##[name]` anywhere in it. Elsewhere the text stays.
-fn inert(text: &str, github: bool) -> Cow<'_, str> {
+/// Escapes text so that the GitHub Actions runner finds no workflow command in it: the runner interprets `::name::`
+/// at the start of a line, and `##[name]` anywhere. Outside GitHub Actions the text is unchanged.
+fn escape_workflow_commands(text: &str, github: bool) -> Cow<'_, str> {
     if !github {
         return Cow::Borrowed(text);
     }
-    // For the runner a carriage return ends a line, too.
+    // The runner also treats a carriage return as the end of a line.
     let lines = text.split(['\n', '\r']).map(|line| {
         let start = line.len() - line.trim_start().len();
         let (blank, rest) = line.split_at(start);
@@ -240,8 +240,8 @@ fn inert(text: &str, github: bool) -> Cow<'_, str> {
     Cow::Owned(lines.collect::<Vec<_>>().join("\n"))
 }
 
-/// Writes a result to standard output; a reader that has seen enough, as `head` has, is no error.
-pub fn out(text: &str) -> Result<()> {
+/// Writes a result to standard output. A closed pipe, for instance of `head`, is not an error.
+pub fn print_result(text: &str) -> Result<()> {
     let mut stdout = std::io::stdout().lock();
     match stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()) {
         Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => {
@@ -251,12 +251,12 @@ pub fn out(text: &str) -> Result<()> {
     }
 }
 
-/// Names in a message: `` `a`, `b` ``.
+/// Formats names for a message: `` `a`, `b` ``.
 pub fn quoted(names: impl IntoIterator<Item = impl std::fmt::Display>) -> String {
     names.into_iter().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ")
 }
 
-/// A word as a shell takes it.
+/// Quotes a word for a POSIX shell if necessary.
 pub fn shell_quoted(word: &str) -> String {
     let plain = |c: char| c.is_ascii_alphanumeric() || "-_./:=@,+".contains(c);
     match !word.is_empty() && word.chars().all(plain) {
@@ -265,7 +265,7 @@ pub fn shell_quoted(word: &str) -> String {
     }
 }
 
-/// `12.3s`, `4m 30s`.
+/// Formats a duration: `12.3s`, `4m 30s`.
 pub fn seconds(seconds: f64) -> String {
     if seconds < 60.0 {
         return format!("{seconds:.1}s");
@@ -274,12 +274,12 @@ pub fn seconds(seconds: f64) -> String {
     format!("{}m {:02}s", whole / 60, whole % 60)
 }
 
-/// A size for people, in binary units.
+/// Formats a size in binary units.
 pub fn bytes(size: u64) -> String {
     HumanBytes(size).to_string()
 }
 
-/// Text without colours, titles and cursor movements; of a line that was drawn over itself, the last state.
+/// Removes escape sequences and control characters; keeps only the text after the last carriage return.
 fn plain(line: &str) -> String {
     let line = line.trim_end_matches(['\r', '\n']);
     let line = line.rsplit('\r').next().unwrap_or(line);
@@ -287,8 +287,8 @@ fn plain(line: &str) -> String {
     let mut chars = line.chars().peekable();
     while let Some(c) = chars.next() {
         match c {
-            // ECMA-48: `ESC [` begins a sequence that a letter, `@` or `~` ends; `ESC ]`, a title or
-            // link, is ended by BEL or `ESC \`; any other takes one more character.
+            // ECMA-48: `ESC [` starts a sequence that a letter, `@` or `~` ends; `ESC ]`, a title or link, is ended
+            // by BEL or `ESC \`; any other escape takes one more character.
             '\u{1b}' => match chars.next() {
                 Some('[') => while chars.next().is_some_and(|c| !('@'..='~').contains(&c)) {},
                 Some(']') => {
@@ -308,7 +308,8 @@ fn plain(line: &str) -> String {
     out
 }
 
-/// Rows in columns as wide as they need, one blank apart; those that `right` names are read from the right.
+/// Formats rows as a table with aligned columns, separated by one space; columns for which `right` holds are
+/// right-aligned.
 pub fn columns<const N: usize>(rows: &[[String; N]], right: impl Fn(usize) -> bool) -> String {
     let width = |column: usize| rows.iter().map(|row| row[column].chars().count()).max().unwrap_or(0);
     let widths: [usize; N] = std::array::from_fn(width);
@@ -327,10 +328,10 @@ pub fn columns<const N: usize>(rows: &[[String; N]], right: impl Fn(usize) -> bo
 
 #[cfg(test)]
 mod tests {
-    use super::{end_of, inert, plain};
+    use super::{end_of, escape_workflow_commands, plain};
 
     #[test]
-    fn what_a_terminal_would_not_show_is_left_out() {
+    fn control_sequences_are_removed() {
         assert_eq!(plain("\u{1b}[1;31merror\u{1b}[0m: x\ty\r\n"), "error: x y");
         assert_eq!(plain("10%\r20%\u{1b}[K"), "20%");
         assert_eq!(plain("\u{1b}]0;title\u{7}a\u{1b}]8;;http://h\u{1b}\\link\u{1b}]8;;\u{1b}\\"), "alink");
@@ -339,16 +340,16 @@ mod tests {
     }
 
     #[test]
-    fn of_a_long_log_only_the_end_is_printed() {
+    fn only_the_end_of_a_long_log_is_printed() {
         let path = std::env::temp_dir().join(format!("xtask-ui-{}.log", std::process::id()));
         std::fs::write(&path, "one\ntwo\n").unwrap();
         assert_eq!(end_of(&path, 8).unwrap(), "one\ntwo\n");
-        assert_eq!(end_of(&path, 4).unwrap(), "[the first 4 B of this log are left out]\ntwo\n");
+        assert_eq!(end_of(&path, 4).unwrap(), "[the first 4 B of this log are omitted]\ntwo\n");
         std::fs::remove_file(path).unwrap();
     }
 
     #[test]
-    fn no_line_of_a_build_is_a_workflow_command() {
+    fn workflow_commands_are_escaped() {
         for (line, expected) in [
             ("::stop-commands::x", ": :stop-commands::x"),
             ("ok\n \t::add-mask::a", "ok\n \t: :add-mask::a"),
@@ -357,8 +358,8 @@ mod tests {
             (":::group::a", ": ::group::a"),
             ("std::env::var, ::", "std::env::var, ::"),
         ] {
-            assert_eq!(inert(line, true), expected);
-            assert_eq!(inert(line, false), line);
+            assert_eq!(escape_workflow_commands(line, true), expected);
+            assert_eq!(escape_workflow_commands(line, false), line);
         }
     }
 }

@@ -1,4 +1,4 @@
-//! The files of a working copy and their digest.
+//! Lists the files of a working copy and computes their digest.
 
 use std::fs;
 use std::path::{Component, Path, PathBuf};
@@ -6,8 +6,8 @@ use std::path::{Component, Path, PathBuf};
 use crate::{digest, git};
 use anyhow::{Context, Result, anyhow, bail};
 
-/// The files of a working copy: those that git tracks, submodules included, or does not ignore; all
-/// of them where there is no git. Relative to `folder`, sorted.
+/// Returns the files of a working copy, sorted and relative to `folder`: those that git tracks (including submodules)
+/// or does not ignore; without git, all files.
 pub fn list_folder(folder: &Path) -> Result<Vec<PathBuf>> {
     if !folder.is_dir() {
         bail!("`{}` is not a folder: correct the `path` in matrix.yaml", folder.display());
@@ -17,11 +17,11 @@ pub fn list_folder(folder: &Path) -> Result<Vec<PathBuf>> {
         let (tracked, others) = std::thread::scope(|scope| {
             let others = scope.spawn(|| git_lists(folder, &["--others", "--exclude-standard"]));
             let tracked = git_lists(folder, &["--cached", "--recurse-submodules"]);
-            (tracked, others.join().unwrap_or_else(|_| Err(anyhow!("panicked, see above"))))
+            (tracked, others.join().unwrap_or_else(|_| Err(anyhow!("the thread panicked"))))
         });
         files.extend(tracked?);
         files.extend(others?);
-        // A file that git tracks may have been deleted.
+        // A tracked file may have been deleted.
         files.retain(|name| folder.join(name).symlink_metadata().is_ok());
     } else {
         walk(folder, Path::new(""), &mut files)?;
@@ -34,7 +34,7 @@ pub fn list_folder(folder: &Path) -> Result<Vec<PathBuf>> {
     let top = folder.canonicalize()?;
     for name in &files {
         let path = folder.join(name);
-        // git does not check the names in its index, and files are copied by these names.
+        // git does not validate the names in its index, and files are copied to paths built from them.
         if !name.components().all(|part| matches!(part, Component::Normal(_))) {
             bail!("`{}` lists the file `{}`, which is not below it", folder.display(), name.display());
         }
@@ -56,7 +56,7 @@ fn git_lists(folder: &Path, which: &[&str]) -> Result<Vec<PathBuf>> {
     Ok(names.map(|name| PathBuf::from(std::ffi::OsStr::from_bytes(name))).collect())
 }
 
-/// Adds the files in the folder `below` of `top` and under it, relative to `top`.
+/// Adds all files in the folder `below` of `top` recursively, relative to `top`.
 pub fn walk(top: &Path, below: &Path, found: &mut Vec<PathBuf>) -> Result<()> {
     let folder = top.join(below);
     for entry in fs::read_dir(&folder).with_context(|| format!("cannot list `{}`", folder.display()))? {
@@ -71,14 +71,14 @@ pub fn walk(top: &Path, below: &Path, found: &mut Vec<PathBuf>) -> Result<()> {
     Ok(())
 }
 
-/// The digest of a working copy: names, contents and whether a file is executable.
+/// Returns the digest of a working copy over names, contents and executable bits.
 pub fn digest_folder(folder: &Path) -> Result<String> {
     use std::os::unix::fs::PermissionsExt;
     let mut text = String::new();
     for name in list_folder(folder)? {
         let path = folder.join(&name);
         let meta = path.metadata().with_context(|| format!("cannot read `{}`", path.display()))?;
-        // A link counts as the file that it leads to, which is how it is copied.
+        // Symbolic links are followed, as they are when the working copy is copied.
         let kind = if meta.permissions().mode() & 0o100 != 0 { "exec" } else { "file" };
         let content = digest::of_file(&path)?;
         text.push_str(&format!("{kind} {content} {:?}\n", name));

@@ -121,7 +121,7 @@ pub fn build(project: &Project, options: &Options) -> Result<()> {
         // After each row: a later one may fail, or be interrupted after hours.
         keep(&raw, &machine, &when, &measured)?;
     }
-    ui::out(&table::text(&measured))?;
+    ui::print_result(&table::text(&measured))?;
     project.ui.say(&format!("[bench] {machine} {when}"));
     project.ui.say(&format!("[bench] all samples: {}", raw.display()));
     if options.write {

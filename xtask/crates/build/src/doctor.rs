@@ -148,7 +148,7 @@ fn engine_fix() -> Option<Fix> {
 pub fn run(cache: &Cache, root_image: Option<&str>, cancel: &Cancel) -> Result<()> {
     let checks = all(cache, root_image);
     cancel.check()?;
-    ui::out(&table(&checks))?;
+    ui::print_result(&table(&checks))?;
     match checks.iter().filter(|check| check.state == State::Missing).count() {
         0 => Ok(()),
         n => bail!("{n} missing; `--yes` on `wheels`, `image` and `ci` installs and starts what it can"),

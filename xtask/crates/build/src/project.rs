@@ -15,7 +15,7 @@ use crate::plan::{Action, Plan, Status, Step, Tools};
 use crate::step::{self, Context};
 use crate::{planner, provision, run};
 use base::cancel::Cancel;
-use base::proc::{self, Talk};
+use base::proc::{self, ProcessIo};
 use base::ui::{Task, Ui};
 use base::{NothingSelected, UsageError, failure, retry};
 use matrix::Matrix;
@@ -174,7 +174,9 @@ impl Project {
 
     /// Runs a program that has no step of its own, with a log. Where it fails, the error has its last lines.
     pub fn call(&self, id: &str, what: &str, command: Cmd, input: &str) -> Result<()> {
-        self.with_log(id, what, |task| proc::talk(command, task, &self.cancel, &Talk { input, ..Talk::default() }))
+        self.with_log(id, what, |task| {
+            proc::run_with(command, task, &self.cancel, &ProcessIo { input, ..ProcessIo::default() })
+        })
     }
 
     /// The same for a program whose standard output is the answer to a question.

@@ -45,7 +45,7 @@ pub fn failures(plan: &Plan, attempt: &Attempt) -> Vec<Failure> {
 pub fn publish(manifest: &Manifest, failures: &[Failure]) -> Result<()> {
     let table = table(manifest, failures);
     summary::add(&summary::block(&table))?;
-    ui::out(&table)
+    ui::print_result(&table)
 }
 
 /// One line per artefact and failure.

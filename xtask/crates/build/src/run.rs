@@ -301,7 +301,7 @@ impl<'a> Run<'a> {
                 // Said at once: what is still under way may take minutes.
                 if !self.context.cancel.is_set() {
                     self.context.ui.say(&format!("error: {error:#}"));
-                    summary::step(&error, self.context.ui);
+                    summary::add_step_failure(&error, self.context.ui);
                     if !self.keep_going && !progress.running.is_empty() {
                         self.context.ui.say(
                             "the steps that are running are finished and no others are started; with `--keep-going` \

@@ -41,7 +41,7 @@ pub fn run(project: &Project, options: &Options) -> Result<()> {
         _ => entry.sbom = None,
     }
     Manifest { schema: 1, artefacts: vec![entry], ..Manifest::default() }.write(&folder)?;
-    ui::out(&format!("{}\n", folder.display()))
+    ui::print_result(&format!("{}\n", folder.display()))
 }
 
 /// Copies a file that must have the digest of the manifest.

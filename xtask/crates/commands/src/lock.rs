@@ -71,7 +71,7 @@ pub fn run(project: &Project, options: &Options) -> Result<()> {
     let mut changed = Vec::new();
     for Made { file, text, differences } in made {
         if differences.is_empty() {
-            ui::out(&format!("{file}: current\n"))?;
+            ui::print_result(&format!("{file}: current\n"))?;
             continue;
         }
         let path = project.folder.join(&file);
@@ -80,7 +80,7 @@ pub fn run(project: &Project, options: &Options) -> Result<()> {
             Some(text) => cache::write(&path, text.as_bytes())?,
             None => fs::remove_file(&path).with_context(|| format!("cannot remove `{file}`"))?,
         }
-        ui::out(&format!("{file}: {}\n", differences.join(", ")))?;
+        ui::print_result(&format!("{file}: {}\n", differences.join(", ")))?;
         changed.push(file);
     }
     if options.check && !changed.is_empty() {

@@ -172,7 +172,7 @@ pub fn run(project: &Project, options: &Options) -> Result<()> {
 fn tell(project: &Project, rows: &[Row]) -> Result<()> {
     let table = table(rows);
     summary::add(&summary::block(&table))?;
-    ui::out(&table)?;
+    ui::print_result(&table)?;
     let count = |state: State| rows.iter().filter(|row| row.state == state).count();
     let (newer, unasked) = (count(State::Newer), count(State::Unasked));
     project.ui.say(&format!("{} inputs: {newer} newer, {unasked} could not be asked", rows.len()));

@@ -92,9 +92,9 @@ pub fn run(project: &Project, options: &Options) -> Result<()> {
     match format {
         Format::Github => {
             let jobs = since::jobs(project, jobs, &plan, &keys, &facts, &status)?;
-            ui::out(&format!("{}\n", serde_json::to_string(&jobs)?))
+            ui::print_result(&format!("{}\n", serde_json::to_string(&jobs)?))
         }
-        Format::Text => ui::out(&plan::text(&plan, &keys, &status)),
-        Format::Json => ui::out(&format!("{:#}\n", plan::json(&plan, &keys, &status))),
+        Format::Text => ui::print_result(&plan::text(&plan, &keys, &status)),
+        Format::Json => ui::print_result(&format!("{:#}\n", plan::json(&plan, &keys, &status))),
     }
 }

@@ -162,10 +162,10 @@ fn compare(project: &Project, ids: &[&str], builds: &[Build; 2]) -> Result<()> {
             found.extend(spoken.into_iter().filter(|line| !found.contains(line)).collect::<Vec<_>>());
         }
         if found.is_empty() {
-            ui::out(&format!("{id}  identical, sha256 {}\n", one.sha256))?;
+            ui::print_result(&format!("{id}  identical, sha256 {}\n", one.sha256))?;
         } else {
             failed.push(id);
-            ui::out(&format!("{id}  NOT REPRODUCIBLE\n  {}\n", found.join("\n  ")))?;
+            ui::print_result(&format!("{id}  NOT REPRODUCIBLE\n  {}\n", found.join("\n  ")))?;
         }
     }
     match failed.len() {

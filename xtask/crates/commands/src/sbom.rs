@@ -43,7 +43,7 @@ struct Made {
 pub fn run(project: &Project, options: &Options) -> Result<()> {
     match (&options.out, options.what.as_slice()) {
         (Some(folder), what) => write(project, what, folder),
-        (None, [one]) => ui::out(&make(project, &Listed::read(project, None)?, one)?.text),
+        (None, [one]) => ui::print_result(&make(project, &Listed::read(project, None)?, one)?.text),
         (None, _) => Err(anyhow!(UsageError("only one fits on standard output: name a folder with --out".to_owned()))),
     }
 }
@@ -62,7 +62,7 @@ pub fn write(project: &Project, what: &[String], folder: &Path) -> Result<()> {
     for document in made {
         cache::write(&folder.join(&document.file), document.text.as_bytes())?;
         let sha256 = digest::of(&document.text);
-        ui::out(&format!("{sha256}  {}\n", document.file))?;
+        ui::print_result(&format!("{sha256}  {}\n", document.file))?;
         written.push(Sbom { file: document.file, subject: document.subject, sha256 });
     }
     Manifest::record(&project.wheels(), &written, &project.cache)

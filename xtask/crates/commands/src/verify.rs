@@ -81,7 +81,7 @@ fn wheel(project: &Project, path: &Path, listed: &Listed) -> Result<()> {
         ),
         None => out.push_str(&format!("  manifest    {}\n", listed.missing(&format!("`{file}`"))?)),
     }
-    ui::out(&(out + "  ok\n"))
+    ui::print_result(&(out + "  ok\n"))
 }
 
 /// What the manifest says of a root file system that is not the pinned image.
@@ -118,11 +118,11 @@ fn image_by_name(project: &Project, reference: &str, image: &matrix::Image, list
     let script = project.folder.join("docker/gil_probe.py");
     let script = std::fs::read_to_string(&script).with_context(|| format!("cannot read `{}`", script.display()))?;
     let (verdict, _) = proof::probe(&docker, &found.id, &script, &imports, &project.cancel)?;
-    ui::out(&format!("{}{identity}{contents}", describe(reference, image, &found, &verdict)))?;
+    ui::print_result(&format!("{}{identity}{contents}", describe(reference, image, &found, &verdict)))?;
     check_installed(image, &found, &verdict)?;
     check_slim(&docker, &found, project)?;
     verdict.judge(image.gil)?;
-    ui::out("  ok\n")
+    ui::print_result("  ok\n")
 }
 
 fn describe(reference: &str, image: &matrix::Image, found: &Image, verdict: &Verdict) -> String {
@@ -269,5 +269,5 @@ fn check_slim(docker: &Docker, found: &Image, project: &Project) -> Result<()> {
             surplus.join(", ")
         );
     }
-    ui::out(&format!("  user        {}: no compiler, cannot change what is installed\n", found.user))
+    ui::print_result(&format!("  user        {}: no compiler, cannot change what is installed\n", found.user))
 }

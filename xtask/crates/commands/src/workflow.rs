@@ -30,7 +30,7 @@ pub fn run(project: &Project, check: bool) -> Result<()> {
         }
         if !check {
             cache::write(path, wanted.as_bytes())?;
-            ui::out(&format!("{name}\n"))?;
+            ui::print_result(&format!("{name}\n"))?;
         }
         drifted.push(name);
     }

@@ -4,7 +4,9 @@ use anyhow::{Result, ensure};
 use bollard::container::LogOutput;
 
 use super::{Job, Lines};
-use base::limits::{Answer, Limits, MEMORY_PERCENT, MEMORY_VARIABLE, OutputMeter, PROBE_PROCESSES, PROCESSES_VARIABLE};
+use base::limits::{
+    CapturedOutput, Limits, MEMORY_PERCENT, MEMORY_VARIABLE, OutputMeter, PROBE_PROCESSES, PROCESSES_VARIABLE,
+};
 use base::lines::LineBuffer;
 use base::ui::bytes;
 
@@ -22,7 +24,7 @@ pub(super) struct Heard {
     /// Lines of standard output and standard error.
     lines: [LineBuffer; 2],
     /// None for a job that builds.
-    answer: Option<Answer>,
+    answer: Option<CapturedOutput>,
     /// The end of standard error.
     last: Vec<u8>,
     /// Whether a line says that no process or thread could be started.
@@ -34,7 +36,7 @@ impl Heard {
         Heard {
             meter: OutputMeter::new(limits.output),
             lines: Default::default(),
-            answer: (!job.builds).then(Answer::default),
+            answer: (!job.builds).then(CapturedOutput::default),
             last: Vec::new(),
             no_process: false,
         }
@@ -91,7 +93,7 @@ impl Heard {
     }
 
     pub(super) fn into_texts(self) -> (String, String) {
-        let stdout = self.answer.map(Answer::into_text).unwrap_or_default();
+        let stdout = self.answer.map(CapturedOutput::into_text).unwrap_or_default();
         (stdout, String::from_utf8_lossy(&self.last).into_owned())
     }
 }

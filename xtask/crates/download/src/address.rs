@@ -1,9 +1,9 @@
-//! Checks URLs before anything is sent to them.
+//! Checks URLs before any request.
 
 use anyhow::{Context as _, Result, bail, ensure};
 use reqwest::Url;
 
-/// Longer URLs are refused, in bytes.
+/// Maximum length of a URL in bytes.
 const LONGEST: usize = 8 << 10;
 
 /// Parses an absolute `http` or `https` URL.
@@ -13,7 +13,7 @@ pub fn parse(text: &str) -> Result<Url> {
     check(url)
 }
 
-/// Resolves a link on a page. The text of the link is not part of the errors: it may be anything.
+/// Resolves a link on a page. Errors do not contain the text of the link, which is untrusted.
 pub fn join(page: &Url, link: &str) -> Result<Url> {
     check_text(link)?;
     let url = check(page.join(link).context("the link is not a URL")?)?;
@@ -21,22 +21,22 @@ pub fn join(page: &Url, link: &str) -> Result<Url> {
     Ok(url)
 }
 
-/// A URL as it may be shown: without user, password, query and fragment, which may hold secrets.
+/// Formats a URL for messages, without user, password, query and fragment, which may contain secrets.
 pub fn shown(url: &Url) -> String {
     let port = url.port().map(|port| format!(":{port}")).unwrap_or_default();
     format!("{}://{}{port}{}", url.scheme(), url.host_str().unwrap_or_default(), url.path())
 }
 
-/// A URL parser skips control characters, and a person overlooks them.
+/// Rejects control characters and spaces: a URL parser skips them, and readers overlook them.
 fn check_text(text: &str) -> Result<()> {
     ensure!(text.len() <= LONGEST, "the URL is longer than {LONGEST} bytes");
-    ensure!(!text.chars().any(|c| c.is_control() || c == ' '), "the URL contains control characters or blanks");
+    ensure!(!text.chars().any(|c| c.is_control() || c == ' '), "the URL contains control characters or spaces");
     Ok(())
 }
 
 fn check(url: Url) -> Result<Url> {
     if !matches!(url.scheme(), "http" | "https") {
-        bail!("the URL is neither `https:` nor `http:`");
+        bail!("the scheme of the URL is neither `https:` nor `http:`");
     }
     ensure!(url.host_str().is_some_and(|host| !host.is_empty()), "the URL names no host");
     Ok(url)
@@ -47,13 +47,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn links_are_resolved_and_what_is_no_web_address_is_refused() {
+    fn links_are_resolved_and_other_schemes_are_errors() {
         let page = parse("https://me:secret@index.example/root/simple/x/").unwrap();
         let good = [
             ("../../f/x-1.whl", "https://me:secret@index.example/root/f/x-1.whl"),
             ("/f/x-1.whl", "https://me:secret@index.example/f/x-1.whl"),
             ("https://files.example/x%2B1.whl", "https://files.example/x%2B1.whl"),
-            // Nothing expands it.
+            // Brackets are not expanded as a range, as curl would do.
             ("x-[1-999999999].whl", "https://me:secret@index.example/root/simple/x/x-[1-999999999].whl"),
         ];
         for (link, wanted) in good {

@@ -1,8 +1,8 @@
-//! Downloads files over HTTP and HTTPS. Servers are not trusted: whatever they send, the worst result is an error.
+//! Downloads files over HTTP and HTTPS from untrusted servers.
 //!
-//! Proxies come from `http_proxy`, `https_proxy`, `all_proxy` and `no_proxy`, in small or capital letters;
-//! trusted certificates from `PIP_CERT`, `REQUESTS_CA_BUNDLE` or `CURL_CA_BUNDLE`, else `SSL_CERT_FILE` and
-//! `SSL_CERT_DIR`, else the system; logins from the URL, else `.netrc`. Nothing is read from curl's configuration.
+//! Proxies are read from `http_proxy`, `https_proxy`, `all_proxy` and `no_proxy`, in lower or upper case; trusted
+//! certificates from `PIP_CERT`, `REQUESTS_CA_BUNDLE` or `CURL_CA_BUNDLE`, else `SSL_CERT_FILE` and `SSL_CERT_DIR`,
+//! else the system; logins from the URL, else `.netrc`. The configuration of curl is not read.
 
 mod address;
 mod login;
@@ -29,26 +29,26 @@ use base::{digest, retry, ui};
 use login::Login;
 use transfer::{Failure, Partial};
 
-/// No file that is downloaded is larger, in bytes.
+/// Maximum size of a downloaded file, in bytes.
 pub const LARGEST_FILE: u64 = 8 << 30;
-/// No page of a package index is larger, in bytes.
+/// Maximum size of a page of a package index, in bytes.
 pub const LARGEST_PAGE: u64 = 32 << 20;
-/// How often a server may redirect.
+/// Maximum number of redirects per request.
 const REDIRECTS: usize = 10;
 
-/// What a download may take at most.
+/// Time limits and retries of a download.
 #[derive(Debug, Clone)]
 pub struct Limits {
-    /// Pauses before the second try and each further one.
+    /// Delays before the second and each further attempt.
     pub pauses: Vec<Duration>,
-    /// The longest pause, even if the server asks for a longer one.
+    /// Maximum delay, also if the server requests a longer one.
     pub longest_pause: Duration,
-    /// Time until a connection is established.
+    /// Timeout for establishing a connection.
     pub connect: Duration,
-    /// Time until the answer begins, and the period in which `least` bytes must arrive.
+    /// Timeout for the start of the response, and the interval in which at least `least` bytes must arrive.
     pub period: Duration,
     pub least: u64,
-    /// Time for one try as a whole.
+    /// Timeout of a whole attempt.
     pub whole: Duration,
 }
 
@@ -65,33 +65,33 @@ impl Default for Limits {
     }
 }
 
-/// A file to download.
+/// File to download.
 #[derive(Debug)]
 pub struct Wanted<'a> {
-    /// Where it is. Each place has the same file; they are tried in turn.
+    /// URLs of the file, tried in order. All must have the same content.
     pub places: &'a [Url],
-    /// If known. It is checked before anything is kept, and only a file with a known digest is
-    /// continued where an earlier try ended.
+    /// Expected SHA-256, if known. It is checked before the file is kept; only a download with a known digest is
+    /// resumed.
     pub sha256: Option<&'a str>,
-    /// Its size in bytes, if known.
+    /// Size in bytes, if known.
     pub size: Option<u64>,
-    /// More bytes are refused.
+    /// Maximum size in bytes.
     pub largest: u64,
     pub accept: Option<&'static str>,
 }
 
-/// Who is told what happens.
+/// Callbacks for the progress of a download.
 pub struct Progress<'a> {
-    /// A line for the log.
+    /// Called with lines for the log.
     pub line: &'a dyn Fn(&str),
-    /// Bytes so far, and in all, if known.
+    /// Called with the bytes received so far and the total, if known.
     pub bytes: &'a dyn Fn(u64, Option<u64>),
 }
 
-/// A place, and what came of it so far.
+/// URL with the state of its attempts.
 struct Place<'a> {
     url: &'a Url,
-    /// Each place has its own file, so that a hostile one cannot spoil what another has sent.
+    /// Each URL has its own partial file, so that one server cannot corrupt the data of another.
     path: PathBuf,
     partial: Partial,
     failure: Option<Failure>,
@@ -105,10 +105,10 @@ impl<'a> Place<'a> {
     }
 }
 
-/// Downloads files, with connections that are used again.
+/// HTTP client with a connection pool.
 pub struct Client {
     http: reqwest::Client,
-    /// None only while it is dropped.
+    /// `None` only while the client is dropped.
     runtime: Option<tokio::runtime::Runtime>,
     limits: Limits,
     logins: Vec<Login>,
@@ -116,7 +116,7 @@ pub struct Client {
 
 impl Drop for Client {
     fn drop(&mut self) {
-        // The lookup of a host name cannot be interrupted, and nobody waits for it.
+        // The lookup of a host name cannot be interrupted; do not wait for it.
         if let Some(runtime) = self.runtime.take() {
             runtime.shutdown_background();
         }
@@ -124,7 +124,7 @@ impl Drop for Client {
 }
 
 impl Client {
-    /// A client with the settings of this user and machine.
+    /// Returns a client with the proxy, certificate and login settings of the environment.
     pub fn from_environment() -> Result<Client> {
         let mut builder = reqwest::Client::builder();
         for name in ["PIP_CERT", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE"] {
@@ -140,7 +140,7 @@ impl Client {
     }
 
     fn new(builder: reqwest::ClientBuilder, limits: Limits, logins: Vec<Login>) -> Result<Client> {
-        // Fails if there is one already, which is the same.
+        // Fails if a provider is already installed, which is not a problem.
         let _ = rustls::crypto::ring::default_provider().install_default();
         let http = builder
             .user_agent(concat!("wheel-matrix/", env!("CARGO_PKG_VERSION")))
@@ -160,7 +160,7 @@ impl Client {
         Ok(Client { http, runtime: Some(runtime), limits, logins })
     }
 
-    /// Downloads a file to `path` and returns where it came from in the end, after redirects.
+    /// Downloads a file to `path` and returns its final URL after redirects.
     pub fn download(&self, wanted: &Wanted, path: &Path, progress: &Progress, cancel: &Cancel) -> Result<Url> {
         let mut places: Vec<Place> =
             wanted.places.iter().enumerate().map(|(at, url)| Place::new(url, at, path)).collect();
@@ -185,30 +185,30 @@ impl Client {
             });
             let (Some(asked), Some(pause)) = (waits.max(), pauses.next()) else { break };
             let pause = asked.max(*pause).min(self.limits.longest_pause);
-            (progress.line)(&format!("trying again in {:.0} s", pause.as_secs_f64()));
+            (progress.line)(&format!("retrying in {:.0} s", pause.as_secs_f64()));
             retry::sleep(pause, cancel)?;
         }
         let tries = self.limits.pauses.len() + 1;
         let errors = places.iter().filter_map(|place| match place.failure.as_ref()? {
             Failure::Final(why) => Some(format!("{}: {why}", shown(place.url))),
             Failure::Passing { why, .. } => Some(format!(
-                "{}: {why} (tried {tries} times; check the network and the proxy settings)",
+                "{}: {why} ({tries} attempts; check the network and the proxy settings)",
                 shown(place.url)
             )),
         });
         bail!("{}", errors.collect::<Vec<_>>().join("; "))
     }
 
-    /// An error if a server does not say within a few seconds that it has something at a URL.
+    /// Checks that a server responds with success to a request for a URL within a few seconds.
     pub fn probe(&self, url: &Url) -> Result<()> {
         let limit = Duration::from_secs(10);
         let request = self.http.head(url.clone()).timeout(limit).send();
         let answer = self.block(request, &Cancel::default())?.map_err(|error| anyhow!(transfer::innermost(&error)))?;
-        ensure!(answer.status().is_success(), "the server answered {}", answer.status());
+        ensure!(answer.status().is_success(), "the server responded with {}", answer.status());
         Ok(())
     }
 
-    /// One try at one place. The outer error is one that no other place can mend.
+    /// Makes one attempt at one URL. The outer error is a local one, for which other URLs cannot help.
     fn try_once(
         &self,
         place: &mut Place,
@@ -230,8 +230,8 @@ impl Client {
             return Ok(Ok(from));
         }
         place.partial = Partial::default();
-        let why = format!("the file has the SHA-256 `{found}`, not the pinned `{sha256}`, and was not kept");
-        // Where it was continued, the parts may be of two different files.
+        let why = format!("the file has the SHA-256 `{found}`, not the pinned `{sha256}`; it was deleted");
+        // A resumed download may consist of parts of two different files.
         Ok(Err(if resumed { Failure::passing(why) } else { Failure::Final(why) }))
     }
 
@@ -266,20 +266,20 @@ fn check_redirect(url: &Url, before: &[Url]) -> Result<(), String> {
     }
 }
 
-/// Copies a file of this machine, within a limit.
+/// Copies a local file, up to a maximum size.
 pub fn copy_local(url: &Url, path: &Path, largest: u64) -> Result<()> {
-    let from = url.to_file_path().map_err(|()| anyhow!("`{url}` is not the URL of a file on this machine"))?;
+    let from = url.to_file_path().map_err(|()| anyhow!("`{url}` is not the URL of a local file"))?;
     let copy = || -> io::Result<u64> {
         let size = fs::metadata(&from)?.len();
         if size > largest {
-            return Err(io::Error::other(format!("it has {}, which is too large", ui::bytes(size))));
+            return Err(io::Error::other(format!("its size is {}, which is too large", ui::bytes(size))));
         }
         io::copy(&mut File::open(&from)?, &mut File::create(path)?)
     };
     copy().map(|_| ()).with_context(|| format!("cannot copy `{}`", from.display()))
 }
 
-/// An error if a file of this size has no room in a folder.
+/// Checks that the disk of `folder` has room for `size` bytes.
 fn check_room(folder: &Path, size: u64) -> Result<()> {
     let free = base::disk::free(folder).unwrap_or(u64::MAX);
     ensure!(

@@ -1,8 +1,8 @@
-//! Names and passwords for hosts, from the user's `.netrc`, as pip and curl read it.
+//! Reads logins from the user's `.netrc`, like pip and curl.
 
 use std::path::PathBuf;
 
-/// A name and its password, for a host or, without one, for all others.
+/// User name and password for a host, or for all other hosts.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Login {
     pub host: Option<String>,
@@ -10,7 +10,7 @@ pub struct Login {
     pub password: String,
 }
 
-/// The logins of the file that `NETRC` names, else of `~/.netrc`; none where there is no such file.
+/// Reads the logins from the file named by `NETRC`, else from `~/.netrc`. Empty if the file does not exist.
 pub fn read() -> Vec<Login> {
     let variable = |name| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
     let path = variable("NETRC").or_else(|| Some(variable("HOME")?.join(".netrc")));
@@ -18,7 +18,7 @@ pub fn read() -> Vec<Login> {
     parse(&text.unwrap_or_default())
 }
 
-/// The login for a host.
+/// Returns the login for a host.
 pub fn find<'l>(logins: &'l [Login], host: &str) -> Option<&'l Login> {
     let of = |login: &&Login| login.host.as_deref().is_none_or(|known| known.eq_ignore_ascii_case(host));
     logins.iter().find(of)
@@ -29,11 +29,11 @@ fn parse(text: &str) -> Vec<Login> {
     let mut lines = text.lines();
     let mut words: Vec<&str> = Vec::new();
     while let Some(line) = lines.next() {
-        // A password may begin with `#`.
+        // A password may start with `#`.
         let line = if line.trim_start().starts_with('#') { "" } else { line };
         for word in line.split_whitespace() {
             if word == "macdef" {
-                // A macro ends with an empty line.
+                // An empty line ends a macro.
                 lines.by_ref().find(|line| line.trim().is_empty());
                 break;
             }

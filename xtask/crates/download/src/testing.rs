@@ -1,4 +1,4 @@
-//! A server for tests that need one, and a client for it.
+//! HTTP test server and a client for it.
 
 #![allow(clippy::unwrap_used, reason = "only compiled for tests")]
 
@@ -10,21 +10,22 @@ use std::time::Duration;
 
 use super::{Client, Limits, Url, parse};
 
-/// The usual limits with pauses that do not hold up a test.
+/// Returns the default limits with short delays.
 pub fn short_limits() -> Limits {
     let pauses = vec![Duration::from_millis(1); 2];
     Limits { pauses, longest_pause: Duration::from_millis(20), ..Limits::default() }
 }
 
-/// A client that goes through no proxy, whatever the environment says.
+/// Returns a client without proxies, independent of the environment.
 pub fn direct_client() -> Client {
     Client::new(reqwest::Client::builder().no_proxy(), short_limits(), Vec::new()).unwrap()
 }
 
-/// A server on loopback that answers each connection's first request by a function of its number.
+/// Server on the loopback interface. A function of the connection's number answers the first request of each
+/// connection.
 pub struct Server {
     pub port: u16,
-    /// The heads of all requests, in order.
+    /// Headers of all requests, in order.
     pub requests: Arc<Mutex<Vec<String>>>,
 }
 
@@ -42,7 +43,7 @@ impl Server {
                     let mut lines = BufReader::new(stream.try_clone().unwrap());
                     while !head.ends_with("\r\n\r\n") && lines.read_line(&mut head).is_ok_and(|n| n > 0) {}
                     seen.lock().unwrap().push(head.clone());
-                    // A client that has seen enough hangs up.
+                    // The client may close the connection early.
                     let _ = answer(count.fetch_add(1, Ordering::SeqCst), &head, &mut stream);
                 });
             }
@@ -59,7 +60,7 @@ impl Server {
     }
 }
 
-/// An answer with a body, and a length that may differ from that of the body.
+/// Sends a response whose `Content-Length` may differ from the length of the body.
 pub fn send(stream: &mut TcpStream, status: &str, headers: &str, body: &[u8], length: usize) -> io::Result<()> {
     write!(stream, "HTTP/1.1 {status}\r\nContent-Length: {length}\r\nConnection: close\r\n{headers}\r\n")?;
     stream.write_all(body)

@@ -1,4 +1,4 @@
-//! Downloads from servers that break off, drip, lie, and never end.
+//! Tests of downloads from servers that abort, stall, send wrong data, or never finish.
 
 use std::io::Write;
 use std::net::{TcpListener, TcpStream};
@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use super::testing::{Server, empty, send, short_limits};
 use super::*;
 
-/// The number at which a request asks a server to continue.
+/// Returns the offset of a `Range` header.
 fn range(head: &str) -> Option<usize> {
     let line = head.lines().find_map(|line| line.to_lowercase().strip_prefix("range: bytes=").map(str::to_owned))?;
     line.trim_end_matches('-').parse().ok()
@@ -18,7 +18,7 @@ fn body() -> Vec<u8> {
     (0..100_000_u32).flat_map(|n| n.to_le_bytes()).collect()
 }
 
-/// A folder, what was logged, and a client with short pauses that goes through no proxy.
+/// Folder, captured log lines, and a client with short delays and no proxy.
 struct Lab {
     folder: PathBuf,
     log: Mutex<String>,
@@ -54,7 +54,7 @@ impl Lab {
         client.download(wanted, &self.path(), &Progress { line: &line, bytes: &|_, _| {} }, cancel)
     }
 
-    /// The error of a download that must fail, and leave nothing at its path.
+    /// Returns the error of a download that must fail without creating its file.
     fn refused(&self, wanted: &Wanted) -> String {
         let error = format!("{:#}", self.get(wanted).unwrap_err());
         assert!(!self.path().exists());
@@ -67,7 +67,7 @@ fn wanted<'a>(places: &'a [Url], sha256: &'a str) -> Wanted<'a> {
 }
 
 #[test]
-fn a_transfer_that_breaks_off_is_continued_where_it_ended() {
+fn an_aborted_transfer_is_resumed() {
     let lab = Lab::new();
     let sha256 = digest::of(body());
     let server = Server::start(|n, head, stream| match n {
@@ -87,7 +87,7 @@ fn a_transfer_that_breaks_off_is_continued_where_it_ended() {
 }
 
 #[test]
-fn parts_of_two_files_are_never_put_together() {
+fn parts_of_different_files_are_never_combined() {
     let lab = Lab::new();
     let sha256 = digest::of(body());
     let server = Server::start(|n, head, stream| match n {
@@ -105,7 +105,7 @@ fn parts_of_two_files_are_never_put_together() {
     lab.get(&wanted(&[server.url()], &sha256)).unwrap();
     assert_eq!((fs::read(lab.path()).unwrap(), server.count()), (body(), 3));
 
-    // A server that sends the whole file again, and one that sends another part.
+    // One server sends the whole file again, the other the wrong range.
     for (status, headers) in [("200 OK", ""), ("206 Partial Content", "Content-Range: bytes 0-399999/400000\r\n")] {
         let server = Server::start(move |n, _, stream| match n {
             0 => send(stream, "200 OK", "", &body()[..1000], 400_000),
@@ -118,11 +118,11 @@ fn parts_of_two_files_are_never_put_together() {
 }
 
 #[test]
-fn passing_faults_are_tried_again_three_times_in_all() {
+fn transient_failures_are_retried_up_to_three_attempts() {
     let lab = Lab::new();
     let sha256 = digest::of(body());
     let server = Server::start(|n, _, stream| match n {
-        // Longer than anybody would wait.
+        // The requested delay is longer than the maximum.
         0 => empty(stream, "429 Too Many Requests", "Retry-After: 86400\r\n"),
         1 => empty(stream, "503 Service Unavailable", ""),
         _ => send(stream, "200 OK", "", &body(), 400_000),
@@ -130,7 +130,7 @@ fn passing_faults_are_tried_again_three_times_in_all() {
     lab.get(&wanted(&[server.url()], &sha256)).unwrap();
     assert_eq!(server.count(), 3);
 
-    // It hangs up without a word, then resets the connection within the body.
+    // The first connection is closed without a response; the second is reset within the body.
     let server = Server::start(|n, _, stream| match n {
         0 => Ok(()),
         1 => {
@@ -146,20 +146,20 @@ fn passing_faults_are_tried_again_three_times_in_all() {
     let lab = Lab::new();
     let server = Server::start(|_, _, stream| empty(stream, "502 Bad Gateway", ""));
     let error = lab.refused(&wanted(&[server.url()], &sha256));
-    assert!(error.contains("answered 502 Bad Gateway (tried 3 times"), "{error}");
+    assert!(error.contains("responded with 502 Bad Gateway (3 attempts"), "{error}");
     assert_eq!(server.count(), 3);
     let unused = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
     let error = lab.refused(&wanted(&[parse(&format!("http://127.0.0.1:{unused}/x")).unwrap()], &sha256));
-    assert!(error.contains("refused") && error.contains("tried 3 times"), "{error}");
+    assert!(error.contains("refused") && error.contains("3 attempts"), "{error}");
 }
 
 #[test]
-fn what_will_not_change_is_not_tried_again_and_the_next_place_is() {
+fn permanent_failures_are_not_retried_and_the_next_url_is_used() {
     let lab = Lab::new();
     let sha256 = digest::of(body());
     let server = Server::start(|_, _, stream| empty(stream, "404 Not Found", ""));
     let error = lab.refused(&wanted(&[server.url()], &sha256));
-    assert!(error.ends_with("/f/x-1.whl: the server answered 404 Not Found"), "{error}");
+    assert!(error.ends_with("/f/x-1.whl: the server responded with 404 Not Found"), "{error}");
     assert_eq!(server.count(), 1);
     let good = Server::start(|_, _, stream| send(stream, "200 OK", "", &body(), 400_000));
     lab.get(&wanted(&[server.url(), good.url()], &sha256)).unwrap();
@@ -167,7 +167,7 @@ fn what_will_not_change_is_not_tried_again_and_the_next_place_is() {
 }
 
 #[test]
-fn a_file_with_another_digest_is_not_kept() {
+fn a_file_with_a_wrong_digest_is_deleted() {
     let lab = Lab::new();
     let server = Server::start(|_, _, stream| send(stream, "200 OK", "", b"something else", 14));
     let error = lab.refused(&wanted(&[server.url()], &digest::of(body())));
@@ -176,7 +176,7 @@ fn a_file_with_another_digest_is_not_kept() {
 }
 
 #[test]
-fn redirects_are_followed_to_the_web_only_and_not_for_ever() {
+fn redirects_are_limited_in_scheme_and_number() {
     let lab = Lab::new();
     let sha256 = digest::of(body());
     let secret = lab.folder.join("secret");
@@ -196,10 +196,10 @@ fn redirects_are_followed_to_the_web_only_and_not_for_ever() {
 }
 
 #[test]
-fn a_login_is_not_sent_to_another_host_and_not_shown() {
+fn a_login_is_sent_only_to_its_host_and_never_shown() {
     let lab = Lab::new();
     let good = Server::start(|_, _, stream| send(stream, "200 OK", "", &body(), 400_000));
-    // Another name of this machine.
+    // `localhost` is another host name of the same machine.
     let to = good.url().as_str().replace("127.0.0.1", "localhost");
     let server = Server::start(move |n, _, stream| match n {
         0 => empty(stream, "503 Service Unavailable", ""),
@@ -220,7 +220,7 @@ fn a_login_is_not_sent_to_another_host_and_not_shown() {
 }
 
 #[test]
-fn more_bytes_than_expected_are_refused() {
+fn more_bytes_than_expected_are_an_error() {
     let lab = Lab::new();
     let sha256 = digest::of(body());
     let endless = |_, _: &str, stream: &mut TcpStream| {
@@ -231,11 +231,11 @@ fn more_bytes_than_expected_are_refused() {
     };
     let server = Server::start(endless);
     let error = lab.refused(&wanted(&[server.url()], &sha256));
-    assert!(error.contains("the answer is larger than 1.00 MiB"), "{error}");
+    assert!(error.contains("the response is larger than 1.00 MiB"), "{error}");
     assert!(fs::metadata(lab.folder.join("download.0")).unwrap().len() <= 1 << 20);
     let server = Server::start(endless);
     let error = lab.refused(&Wanted { size: Some(1000), ..wanted(&[server.url()], &sha256) });
-    assert!(error.contains("the answer is larger than 1000 B"), "{error}");
+    assert!(error.contains("the response is larger than 1000 B"), "{error}");
     assert_eq!(server.count(), 1);
 
     let lies = |length: u64| {
@@ -243,20 +243,20 @@ fn more_bytes_than_expected_are_refused() {
     };
     let server = lies(1 << 60);
     let error = lab.refused(&wanted(&[server.url()], &sha256));
-    assert!(error.contains("more than 1.00 MiB are refused"), "{error}");
+    assert!(error.contains("more than the maximum of 1.00 MiB"), "{error}");
     for length in [999, 1001] {
         let server = lies(length);
         let error = lab.refused(&Wanted { size: Some(1000), ..wanted(&[server.url()], &sha256) });
         assert!(error.contains(&format!("announces {}, but the file has 1000 B", ui::bytes(length))), "{error}");
     }
-    // Without a length, and too short.
+    // The response has no `Content-Length` and is too short.
     let server = Server::start(|_, _, stream| write!(stream, "HTTP/1.1 200 OK\r\nConnection: close\r\n\r\nshort"));
     let error = lab.refused(&Wanted { size: Some(1000), ..wanted(&[server.url()], &sha256) });
-    assert!(error.contains("it ended after 5 B of 1000 B (tried 3 times"), "{error}");
+    assert!(error.contains("the connection was closed after 5 B of 1000 B (3 attempts"), "{error}");
 }
 
 #[test]
-fn a_server_that_drips_or_is_silent_is_given_up() {
+fn slow_and_silent_servers_time_out() {
     let drip = |start: &'static str| {
         Server::start(move |_, _, stream| {
             write!(stream, "{start}")?;
@@ -277,26 +277,26 @@ fn a_server_that_drips_or_is_silent_is_given_up() {
     lab.limits.period = Duration::from_millis(150);
     let (head, body) = ("HTTP/1.1 200 OK\r\nX: ", "HTTP/1.1 200 OK\r\nContent-Length: 400000\r\n\r\n");
     for (server, why) in [
-        (drip(head), "no answer within 150ms"),
-        (silent(head), "no answer within 150ms"),
+        (drip(head), "no response within 150ms"),
+        (silent(head), "no response within 150ms"),
         (silent(body), "no data for 150ms"),
-        (drip(body), "came in 150ms"),
+        (drip(body), "received in 150ms"),
     ] {
         let error = lab.refused(&wanted(&[server.url()], "0"));
-        // On a loaded machine the server can be too slow to send even its head.
-        let late = error.contains(why) || error.contains("no answer within 150ms");
-        assert!(late && error.contains("tried 3 times"), "{why}: {error}");
+        // On a loaded machine, even the headers can be late.
+        let late = error.contains(why) || error.contains("no response within 150ms");
+        assert!(late && error.contains("3 attempts"), "{why}: {error}");
     }
-    // One that is fast enough, but never ends.
+    // This server is fast enough but never finishes.
     lab.limits.least = 1;
     lab.limits.period = Duration::from_secs(3600);
     lab.limits.whole = Duration::from_millis(400);
     let error = lab.refused(&wanted(&[drip(body).url()], "0"));
-    assert!(error.contains("not complete after 400ms"), "{error}");
+    assert!(error.contains("incomplete after 400ms"), "{error}");
 }
 
 #[test]
-fn an_interruption_ends_a_download_at_once() {
+fn an_interruption_aborts_a_download() {
     let lab = Lab::new();
     let cancel = Cancel::default();
     let interrupt = cancel.clone();
@@ -311,7 +311,7 @@ fn an_interruption_ends_a_download_at_once() {
 }
 
 #[test]
-fn a_page_is_never_put_together_of_two_answers() {
+fn a_page_is_never_combined_from_two_responses() {
     let lab = Lab::new();
     let server = Server::start(|n, _, stream| match n {
         0 => send(stream, "200 OK", "", b"half", 9),
@@ -323,11 +323,11 @@ fn a_page_is_never_put_together_of_two_answers() {
 }
 
 #[test]
-fn a_full_disk_is_no_fault_of_the_network() {
+fn a_full_disk_is_not_reported_as_a_network_failure() {
     let lab = Lab::new();
     let error = check_room(&lab.folder, u64::MAX - 1).unwrap_err().to_string();
     assert!(error.starts_with("the disk is full: "), "{error}");
-    // `/dev/full` refuses each byte.
+    // Writing to `/dev/full` always fails.
     std::os::unix::fs::symlink("/dev/full", lab.folder.join("download.0")).unwrap();
     let server = Server::start(|_, _, stream| send(stream, "200 OK", "", &body(), 400_000));
     let error = lab.refused(&wanted(&[server.url()], "0"));
@@ -335,9 +335,9 @@ fn a_full_disk_is_no_fault_of_the_network() {
     assert_eq!(server.count(), 1);
 }
 
-/// Not a test of its own: the program that the next test starts, with variables that a test must not set for itself.
+/// Helper that the next test runs as a child process, because a test must not change its own environment.
 #[test]
-fn download_as_the_environment_says() {
+fn download_with_the_environment_of_this_process() {
     let Ok(url) = std::env::var("XTASK_TEST_URL") else { return };
     let lab = Lab::new();
     let client = Client::from_environment().unwrap();

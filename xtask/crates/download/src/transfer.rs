@@ -1,4 +1,4 @@
-//! One transfer: a request, the checks of its answer, and the bytes into a file.
+//! Transfers one file: sends the request, checks the response, and writes the body.
 
 use std::fmt;
 use std::fs::File;
@@ -16,12 +16,12 @@ use tokio::time::timeout;
 use super::{Client, Place, Progress, Wanted, check_room, login};
 use base::ui;
 
-/// Why a place did not deliver.
+/// Failure of an attempt.
 #[derive(Debug)]
 pub(super) enum Failure {
-    /// Another try may succeed, after a pause that the server may have asked for.
+    /// Another attempt may succeed, after the delay that the server requested.
     Passing { why: String, pause: Option<Duration> },
-    /// Another try at this place is useless.
+    /// Another attempt at this URL is useless.
     Final(String),
 }
 
@@ -39,16 +39,16 @@ impl fmt::Display for Failure {
     }
 }
 
-/// What earlier tries have written.
+/// Data received by earlier attempts.
 #[derive(Debug, Default)]
 pub(super) struct Partial {
     pub(super) bytes: u64,
-    /// Identifies the version of the file at its place.
+    /// Validator that identifies the version of the file on the server.
     validator: Option<String>,
 }
 
 impl Client {
-    /// Transfers a file, or the rest of it. The outer error is one of this machine.
+    /// Transfers a file, or the rest of it. The outer error is a local one.
     pub(super) async fn transfer(
         &self,
         place: &mut Place<'_>,
@@ -92,11 +92,11 @@ impl Client {
             Ok(Ok(answer)) => Ok(answer),
             Ok(Err(error)) if error.is_builder() || error.is_redirect() => Err(Failure::Final(innermost(&error))),
             Ok(Err(error)) => Err(Failure::passing(innermost(&error))),
-            Err(_) => Err(Failure::passing(format!("no answer within {:?}", self.limits.period))),
+            Err(_) => Err(Failure::passing(format!("no response within {:?}", self.limits.period))),
         }
     }
 
-    /// Writes the body of an answer into the file of its place. The outer error is one of writing.
+    /// Writes the response body to the file. The outer error is a local one.
     async fn receive(
         &self,
         mut answer: Response,
@@ -123,7 +123,7 @@ impl Client {
             };
             if partial.bytes + chunk.len() as u64 > largest {
                 *partial = Partial::default();
-                return Ok(Err(Failure::Final(format!("the answer is larger than {}", ui::bytes(largest)))));
+                return Ok(Err(Failure::Final(format!("the response is larger than {}", ui::bytes(largest)))));
             }
             file.write_all(&chunk)?;
             partial.bytes += chunk.len() as u64;
@@ -131,25 +131,25 @@ impl Client {
             arrived += chunk.len() as u64;
             if period.elapsed() > self.limits.period {
                 if arrived < self.limits.least {
-                    let why = format!("only {} came in {:?}", ui::bytes(arrived), self.limits.period);
+                    let why = format!("only {} received in {:?}", ui::bytes(arrived), self.limits.period);
                     return Ok(Err(Failure::passing(why)));
                 }
                 (period, arrived) = (Instant::now(), 0);
             }
             if started.elapsed() > self.limits.whole {
-                return Ok(Err(Failure::passing(format!("not complete after {:?}", self.limits.whole))));
+                return Ok(Err(Failure::passing(format!("incomplete after {:?}", self.limits.whole))));
             }
         }
         match wanted.size.or(total).filter(|size| *size != partial.bytes) {
             Some(size) => {
-                Ok(Err(Failure::passing(format!("it ended after {} of {}", ui::bytes(partial.bytes), ui::bytes(size)))))
+                Ok(Err(Failure::passing(format!("the connection was closed after {} of {}", ui::bytes(partial.bytes), ui::bytes(size)))))
             }
             None => Ok(Ok(())),
         }
     }
 }
 
-/// Checks what an answer announces and returns the size of the whole file, if the server tells it.
+/// Checks the headers of a response and returns the total size of the file, if known.
 fn begin(answer: &Response, wanted: &Wanted, partial: &mut Partial) -> Result<Option<u64>, Failure> {
     let status = answer.status();
     let text = |name: HeaderName| answer.headers().get(name).and_then(|value| value.to_str().ok());
@@ -159,18 +159,18 @@ fn begin(answer: &Response, wanted: &Wanted, partial: &mut Partial) -> Result<Op
             let begins = format!("bytes {}-", partial.bytes);
             if partial.bytes == 0 || !text(CONTENT_RANGE).is_some_and(|range| range.starts_with(&begins)) {
                 *partial = Partial::default();
-                return Err(Failure::passing("the server sent another part than the one that was asked for"));
+                return Err(Failure::passing("the server sent a different range than requested"));
             }
         }
         StatusCode::RANGE_NOT_SATISFIABLE if partial.bytes > 0 => {
             *partial = Partial::default();
-            return Err(Failure::passing("the server cannot continue the download"));
+            return Err(Failure::passing("the server cannot resume the download"));
         }
         _ => {
-            let why = format!("the server answered {status}");
+            let why = format!("the server responded with {status}");
             let passing = matches!(status, StatusCode::REQUEST_TIMEOUT | StatusCode::TOO_MANY_REQUESTS)
                 || (status.is_server_error() && status != StatusCode::NOT_IMPLEMENTED);
-            // A date is as good as no wish.
+            // The header may contain a date instead of seconds; dates are ignored.
             let pause = text(RETRY_AFTER).and_then(|wish| wish.parse().ok()).map(Duration::from_secs);
             return Err(if passing { Failure::Passing { why, pause } } else { Failure::Final(why) });
         }
@@ -184,27 +184,27 @@ fn begin(answer: &Response, wanted: &Wanted, partial: &mut Partial) -> Result<Op
         ))),
         (Some(total), _) if total > wanted.largest => {
             let (total, largest) = (ui::bytes(total), ui::bytes(wanted.largest));
-            Err(Failure::Final(format!("the server announces {total}, and more than {largest} are refused")))
+            Err(Failure::Final(format!("the server announces {total}, which is more than the maximum of {largest}")))
         }
         _ => Ok(total),
     }
 }
 
-/// What `If-Range` takes: a strong ETag, else a date.
+/// Returns the value for `If-Range`: a strong ETag, else a date.
 fn validator(headers: &HeaderMap) -> Option<String> {
     let text = |name: HeaderName| headers.get(name).and_then(|value| value.to_str().ok());
     let strong = text(ETAG).filter(|tag| tag.starts_with('"'));
     strong.or_else(|| text(LAST_MODIFIED)).map(str::to_owned)
 }
 
-/// The innermost cause, without the URL, which may hold a password.
+/// Returns the innermost cause of an error, without the URL, which may contain a password.
 pub(super) fn innermost(error: &reqwest::Error) -> String {
     let mut cause: &dyn std::error::Error = error;
     while let Some(next) = cause.source() {
         cause = next;
     }
     match cause.downcast_ref::<reqwest::Error>() {
-        // The only one of reqwest's own errors whose text has the URL is one without a source.
+        // Of reqwest's own errors, only one without a source contains the URL in its text.
         Some(_) if error.is_timeout() => "the connection timed out".to_owned(),
         Some(_) => "the request failed".to_owned(),
         None => cause.to_string(),

@@ -48,7 +48,7 @@ pub fn up(project: &Project, asked: &Up) -> Result<()> {
         });
     }
     let with = server.map(|server| format!(" with {server}")).unwrap_or_default();
-    ui::out(&format!(
+    ui::print_result(&format!(
         "{}:{}{with}\n  http://127.0.0.1:{}\n  stop it with `cargo xtask down`\n",
         project.matrix.name, asked.tag, asked.port
     ))
@@ -96,7 +96,7 @@ pub fn down(project: &Project, port: Option<u16>) -> Result<()> {
     let docker = Docker::connect()?;
     docker.remove_leftovers(project.cache.dir())?;
     let removed = running::remove(project, &docker, port)?;
-    ui::out(&match removed.is_empty() {
+    ui::print_result(&match removed.is_empty() {
         true => "nothing was up\n".to_owned(),
         false => format!("removed {}\n", ui::quoted(removed)),
     })

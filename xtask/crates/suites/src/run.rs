@@ -58,11 +58,11 @@ pub fn run(project: &Project, asked: &Options) -> Result<()> {
     let server = said_by_server(&kind, &results.servers);
     let free = if free_threaded { "t" } else { "" };
     let python = format!("{}{free}", results.python);
-    ui::out(&format!("{}:{}, CPython {python}, server: {server}\n", project.matrix.name, asked.tag))?;
-    ui::out(&table::table(&cases))?;
-    ui::out(&gil_line(image.gil, &results, &broken))?;
-    ui::out(&table::verdicts(&cases, image.gil))?;
-    ui::out(&format!("{}\n", out.join("junit.xml").display()))?;
+    ui::print_result(&format!("{}:{}, CPython {python}, server: {server}\n", project.matrix.name, asked.tag))?;
+    ui::print_result(&table::table(&cases))?;
+    ui::print_result(&gil_line(image.gil, &results, &broken))?;
+    ui::print_result(&table::verdicts(&cases, image.gil))?;
+    ui::print_result(&format!("{}\n", out.join("junit.xml").display()))?;
     if asked.write {
         let sources = own.iter().map(|own| (own.package.id.to_string(), revision(&own.checkout))).collect();
         let record = published::Record::new(published::TestRun {

@@ -1,4 +1,4 @@
-//! A wheel may come from anywhere, so its archive is read within limits and never unpacked to disk.
+//! Reads wheel archives from untrusted sources within size limits, without unpacking them to disk.
 
 use std::collections::BTreeSet;
 use std::fs::File;
@@ -13,7 +13,7 @@ use super::info::{Info, Member, Members, OTHER_ALGORITHMS, is_safe, other_hash, 
 use super::{WheelName, is_release};
 use base::ui::quoted;
 
-/// Sizes in bytes, unpacked.
+/// Maximum unpacked sizes in bytes.
 #[derive(Clone, Copy)]
 pub(super) struct Limits {
     pub member: u64,
@@ -21,10 +21,10 @@ pub(super) struct Limits {
 }
 
 pub(super) const LIMITS: Limits = Limits { member: 1 << 30, archive: 4 << 30 };
-/// These are kept in memory while the rest is read.
+/// Maximum size of a metadata file, which is held in memory.
 const METADATA_LIMIT: u64 = 64 << 20;
 
-/// What [`read`] keeps of a wheel: enough to judge it without holding it unpacked.
+/// Contents of a wheel as far as the checks need them.
 #[derive(Default)]
 pub(super) struct Contents {
     pub info: Info,
@@ -32,8 +32,8 @@ pub(super) struct Contents {
     pub elves: Vec<(String, Elf)>,
 }
 
-/// Reads every member once. Anything wrong that leaves the rest readable is a problem; an error
-/// is an archive that cannot or should not be read further.
+/// Reads every member once. Adds faults to `problems` if the rest can still be read; fails if the archive cannot or
+/// must not be read further.
 pub(super) fn read(path: &Path, name: &WheelName, limits: Limits, problems: &mut Vec<String>) -> Result<Contents> {
     let mut archive = ZipArchive::new(BufReader::new(File::open(path)?))?;
     if archive.has_duplicate_names() {
@@ -63,7 +63,7 @@ pub(super) fn read(path: &Path, name: &WheelName, limits: Limits, problems: &mut
         }
         let leaf = contents.info.leaf(&path).map(str::to_owned);
         let limit = limits.member.min(if leaf.is_some() { METADATA_LIMIT } else { u64::MAX });
-        // What is counted is what comes out: the sizes in the headers are the file's own claim.
+        // Count the unpacked bytes: the sizes in the headers cannot be trusted.
         let mut data = Vec::new();
         if let Err(error) = member.by_ref().take(limit + 1).read_to_end(&mut data) {
             problems.push(format!("`{path}` cannot be read: {error}"));
@@ -79,7 +79,7 @@ pub(super) fn read(path: &Path, name: &WheelName, limits: Limits, problems: &mut
         if data.starts_with(b"\x7fELF") {
             match Elf::parse(&data) {
                 Ok(file) => contents.elves.push((path.clone(), file)),
-                Err(error) => problems.push(format!("`{path}` cannot be judged: {error:#}")),
+                Err(error) => problems.push(format!("`{path}` cannot be checked: {error:#}")),
             }
         } else if path.ends_with(".so") {
             problems.push(format!("`{path}` is not an ELF file"));
@@ -91,7 +91,7 @@ pub(super) fn read(path: &Path, name: &WheelName, limits: Limits, problems: &mut
         {
             contents.info.texts.insert(leaf, text);
         }
-        // Two encodings of one name are two members to the zip reader above.
+        // The zip reader treats two encodings of one name as two members.
         if contents.members.insert(path.clone(), Member { hashes, length }).is_some() {
             problems.push(format!("the archive holds `{path}` twice"));
         }
@@ -99,17 +99,17 @@ pub(super) fn read(path: &Path, name: &WheelName, limits: Limits, problems: &mut
     Ok(contents)
 }
 
-/// The hash algorithms beside SHA-256 that RECORD uses.
+/// Returns the hash algorithms other than SHA-256 that RECORD uses.
 fn other_algorithms(archive: &mut ZipArchive<BufReader<File>>, directory: Option<&str>) -> Vec<&'static str> {
     let Some(directory) = directory else { return Vec::new() };
     let mut record = String::new();
     let member = archive.by_name(&format!("{directory}/RECORD"));
-    // What cannot be read is a problem later, when all members are.
+    // An unreadable RECORD is reported later, when all members are read.
     let _ = member.map(|member| member.take(METADATA_LIMIT).read_to_string(&mut record));
     OTHER_ALGORITHMS.into_iter().filter(|algorithm| record.contains(&format!(",{algorithm}="))).collect()
 }
 
-/// Reads WHEEL and METADATA, and nothing else.
+/// Reads only WHEEL and METADATA.
 pub(super) fn read_info(path: &Path, name: &WheelName, problems: &mut Vec<String>) -> Result<Info> {
     let mut archive = ZipArchive::new(BufReader::new(File::open(path)?))?;
     let mut info = Info::default();
@@ -124,7 +124,7 @@ pub(super) fn read_info(path: &Path, name: &WheelName, problems: &mut Vec<String
     Ok(info)
 }
 
-/// The one `.dist-info` directory, whose name repeats the distribution and version (PEP 427).
+/// Returns the only `.dist-info` directory and checks that its name contains the distribution and version (PEP 427).
 fn info_directory(
     archive: &ZipArchive<BufReader<File>>,
     name: &WheelName,

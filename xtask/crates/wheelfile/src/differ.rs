@@ -1,4 +1,4 @@
-//! Says where two builds of one wheel differ, and what in a wheel tells of the machine that built it.
+//! Lists the differences between two builds of a wheel, and the paths of the build machine in a wheel.
 
 use std::fs::File;
 use std::io::Read;
@@ -12,11 +12,11 @@ use zip::ZipArchive;
 
 use super::archive::LIMITS;
 
-/// How many bytes of a difference are shown, and how many differences of one member.
+/// Number of bytes shown per difference, and number of differences shown per member.
 const SHOWN: usize = 16;
 const PLACES: usize = 3;
 
-/// A member of an archive, with what the archive says of it.
+/// Member of an archive with its metadata.
 struct Member {
     name: String,
     time: String,
@@ -25,7 +25,7 @@ struct Member {
     data: Vec<u8>,
 }
 
-/// One line per difference, those that belong to another indented; none for the same bytes.
+/// Returns one line per difference, with indented detail lines; empty if the files are identical.
 pub fn differences(one: &Path, other: &Path) -> Result<Vec<String>> {
     let (one, other) = (read(one)?, read(other)?);
     if one == other {
@@ -44,7 +44,7 @@ pub fn differences(one: &Path, other: &Path) -> Result<Vec<String>> {
     };
     let (order, other_order) = (common(&first, &second), common(&second, &first));
     if let Some((a, b)) = order.iter().zip(&other_order).find(|(a, b)| a != b) {
-        found.push(format!("the order of the members: the first build has {a} where the second has {b}"));
+        found.push(format!("order of members: the first build has {a} where the second build has {b}"));
     }
     for a in &first {
         let Some(b) = second.iter().find(|b| b.name == a.name) else { continue };
@@ -52,19 +52,19 @@ pub fn differences(one: &Path, other: &Path) -> Result<Vec<String>> {
             [("time", &a.time, &b.time), ("mode", &a.mode, &b.mode), ("compression", &a.method, &b.method)]
         {
             if x != y {
-                found.push(format!("{}: its {what} is {x} in the first build, {y} in the second", a.name));
+                found.push(format!("{}: {what} is {x} in the first build, {y} in the second", a.name));
             }
         }
         found.extend(contents(&a.name, &a.data, &b.data));
     }
     if found.is_empty() {
-        // Compressed differently, or in a field of the archive that no member's data is.
+        // The compression or an archive field outside the members' data differs.
         found.extend(contents("the archive itself, with the same members", &one, &other));
     }
     Ok(found)
 }
 
-/// Where a wheel says one of `paths`, as a whole folder's name; `/home/me` is not in `/home/member`.
+/// Returns where a wheel contains one of `paths` as a complete folder name; `/home/me` does not match `/home/member`.
 pub fn mentions(wheel: &Path, paths: &[String]) -> Result<Vec<String>> {
     let mut found = Vec::new();
     for member in members(&read(wheel)?)? {
@@ -76,7 +76,7 @@ pub fn mentions(wheel: &Path, paths: &[String]) -> Result<Vec<String>> {
                 let text = member.data[at..end].iter().take_while(|byte| (0x20..0x7f).contains(*byte));
                 let text: String = text.map(|byte| char::from(*byte)).collect();
                 found.push(format!(
-                    "{}: names the folder `{path}` of this machine {times}, first at {}: {text}",
+                    "{}: contains the local folder `{path}` {times}, first at {}: {text}",
                     member.name,
                     place(&member.data, at)
                 ));
@@ -97,7 +97,7 @@ fn occurrences(data: &[u8], path: &[u8]) -> Vec<usize> {
     starts.filter(whole).collect()
 }
 
-/// How many bytes differ, and the first places where they do.
+/// Describes how many bytes differ, and the first differences.
 fn contents(name: &str, one: &[u8], other: &[u8]) -> Vec<String> {
     if one == other {
         return Vec::new();
@@ -108,14 +108,14 @@ fn contents(name: &str, one: &[u8], other: &[u8]) -> Vec<String> {
     } else {
         format!("{name}: {} bytes in the first build, {} in the second", one.len(), other.len())
     }];
-    // Where one is the beginning of the other, the end of the shorter is the place.
+    // If one file is a prefix of the other, the difference is at the end of the shorter one.
     let end = one.len().min(other.len());
     let mut places: Vec<usize> = Vec::new();
     for at in at.into_iter().chain((one.len() != other.len()).then_some(end)) {
         if places.last().is_none_or(|last| at >= last + SHOWN) {
             places.push(at);
         }
-        // What follows an insertion has only moved.
+        // After an insertion all bytes are shifted, so only the first difference is useful.
         if places.len() == if one.len() == other.len() { PLACES } else { 1 } {
             break;
         }
@@ -128,7 +128,7 @@ fn contents(name: &str, one: &[u8], other: &[u8]) -> Vec<String> {
     found
 }
 
-/// `0x1c6 in .debug_str`.
+/// Formats an offset with its ELF section: `0x1c6 in .debug_str`.
 fn place(data: &[u8], at: usize) -> String {
     match section(data, at as u64) {
         Some(section) => format!("{at:#x} in {section}"),
@@ -136,7 +136,7 @@ fn place(data: &[u8], at: usize) -> String {
     }
 }
 
-/// The section of an ELF file that the byte `at` lies in.
+/// Returns the section of an ELF file that contains the offset `at`.
 fn section(data: &[u8], at: u64) -> Option<String> {
     let header = FileHeader64::<LittleEndian>::parse(data).ok()?;
     let endian = header.endian().ok()?;
@@ -148,7 +148,7 @@ fn section(data: &[u8], at: u64) -> Option<String> {
     Some(String::from_utf8_lossy(name).into_owned())
 }
 
-/// Bytes as `hexdump -C` shows them.
+/// Formats bytes like `hexdump -C`.
 fn dump(data: &[u8], at: usize) -> String {
     let bytes = data.get(at..data.len().min(at + SHOWN)).unwrap_or_default();
     if bytes.is_empty() {
@@ -230,7 +230,7 @@ mod tests {
         }
     }
 
-    /// What is said of two archives of these members.
+    /// Returns the differences between two archives with these members.
     fn said(name: &str, one: &[(&str, &[u8])], other: &[(&str, &[u8])]) -> String {
         let folder = Folder::new(name);
         let (one, other) = (folder.zip("one", one, |plain| plain), folder.zip("other", other, |plain| plain));
@@ -238,22 +238,22 @@ mod tests {
     }
 
     #[test]
-    fn the_same_is_the_same() {
+    fn identical_wheels_have_no_differences() {
         assert_eq!(said("same", &[("a", b"x"), ("b", b"y")], &[("a", b"x"), ("b", b"y")]), "");
     }
 
     #[test]
-    fn members_that_only_one_has_and_their_order() {
+    fn missing_members_and_their_order_are_reported() {
         let said = said("members", &[("a", b""), ("b", b""), ("c", b"")], &[("d", b""), ("c", b""), ("a", b"")]);
         assert_eq!(
             said,
             "b: only in the first build\nd: only in the second build\n\
-             the order of the members: the first build has a where the second has c"
+             order of members: the first build has a where the second build has c"
         );
     }
 
     #[test]
-    fn bytes_with_their_place_in_hex_and_as_text() {
+    fn differing_bytes_are_shown_in_hex_and_as_text() {
         let text = said("bytes", &[("a", b"built at 10:01 by me")], &[("a", b"built at 10:59 by me")]);
         assert_eq!(
             text,
@@ -267,14 +267,14 @@ mod tests {
     }
 
     #[test]
-    fn far_more_differences_than_anyone_reads() {
+    fn the_number_of_differences_shown_is_limited() {
         let (one, other) = (vec![0; 1000], vec![1; 1000]);
         let text = said("many", &[("a", &one)], &[("a", &other)]);
         assert!(text.starts_with("a: 1000 of 1000 bytes differ") && text.matches("  at 0x").count() == 3, "{text}");
     }
 
     #[test]
-    fn the_section_of_an_elf_file() {
+    fn the_elf_section_of_a_difference_is_named() {
         let one = tiny_extension("m", "x86_64", None).unwrap();
         let at = one.windows(8).position(|bytes| bytes == b"PyInit_m").unwrap();
         let mut other = one.clone();
@@ -284,7 +284,7 @@ mod tests {
     }
 
     #[test]
-    fn what_the_archive_says_of_its_members() {
+    fn differing_archive_metadata_is_reported() {
         let folder = Folder::new("header");
         let members: &[(&str, &[u8])] = &[("a", &[b'x'; 100])];
         let plain = folder.zip("plain", members, |plain| plain);
@@ -298,7 +298,7 @@ mod tests {
             let said = differences(&plain, &other).unwrap();
             assert!(said.len() == 1 && said[0].starts_with("a: its") && said[0].contains(words), "{said:?}");
         }
-        // "Version made by", which no member's data is.
+        // "Version made by" does not belong to the data of any member.
         let mut bytes = std::fs::read(&plain).unwrap();
         let at = bytes.windows(4).position(|bytes| bytes == b"PK\x01\x02").unwrap();
         bytes[at + 4] ^= 1;
@@ -309,7 +309,7 @@ mod tests {
     }
 
     #[test]
-    fn a_folder_of_the_machine_is_found_and_nothing_that_looks_like_it() {
+    fn local_folders_are_found_only_as_complete_names() {
         let folder = Folder::new("mentions");
         let members: &[(&str, &[u8])] = &[
             ("good", b"/home/member /srv/home/me /home/me2 /home/me.d"),
@@ -319,7 +319,7 @@ mod tests {
         let found = mentions(&wheel, &["/home/me".to_owned()]).unwrap();
         assert_eq!(
             found,
-            ["bad: names the folder `/home/me` of this machine 2 times, first at 0xc: /home/me/.cache/x"]
+            ["bad: contains the local folder `/home/me` 2 times, first at 0xc: /home/me/.cache/x"]
         );
     }
 }

@@ -1,36 +1,36 @@
-//! What the dynamic loader will make of a file cannot be told from its name, so it is read from the file.
+//! Reads from ELF files what the dynamic loader uses.
 
 use anyhow::{Result, ensure};
 use object::LittleEndian;
 use object::elf::{self, FileHeader64};
 use object::read::elf::{Dyn, FileHeader, ProgramHeader, SectionHeader, Sym};
 
-/// Real files need a few dozen; overlapping records could otherwise be walked for hours.
+/// Maximum number of symbol versions. Real files need a few dozen; overlapping records could cause a very long loop.
 const VERSION_LIMIT: usize = 1 << 16;
 
-/// The machines wheels are built for here, as platform tags and `EXT_SUFFIX` spell them.
+/// Supported machines, as platform tags and `EXT_SUFFIX` write them.
 pub(super) const MACHINES: [(&str, elf::Machine); 2] = [("x86_64", elf::EM_X86_64), ("aarch64", elf::EM_AARCH64)];
 
 pub(super) struct Elf {
     pub machine: u16,
-    /// `None` when the machine is not one of [`MACHINES`].
+    /// `None` if the machine is not one of [`MACHINES`].
     pub arch: Option<&'static str>,
     pub exports_init: bool,
     pub glibc: Option<(u32, u32)>,
     pub needed: Vec<String>,
-    /// Its code has something to do when a thread is unwound (a Rust destructor, a C++ handler), and
-    /// asks an unwinder of its own for it instead of the process's, which is libgcc_s.
+    /// Whether the code has cleanup to run when a thread is unwound (Rust destructors, C++ handlers) and uses its own
+    /// unwinder for it instead of the process's unwinder, libgcc_s.
     pub own_unwinder: bool,
-    /// A program, which is a process of its own.
+    /// Whether the file is an executable program.
     pub program: bool,
 }
 
-/// The release that introduced a `GLIBC_*` version node, or `None` for another library's node.
+/// Returns the glibc release that introduced a `GLIBC_*` version node, or `None` for a node of another library.
 pub(super) fn glibc_release(node: &str) -> Option<Result<(u32, u32)>> {
     let version = node.strip_prefix("GLIBC_")?;
     let mut parts = version.split('.').map(str::parse);
     Some(match (version, parts.next(), parts.next()) {
-        // Marker nodes name a loader feature instead of the release that brought it.
+        // Marker nodes name a loader feature, not a release.
         ("ABI_DT_RELR", ..) => Ok((2, 36)),
         ("ABI_GNU_TLS" | "ABI_GNU2_TLS", ..) => Ok((2, 42)),
         (_, Some(Ok(major)), Some(Ok(minor))) => Ok((major, minor)),
@@ -44,8 +44,8 @@ impl Elf {
         let endian = header.endian()?;
         let sections = header.sections(endian, data)?;
 
-        // The loader reads PT_DYNAMIC and never the section table, so a stripped or stale section
-        // table would hide the very needs looked for below.
+        // The loader reads PT_DYNAMIC and never the section table. A missing or stale section table would hide the
+        // requirements that are checked below.
         for segment in header.program_headers(endian, data)? {
             let Some(loaded) = segment.dynamic(endian, data)? else {
                 continue;
@@ -72,12 +72,12 @@ impl Elf {
         let symbols = sections.symbols(endian, data, elf::SHT_DYNSYM)?;
         for symbol in symbols.iter().filter(|s| !s.is_undefined(endian) && !s.is_local()) {
             let name = symbol.name(endian, symbols.strings())?;
-            // PEP 489 mangles non-ASCII names with U, and PEP 793 adds a second entry point.
+            // PEP 489 encodes non-ASCII module names with `PyInitU_`; PEP 793 adds a second entry point.
             exports_init |= [&b"PyInit_"[..], b"PyInitU_", b"PyModExport_"].iter().any(|p| name.starts_with(p));
         }
 
         let outside = symbols.iter().filter(|symbol| symbol.is_undefined(endian));
-        // Of C++ often only the personality routine, which libstdc++ has with libgcc_s.
+        // C++ code often references only the personality routine, which libstdc++ provides together with libgcc_s.
         let unwinds = |name: &[u8]| name.starts_with(b"_Unwind_") || name.ends_with(b"_personality_v0");
         let unwinds = |symbol| symbols.symbol_name(endian, symbol).is_ok_and(unwinds);
         let own_unwinder = lands && !outside.into_iter().any(unwinds);

@@ -1,4 +1,4 @@
-//! Tests and the `--fake` mode need wheels that pass every check without a compiler or a network.
+//! Writes small valid wheels without a compiler or network, for tests and `--fake`.
 
 use std::fs::File;
 use std::io::{BufWriter, Write};
@@ -13,7 +13,7 @@ use super::elf::MACHINES;
 use super::info::record_hash;
 use super::{WheelName, normalise};
 
-/// A wheel to be written by [`write`]; the tag fields may be compressed sets.
+/// Contents of a wheel to be written by [`write`]. The tag fields may be compressed tag sets.
 #[derive(Debug, Clone)]
 pub struct NewWheel<'a> {
     pub distribution: &'a str,
@@ -25,7 +25,7 @@ pub struct NewWheel<'a> {
 }
 
 impl NewWheel<'_> {
-    /// The name this wheel has to be stored under to be installable (PEP 427).
+    /// Returns the file name under which the wheel is installable (PEP 427).
     pub fn file_name(&self) -> String {
         format!("{}-{}-{}-{}.whl", self.stem(), self.python, self.abi, self.platform)
     }
@@ -59,8 +59,8 @@ impl NewWheel<'_> {
     }
 }
 
-/// Writes a small real wheel (PEP 427) with a right WHEEL, METADATA and RECORD. The same `spec`
-/// gives the same bytes, and `path` is taken as it is so that a test can give a wheel a false name.
+/// Writes a small valid wheel (PEP 427) with correct WHEEL, METADATA and RECORD. The output depends only on `spec`.
+/// `path` is used as given, so tests can store a wheel under a wrong name.
 pub fn write(path: &Path, spec: &NewWheel) -> Result<()> {
     store(path, &spec.members()?)
 }
@@ -68,7 +68,7 @@ pub fn write(path: &Path, spec: &NewWheel) -> Result<()> {
 pub(super) fn store(path: &Path, members: &[(String, Vec<u8>)]) -> Result<()> {
     let file = File::create(path).with_context(|| format!("cannot create `{}`", path.display()))?;
     let mut archive = ZipWriter::new(BufWriter::new(file));
-    // Stored and undated: neither the compressor's version nor the clock may show in the digest.
+    // No compression and no dates: the digest must not depend on the version of the compressor or on the clock.
     let options = SimpleFileOptions::default()
         .compression_method(CompressionMethod::Stored)
         .last_modified_time(zip::DateTime::default())
@@ -81,12 +81,12 @@ pub(super) fn store(path: &Path, members: &[(String, Vec<u8>)]) -> Result<()> {
     Ok(())
 }
 
-/// A minimal ELF64 shared object that exports `PyInit_<last part of module>` and, when `glibc` is
-/// given, needs that version of `libc.so.6`. The loader accepts it, but an import of it fails.
+/// Returns a minimal ELF64 shared object that exports `PyInit_<last part of module>` and, if `glibc` is given, needs
+/// that version of `libc.so.6`. The loader accepts it, but importing it fails.
 pub fn tiny_extension(module: &str, arch: &str, glibc: Option<(u32, u32)>) -> Result<Vec<u8>> {
     let machine = MACHINES.iter().find(|(name, _)| *name == arch);
     let (_, machine) = machine.with_context(|| format!("no tiny extension for `{arch}`"))?;
-    // A null return, which an import reports as an error; anything else would crash it.
+    // Return NULL, which the import reports as an error.
     let code: u64 = if arch == "x86_64" { 0x00c3_c031 } else { 0xd65f_03c0_d280_0000 };
     let init = format!("PyInit_{}", module.rsplit('.').next().unwrap_or(module));
     let node = glibc.map(|(major, minor)| format!("GLIBC_{major}.{minor}")).unwrap_or_default();
@@ -99,7 +99,7 @@ pub fn tiny_extension(module: &str, arch: &str, glibc: Option<(u32, u32)>) -> Re
     // st_name, st_info (a global function), st_other, st_shndx (text), st_value, st_size
     let symbol = pack([4, 1, 1, 2, 8, 8], [init, 0x12, 0, 1, text, 8]);
     let symtab = image.add(".dynsym", elf::SHT_DYNSYM, [2, 1, 24], &[vec![0; 24], symbol].concat());
-    // One bucket, whose chain holds the one symbol.
+    // One bucket, whose chain contains the only symbol.
     let hash = image.add(".hash", elf::SHT_HASH, [3, 0, 4], &pack([4; 5], [1, 2, 1, 0, 0]));
     let mut dynamic = vec![
         (elf::DT_NEEDED, libc),
@@ -133,8 +133,8 @@ pub fn tiny_extension(module: &str, arch: &str, glibc: Option<(u32, u32)>) -> Re
     out.extend(pack([2, 2, 4, 8, 8, 8], [3, machine.0.into(), 1, 0, 64, end]));
     // e_flags, e_ehsize, e_phentsize, e_phnum, e_shentsize, e_shnum, e_shstrndx
     out.extend(pack([4, 2, 2, 2, 2, 2, 2], [0, 64, 56, 2, 64, count, count - 1]));
-    // PT_LOAD and PT_DYNAMIC: p_type, p_flags, p_offset, p_vaddr, p_paddr, p_filesz, p_memsz,
-    // p_align. Writable, since the loader relocates the dynamic table in place.
+    // PT_LOAD and PT_DYNAMIC: p_type, p_flags, p_offset, p_vaddr, p_paddr, p_filesz, p_memsz, p_align. Writable,
+    // because the loader relocates the dynamic table in place.
     let size = dynamic.len() as u64;
     out.extend(pack(PROGRAM_HEADER, [1, 7, 0, 0, 0, end, end, 0x10000]));
     out.extend(pack(PROGRAM_HEADER, [2, 6, dynamic_at, dynamic_at, dynamic_at, size, size, 8]));
@@ -146,8 +146,7 @@ pub fn tiny_extension(module: &str, arch: &str, glibc: Option<(u32, u32)>) -> Re
 const HEADERS: u64 = 64 + 2 * 56;
 const PROGRAM_HEADER: [usize; 8] = [4, 4, 8, 8, 8, 8, 8, 8];
 
-/// The part of the file behind the headers. Addresses equal file offsets throughout, so that one
-/// loaded segment covers everything.
+/// File contents after the headers. Addresses equal file offsets, so one loaded segment covers everything.
 struct Image {
     body: Vec<u8>,
     sections: Vec<Vec<u8>>,
@@ -155,7 +154,7 @@ struct Image {
 }
 
 impl Image {
-    /// Appends one section and returns where it starts.
+    /// Appends a section and returns its offset.
     fn add(&mut self, name: &str, kind: elf::SectionType, extra: [u64; 3], data: &[u8]) -> u64 {
         let (at, size) = (HEADERS + self.body.len() as u64, data.len() as u64);
         let [link, info, entry] = extra;
@@ -172,7 +171,7 @@ impl Image {
     }
 }
 
-/// The System V ABI's ELF hash, by which the loader compares version names.
+/// Returns the hash of the System V ABI by which the loader compares version names.
 fn sysv_hash(name: &str) -> u32 {
     name.bytes().fold(0, |hash: u32, byte| {
         let hash = (hash << 4).wrapping_add(byte.into());
@@ -181,7 +180,7 @@ fn sysv_hash(name: &str) -> u32 {
     })
 }
 
-/// Little-endian integers of the given widths, which is how every ELF structure is laid out.
+/// Encodes little-endian integers of the given widths, the layout of all ELF structures.
 fn pack<const N: usize>(widths: [usize; N], values: [u64; N]) -> Vec<u8> {
     let pairs = values.into_iter().zip(widths);
     pairs.flat_map(|(value, width)| value.to_le_bytes().into_iter().take(width)).collect()

@@ -1,40 +1,40 @@
-//! Whether an interpreter can install a wheel, by the compatibility tags of its file name (PEP 425).
+//! Decides by the compatibility tags of a wheel's file name (PEP 425) whether an interpreter can install it.
 
 use super::WheelName;
 use super::name::promise;
 use super::tags::Abi;
 
-/// The interpreter that is to install a wheel.
+/// Interpreter for which a wheel is selected.
 #[derive(Debug, Clone, Copy)]
 pub struct Interpreter<'a> {
-    /// Its ABI tag: `cp314t`.
+    /// ABI tag, such as `cp314t`.
     pub abi: &'a str,
-    /// Its processor, as platform tags write it: `x86_64`.
+    /// Processor architecture as in platform tags, such as `x86_64`.
     pub machine: &'a str,
-    /// Its glibc.
+    /// Version of glibc.
     pub glibc: (u32, u32),
 }
 
-/// How well a wheel fits; greater is better.
+/// Rank of a matching wheel; the greatest is preferred.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Fit {
     abi: AbiFit,
-    /// The glibc that the wheel was built for.
+    /// glibc version that the wheel was built for.
     glibc: (u32, u32),
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum AbiFit {
-    /// `none`: no extension module.
+    /// `none`: no extension modules.
     None,
-    /// `abi3` or `abi3t`: an extension module for several versions.
+    /// `abi3` or `abi3t`: extension modules for several versions.
     Stable,
-    /// The interpreter's own ABI.
+    /// The ABI of the interpreter.
     Own,
 }
 
 impl Interpreter<'_> {
-    /// Returns how well a wheel fits, or nothing if it cannot be installed.
+    /// Returns the rank of a wheel, or `None` if it cannot be installed.
     pub fn fit(&self, wheel: &WheelName) -> Option<Fit> {
         let own = Abi::parse(self.abi).ok()?;
         let abi = wheel.abi.iter().filter_map(|abi| fit_abi(&own, abi, &wheel.python)).max()?;
@@ -46,7 +46,7 @@ impl Interpreter<'_> {
         if platform == "any" {
             return Some((0, 0));
         }
-        // A bare `linux_x86_64` promises nothing of its glibc.
+        // A plain `linux_x86_64` tag does not state a glibc version.
         let (machine, glibc) = promise(platform)?;
         glibc.filter(|glibc| machine == self.machine && *glibc <= self.glibc)
     }
@@ -71,7 +71,7 @@ mod tests {
     }
 
     #[test]
-    fn the_abi_must_be_the_interpreters() {
+    fn the_abi_must_match_the_interpreter() {
         assert!(fit("cp314t", "cp314-cp314t-manylinux_2_28_x86_64").is_some());
         assert!(fit("cp314t", "cp314-cp314-manylinux_2_28_x86_64").is_none());
         assert!(fit("cp314", "cp314-cp314t-manylinux_2_28_x86_64").is_none());
@@ -92,7 +92,7 @@ mod tests {
     }
 
     #[test]
-    fn the_platform_must_have_a_glibc_that_is_old_enough() {
+    fn the_platform_glibc_must_not_be_newer() {
         assert!(fit("cp314", "cp314-cp314-manylinux_2_36_x86_64").is_some());
         assert!(fit("cp314", "cp314-cp314-manylinux_2_37_x86_64").is_none());
         assert!(fit("cp314", "cp314-cp314-manylinux_2_17_x86_64.manylinux2014_x86_64").is_some());
@@ -102,7 +102,7 @@ mod tests {
     }
 
     #[test]
-    fn the_better_one_is_greater() {
+    fn the_better_match_has_the_greater_rank() {
         let own = fit("cp314", "cp314-cp314-manylinux_2_17_x86_64");
         let stable = fit("cp314", "cp311-abi3-manylinux_2_28_x86_64");
         assert!(own > stable && stable > fit("cp314", "py3-none-any"));

@@ -1,4 +1,4 @@
-//! Checks only the names of a wheel that was checked completely before: for wheels in the cache.
+//! Quick check of wheels in the cache, which were checked completely when they were stored.
 
 use std::path::Path;
 
@@ -8,8 +8,7 @@ use super::name::WheelName;
 use super::tags::{Abi, kind};
 use super::{Expect, archive, info};
 
-/// Holds a file name, and the names in the wheel's own WHEEL and METADATA, against what is expected. Nothing
-/// else is read: the rest was checked when the wheel was made.
+/// Checks the file name and the names in WHEEL and METADATA. The rest of the wheel is not read.
 pub fn glance(path: &Path, file_name: &str, expect: &Expect) -> Result<()> {
     let (abi, name) = (Abi::parse(expect.abi)?, WheelName::parse(file_name)?);
     let mut problems = Vec::new();

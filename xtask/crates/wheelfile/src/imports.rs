@@ -1,4 +1,4 @@
-//! Which modules an installed wheel offers to `import`, told from the names of its files.
+//! Determines from file names which modules installed wheels provide.
 
 use std::collections::BTreeSet;
 use std::fs::File;
@@ -10,7 +10,7 @@ use zip::ZipArchive;
 
 use super::name::data_scheme;
 
-/// The files that one or several wheels put into `site-packages`.
+/// Files that one or several wheels install into `site-packages`.
 #[derive(Debug, Default)]
 pub struct Importable {
     /// Paths relative to `site-packages`.
@@ -18,7 +18,7 @@ pub struct Importable {
 }
 
 impl Importable {
-    /// Adds the files of the wheel at `path`, which is one of this distribution and version.
+    /// Adds the files of the wheel at `path`, which must have this distribution and version.
     pub fn add(&mut self, path: &Path, distribution: &str, version: &str) -> Result<()> {
         let file = File::open(path).with_context(|| format!("cannot open `{}`", path.display()))?;
         let archive = ZipArchive::new(BufReader::new(file));
@@ -31,8 +31,8 @@ impl Importable {
         Ok(())
     }
 
-    /// Whether `import module` finds a file or a folder. Below a regular package, whose code may define modules
-    /// itself, nothing is refused; nor is anything where a `.pth` file may add further folders.
+    /// Returns whether `import module` can succeed. Always true below a regular package, whose code may define
+    /// modules itself, and if a `.pth` file exists, which may add folders.
     pub fn has(&self, module: &str) -> bool {
         if self.files.iter().any(|path| path.ends_with(".pth") && !path.contains('/')) {
             return true;
@@ -50,12 +50,12 @@ impl Importable {
             if self.rests(&format!("{folder}__init__")).any(is_module_suffix) {
                 return true;
             }
-            // A namespace package (PEP 420): what is below it must be there, too.
+            // In a namespace package (PEP 420), the rest of the name must exist as well.
         }
         true
     }
 
-    /// The modules and packages at the top.
+    /// Returns the top-level modules and packages.
     pub fn top_levels(&self) -> BTreeSet<&str> {
         let top = |path: &'_ str| match path.split_once('/') {
             Some((folder, _)) => Some(folder.len()),
@@ -65,28 +65,29 @@ impl Importable {
         names.filter(|name| is_identifier(name) && *name != "__pycache__").collect()
     }
 
-    /// What follows `start` in the paths that begin with it.
+    /// Returns the remainders of all paths that start with `start`.
     fn rests<'a>(&'a self, start: &'a str) -> impl Iterator<Item = &'a str> {
         self.files.range(start.to_owned()..).map_while(move |path| path.strip_prefix(start))
     }
 }
 
-/// Where a member of a wheel is installed below `site-packages`; none for what is installed elsewhere.
+/// Returns the path of a wheel member below `site-packages`; `None` if it is installed elsewhere.
 fn in_site_packages<'a>(member: &'a str, distribution: &str, version: &str) -> Option<&'a str> {
     match data_scheme(member, distribution, version) {
         None => Some(member),
         Some(("purelib" | "platlib", rest)) => Some(rest),
-        // The scheme `data` is the interpreter's prefix, of which `site-packages` is a part.
+        // The `data` scheme is the interpreter's prefix, which contains `site-packages`.
         Some((_, rest)) => rest.split_once("/site-packages/").map(|(_, rest)| rest),
     }
 }
 
-/// Whether a file's name from its first dot on is that of a module: source, byte code or an extension module.
+/// Returns whether a file name's part after the first dot is that of a module: source, byte code or extension module.
 fn is_module_suffix(rest: &str) -> bool {
     rest.starts_with('.') && !rest.contains('/') && (matches!(rest, ".py" | ".pyc") || rest.ends_with(".so"))
 }
 
-/// Whether a text can stand in an `import` statement between dots, as far as that can be told without Python.
+/// Returns whether a text can be part of a dotted name in an `import` statement (approximation without Python's
+/// Unicode tables).
 pub fn is_identifier(text: &str) -> bool {
     let letter = |c: char| c == '_' || c.is_alphabetic();
     text.starts_with(letter) && text.chars().all(|c| letter(c) || c.is_alphanumeric())
@@ -102,7 +103,7 @@ mod tests {
     }
 
     #[test]
-    fn every_kind_of_module_is_found() {
+    fn all_kinds_of_modules_are_found() {
         let wheel = importable(&[
             "regular/__init__.py",
             "compiled/__init__.cpython-314t-x86_64-linux-gnu.so",
@@ -128,7 +129,7 @@ mod tests {
             "plain",
             "moved",
             "placed",
-            // A regular package and a module may define what has no file of its own.
+            // A regular package or module may define submodules that have no file.
             "regular.made_when_imported",
             "file.moves",
             "namespace.part",
@@ -144,7 +145,7 @@ mod tests {
     }
 
     #[test]
-    fn a_pth_file_may_add_anything() {
+    fn any_import_may_succeed_with_a_pth_file() {
         assert!(importable(&["demo.pth", "file.py"]).has("elsewhere"));
         assert!(!importable(&["folder/demo.pth", "file.py"]).has("elsewhere"));
     }

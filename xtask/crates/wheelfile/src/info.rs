@@ -1,4 +1,4 @@
-//! Installers trust a wheel's .dist-info directory without comparing it to the rest, so that is done here.
+//! Checks the `.dist-info` directory of a wheel against the archive, which installers do not do.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -11,48 +11,48 @@ use super::{Expect, WheelName, same_name, same_version};
 
 const REQUIRED: [&str; 3] = ["WHEEL", "METADATA", "RECORD"];
 
-/// Every file in the archive, by path.
+/// All files in the archive, by path.
 pub(super) type Members = BTreeMap<String, Member>;
 
-/// What RECORD may say of a file.
+/// Hashes and size of a file, for comparison with RECORD.
 pub(super) struct Member {
-    /// Its hashes as RECORD spells them, SHA-256 first.
+    /// Hashes in the notation of RECORD, SHA-256 first.
     pub hashes: Vec<String>,
-    /// Its length in bytes.
+    /// Size in bytes.
     pub length: u64,
 }
 
-/// The hash algorithms beside SHA-256 that RECORD may use: "sha256 or better" (PEP 427), as far as tools write them.
+/// Hash algorithms other than SHA-256 that RECORD may use ("sha256 or better", PEP 427), as far as tools write them.
 pub(super) const OTHER_ALGORITHMS: [&str; 2] = ["sha384", "sha512"];
 
 #[derive(Default)]
 pub(super) struct Info {
     /// `None` unless the wheel has exactly one.
     pub directory: Option<String>,
-    /// The [`REQUIRED`] files found, by name.
+    /// The [`REQUIRED`] files that exist, by name.
     pub texts: BTreeMap<String, String>,
 }
 
 impl Info {
-    /// The part of `path` that is a required file's name.
+    /// Returns the file name in `path` if it is one of the required files.
     pub(super) fn leaf<'a>(&self, path: &'a str) -> Option<&'a str> {
         let leaf = path.strip_prefix(self.directory.as_deref()?)?.strip_prefix('/')?;
         REQUIRED.contains(&leaf).then_some(leaf)
     }
 }
 
-/// Whether a path stays inside the directory it is unpacked to, on every system.
+/// Returns whether a path stays inside the directory it is unpacked to, on every operating system.
 pub(super) fn is_safe(path: &str) -> bool {
     let plain = |part: &str| !matches!(part, "" | "." | "..");
     !path.contains(|c: char| c == '\\' || c.is_control()) && path.split('/').all(plain)
 }
 
-/// One file's hash in the form RECORD spells it (PEP 376, PEP 427).
+/// Returns the hash of a file in the notation of RECORD (PEP 376, PEP 427).
 pub(super) fn record_hash(data: &[u8]) -> String {
     format!("sha256={}", URL_SAFE_NO_PAD.encode(Sha256::digest(data)))
 }
 
-/// A hash of one of [`OTHER_ALGORITHMS`], in the same form.
+/// Returns a hash with one of [`OTHER_ALGORITHMS`] in the same notation.
 pub(super) fn other_hash(algorithm: &str, data: &[u8]) -> String {
     let digest = match algorithm {
         "sha384" => URL_SAFE_NO_PAD.encode(Sha384::digest(data)),
@@ -61,7 +61,7 @@ pub(super) fn other_hash(algorithm: &str, data: &[u8]) -> String {
     format!("{algorithm}={digest}")
 }
 
-/// The rows of RECORD, whose CSV dialect is that of Python's `csv` module (PEP 376).
+/// Parses the rows of RECORD in the CSV dialect of Python's `csv` module (PEP 376).
 fn record_rows(text: &str) -> Result<Vec<Vec<String>>> {
     let mut reader = csv::ReaderBuilder::new().has_headers(false).flexible(true).from_reader(text.as_bytes());
     let rows = reader.records().map(|row| Ok(row?.iter().map(str::to_owned).collect()));
@@ -74,7 +74,7 @@ fn check_record(text: &str, info: &str, members: &Members, problems: &mut Vec<St
         problems.push(format!("RECORD cannot be read: {error:#}"));
         Vec::new()
     });
-    // No file can carry its own hash, and the signatures are made after RECORD.
+    // RECORD cannot contain its own hash, and the signatures are created after it.
     let exempt = ["RECORD", "RECORD.jws", "RECORD.p7s"].map(|name| format!("{info}/{name}"));
     let mut listed = BTreeSet::new();
     for row in &rows {
@@ -85,7 +85,7 @@ fn check_record(text: &str, info: &str, members: &Members, problems: &mut Vec<St
         if !is_safe(path) {
             problems.push(format!("RECORD lists the unsafe path `{path}`"));
         }
-        // A path may be listed twice: each of its rows must be right.
+        // A path may be listed several times; every row must be correct.
         listed.insert(path);
         match members.get(path) {
             None => problems.push(format!("RECORD lists `{path}`, which is not in the archive")),
@@ -94,7 +94,7 @@ fn check_record(text: &str, info: &str, members: &Members, problems: &mut Vec<St
                 if !hashes.contains(hash) {
                     problems.push(format!("`{path}` has `{}`, but RECORD says `{hash}`", hashes.join("` and `")));
                 }
-                // PEP 376 lets it be empty.
+                // PEP 376 allows an empty size.
                 if !size.is_empty() && *size != length.to_string() {
                     problems.push(format!("`{path}` has {length} bytes, but RECORD says `{size}`"));
                 }
@@ -117,7 +117,7 @@ fn check_tags(text: &str, name: &WheelName, problems: &mut Vec<String>) {
     }
 }
 
-/// Compares `Name` and `Version` with the file name and with what the caller asked for.
+/// Compares `Name` and `Version` with the file name and with the caller's expectation.
 fn check_metadata(text: &str, name: &WheelName, expect: &Expect, problems: &mut Vec<String>) {
     check_format(text, "METADATA", "Metadata-Version", &["1", "2"], problems);
     let mut compare = |key: &str, same: fn(&str, &str) -> bool, wanted: [Option<&str>; 2]| {
@@ -136,20 +136,20 @@ fn check_metadata(text: &str, name: &WheelName, expect: &Expect, problems: &mut 
     compare("Version", same_version, [Some(&name.version), expect.version]);
 }
 
-/// The values of one field in the header part of a WHEEL or METADATA file.
+/// Returns the values of a field in the header of a WHEEL or METADATA file.
 pub(super) fn values<'a>(text: &'a str, key: &'a str) -> impl Iterator<Item = &'a str> {
     let header = text.lines().take_while(|line| !line.is_empty());
     let pairs = header.filter_map(|line| line.split_once(':'));
     pairs.filter(move |(name, _)| name.eq_ignore_ascii_case(key)).map(|(_, value)| value.trim())
 }
 
-/// Refuses a file of another format: its major version, in the field `key`, must be one of `known`.
+/// Checks that the major format version in the field `key` is one of `known`.
 fn check_format(text: &str, file: &str, key: &str, known: &[&str], problems: &mut Vec<String>) {
     let found: Vec<&str> = values(text, key).collect();
     let major = |version: &str| known.contains(&version.split('.').next().unwrap_or_default());
     if !matches!(found.as_slice(), [version] if major(version)) {
         let (found, known) = (found.join("`, `"), known.join(" and "));
-        problems.push(format!("{file} has {key} `{found}`; the major versions that can be read are {known}"));
+        problems.push(format!("{file} has {key} `{found}`; supported major versions: {known}"));
     }
 }
 
@@ -158,19 +158,19 @@ fn check_wheel(text: &str, name: &WheelName, problems: &mut Vec<String>) {
     check_tags(text, name, problems);
 }
 
-/// Checks WHEEL and METADATA against the name and the expectation.
+/// Checks WHEEL and METADATA against the file name and the expectation.
 pub(super) fn check_names(info: &Info, name: &WheelName, expect: &Expect, problems: &mut Vec<String>) {
     match info.texts.get("WHEEL") {
-        None => problems.push("it has no WHEEL file".to_owned()),
+        None => problems.push("there is no WHEEL file".to_owned()),
         Some(text) => check_wheel(text, name, problems),
     }
     match info.texts.get("METADATA") {
-        None => problems.push("it has no METADATA file".to_owned()),
+        None => problems.push("there is no METADATA file".to_owned()),
         Some(text) => check_metadata(text, name, expect, problems),
     }
 }
 
-/// Checks the three files PEP 427 requires against the name, the archive and the expectation.
+/// Checks the three files required by PEP 427 against the file name, the archive and the expectation.
 pub(super) fn check(info: &Info, members: &Members, name: &WheelName, expect: &Expect, problems: &mut Vec<String>) {
     let Some(directory) = &info.directory else {
         return;

@@ -1,4 +1,5 @@
-//! Refuses a wheel that would load in the wrong interpreter, ask for a newer glibc or differ from its own RECORD, because installers look no further than the file name.
+//! Checks wheels: ABI, glibc version, RECORD and metadata. Installers check only the file name, so a bad wheel would
+//! install.
 
 mod archive;
 mod differ;
@@ -35,68 +36,68 @@ use tags::{Abi, Kind, dotted, floor, kind};
 
 use base::digest;
 
-/// What the caller means to install.
+/// Properties that a wheel must have.
 #[derive(Debug, Clone, Copy)]
 pub struct Expect<'a> {
-    /// Compared by [`same_name`].
+    /// Compared with [`same_name`].
     pub distribution: &'a str,
-    /// Compared by [`same_version`].
+    /// Compared with [`same_version`].
     pub version: Option<&'a str>,
-    /// A CPython ABI tag (PEP 425), such as `cp311` or `cp314t`.
+    /// CPython ABI tag (PEP 425), such as `cp311` or `cp314t`.
     pub abi: &'a str,
-    /// Must be one of the wheel's platform tags, unless the wheel is pure.
+    /// Must be one of the wheel's platform tags, unless the wheel is pure Python.
     pub platform: Option<&'a str>,
-    /// The glibc of the image the wheel will run in.
+    /// glibc version of the image in which the wheel will run.
     pub max_glibc: Option<(u32, u32)>,
 }
 
-/// One extension module found in a wheel.
+/// Extension module in a wheel.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Extension {
     pub path: String,
-    /// The dotted name it is imported by.
+    /// Dotted name by which it is imported.
     pub module: String,
-    /// The highest `GLIBC_x.y` this file needs.
+    /// Highest `GLIBC_x.y` version that the file needs.
     pub glibc: Option<(u32, u32)>,
-    /// `DT_NEEDED`, in file order.
+    /// `DT_NEEDED` entries, in file order.
     pub needed: Vec<String>,
 }
 
-/// What a wheel that passed every check contains.
+/// Contents of a wheel that passed all checks.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Report {
     pub file_name: String,
-    /// Lower-case hex, as in `pip --hash` and PyPI.
+    /// SHA-256 in lower-case hexadecimal, as in `pip --hash` and on PyPI.
     pub sha256: String,
     pub size: u64,
     pub name: WheelName,
     pub extensions: Vec<Extension>,
-    /// The highest `GLIBC_x.y` any ELF file needs, bundled libraries included.
+    /// Highest `GLIBC_x.y` version that any ELF file needs, including bundled libraries.
     pub glibc: Option<(u32, u32)>,
     /// ELF files that are not extension modules.
     pub bundled: Vec<String>,
 }
 
-/// The last minor release that ends a thread by unwinding it, where it asks for the GIL of an
-/// interpreter that is being finalized (`take_gil` calls `PyThread_exit_thread`). glibc does it with
-/// libgcc_s, whose state another unwinder takes for its own: SIGSEGV with LLVM's, SIGABRT with a
-/// static libgcc. Later ones let it hang:
+/// Last Python 3 minor release that unwinds a thread that requests the GIL during interpreter finalization
+/// (`take_gil` calls `PyThread_exit_thread`). glibc unwinds with libgcc_s, whose state is incompatible with other
+/// unwinders: the process crashes with SIGSEGV if the module uses LLVM's unwinder, and with SIGABRT if it links
+/// libgcc statically. Later releases block the thread instead:
 /// <https://docs.python.org/3.14/c-api/init.html#cautions-regarding-runtime-finalization>
 const LAST_UNWINDING: u32 = 13;
 
-/// Whether CPython, of any version or build, could take this file name for an extension module
-/// of some particular ABI; a bare `.so` is decided by its exports instead.
+/// Returns whether CPython of any version or build could load this file name as an extension module for a specific
+/// ABI. For a plain `.so`, its exports decide.
 fn has_python_suffix(path: &str) -> bool {
     let tag = path.strip_suffix(".so").and_then(|stem| stem.rsplit_once('.'));
     tag.is_some_and(|(_, tag)| tag.starts_with("cpython-") || tag.starts_with("pypy") || tag.starts_with("abi3"))
 }
 
-/// Sorts one ELF file into `report`, with a problem for each way it does not suit the wheel.
+/// Adds an ELF file to `report`, and its mismatches with the wheel's tags to `problems`.
 fn place(path: &str, file: Elf, kind: Kind, abi: &Abi, report: &mut Report, problems: &mut Vec<String>) {
     report.glibc = report.glibc.max(file.glibc);
     let arch = file.arch;
     if kind == Kind::Pure {
-        problems.push(format!("`{}` is tagged pure but holds `{path}`", report.file_name));
+        problems.push(format!("`{}` is tagged as pure Python but contains `{path}`", report.file_name));
     } else {
         for tag in &report.name.platform {
             if promise(tag).is_some_and(|(wanted, _)| Some(wanted) != arch) {
@@ -107,7 +108,7 @@ fn place(path: &str, file: Elf, kind: Kind, abi: &Abi, report: &mut Report, prob
     }
     if file.own_unwinder && !file.program && abi.minor <= LAST_UNWINDING {
         problems.push(format!(
-            "`{path}` brings an unwinder of its own: a thread in it crashes when python 3.{} ends; link it with libgcc_s",
+            "`{path}` contains its own unwinder: its threads crash when Python 3.{} shuts down; link it with libgcc_s",
             abi.minor
         ));
     }
@@ -118,7 +119,7 @@ fn place(path: &str, file: Elf, kind: Kind, abi: &Abi, report: &mut Report, prob
         report.bundled.push(path.to_owned());
         return;
     }
-    // Everything after the first dot, so that the comparison below is of whole suffixes.
+    // Split at the first dot, so that complete suffixes are compared.
     let (stem, suffix) = leaf.split_once('.').unwrap_or((leaf, ""));
     if kind == Kind::Binary {
         problems.push(format!("`{path}` is an extension module, but the ABI tag of the wheel is `none`"));
@@ -133,7 +134,7 @@ fn place(path: &str, file: Elf, kind: Kind, abi: &Abi, report: &mut Report, prob
     report.extensions.push(Extension { path: path.to_owned(), module, glibc: file.glibc, needed: file.needed });
 }
 
-/// Runs every check on one wheel; all problems found are listed in one error, one per line.
+/// Runs all checks on a wheel. Fails with all problems in one error, one per line.
 pub fn check(path: &Path, expect: &Expect) -> Result<Report> {
     check_within(path, expect, archive::LIMITS)
 }
@@ -174,12 +175,12 @@ fn check_within(path: &Path, expect: &Expect, limits: archive::Limits) -> Result
             }
             if matches!(kind, Kind::Exact | Kind::Stable) && report.extensions.is_empty() {
                 let tags = name.abi.join(".");
-                problems.push(format!("`{file_name}` is tagged `{tags}` but holds no extension module"));
+                problems.push(format!("`{file_name}` is tagged `{tags}` but contains no extension module"));
             }
             info::check(&contents.info, &contents.members, &name, expect, &mut problems);
         }
     }
-    // Text from inside the wheel must not break the one-problem-per-line promise.
+    // Text from the wheel must not contain line breaks: the error has one problem per line.
     let lines: Vec<String> = problems.iter().map(|p| p.replace(char::is_control, "?")).collect();
     ensure!(lines.is_empty(), "{}", lines.join("\n"));
     Ok(report)

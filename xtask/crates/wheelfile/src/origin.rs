@@ -1,4 +1,4 @@
-//! The name and version that a downloaded file gives itself, whatever it is stored as.
+//! Reads the name and version from a downloaded file's own metadata, independent of its file name.
 
 use std::fs::File;
 use std::io::{BufReader, Read};
@@ -11,15 +11,15 @@ use zip::ZipArchive;
 use super::info::values;
 use super::{is_release, same_name, same_version};
 
-/// A metadata file is short; a longer one is not read.
+/// Maximum size of a metadata file, in bytes.
 const METADATA_LIMIT: u64 = 8 << 20;
 
-/// What a wheel or an sdist says in its own metadata.
+/// Release that a wheel or sdist declares in its metadata.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Release {
     /// `Name` and `Version`.
     Named(String, String),
-    /// `<name>-<version>`, the folder at the top of an sdist (PEP 625).
+    /// Top-level folder `<name>-<version>` of an sdist (PEP 625).
     Folder(String),
 }
 
@@ -41,10 +41,10 @@ impl std::fmt::Display for Release {
     }
 }
 
-/// What the file at `path` says of itself; none for what is neither a wheel nor an sdist.
+/// Returns the release that the file at `path` declares; `None` if it is neither a wheel nor an sdist.
 ///
-/// Of an sdist the folder at its top is enough where it has the wanted name and version: to find PKG-INFO, all of
-/// it may have to be unpacked.
+/// For an sdist, a top-level folder with the wanted name and version is sufficient, because finding PKG-INFO may
+/// require unpacking the whole file.
 pub fn release(path: &Path, name: &str, version: &str) -> Result<Option<Release>> {
     let mut magic = [0; 2];
     File::open(path)?.take(2).read_exact(&mut magic).or_else(|error| match error.kind() {
@@ -116,7 +116,7 @@ mod tests {
     }
 
     #[test]
-    fn files_say_what_they_are() {
+    fn releases_are_read_from_wheels_and_sdists() {
         let folder = std::env::temp_dir().join(format!("origin-{}", std::process::id()));
         std::fs::create_dir_all(&folder).unwrap();
         let path = folder.join("blob");

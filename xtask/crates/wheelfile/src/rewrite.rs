@@ -1,4 +1,4 @@
-//! Changes members of a wheel, and its RECORD with them; all else stays as it is, to the byte.
+//! Changes members of a wheel and updates its RECORD. All other bytes stay unchanged.
 
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -12,7 +12,7 @@ use zip::{ZipArchive, ZipWriter};
 use super::archive::LIMITS;
 use super::info::record_hash;
 
-/// `change` answers each member with what it is to contain.
+/// Replaces the content of each member by the return value of `change`.
 pub fn rewrite(wheel: &Path, change: impl Fn(&str, &[u8]) -> Vec<u8>) -> Result<()> {
     let mut archive = ZipArchive::new(BufReader::new(File::open(wheel)?))?;
     let mut changed: BTreeMap<String, Vec<u8>> = BTreeMap::new();
@@ -58,7 +58,7 @@ pub fn rewrite(wheel: &Path, change: impl Fn(&str, &[u8]) -> Vec<u8>) -> Result<
     Ok(())
 }
 
-/// RECORD with new hashes and sizes: a path that may stand in quotes, a hash and a size per line.
+/// Returns RECORD with new hashes and sizes. Each line has a path, which may be quoted, a hash and a size.
 fn listed(record: &str, changed: &BTreeMap<String, Vec<u8>>) -> String {
     let line = |line: &str| {
         let path = line.rsplitn(3, ',').nth(2)?;
@@ -77,7 +77,7 @@ mod tests {
     use crate::{Expect, NewWheel, check, differences, tiny_extension, write};
 
     #[test]
-    fn a_changed_wheel_is_still_a_good_one() {
+    fn a_changed_wheel_passes_the_checks() {
         let folder = std::env::temp_dir().join(format!("rewrite-{}", std::process::id()));
         std::fs::create_dir_all(&folder).unwrap();
         let extension = tiny_extension("m", "x86_64", None).unwrap();
@@ -97,14 +97,14 @@ mod tests {
         write(&before, &new).unwrap();
         write(&after, &new).unwrap();
         rewrite(&after, |_, data| data.to_vec()).unwrap();
-        assert!(differences(&before, &after).unwrap().is_empty(), "nothing to change is nothing changed");
+        assert!(differences(&before, &after).unwrap().is_empty(), "without changes the bytes stay the same");
 
         let change = |name: &str, data: &[u8]| match name.contains('b') {
             true => String::from_utf8_lossy(data).replace("/home/me/x", "/src").into_bytes(),
             false => data.to_vec(),
         };
         rewrite(&after, change).unwrap();
-        // RECORD among what is checked.
+        // The check includes RECORD.
         let expect = Expect { distribution: "m", version: None, abi: "cp314t", platform: None, max_glibc: None };
         check(&after, &expect).unwrap();
         let said = differences(&before, &after).unwrap().join("\n");

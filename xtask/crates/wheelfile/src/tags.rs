@@ -1,17 +1,17 @@
-//! Whether the tags of a wheel's file name (PEP 425, PEP 600) suit an ABI and a platform.
+//! Checks the tags of a wheel's file name (PEP 425, PEP 600) against an ABI and a platform.
 
 use anyhow::{Context as _, Result};
 
 use super::name::promise;
 use super::{Expect, WheelName};
 
-/// The first minor release whose interpreters load `abi3t` modules (PEP 803).
+/// First minor release that loads `abi3t` modules (PEP 803).
 const FIRST_ABI3T: u32 = 15;
 
-/// A CPython ABI, by its tag.
+/// CPython ABI, parsed from its tag.
 pub(super) struct Abi<'a> {
     pub(super) tag: &'a str,
-    /// PEP 425's python tag, which a free-threaded build shares with the build of that version that has a GIL.
+    /// Python tag (PEP 425), which free-threaded and default builds of a version share.
     pub(super) interpreter: &'a str,
     pub(super) minor: u32,
     threaded: bool,
@@ -26,12 +26,13 @@ impl<'a> Abi<'a> {
         Ok(Self { tag, interpreter, minor, threaded: interpreter != tag })
     }
 
-    /// `EXT_SUFFIX` of `sysconfig` (PEP 3149), without its leading dot.
+    /// Returns `EXT_SUFFIX` of `sysconfig` (PEP 3149) without the leading dot.
     pub(super) fn suffix(&self, arch: &str) -> String {
         format!("cpython-{}-{arch}-linux-gnu.so", self.tag.trim_start_matches("cp"))
     }
 
-    /// The stable ABIs that this interpreter loads: with a GIL `abi3`, from 3.15 on both builds `abi3t` (PEP 803).
+    /// Returns the stable ABIs that this interpreter loads: `abi3` with a GIL, `abi3t` in all builds from 3.15 on
+    /// (PEP 803).
     pub(super) fn stable(&self) -> &'static [&'static str] {
         match (self.threaded, self.minor >= FIRST_ABI3T) {
             (false, false) => &["abi3"],
@@ -41,12 +42,13 @@ impl<'a> Abi<'a> {
         }
     }
 
-    /// Whether a wheel of the stable ABI with this python tag is for this version or an older one: `cp311`.
+    /// Returns whether a stable-ABI wheel with this python tag, such as `cp311`, is for this version or an older one.
     pub(super) fn is_at_least(&self, python: &str) -> bool {
         self.has_reached(python, "cp", 2)
     }
 
-    /// Whether a wheel without extension modules and with this python tag can be installed: `py3`, `py311`.
+    /// Returns whether a wheel without extension modules and with this python tag, such as `py3` or `py311`, can be
+    /// installed.
     pub(super) fn runs_python_of(&self, python: &str) -> bool {
         python == "py3" || python == self.interpreter || self.has_reached(python, "py", 0)
     }
@@ -55,24 +57,24 @@ impl<'a> Abi<'a> {
         (first..=self.minor).any(|minor| python == format!("{prefix}3{minor}"))
     }
 
-    /// Whether the interpreter loads an extension module whose name has this suffix: its own, or that of a stable
-    /// ABI. A bare `.so` is loaded by every build, whichever it was compiled for, and is therefore not accepted.
+    /// Returns whether the interpreter loads an extension module with this suffix: its own or that of a stable ABI. A
+    /// plain `.so` is rejected, because every build loads it, whatever ABI it was compiled for.
     pub(super) fn loads(&self, suffix: &str, kind: Kind, arch: Option<&str>) -> bool {
         let stable = self.stable().iter().any(|abi| suffix == format!("{abi}.so"));
         stable || (kind != Kind::Stable && suffix == self.suffix(arch.unwrap_or("unknown")))
     }
 }
 
-/// What a wheel contains by its tags.
+/// Kind of a wheel's contents, according to its tags.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Kind {
     /// Extension modules for one ABI.
     Exact,
     /// Extension modules for a stable ABI.
     Stable,
-    /// Programs or libraries, but no extension modules: `py3-none-<platform>`.
+    /// Programs or libraries without extension modules: `py3-none-<platform>`.
     Binary,
-    /// Python only: `py3-none-any`.
+    /// Only Python code: `py3-none-any`.
     Pure,
 }
 
@@ -103,8 +105,9 @@ pub(super) fn kind(name: &WheelName, file_name: &str, abi: &Abi, problems: &mut 
     Kind::Exact
 }
 
-/// Judges the platform tags alone and returns the glibc that no file inside may exceed, which is the lowest that a
-/// tag promises: an installer goes by whichever tag suits its machine. Tags of other systems promise nothing here.
+/// Checks the platform tags and returns the highest glibc version that files in the wheel may need. This is the
+/// lowest version among the tags, because an installer may pick any tag that matches its machine. Tags of other
+/// systems are ignored.
 pub(super) fn floor(
     name: &WheelName,
     file_name: &str,
@@ -119,17 +122,17 @@ pub(super) fn floor(
     }
     let glibc: Vec<_> = name.platform.iter().filter_map(|tag| Some((tag, promise(tag)?.1))).collect();
     if glibc.is_empty() {
-        problems.push(format!("platform tag `{}` is not a glibc linux tag", name.platform.join(".")));
+        problems.push(format!("platform tag `{}` is not a tag of Linux with glibc", name.platform.join(".")));
     }
     if expect.platform.is_some() {
         for (tag, _) in glibc.iter().filter(|(_, promised)| promised.is_none()) {
-            problems.push(format!("platform tag `{tag}` promises no glibc version"));
+            problems.push(format!("platform tag `{tag}` states no glibc version"));
         }
     }
     let lowest = glibc.into_iter().filter_map(|(_, promised)| promised).min();
     match (lowest, expect.max_glibc) {
         (Some(low), Some(max)) if low > max => {
-            problems.push(format!("`{file_name}` asks for glibc {}, newer than {}", dotted(low), dotted(max)));
+            problems.push(format!("`{file_name}` requires glibc {}, newer than {}", dotted(low), dotted(max)));
             lowest
         }
         (None, max) => max,
@@ -141,7 +144,7 @@ pub(super) fn dotted((major, minor): (u32, u32)) -> String {
     format!("{major}.{minor}")
 }
 
-/// Reads `2.36`, a version of glibc, as two numbers.
+/// Parses a glibc version such as `2.36`.
 pub fn parse_glibc(text: &str) -> Option<(u32, u32)> {
     let (major, minor) = text.split_once('.')?;
     Some((major.parse().ok()?, minor.parse().ok()?))

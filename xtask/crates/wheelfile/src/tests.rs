@@ -1,4 +1,4 @@
-//! Every rule has a wheel that breaks only that rule, next to the one that passes.
+//! Tests that each rule rejects a wheel that breaks only this rule.
 
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -55,7 +55,7 @@ fn run(spec: &NewWheel, expect: &Expect) -> Result<Report> {
     check(&path, expect)
 }
 
-/// The problems, one by one.
+/// Returns the individual problems.
 fn lines(result: Result<Report>) -> Vec<String> {
     result.unwrap_err().to_string().lines().map(str::to_owned).collect()
 }
@@ -65,7 +65,7 @@ fn only(result: Result<Report>, wanted: &str) {
     assert_eq!(lines(result), [wanted]);
 }
 
-/// Checks a good free-threaded wheel after `change` has been at its members.
+/// Checks a valid free-threaded wheel after applying `change` to its members.
 fn changed(change: impl FnOnce(&mut Vec<(String, Vec<u8>)>)) -> Result<Report> {
     let dir = Dir::new();
     let spec = threaded();
@@ -76,7 +76,7 @@ fn changed(change: impl FnOnce(&mut Vec<(String, Vec<u8>)>)) -> Result<Report> {
     check(&path, &expect("cp314t"))
 }
 
-/// Replaces text in one .dist-info file and, unless that is RECORD, makes RECORD right again.
+/// Replaces text in a .dist-info file and updates RECORD, unless RECORD itself is edited.
 fn edited(leaf: &str, from: &str, to: &str) -> Result<Report> {
     changed(|members| {
         let path = format!("demo-1.0.dist-info/{leaf}");
@@ -116,7 +116,7 @@ fn a_good_wheel_is_reported() {
     let [extension] = report.extensions.as_slice() else { panic!("{report:?}") };
     assert_eq!((extension.module.as_str(), extension.path.as_str()), ("demo._core", THREADED));
     assert_eq!((extension.glibc, extension.needed.as_slice()), (Some((2, 17)), &["libc.so.6".to_owned()][..]));
-    assert_eq!(report, run(&spec, &expect("cp314t")).unwrap(), "the writer is deterministic");
+    assert_eq!(report, run(&spec, &expect("cp314t")).unwrap(), "writing is deterministic");
 }
 
 #[test]
@@ -133,7 +133,7 @@ fn other_good_wheels_pass() {
         ("py3", "none", LINUX, "", "cp314t"),
         ("cp311", "none", LINUX, "", "cp311"),
         ("py3", "none", "manylinux_2_28_x86_64.musllinux_1_2_x86_64", "", "cp314"),
-        // An interpreter with a GIL loads modules for the stable ABI, whatever the tag of the wheel.
+        // An interpreter with a GIL loads stable-ABI modules, whatever the tag of the wheel.
         ("cp311", "cp311", LINUX, "demo/_core.abi3.so", "cp311"),
         ("cp314", "cp314", LINUX, "demo/_core.abi3.so", "cp314"),
         ("cp311.cp312", "abi3", LINUX, "demo/_core.abi3.so", "cp314"),
@@ -145,7 +145,7 @@ fn other_good_wheels_pass() {
         assert_eq!(report.extensions.len(), usize::from(!file.is_empty()), "{python}-{abi}");
     }
     let mut spec = threaded();
-    // Stored with the flag for UTF-8 names.
+    // The archive stores this name with the UTF-8 flag.
     spec.files.push(("demo/größe.txt".to_owned(), Vec::new()));
     spec.files.push(("demo/windows.pyd".to_owned(), b"MZ".to_vec()));
     spec.files.push(("elsewhere.data/platlib/x.txt".to_owned(), Vec::new()));
@@ -196,14 +196,14 @@ fn names_are_parsed() {
 }
 
 #[test]
-fn abi_tags_are_equal_or_wrong() {
+fn abi_tags_must_be_equal() {
     let twin = wheel("cp314", "cp314", LINUX, "demo/_core.cpython-314-x86_64-linux-gnu.so");
     let found = lines(run(&twin, &expect("cp314t")));
     assert_eq!(found[0], "`demo-1.0-cp314-cp314-manylinux_2_28_x86_64.whl` is tagged `cp314`, not `cp314t`");
     assert_eq!(found.len(), 2, "{found:?}");
     let found = lines(run(&threaded(), &expect("cp314")));
     assert_eq!(found[0], "`demo-1.0-cp314-cp314t-manylinux_2_28_x86_64.whl` is tagged `cp314t`, not `cp314`");
-    // Only the tags or only the file inside being right is not enough.
+    // The tags and the files must both be correct.
     only(
         run(&wheel("cp314", "cp314.cp314t", LINUX, THREADED), &expect("cp314t")),
         "`demo-1.0-cp314-cp314.cp314t-manylinux_2_28_x86_64.whl` is tagged `cp314.cp314t`, not `cp314t`",
@@ -242,7 +242,7 @@ fn a_suffix_makes_an_extension_without_an_export() {
 }
 
 #[test]
-fn abi3_is_for_gil_builds_not_older_than_it() {
+fn abi3_requires_a_gil_build_of_the_same_or_a_newer_version() {
     let spec = wheel("cp311", "abi3", LINUX, "demo/_core.abi3.so");
     assert!(lines(run(&spec, &expect("cp314t")))[0].ends_with("is tagged `abi3`, not `cp314t`"));
     let spec = wheel("cp312", "abi3", LINUX, "demo/_core.abi3.so");
@@ -257,7 +257,7 @@ fn abi3_is_for_gil_builds_not_older_than_it() {
         let found = lines(run(&wheel("cp314", abi, LINUX, file), &expect(abi)));
         assert!(found.len() == 1 && found[0].starts_with("extension module `demo/_core.abi3"), "{found:?}");
     }
-    // The free-threaded build does not load the file that the one with a GIL does.
+    // The free-threaded build does not load the stable-ABI file of the build with a GIL.
     for file in ["demo/_core.abi3.so", "demo/_core.cpython-315-x86_64-linux-gnu.so"] {
         assert!(run(&wheel("cp315", "abi3.abi3t", LINUX, file), &expect("cp315t")).is_err(), "{file}");
     }
@@ -272,11 +272,11 @@ fn abi3_is_for_gil_builds_not_older_than_it() {
 fn contents_must_suit_the_kind_of_wheel() {
     only(
         run(&wheel("cp314", "cp314t", LINUX, ""), &expect("cp314t")),
-        "`demo-1.0-cp314-cp314t-manylinux_2_28_x86_64.whl` is tagged `cp314t` but holds no extension module",
+        "`demo-1.0-cp314-cp314t-manylinux_2_28_x86_64.whl` is tagged `cp314t` but contains no extension module",
     );
     only(
         run(&wheel("py3", "none", "any", THREADED), &expect("cp314t")),
-        &format!("`demo-1.0-py3-none-any.whl` is tagged pure but holds `{THREADED}`"),
+        &format!("`demo-1.0-py3-none-any.whl` is tagged as pure Python but contains `{THREADED}`"),
     );
     only(run(&wheel("py2", "none", "any", ""), &expect("cp311")), "`demo-1.0-py2-none-any.whl` is not for python 3.11");
     assert!(run(&wheel("py312", "none", "any", ""), &expect("cp311")).is_err());
@@ -306,7 +306,7 @@ fn the_machine_matches_the_platform() {
 }
 
 #[test]
-fn glibc_stays_below_the_lowest_promise() {
+fn glibc_must_not_exceed_the_lowest_platform_tag() {
     let with = |platform, glibc, expect: &Expect| {
         let mut spec = wheel("cp314", "cp314t", platform, THREADED);
         spec.files[1].1 = tiny(glibc);
@@ -320,22 +320,22 @@ fn glibc_stays_below_the_lowest_promise() {
     assert!(with(both, (2, 17), &good).is_ok());
     only(with(both, (2, 18), &good), &format!("`{THREADED}` needs glibc 2.18, newer than 2.17"));
     let old = Expect { max_glibc: Some((2, 27)), ..good };
-    assert!(lines(with(LINUX, (2, 17), &old))[0].ends_with("asks for glibc 2.28, newer than 2.27"));
+    assert!(lines(with(LINUX, (2, 17), &old))[0].ends_with("requires glibc 2.28, newer than 2.27"));
     assert!(with(both, (2, 17), &old).is_ok());
 
     let local = "linux_x86_64";
     let found = lines(with(local, (2, 17), &Expect { platform: Some(local), ..good }));
-    assert_eq!(found, ["platform tag `linux_x86_64` promises no glibc version"]);
+    assert_eq!(found, ["platform tag `linux_x86_64` states no glibc version"]);
     let free = Expect { platform: None, ..good };
     assert!(with(local, (2, 36), &free).is_ok());
     only(with(local, (2, 37), &free), &format!("`{THREADED}` needs glibc 2.37, newer than 2.36"));
-    only(with("musllinux_1_2_x86_64", (2, 17), &free), "platform tag `musllinux_1_2_x86_64` is not a glibc linux tag");
+    only(with("musllinux_1_2_x86_64", (2, 17), &free), "platform tag `musllinux_1_2_x86_64` is not a tag of Linux with glibc");
     assert_eq!(promise("manylinux1_x86_64"), Some(("x86_64", Some((2, 5)))));
     assert_eq!(promise("manylinux2010_i686"), Some(("i686", Some((2, 12)))));
 }
 
 #[test]
-fn odd_version_nodes_are_understood() {
+fn special_version_nodes_are_handled() {
     let node = |text: &[u8; 9]| {
         let mut spec = threaded();
         spec.platform = "manylinux_2_35_x86_64";
@@ -354,21 +354,21 @@ fn odd_version_nodes_are_understood() {
 }
 
 #[test]
-fn a_hidden_section_table_is_refused() {
+fn a_removed_section_table_is_an_error() {
     let mut spec = threaded();
-    // e_shoff, e_shnum and e_shstrndx, as `sstrip` leaves them.
+    // Clear e_shoff, e_shnum and e_shstrndx, as `sstrip` does.
     for at in (40..48).chain(60..64) {
         spec.files[1].1[at] = 0;
     }
     let found = lines(run(&spec, &expect("cp314t")));
     assert_eq!(
         found[0],
-        format!("`{THREADED}` cannot be judged: its section table disagrees with its dynamic segment")
+        format!("`{THREADED}` cannot be checked: its section table disagrees with its dynamic segment")
     );
 }
 
 #[test]
-fn dist_info_agrees_with_the_name() {
+fn dist_info_must_match_the_file_name() {
     assert!(edited("METADATA", "Name: demo", "name: DEMO").is_ok());
     only(edited("METADATA", "Name: demo", "Name: other"), "METADATA has Name `other`, not `demo`");
     only(edited("METADATA", "Version: 1.0\n", "Version: 1.1\n"), "METADATA has Version `1.1`, not `1.0`");
@@ -378,13 +378,13 @@ fn dist_info_agrees_with_the_name() {
     );
     only(
         edited("METADATA", "Metadata-Version: 2.1", "Metadata-Version: 3.0"),
-        "METADATA has Metadata-Version `3.0`; the major versions that can be read are 1 and 2",
+        "METADATA has Metadata-Version `3.0`; supported major versions: 1 and 2",
     );
     assert!(edited("METADATA", "Metadata-Version: 2.1", "Metadata-Version: 2.99").is_ok());
     assert!(edited("WHEEL", "Wheel-Version: 1.0", "wheel-version: 1.9").is_ok());
     only(
         edited("WHEEL", "Wheel-Version: 1.0", "Wheel-Version: 2.0"),
-        "WHEEL has Wheel-Version `2.0`; the major versions that can be read are 1",
+        "WHEEL has Wheel-Version `2.0`; supported major versions: 1",
     );
     assert!(edited("WHEEL", "Root-Is-Purelib: false", "Root-Is-Purelib: true").is_ok());
     only(edited("METADATA", "Name: demo\n", "Name: demo\nName: demo\n"), "METADATA has 2 `Name` fields, not one");
@@ -401,7 +401,7 @@ fn dist_info_agrees_with_the_name() {
     let found = lines(run(&threaded(), &wrong));
     assert_eq!(found, ["METADATA has Name `demo`, not `demo2`", "METADATA has Version `1.0`, not `1.0.1`"]);
 
-    // The file name has the normalised version, METADATA and the folder may have the one that was written.
+    // The file name has the normalised version; METADATA and the folder may have the original spelling.
     assert!(edited("METADATA", "Version: 1.0\n", "Version: 1.0.0\n").is_ok());
     let other = Expect { distribution: "DEMO", version: Some("1.00"), ..expect("cp314t") };
     assert!(run(&threaded(), &other).is_ok());
@@ -424,13 +424,13 @@ fn dist_info_agrees_with_the_name() {
 }
 
 #[test]
-fn record_is_exact() {
+fn record_must_match_the_archive() {
     let found = lines(changed(|members| members[0].1.push(b'#')));
     assert!(found.len() == 2 && found[0].contains("but RECORD says `sha256="), "{found:?}");
     assert_eq!(found[1], "`demo/__init__.py` has 19 bytes, but RECORD says `18`");
     only(edited("RECORD", ",18\n", ",018\n"), "`demo/__init__.py` has 18 bytes, but RECORD says `018`");
     assert!(edited("RECORD", "sha256=", "sha512=").is_err());
-    assert!(edited("RECORD", ",18\n", ",\n").is_ok(), "the size may be left out");
+    assert!(edited("RECORD", ",18\n", ",\n").is_ok(), "the size is optional");
     let init = b"import demo._core\n";
     let sha256 = info::record_hash(init);
     for algorithm in info::OTHER_ALGORITHMS {
@@ -446,14 +446,14 @@ fn record_is_exact() {
     );
     let twice = |hash: &str| format!("demo/__init__.py,{hash},18\r\ndemo/__init__.py,");
     assert!(edited("RECORD", "demo/__init__.py,", &twice(&sha256)).is_ok());
-    assert!(edited("RECORD", "demo/__init__.py,", &twice("sha256=x")).is_err(), "each row must be right");
+    assert!(edited("RECORD", "demo/__init__.py,", &twice("sha256=x")).is_err(), "each row must be correct");
     only(
         edited("RECORD", "RECORD,,", "RECORD,,,"),
         "RECORD row `demo-1.0.dist-info/RECORD,,,` does not have three fields",
     );
     assert!(edited("RECORD", "demo/__init__.py,", "\"demo/__init__.py\",").is_ok());
     assert!(edited("RECORD", "demo/", "\"demo/").is_err());
-    // As Python's csv module reads it: a quotation mark within a field that is not quoted is one.
+    // Like Python's csv module: a quotation mark inside an unquoted field is a literal character.
     let odd = changed(|members| {
         let row = format!("demo/5\".txt,{},1\n", info::record_hash(b"x"));
         members.last_mut().unwrap().1.extend(row.into_bytes());
@@ -464,12 +464,12 @@ fn record_is_exact() {
     only(extra("demo/extra.py"), "`demo/extra.py` is not listed in RECORD");
     assert!(extra("demo-1.0.dist-info/RECORD.jws").is_ok());
     assert!(extra("demo/RECORD.jws").is_err());
-    // PEP 627 has RECORD list itself, but nothing depends on it.
+    // PEP 627 requires that RECORD lists itself, but nothing depends on it.
     assert!(edited("RECORD", "demo-1.0.dist-info/RECORD,,\n", "").is_ok());
 }
 
 #[test]
-fn hostile_archives_are_refused() {
+fn malicious_archives_are_errors() {
     for bad in ["../x", "/x", "a/../../x", "a\\x", "./x", "a//x", "a/x\ny"] {
         let mut spec = threaded();
         spec.files.push((bad.to_owned(), Vec::new()));
@@ -508,7 +508,7 @@ fn hostile_archives_are_refused() {
 }
 
 #[test]
-fn damage_is_an_error_and_never_a_panic() {
+fn damaged_files_are_errors_and_never_panics() {
     let dir = Dir::new();
     let spec = threaded();
     let path = dir.0.join(spec.file_name());
@@ -518,7 +518,7 @@ fn damage_is_an_error_and_never_a_panic() {
         std::fs::write(&path, &good[..length]).unwrap();
         assert!(check(&path, &expect("cp314t")).is_err(), "{length}");
     }
-    // Damage behind right checksums, which is what reaches the ELF reader.
+    // Damage the ELF file but keep the checksums correct, so that the damage reaches the ELF reader.
     let whole = tiny((2, 17));
     for at in 0..whole.len() {
         for value in [0, 0xff, whole[at] ^ 0x10] {
@@ -530,7 +530,7 @@ fn damage_is_an_error_and_never_a_panic() {
     }
 }
 
-/// As a compiler makes it: an extension with something to do when its thread is unwound.
+/// Compiles an extension whose code has cleanup to run when its thread is unwound.
 fn landing(dir: &Dir, flags: &[&str]) -> Vec<u8> {
     let source = "void call(void);\nstatic void leave(int *unused) { (void)unused; }\n\
                   void *PyInit__core(void) { __attribute__((cleanup(leave))) int held = 0; call(); return 0; }\n\
@@ -544,24 +544,24 @@ fn landing(dir: &Dir, flags: &[&str]) -> Vec<u8> {
 }
 
 #[test]
-fn an_extension_with_its_own_unwinder_is_refused_where_python_unwinds_threads() {
+fn a_private_unwinder_is_an_error_if_python_unwinds_threads() {
     let dir = Dir::new();
     let problems = |flags: &[&str], abi: &'static str| {
         let file = format!("demo/_core.cpython-{}-x86_64-linux-gnu.so", &abi[2..]);
         let mut spec = wheel(abi.trim_end_matches('t'), abi, "linux_x86_64", &file);
         spec.files[1].1 = landing(&dir, flags);
-        // The machine's own glibc may be any.
+        // The local machine may have any glibc version.
         let expect = Expect { platform: None, max_glibc: None, ..expect(abi) };
         run(&spec, &expect).map_or_else(|problems| problems.to_string(), |_| String::new())
     };
     let own = ["-shared", "-static-libgcc"];
     assert_eq!(
         problems(&own, "cp313"),
-        "`demo/_core.cpython-313-x86_64-linux-gnu.so` brings an unwinder of its own: \
-         a thread in it crashes when python 3.13 ends; link it with libgcc_s"
+        "`demo/_core.cpython-313-x86_64-linux-gnu.so` contains its own unwinder: \
+         its threads crash when Python 3.13 shuts down; link it with libgcc_s"
     );
     assert_eq!(problems(&["-shared", "-shared-libgcc"], "cp313"), "");
-    assert_eq!(problems(&["-static-libgcc"], "cp313"), "", "a program is another process");
+    assert_eq!(problems(&["-static-libgcc"], "cp313"), "", "programs run in their own process");
     assert_eq!(problems(&own, "cp314"), "");
     assert_eq!(problems(&own, "cp314t"), "");
 }

@@ -1,4 +1,4 @@
-//! No program that a checkout names is run, and git is called in one way only.
+//! Tests that git runs no program named by a checkout, and that all git calls go through [`git`].
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -7,7 +7,7 @@ use std::process::Command;
 use super::{changed, git, output};
 use crate::working_copy::list_folder;
 
-/// A checkout whose configuration names programs that leave a mark; gone when the test ends.
+/// Checkout whose configuration names programs that leave a trace. Removed on drop.
 struct Hostile(PathBuf);
 
 impl Hostile {
@@ -27,7 +27,7 @@ impl Hostile {
         commit(&checkout);
         for (number, folder) in [&checkout, &sub].into_iter().enumerate() {
             hostile.arm(folder, number);
-            // Another size, so that git must read the file, by way of the filter.
+            // The size differs, so that git must read the file through the filter.
             fs::write(folder.join("file.c"), "int another;\n").unwrap();
         }
         plain(&checkout, &["config", "submodule.sub.active", "true"]);
@@ -38,7 +38,7 @@ impl Hostile {
         self.0.join("checkout")
     }
 
-    /// Names programs wherever git takes some from a repository.
+    /// Configures a program in every setting where git accepts one from a repository.
     fn arm(&self, folder: &Path, number: usize) {
         let mark = |what: &str| format!("touch {}/ran-{number}-{what}; cat", self.0.display());
         for (key, what) in [
@@ -59,7 +59,7 @@ impl Hostile {
         fs::set_permissions(&hook, fs::Permissions::from_mode(0o755)).unwrap();
     }
 
-    /// The names of the programs that have run.
+    /// Returns the names of the programs that ran.
     fn ran(&self) -> Vec<String> {
         let entries = fs::read_dir(&self.0).unwrap().flatten();
         let names = entries.map(|entry| entry.file_name().to_string_lossy().into_owned());
@@ -76,7 +76,7 @@ impl Drop for Hostile {
 fn plain(folder: &Path, arguments: &[&str]) {
     let identity = ["-c", "user.name=x", "-c", "user.email=x@example.org", "-c", "advice.addEmbeddedRepo=false"];
     let mut git = Command::new("git");
-    // Without this user's configuration, which may ask for signatures, for instance.
+    // Ignore the user's configuration, which may require signed commits, for instance.
     git.envs([("GIT_CONFIG_GLOBAL", "/dev/null"), ("GIT_CONFIG_SYSTEM", "/dev/null")]);
     let output = git.arg("-C").arg(folder).args(identity).args(arguments).output().unwrap();
     assert!(output.status.success(), "git {arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
@@ -88,7 +88,7 @@ fn commit(folder: &Path) {
 }
 
 #[test]
-fn nothing_that_a_checkout_names_is_run() {
+fn programs_named_by_a_checkout_are_not_run() {
     let hostile = Hostile::new("hostile");
     let checkout = hostile.checkout();
     let names = list_folder(&checkout).unwrap();
@@ -100,7 +100,7 @@ fn nothing_that_a_checkout_names_is_run() {
     let differs = git(&checkout).args(["diff", "--quiet", "--no-ext-diff", "--no-textconv", "HEAD"]).status().unwrap();
     assert_eq!(differs.code(), Some(1));
     assert_eq!(hostile.ran(), Vec::<String>::new());
-    // The traps work: git as it is called by hand falls into some of them.
+    // Check the test itself: a plain git call runs some of the programs.
     plain(&checkout, &["status"]);
     assert!(!hostile.ran().is_empty());
 }
@@ -127,7 +127,7 @@ fn a_partial_clone_fetches_nothing() {
 }
 
 #[test]
-fn a_name_in_the_index_that_leads_elsewhere_is_refused() {
+fn an_index_entry_outside_the_folder_is_refused() {
     let hostile = Hostile::new("index");
     let checkout = hostile.checkout();
     fs::create_dir(checkout.join("aa")).unwrap();
@@ -144,7 +144,7 @@ fn a_name_in_the_index_that_leads_elsewhere_is_refused() {
 }
 
 #[test]
-fn git_is_called_in_one_way() {
+fn git_is_called_only_through_this_module() {
     let mut files = Vec::new();
     let top = Path::new("../..");
     crate::working_copy::walk(top, Path::new(""), &mut files).unwrap();

@@ -1,4 +1,4 @@
-//! How programs are run: the order of their output, its limits, and what is left when they end.
+//! Tests of child processes: order and limits of output, and termination.
 
 use std::fs;
 use std::path::PathBuf;
@@ -9,7 +9,7 @@ use xshell::{Shell, cmd};
 use super::*;
 use crate::ui::Ui;
 
-/// A task with a log of its own.
+/// Returns a task with its own log.
 fn task() -> (Task, PathBuf) {
     static COUNT: AtomicU32 = AtomicU32::new(0);
     let name = format!("xtask-proc-{}-{}.log", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
@@ -19,18 +19,18 @@ fn task() -> (Task, PathBuf) {
     (task, log)
 }
 
-/// Runs a shell script with a limit of its output.
-fn shell(script: &str, answer: bool, limit: u64) -> (Result<String>, Vec<String>) {
+/// Runs a shell script with an output limit.
+fn shell(script: &str, captured: bool, limit: u64) -> (Result<String>, Vec<String>) {
     let (task, log) = task();
     let shell = Shell::new().unwrap();
-    let running = Running::start(cmd!(shell, "/bin/sh -c {script}"), &task, answer).unwrap();
-    let ended = running.finish(&task, &Cancel::default(), &Talk::default(), limit);
+    let running = RunningProcess::start(cmd!(shell, "/bin/sh -c {script}"), &task, captured).unwrap();
+    let ended = running.finish(&task, &Cancel::default(), &ProcessIo::default(), limit);
     fs::remove_file(log).unwrap();
     (ended, task.tail())
 }
 
 #[test]
-fn the_log_has_both_streams_in_the_order_in_which_they_were_written() {
+fn the_log_keeps_the_order_of_both_streams() {
     let script = "for i in 1 2 3 4 5 6 7 8 9; do echo out $i; echo err $i >&2; done; exit 3";
     let (ended, tail) = shell(script, false, 1 << 20);
     let expected = (1..=9).flat_map(|i| [format!("out {i}"), format!("err {i}")]).collect::<Vec<_>>();
@@ -39,17 +39,17 @@ fn the_log_has_both_streams_in_the_order_in_which_they_were_written() {
 }
 
 #[test]
-fn an_answer_is_not_among_the_last_lines() {
+fn captured_output_is_not_in_the_last_lines() {
     let (ended, tail) = shell("echo '{\"a\": 1}'; echo careful >&2; printf end", true, 1 << 20);
     assert_eq!(ended.unwrap(), "{\"a\": 1}\nend");
     assert_eq!(tail[1..], ["careful"]);
 }
 
 #[test]
-fn a_daemon_that_holds_the_pipe_is_not_waited_for() {
+fn a_daemon_holding_the_pipe_does_not_block() {
     let file = std::env::temp_dir().join(format!("xtask-daemon-{}", std::process::id()));
     let path = file.display();
-    // It leaves the process group, so that it outlives the program; the program waits for its number.
+    // The daemon leaves the process group, so it outlives the program; the program waits for its process id.
     let daemon = format!("setsid sh -c 'echo $$ >{path}.part; mv {path}.part {path}; exec sleep 1000000' &");
     let (ended, tail) =
         shell(&format!("{daemon} until test -e {path}; do sleep 0.01; done; echo done"), false, 1 << 20);
@@ -63,10 +63,10 @@ fn a_daemon_that_holds_the_pipe_is_not_waited_for() {
 }
 
 #[test]
-fn output_without_end_is_cut_off_with_an_error_that_names_the_limit() {
+fn endless_output_fails_and_names_the_limit() {
     for script in ["yes", "yes | tr -d '\\n'", "yes >&2"] {
-        for answer in [false, true] {
-            let (ended, _) = shell(script, answer, 1 << 20);
+        for captured in [false, true] {
+            let (ended, _) = shell(script, captured, 1 << 20);
             let error = format!("{:#}", ended.unwrap_err());
             assert!(error.contains("printed more than 1.00 MiB") && error.contains("XTASK_MAX_OUTPUT"), "{error}");
         }
@@ -74,11 +74,11 @@ fn output_without_end_is_cut_off_with_an_error_that_names_the_limit() {
 }
 
 #[test]
-fn what_a_program_started_is_ended_with_it() {
+fn child_processes_are_terminated_with_the_program() {
     let (ended, tail) = shell("sleep 1000000 & echo $!", false, 1 << 20);
     ended.unwrap();
     let id = tail.last().unwrap();
-    // The limit only ends a test that has failed.
+    // The bound only ends a test that has failed.
     let gone = (0..30_000).any(|_| {
         std::thread::sleep(Duration::from_millis(10));
         fs::read_to_string(format!("/proc/{id}/stat")).map_or(true, |stat| stat.contains(") Z "))
@@ -91,14 +91,15 @@ fn a_program_that_does_not_read_its_input_does_not_block() {
     let (task, log) = task();
     let shell = Shell::new().unwrap();
     let input = "x".repeat(1 << 20);
-    talk(cmd!(shell, "true"), &task, &Cancel::default(), &Talk { input: &input, ..Talk::default() }).unwrap();
-    let said = read(cmd!(shell, "cat"), &task, &Cancel::default(), &input).unwrap();
-    assert_eq!(said.len(), input.len());
+    run_with(cmd!(shell, "true"), &task, &Cancel::default(), &ProcessIo { input: &input, ..ProcessIo::default() })
+        .unwrap();
+    let found = read(cmd!(shell, "cat"), &task, &Cancel::default(), &input).unwrap();
+    assert_eq!(found.len(), input.len());
     fs::remove_file(log).unwrap();
 }
 
 #[test]
-fn a_program_that_a_signal_ended_is_said_so() {
+fn an_error_names_the_signal_that_ended_the_program() {
     let (ended, _) = shell("kill -9 $$", false, 1 << 20);
-    assert_eq!(ended.unwrap_err().to_string(), "`sh` was ended by signal 9");
+    assert_eq!(ended.unwrap_err().to_string(), "`sh` was terminated by signal 9");
 }

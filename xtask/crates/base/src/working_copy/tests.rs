@@ -1,4 +1,4 @@
-//! What counts as a working copy's content.
+//! Tests of what counts as the content of a working copy.
 
 use std::fs;
 use std::os::unix::fs::{PermissionsExt, symlink};
@@ -24,7 +24,7 @@ impl Listed for Folder {
 }
 
 #[test]
-fn what_git_ignores_does_not_count() {
+fn ignored_files_do_not_count() {
     let copy = Folder::new("git");
     copy.write("src/lib.rs", "a").write(".gitignore", "target\n").git(&["init", "-q"]).git(&["add", "."]);
     let before = copy.digest();
@@ -38,7 +38,7 @@ fn what_git_ignores_does_not_count() {
 }
 
 #[test]
-fn without_git_everything_counts() {
+fn without_git_all_files_count() {
     let copy = Folder::new("plain");
     copy.write("a", "1").write("b/c", "2");
     assert_eq!(copy.names(), ["a", "b/c"]);
@@ -48,7 +48,7 @@ fn without_git_everything_counts() {
 }
 
 #[test]
-fn a_submodule_counts_and_an_empty_one_is_said() {
+fn a_submodule_counts_and_an_empty_one_is_an_error() {
     let (inner, outer) = (Folder::new("inner"), Folder::new("outer"));
     inner.write("c.c", "int x;").git(&["init", "-q"]).git(&["add", "."]).git(&["commit", "-qm", "x"]);
     outer.write("a", "1").git(&["init", "-q"]);
@@ -60,7 +60,7 @@ fn a_submodule_counts_and_an_empty_one_is_said() {
 }
 
 #[test]
-fn a_link_counts_as_the_file_that_it_leads_to() {
+fn a_link_counts_as_its_target() {
     let copy = Folder::new("links");
     copy.write("a", "1");
     symlink("a", copy.0.join("b")).unwrap();
@@ -73,7 +73,7 @@ fn a_link_counts_as_the_file_that_it_leads_to() {
 }
 
 #[test]
-fn a_git_that_fails_is_said() {
+fn a_failing_git_is_an_error() {
     let copy = Folder::new("broken");
     copy.write("a", "1").write(".git/HEAD", "nonsense");
     let error = list_folder(&copy.0).unwrap_err().to_string();

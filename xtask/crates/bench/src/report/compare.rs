@@ -18,10 +18,10 @@ pub fn run(old: &Path, new: &Path) -> Result<()> {
     }
     for (name, record, figures) in [("first", &before, &was), ("second", &after, &is)] {
         if let Some(line) = super::mostly_errors(record, figures) {
-            ui::out(&format!("warning: the {name} has {line}\n"))?;
+            ui::print_result(&format!("warning: the {name} has {line}\n"))?;
         }
     }
-    ui::out(&told(&before, &after, &rows))?;
+    ui::print_result(&told(&before, &after, &rows))?;
     let worse: Vec<&str> = rows.iter().filter(|row| row.verdict.worse()).map(|row| row.name.as_str()).collect();
     match worse.as_slice() {
         [] => Ok(()),

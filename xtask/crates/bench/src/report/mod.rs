@@ -35,8 +35,8 @@ pub fn run(options: &Options) -> Result<()> {
     match (options.folders.as_slice(), options.compare) {
         ([one], false) => {
             let failed = draw(one)?;
-            ui::out(&failed.map(|line| format!("warning: {line}\n")).unwrap_or_default())?;
-            ui::out(&format!("{}\n{}\n", one.join("report.md").display(), one.join("report.html").display()))
+            ui::print_result(&failed.map(|line| format!("warning: {line}\n")).unwrap_or_default())?;
+            ui::print_result(&format!("{}\n{}\n", one.join("report.md").display(), one.join("report.html").display()))
         }
         ([old, new], true) => compare::run(old, new),
         _ => Err(anyhow!(UsageError("name one folder, or two with --compare".to_owned()))),

@@ -13,7 +13,7 @@ use crate::samples::{self, Output};
 use base::cancel::Cancel;
 use base::digest;
 use base::environment::{self, Purpose};
-use base::proc::{self, Talk};
+use base::proc::{self, ProcessIo};
 use base::ui::Task;
 use build::{Project, doctor, golang};
 use docker::{Content, ContextFile, Docker, Job};
@@ -97,7 +97,7 @@ impl<'a> K6<'a> {
                 };
                 command = environment::apply(command, Purpose::Local).env("HOME", scratch.path());
                 command = command.args(arguments).arg(format!("--out=json={}", out.display())).arg(script);
-                proc::talk(command, task, cancel, &Talk { tick, ..Talk::default() })?;
+                proc::run_with(command, task, cancel, &ProcessIo { tick, ..ProcessIo::default() })?;
                 let file = File::open(&out).with_context(|| format!("k6 left no `{}`", out.display()))?;
                 samples::of_k6(BufReader::new(file))
             }

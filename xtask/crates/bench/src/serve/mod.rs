@@ -141,8 +141,8 @@ pub fn run(project: &Project, options: &Options) -> Result<()> {
     record.ended = ended.as_ref().err().map(|error| format!("{error:#}").replace('\n', " "));
     record.write(&out)?;
     let failed = report::draw(&out)?;
-    ui::out(&failed.map(|line| format!("warning: {line}\n")).unwrap_or_default())?;
-    ui::out(&format!("{}\n{}\n", out.join("report.md").display(), out.join("report.html").display()))?;
+    ui::print_result(&failed.map(|line| format!("warning: {line}\n")).unwrap_or_default())?;
+    ui::print_result(&format!("{}\n{}\n", out.join("report.md").display(), out.join("report.html").display()))?;
     ended?;
     match record.incomplete() {
         None => Ok(()),

@@ -20,7 +20,7 @@ use crate::cache::Output;
 use crate::plan::Maturin;
 use base::cancel::Cancel;
 use base::digest;
-use base::proc::{self, Talk};
+use base::proc::{self, ProcessIo};
 
 /// Part of this step's key. Raise it if a change of the code can change the result.
 pub const REVISION: u32 = 2;
@@ -182,8 +182,8 @@ pub fn run(step: &Maturin, env: &Env) -> Result<Output> {
             command = command.env(name, value);
         }
     }
-    let talk = Talk { line: &line, ..Talk::default() };
-    proc::talk(command, env.task, env.context.cancel, &talk)
+    let talk = ProcessIo { line: &line, ..ProcessIo::default() };
+    proc::run_with(command, env.task, env.context.cancel, &talk)
         .with_context(|| format!("cannot build `{}`", own.package))?;
     release();
     for entry in std::fs::read_dir(&out).context("maturin left no folder with a wheel")? {

@@ -21,7 +21,7 @@ struct Counts {
 pub fn run(project: &Project, arguments: &[&str], runs: u32) -> Result<()> {
     let folder = project.folder.join("test-results/engine");
     fs::create_dir_all(&folder).with_context(|| format!("cannot create `{}`", folder.display()))?;
-    ui::out(" RUN PASSED FAILED SECONDS FAILED TESTS\n")?;
+    ui::print_result(" RUN PASSED FAILED SECONDS FAILED TESTS\n")?;
     let mut failed = 0;
     for number in 1..=runs {
         let path = folder.join(format!("run-{number:02}.log"));
@@ -33,10 +33,10 @@ pub fn run(project: &Project, arguments: &[&str], runs: u32) -> Result<()> {
         project.cancel.check()?;
         let log = fs::read(&path).with_context(|| format!("cannot read `{}`", path.display()))?;
         let counts = count(&String::from_utf8_lossy(&log));
-        ui::out(&row(number, &counts, begun.elapsed().as_secs(), status.success()))?;
+        ui::print_result(&row(number, &counts, begun.elapsed().as_secs(), status.success()))?;
         failed += u32::from(!status.success());
     }
-    ui::out(&format!("{failed} of {runs} runs failed; the logs are in `{}`\n", folder.display()))?;
+    ui::print_result(&format!("{failed} of {runs} runs failed; the logs are in `{}`\n", folder.display()))?;
     if failed > 0 {
         bail!("{failed} of {runs} runs of the tests failed");
     }
