@@ -242,7 +242,7 @@ fn debian_mirror() -> Check {
     let sites = apt::index_targets("$(BASE_URI)");
     match sites.iter().find(|site| site.starts_with("http")).map(|site| format!("{site}InRelease")) {
         Some(site) => {
-            let probed = download::parse(&site).and_then(|url| download::Client::from_environment()?.probe(&url));
+            let probed = download::parse_url(&site).and_then(|url| download::Client::from_environment()?.probe(&url));
             reached(name, probed)
         }
         None => Check { name, state: State::Doubtful, detail: "apt names no mirror".to_owned(), fix: None },

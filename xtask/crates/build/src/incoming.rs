@@ -13,7 +13,7 @@ use crate::step::root;
 use crate::{Project, plan, report};
 use base::digest;
 use base::{UsageError, ui};
-use wheelfile::Expect;
+use wheelfile::ExpectedWheel;
 use wheelfile::parse_glibc;
 
 /// A folder with a manifest and the files that it lists.
@@ -193,7 +193,7 @@ fn store_wheel(project: &Project, delivery: &Delivery, entry: &Entry) -> Result<
     }
     let package = project.matrix.package(&entry.name);
     let package = package.with_context(|| format!("`{}` is not a package of the matrix", entry.name))?;
-    let expect = Expect {
+    let expect = ExpectedWheel {
         distribution: &package.id,
         version: package.version(),
         abi: &entry.tag,

@@ -158,7 +158,7 @@ fn compare(project: &Project, ids: &[&str], builds: &[Build; 2]) -> Result<()> {
         }
         found.extend(wheelfile::differences(&first, &second)?);
         for (wheel, build) in [(&first, &builds[0]), (&second, &builds[1])] {
-            let spoken = wheelfile::mentions(wheel, &folders(project, build))?;
+            let spoken = wheelfile::find_local_paths(wheel, &folders(project, build))?;
             found.extend(spoken.into_iter().filter(|line| !found.contains(line)).collect::<Vec<_>>());
         }
         if found.is_empty() {

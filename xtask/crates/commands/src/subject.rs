@@ -9,7 +9,7 @@ use build::manifest::{Entry, Manifest};
 use build::{Project, doctor};
 use matrix::Package;
 use wheelfile::parse_glibc;
-use wheelfile::{Expect, Report, WheelName};
+use wheelfile::{ExpectedWheel, WheelName, WheelReport};
 
 /// A manifest, and where it lies with what it lists.
 pub struct Listed {
@@ -105,7 +105,7 @@ fn downloaded<'p>(project: &'p Project, reference: &str) -> Result<Subject<'p>> 
 }
 
 /// Checks a wheel for the ABI of its name, and tells what is in it.
-pub fn checked(project: &Project, path: &Path, listed: &Listed) -> Result<Report> {
+pub fn checked(project: &Project, path: &Path, listed: &Listed) -> Result<WheelReport> {
     let file = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
     let name = WheelName::parse(&file)?;
     let package = package_of(project, &name)?;
@@ -122,7 +122,7 @@ pub fn checked(project: &Project, path: &Path, listed: &Listed) -> Result<Report
             bail!("its ABI tag `{}` is not one of the matrix: {known}", tags.join("."));
         }
     };
-    let expect = Expect {
+    let expect = ExpectedWheel {
         distribution: &package.id,
         version: package.version(),
         abi,

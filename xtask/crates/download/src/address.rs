@@ -7,14 +7,14 @@ use reqwest::Url;
 const LONGEST: usize = 8 << 10;
 
 /// Parses an absolute `http` or `https` URL.
-pub fn parse(text: &str) -> Result<Url> {
+pub fn parse_url(text: &str) -> Result<Url> {
     check_text(text)?;
     let url = Url::parse(text).context("it is not a URL")?;
     check(url)
 }
 
 /// Resolves a link on a page. Errors do not contain the text of the link, which is untrusted.
-pub fn join(page: &Url, link: &str) -> Result<Url> {
+pub fn join_url(page: &Url, link: &str) -> Result<Url> {
     check_text(link)?;
     let url = check(page.join(link).context("the link is not a URL")?)?;
     ensure!(page.scheme() != "https" || url.scheme() == "https", "the link leads from https to http");
@@ -22,7 +22,7 @@ pub fn join(page: &Url, link: &str) -> Result<Url> {
 }
 
 /// Formats a URL for messages, without user, password, query and fragment, which may contain secrets.
-pub fn shown(url: &Url) -> String {
+pub fn display_url(url: &Url) -> String {
     let port = url.port().map(|port| format!(":{port}")).unwrap_or_default();
     format!("{}://{}{port}{}", url.scheme(), url.host_str().unwrap_or_default(), url.path())
 }
@@ -48,7 +48,7 @@ mod tests {
 
     #[test]
     fn links_are_resolved_and_other_schemes_are_errors() {
-        let page = parse("https://me:secret@index.example/root/simple/x/").unwrap();
+        let page = parse_url("https://me:secret@index.example/root/simple/x/").unwrap();
         let good = [
             ("../../f/x-1.whl", "https://me:secret@index.example/root/f/x-1.whl"),
             ("/f/x-1.whl", "https://me:secret@index.example/f/x-1.whl"),
@@ -57,7 +57,7 @@ mod tests {
             ("x-[1-999999999].whl", "https://me:secret@index.example/root/simple/x/x-[1-999999999].whl"),
         ];
         for (link, wanted) in good {
-            assert_eq!(join(&page, link).unwrap().as_str(), wanted);
+            assert_eq!(join_url(&page, link).unwrap().as_str(), wanted);
         }
         for wrong in [
             "http://h/x\noutput=/etc/passwd",
@@ -71,15 +71,15 @@ mod tests {
             "https://",
             "https://h:99999/",
         ] {
-            let error = format!("{:#}", join(&page, wrong).unwrap_err());
+            let error = format!("{:#}", join_url(&page, wrong).unwrap_err());
             assert!(!error.contains("passwd"), "{error}");
         }
-        assert!(join(&page, &"a".repeat(10_000)).is_err());
+        assert!(join_url(&page, &"a".repeat(10_000)).is_err());
     }
 
     #[test]
     fn secrets_are_not_shown() {
-        let url = parse("https://me:secret@index.example:8443/simple/x/?token=secret#secret").unwrap();
-        assert_eq!(shown(&url), "https://index.example:8443/simple/x/");
+        let url = parse_url("https://me:secret@index.example:8443/simple/x/?token=secret#secret").unwrap();
+        assert_eq!(display_url(&url), "https://index.example:8443/simple/x/");
     }
 }

@@ -23,11 +23,11 @@ use futures_util::future::{Either, select};
 pub use reqwest::Url;
 use reqwest::redirect::Policy;
 
-pub use address::{join, parse, shown};
+pub use address::{display_url, join_url, parse_url};
 use base::cancel::Cancel;
 use base::{digest, retry, ui};
 use login::Login;
-use transfer::{Failure, Partial};
+use transfer::{AttemptError, Partial};
 
 /// Maximum size of a downloaded file, in bytes.
 pub const LARGEST_FILE: u64 = 8 << 30;
@@ -38,7 +38,7 @@ const REDIRECTS: usize = 10;
 
 /// Time limits and retries of a download.
 #[derive(Debug, Clone)]
-pub struct Limits {
+pub struct DownloadLimits {
     /// Delays before the second and each further attempt.
     pub pauses: Vec<Duration>,
     /// Maximum delay, also if the server requests a longer one.
@@ -52,9 +52,9 @@ pub struct Limits {
     pub whole: Duration,
 }
 
-impl Default for Limits {
-    fn default() -> Limits {
-        Limits {
+impl Default for DownloadLimits {
+    fn default() -> DownloadLimits {
+        DownloadLimits {
             pauses: retry::PAUSES.to_vec(),
             longest_pause: Duration::from_secs(60),
             connect: Duration::from_secs(20),
@@ -67,9 +67,9 @@ impl Default for Limits {
 
 /// File to download.
 #[derive(Debug)]
-pub struct Wanted<'a> {
+pub struct DownloadRequest<'a> {
     /// URLs of the file, tried in order. All must have the same content.
-    pub places: &'a [Url],
+    pub urls: &'a [Url],
     /// Expected SHA-256, if known. It is checked before the file is kept; only a download with a known digest is
     /// resumed.
     pub sha256: Option<&'a str>,
@@ -81,7 +81,7 @@ pub struct Wanted<'a> {
 }
 
 /// Callbacks for the progress of a download.
-pub struct Progress<'a> {
+pub struct DownloadProgress<'a> {
     /// Called with lines for the log.
     pub line: &'a dyn Fn(&str),
     /// Called with the bytes received so far and the total, if known.
@@ -89,19 +89,19 @@ pub struct Progress<'a> {
 }
 
 /// URL with the state of its attempts.
-struct Place<'a> {
+struct Source<'a> {
     url: &'a Url,
     /// Each URL has its own partial file, so that one server cannot corrupt the data of another.
     path: PathBuf,
     partial: Partial,
-    failure: Option<Failure>,
+    failure: Option<AttemptError>,
 }
 
-impl<'a> Place<'a> {
-    fn new(url: &'a Url, at: usize, path: &Path) -> Place<'a> {
+impl<'a> Source<'a> {
+    fn new(url: &'a Url, at: usize, path: &Path) -> Source<'a> {
         let mut name = path.as_os_str().to_owned();
         name.push(format!(".{at}"));
-        Place { url, path: name.into(), partial: Partial::default(), failure: None }
+        Source { url, path: name.into(), partial: Partial::default(), failure: None }
     }
 }
 
@@ -110,7 +110,7 @@ pub struct Client {
     http: reqwest::Client,
     /// `None` only while the client is dropped.
     runtime: Option<tokio::runtime::Runtime>,
-    limits: Limits,
+    limits: DownloadLimits,
     logins: Vec<Login>,
 }
 
@@ -136,10 +136,10 @@ impl Client {
             builder = builder.tls_certs_only(bundle.with_context(|| format!("`{name}`"))?);
             break;
         }
-        Client::new(builder, Limits::default(), login::read())
+        Client::new(builder, DownloadLimits::default(), login::read())
     }
 
-    fn new(builder: reqwest::ClientBuilder, limits: Limits, logins: Vec<Login>) -> Result<Client> {
+    fn new(builder: reqwest::ClientBuilder, limits: DownloadLimits, logins: Vec<Login>) -> Result<Client> {
         // Fails if a provider is already installed, which is not a problem.
         let _ = rustls::crypto::ring::default_provider().install_default();
         let http = builder
@@ -161,26 +161,32 @@ impl Client {
     }
 
     /// Downloads a file to `path` and returns its final URL after redirects.
-    pub fn download(&self, wanted: &Wanted, path: &Path, progress: &Progress, cancel: &Cancel) -> Result<Url> {
-        let mut places: Vec<Place> =
-            wanted.places.iter().enumerate().map(|(at, url)| Place::new(url, at, path)).collect();
+    pub fn download(
+        &self,
+        wanted: &DownloadRequest,
+        path: &Path,
+        progress: &DownloadProgress,
+        cancel: &Cancel,
+    ) -> Result<Url> {
+        let mut urls: Vec<Source> =
+            wanted.urls.iter().enumerate().map(|(at, url)| Source::new(url, at, path)).collect();
         let mut pauses = self.limits.pauses.iter();
         loop {
-            for place in places.iter_mut().filter(|place| !matches!(place.failure, Some(Failure::Final(_)))) {
-                (progress.line)(&format!("downloading {}", shown(place.url)));
-                match self.try_once(place, wanted, progress, cancel)? {
+            for source in urls.iter_mut().filter(|source| !matches!(source.failure, Some(AttemptError::Final(_)))) {
+                (progress.line)(&format!("downloading {}", display_url(source.url)));
+                match self.try_once(source, wanted, progress, cancel)? {
                     Ok(from) => {
-                        fs::rename(&place.path, path).with_context(|| format!("cannot write `{}`", path.display()))?;
+                        fs::rename(&source.path, path).with_context(|| format!("cannot write `{}`", path.display()))?;
                         return Ok(from);
                     }
                     Err(failure) => {
-                        (progress.line)(&format!("{}: {failure}", shown(place.url)));
-                        place.failure = Some(failure);
+                        (progress.line)(&format!("{}: {failure}", display_url(source.url)));
+                        source.failure = Some(failure);
                     }
                 }
             }
-            let waits = places.iter().filter_map(|place| match place.failure {
-                Some(Failure::Passing { pause, .. }) => Some(pause.unwrap_or_default()),
+            let waits = urls.iter().filter_map(|source| match source.failure {
+                Some(AttemptError::Passing { pause, .. }) => Some(pause.unwrap_or_default()),
                 _ => None,
             });
             let (Some(asked), Some(pause)) = (waits.max(), pauses.next()) else { break };
@@ -189,11 +195,11 @@ impl Client {
             retry::sleep(pause, cancel)?;
         }
         let tries = self.limits.pauses.len() + 1;
-        let errors = places.iter().filter_map(|place| match place.failure.as_ref()? {
-            Failure::Final(why) => Some(format!("{}: {why}", shown(place.url))),
-            Failure::Passing { why, .. } => Some(format!(
+        let errors = urls.iter().filter_map(|source| match source.failure.as_ref()? {
+            AttemptError::Final(why) => Some(format!("{}: {why}", display_url(source.url))),
+            AttemptError::Passing { why, .. } => Some(format!(
                 "{}: {why} ({tries} attempts; check the network and the proxy settings)",
-                shown(place.url)
+                display_url(source.url)
             )),
         });
         bail!("{}", errors.collect::<Vec<_>>().join("; "))
@@ -203,36 +209,37 @@ impl Client {
     pub fn probe(&self, url: &Url) -> Result<()> {
         let limit = Duration::from_secs(10);
         let request = self.http.head(url.clone()).timeout(limit).send();
-        let answer = self.block(request, &Cancel::default())?.map_err(|error| anyhow!(transfer::innermost(&error)))?;
-        ensure!(answer.status().is_success(), "the server responded with {}", answer.status());
+        let response =
+            self.block(request, &Cancel::default())?.map_err(|error| anyhow!(transfer::innermost(&error)))?;
+        ensure!(response.status().is_success(), "the server responded with {}", response.status());
         Ok(())
     }
 
     /// Makes one attempt at one URL. The outer error is a local one, for which other URLs cannot help.
     fn try_once(
         &self,
-        place: &mut Place,
-        wanted: &Wanted,
-        progress: &Progress,
+        source: &mut Source,
+        wanted: &DownloadRequest,
+        progress: &DownloadProgress,
         cancel: &Cancel,
-    ) -> Result<Result<Url, Failure>> {
+    ) -> Result<Result<Url, AttemptError>> {
         if wanted.sha256.is_none() {
-            place.partial = Partial::default();
+            source.partial = Partial::default();
         }
-        let resumed = place.partial.bytes > 0;
-        let from = match self.block(self.transfer(place, wanted, progress), cancel)?? {
+        let resumed = source.partial.bytes > 0;
+        let from = match self.block(self.transfer(source, wanted, progress), cancel)?? {
             Ok(from) => from,
             Err(failure) => return Ok(Err(failure)),
         };
         let Some(sha256) = wanted.sha256 else { return Ok(Ok(from)) };
-        let found = digest::of_file(&place.path)?;
+        let found = digest::of_file(&source.path)?;
         if found == sha256 {
             return Ok(Ok(from));
         }
-        place.partial = Partial::default();
+        source.partial = Partial::default();
         let why = format!("the file has the SHA-256 `{found}`, not the pinned `{sha256}`; it was deleted");
         // A resumed download may consist of parts of two different files.
-        Ok(Err(if resumed { Failure::passing(why) } else { Failure::Final(why) }))
+        Ok(Err(if resumed { AttemptError::passing(why) } else { AttemptError::Final(why) }))
     }
 
     fn block<T>(&self, work: impl Future<Output = T>, cancel: &Cancel) -> Result<T> {

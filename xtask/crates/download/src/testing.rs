@@ -8,12 +8,12 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use super::{Client, Limits, Url, parse};
+use super::{Client, DownloadLimits, Url, parse_url};
 
 /// Returns the default limits with short delays.
-pub fn short_limits() -> Limits {
+pub fn short_limits() -> DownloadLimits {
     let pauses = vec![Duration::from_millis(1); 2];
-    Limits { pauses, longest_pause: Duration::from_millis(20), ..Limits::default() }
+    DownloadLimits { pauses, longest_pause: Duration::from_millis(20), ..DownloadLimits::default() }
 }
 
 /// Returns a client without proxies, independent of the environment.
@@ -21,38 +21,40 @@ pub fn direct_client() -> Client {
     Client::new(reqwest::Client::builder().no_proxy(), short_limits(), Vec::new()).unwrap()
 }
 
-/// Server on the loopback interface. A function of the connection's number answers the first request of each
+/// TestServer on the loopback interface. A function of the connection's number answers the first request of each
 /// connection.
-pub struct Server {
+pub struct TestServer {
     pub port: u16,
     /// Headers of all requests, in order.
     pub requests: Arc<Mutex<Vec<String>>>,
 }
 
-impl Server {
-    pub fn start(answer: impl Fn(usize, &str, &mut TcpStream) -> io::Result<()> + Send + Sync + 'static) -> Server {
+impl TestServer {
+    pub fn start(
+        response: impl Fn(usize, &str, &mut TcpStream) -> io::Result<()> + Send + Sync + 'static,
+    ) -> TestServer {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let port = listener.local_addr().unwrap().port();
         let requests: Arc<Mutex<Vec<String>>> = Arc::default();
-        let (answer, seen, count) = (Arc::new(answer), requests.clone(), Arc::new(AtomicUsize::new(0)));
+        let (response, seen, count) = (Arc::new(response), requests.clone(), Arc::new(AtomicUsize::new(0)));
         std::thread::spawn(move || {
             for mut stream in listener.incoming().flatten() {
-                let (answer, seen, count) = (answer.clone(), seen.clone(), count.clone());
+                let (response, seen, count) = (response.clone(), seen.clone(), count.clone());
                 std::thread::spawn(move || {
                     let mut head = String::new();
                     let mut lines = BufReader::new(stream.try_clone().unwrap());
                     while !head.ends_with("\r\n\r\n") && lines.read_line(&mut head).is_ok_and(|n| n > 0) {}
                     seen.lock().unwrap().push(head.clone());
                     // The client may close the connection early.
-                    let _ = answer(count.fetch_add(1, Ordering::SeqCst), &head, &mut stream);
+                    let _ = response(count.fetch_add(1, Ordering::SeqCst), &head, &mut stream);
                 });
             }
         });
-        Server { port, requests }
+        TestServer { port, requests }
     }
 
     pub fn url(&self) -> Url {
-        parse(&format!("http://127.0.0.1:{}/f/x-1.whl", self.port)).unwrap()
+        parse_url(&format!("http://127.0.0.1:{}/f/x-1.whl", self.port)).unwrap()
     }
 
     pub fn count(&self) -> usize {

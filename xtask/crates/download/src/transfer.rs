@@ -13,28 +13,28 @@ use reqwest::header::{
 use reqwest::{Response, StatusCode, Url};
 use tokio::time::timeout;
 
-use super::{Client, Place, Progress, Wanted, check_room, login};
+use super::{Client, DownloadProgress, DownloadRequest, Source, check_room, login};
 use base::ui;
 
-/// Failure of an attempt.
+/// AttemptError of an attempt.
 #[derive(Debug)]
-pub(super) enum Failure {
+pub(super) enum AttemptError {
     /// Another attempt may succeed, after the delay that the server requested.
     Passing { why: String, pause: Option<Duration> },
     /// Another attempt at this URL is useless.
     Final(String),
 }
 
-impl Failure {
-    pub(super) fn passing(why: impl Into<String>) -> Failure {
-        Failure::Passing { why: why.into(), pause: None }
+impl AttemptError {
+    pub(super) fn passing(why: impl Into<String>) -> AttemptError {
+        AttemptError::Passing { why: why.into(), pause: None }
     }
 }
 
-impl fmt::Display for Failure {
+impl fmt::Display for AttemptError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Failure::Passing { why, .. } | Failure::Final(why) => f.write_str(why),
+            AttemptError::Passing { why, .. } | AttemptError::Final(why) => f.write_str(why),
         }
     }
 }
@@ -51,28 +51,28 @@ impl Client {
     /// Transfers a file, or the rest of it. The outer error is a local one.
     pub(super) async fn transfer(
         &self,
-        place: &mut Place<'_>,
-        wanted: &Wanted<'_>,
-        progress: &Progress<'_>,
-    ) -> Result<Result<Url, Failure>> {
-        let answer = match self.ask(place, wanted).await {
-            Ok(answer) => answer,
+        source: &mut Source<'_>,
+        wanted: &DownloadRequest<'_>,
+        progress: &DownloadProgress<'_>,
+    ) -> Result<Result<Url, AttemptError>> {
+        let response = match self.send_request(source, wanted).await {
+            Ok(response) => response,
             Err(failure) => return Ok(Err(failure)),
         };
-        let total = match begin(&answer, wanted, &mut place.partial) {
+        let total = match check_response(&response, wanted, &mut source.partial) {
             Ok(total) => total,
             Err(failure) => return Ok(Err(failure)),
         };
-        let folder = place.path.parent().unwrap_or(Path::new("."));
-        check_room(folder, total.unwrap_or_default().saturating_sub(place.partial.bytes))?;
-        let from = answer.url().clone();
-        let received = self.receive(answer, total, place, wanted, progress).await;
-        let received = received.with_context(|| format!("cannot write `{}`", place.path.display()))?;
+        let folder = source.path.parent().unwrap_or(Path::new("."));
+        check_room(folder, total.unwrap_or_default().saturating_sub(source.partial.bytes))?;
+        let from = response.url().clone();
+        let received = self.receive(response, total, source, wanted, progress).await;
+        let received = received.with_context(|| format!("cannot write `{}`", source.path.display()))?;
         Ok(received.map(|()| from))
     }
 
-    async fn ask(&self, place: &Place<'_>, wanted: &Wanted<'_>) -> Result<Response, Failure> {
-        let (url, partial) = (place.url, &place.partial);
+    async fn send_request(&self, source: &Source<'_>, wanted: &DownloadRequest<'_>) -> Result<Response, AttemptError> {
+        let (url, partial) = (source.url, &source.partial);
         let mut request = self.http.get(url.clone());
         if url.username().is_empty()
             && let Some(login) = url.host_str().and_then(|host| login::find(&self.logins, host))
@@ -89,41 +89,41 @@ impl Client {
             }
         }
         match timeout(self.limits.period, request.send()).await {
-            Ok(Ok(answer)) => Ok(answer),
-            Ok(Err(error)) if error.is_builder() || error.is_redirect() => Err(Failure::Final(innermost(&error))),
-            Ok(Err(error)) => Err(Failure::passing(innermost(&error))),
-            Err(_) => Err(Failure::passing(format!("no response within {:?}", self.limits.period))),
+            Ok(Ok(response)) => Ok(response),
+            Ok(Err(error)) if error.is_builder() || error.is_redirect() => Err(AttemptError::Final(innermost(&error))),
+            Ok(Err(error)) => Err(AttemptError::passing(innermost(&error))),
+            Err(_) => Err(AttemptError::passing(format!("no response within {:?}", self.limits.period))),
         }
     }
 
     /// Writes the response body to the file. The outer error is a local one.
     async fn receive(
         &self,
-        mut answer: Response,
+        mut response: Response,
         total: Option<u64>,
-        place: &mut Place<'_>,
-        wanted: &Wanted<'_>,
-        progress: &Progress<'_>,
-    ) -> io::Result<Result<(), Failure>> {
+        source: &mut Source<'_>,
+        wanted: &DownloadRequest<'_>,
+        progress: &DownloadProgress<'_>,
+    ) -> io::Result<Result<(), AttemptError>> {
         let largest = wanted.size.unwrap_or(wanted.largest).min(wanted.largest);
-        let partial = &mut place.partial;
+        let partial = &mut source.partial;
         let mut options = File::options();
         let mut file = match partial.bytes {
-            0 => options.write(true).create(true).truncate(true).open(&place.path)?,
-            _ => options.append(true).open(&place.path)?,
+            0 => options.write(true).create(true).truncate(true).open(&source.path)?,
+            _ => options.append(true).open(&source.path)?,
         };
-        partial.validator = validator(answer.headers());
+        partial.validator = validator(response.headers());
         let (started, mut period, mut arrived) = (Instant::now(), Instant::now(), 0_u64);
         loop {
-            let chunk = match timeout(self.limits.period, answer.chunk()).await {
+            let chunk = match timeout(self.limits.period, response.chunk()).await {
                 Ok(Ok(Some(chunk))) => chunk,
                 Ok(Ok(None)) => break,
-                Ok(Err(error)) => return Ok(Err(Failure::passing(innermost(&error)))),
-                Err(_) => return Ok(Err(Failure::passing(format!("no data for {:?}", self.limits.period)))),
+                Ok(Err(error)) => return Ok(Err(AttemptError::passing(innermost(&error)))),
+                Err(_) => return Ok(Err(AttemptError::passing(format!("no data for {:?}", self.limits.period)))),
             };
             if partial.bytes + chunk.len() as u64 > largest {
                 *partial = Partial::default();
-                return Ok(Err(Failure::Final(format!("the response is larger than {}", ui::bytes(largest)))));
+                return Ok(Err(AttemptError::Final(format!("the response is larger than {}", ui::bytes(largest)))));
             }
             file.write_all(&chunk)?;
             partial.bytes += chunk.len() as u64;
@@ -132,39 +132,45 @@ impl Client {
             if period.elapsed() > self.limits.period {
                 if arrived < self.limits.least {
                     let why = format!("only {} received in {:?}", ui::bytes(arrived), self.limits.period);
-                    return Ok(Err(Failure::passing(why)));
+                    return Ok(Err(AttemptError::passing(why)));
                 }
                 (period, arrived) = (Instant::now(), 0);
             }
             if started.elapsed() > self.limits.whole {
-                return Ok(Err(Failure::passing(format!("incomplete after {:?}", self.limits.whole))));
+                return Ok(Err(AttemptError::passing(format!("incomplete after {:?}", self.limits.whole))));
             }
         }
         match wanted.size.or(total).filter(|size| *size != partial.bytes) {
-            Some(size) => {
-                Ok(Err(Failure::passing(format!("the connection was closed after {} of {}", ui::bytes(partial.bytes), ui::bytes(size)))))
-            }
+            Some(size) => Ok(Err(AttemptError::passing(format!(
+                "the connection was closed after {} of {}",
+                ui::bytes(partial.bytes),
+                ui::bytes(size)
+            )))),
             None => Ok(Ok(())),
         }
     }
 }
 
 /// Checks the headers of a response and returns the total size of the file, if known.
-fn begin(answer: &Response, wanted: &Wanted, partial: &mut Partial) -> Result<Option<u64>, Failure> {
-    let status = answer.status();
-    let text = |name: HeaderName| answer.headers().get(name).and_then(|value| value.to_str().ok());
+fn check_response(
+    response: &Response,
+    wanted: &DownloadRequest,
+    partial: &mut Partial,
+) -> Result<Option<u64>, AttemptError> {
+    let status = response.status();
+    let text = |name: HeaderName| response.headers().get(name).and_then(|value| value.to_str().ok());
     match status {
         StatusCode::OK => *partial = Partial::default(),
         StatusCode::PARTIAL_CONTENT => {
             let begins = format!("bytes {}-", partial.bytes);
             if partial.bytes == 0 || !text(CONTENT_RANGE).is_some_and(|range| range.starts_with(&begins)) {
                 *partial = Partial::default();
-                return Err(Failure::passing("the server sent a different range than requested"));
+                return Err(AttemptError::passing("the server sent a different range than requested"));
             }
         }
         StatusCode::RANGE_NOT_SATISFIABLE if partial.bytes > 0 => {
             *partial = Partial::default();
-            return Err(Failure::passing("the server cannot resume the download"));
+            return Err(AttemptError::passing("the server cannot resume the download"));
         }
         _ => {
             let why = format!("the server responded with {status}");
@@ -172,19 +178,21 @@ fn begin(answer: &Response, wanted: &Wanted, partial: &mut Partial) -> Result<Op
                 || (status.is_server_error() && status != StatusCode::NOT_IMPLEMENTED);
             // The header may contain a date instead of seconds; dates are ignored.
             let pause = text(RETRY_AFTER).and_then(|wish| wish.parse().ok()).map(Duration::from_secs);
-            return Err(if passing { Failure::Passing { why, pause } } else { Failure::Final(why) });
+            return Err(if passing { AttemptError::Passing { why, pause } } else { AttemptError::Final(why) });
         }
     }
-    let total = answer.content_length().map(|rest| rest.saturating_add(partial.bytes));
+    let total = response.content_length().map(|rest| rest.saturating_add(partial.bytes));
     match (total, wanted.size) {
-        (Some(total), Some(size)) if total != size => Err(Failure::Final(format!(
+        (Some(total), Some(size)) if total != size => Err(AttemptError::Final(format!(
             "the server announces {}, but the file has {}",
             ui::bytes(total),
             ui::bytes(size)
         ))),
         (Some(total), _) if total > wanted.largest => {
             let (total, largest) = (ui::bytes(total), ui::bytes(wanted.largest));
-            Err(Failure::Final(format!("the server announces {total}, which is more than the maximum of {largest}")))
+            Err(AttemptError::Final(format!(
+                "the server announces {total}, which is more than the maximum of {largest}"
+            )))
         }
         _ => Ok(total),
     }

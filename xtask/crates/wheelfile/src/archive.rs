@@ -9,39 +9,44 @@ use anyhow::{Result, ensure};
 use zip::ZipArchive;
 
 use super::elf::Elf;
-use super::info::{Info, Member, Members, OTHER_ALGORITHMS, is_safe, other_hash, record_hash};
+use super::info::{DistInfo, Members, OTHER_ALGORITHMS, RecordedFile, is_safe, other_hash, record_hash};
 use super::{WheelName, is_release};
 use base::ui::quoted;
 
 /// Maximum unpacked sizes in bytes.
 #[derive(Clone, Copy)]
-pub(super) struct Limits {
+pub(super) struct ArchiveLimits {
     pub member: u64,
     pub archive: u64,
 }
 
-pub(super) const LIMITS: Limits = Limits { member: 1 << 30, archive: 4 << 30 };
+pub(super) const LIMITS: ArchiveLimits = ArchiveLimits { member: 1 << 30, archive: 4 << 30 };
 /// Maximum size of a metadata file, which is held in memory.
 const METADATA_LIMIT: u64 = 64 << 20;
 
-/// Contents of a wheel as far as the checks need them.
+/// ArchiveContents of a wheel as far as the checks need them.
 #[derive(Default)]
-pub(super) struct Contents {
-    pub info: Info,
+pub(super) struct ArchiveContents {
+    pub info: DistInfo,
     pub members: Members,
     pub elves: Vec<(String, Elf)>,
 }
 
 /// Reads every member once. Adds faults to `problems` if the rest can still be read; fails if the archive cannot or
 /// must not be read further.
-pub(super) fn read(path: &Path, name: &WheelName, limits: Limits, problems: &mut Vec<String>) -> Result<Contents> {
+pub(super) fn read(
+    path: &Path,
+    name: &WheelName,
+    limits: ArchiveLimits,
+    problems: &mut Vec<String>,
+) -> Result<ArchiveContents> {
     let mut archive = ZipArchive::new(BufReader::new(File::open(path)?))?;
     if archive.has_duplicate_names() {
         problems.push("the archive holds two members of the same name".to_owned());
     } else if let Err(error) = archive.validate_header_consistency() {
         problems.push(format!("the archive contradicts itself: {error}"));
     }
-    let mut contents = Contents::default();
+    let mut contents = ArchiveContents::default();
     contents.info.directory = info_directory(&archive, name, problems)?;
     let others = other_algorithms(&mut archive, contents.info.directory.as_deref());
 
@@ -92,7 +97,7 @@ pub(super) fn read(path: &Path, name: &WheelName, limits: Limits, problems: &mut
             contents.info.texts.insert(leaf, text);
         }
         // The zip reader treats two encodings of one name as two members.
-        if contents.members.insert(path.clone(), Member { hashes, length }).is_some() {
+        if contents.members.insert(path.clone(), RecordedFile { hashes, length }).is_some() {
             problems.push(format!("the archive holds `{path}` twice"));
         }
     }
@@ -110,9 +115,9 @@ fn other_algorithms(archive: &mut ZipArchive<BufReader<File>>, directory: Option
 }
 
 /// Reads only WHEEL and METADATA.
-pub(super) fn read_info(path: &Path, name: &WheelName, problems: &mut Vec<String>) -> Result<Info> {
+pub(super) fn read_info(path: &Path, name: &WheelName, problems: &mut Vec<String>) -> Result<DistInfo> {
     let mut archive = ZipArchive::new(BufReader::new(File::open(path)?))?;
-    let mut info = Info::default();
+    let mut info = DistInfo::default();
     let Some(directory) = info_directory(&archive, name, problems)? else { return Ok(info) };
     for leaf in ["WHEEL", "METADATA"] {
         let mut text = String::new();

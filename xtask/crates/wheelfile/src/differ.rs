@@ -16,8 +16,8 @@ use super::archive::LIMITS;
 const SHOWN: usize = 16;
 const PLACES: usize = 3;
 
-/// Member of an archive with its metadata.
-struct Member {
+/// ArchiveMember of an archive with its metadata.
+struct ArchiveMember {
     name: String,
     time: String,
     mode: String,
@@ -33,13 +33,13 @@ pub fn differences(one: &Path, other: &Path) -> Result<Vec<String>> {
     }
     let (first, second) = (members(&one)?, members(&other)?);
     let mut found = Vec::new();
-    let has = |members: &[Member], name: &str| members.iter().any(|member| member.name == name);
+    let has = |members: &[ArchiveMember], name: &str| members.iter().any(|member| member.name == name);
     for (these, those, which) in [(&first, &second, "first"), (&second, &first, "second")] {
         for member in these.iter().filter(|member| !has(those, &member.name)) {
             found.push(format!("{}: only in the {which} build", member.name));
         }
     }
-    let common = |these: &'_ [Member], those: &[Member]| -> Vec<String> {
+    let common = |these: &'_ [ArchiveMember], those: &[ArchiveMember]| -> Vec<String> {
         these.iter().filter(|member| has(those, &member.name)).map(|member| member.name.clone()).collect()
     };
     let (order, other_order) = (common(&first, &second), common(&second, &first));
@@ -55,17 +55,17 @@ pub fn differences(one: &Path, other: &Path) -> Result<Vec<String>> {
                 found.push(format!("{}: {what} is {x} in the first build, {y} in the second", a.name));
             }
         }
-        found.extend(contents(&a.name, &a.data, &b.data));
+        found.extend(content_differences(&a.name, &a.data, &b.data));
     }
     if found.is_empty() {
         // The compression or an archive field outside the members' data differs.
-        found.extend(contents("the archive itself, with the same members", &one, &other));
+        found.extend(content_differences("the archive itself, with the same members", &one, &other));
     }
     Ok(found)
 }
 
 /// Returns where a wheel contains one of `paths` as a complete folder name; `/home/me` does not match `/home/member`.
-pub fn mentions(wheel: &Path, paths: &[String]) -> Result<Vec<String>> {
+pub fn find_local_paths(wheel: &Path, paths: &[String]) -> Result<Vec<String>> {
     let mut found = Vec::new();
     for member in members(&read(wheel)?)? {
         for path in paths {
@@ -78,7 +78,7 @@ pub fn mentions(wheel: &Path, paths: &[String]) -> Result<Vec<String>> {
                 found.push(format!(
                     "{}: contains the local folder `{path}` {times}, first at {}: {text}",
                     member.name,
-                    place(&member.data, at)
+                    describe_offset(&member.data, at)
                 ));
             }
         }
@@ -98,7 +98,7 @@ fn occurrences(data: &[u8], path: &[u8]) -> Vec<usize> {
 }
 
 /// Describes how many bytes differ, and the first differences.
-fn contents(name: &str, one: &[u8], other: &[u8]) -> Vec<String> {
+fn content_differences(name: &str, one: &[u8], other: &[u8]) -> Vec<String> {
     if one == other {
         return Vec::new();
     }
@@ -121,7 +121,7 @@ fn contents(name: &str, one: &[u8], other: &[u8]) -> Vec<String> {
         }
     }
     for at in places {
-        found.push(format!("  at {}", place(one, at)));
+        found.push(format!("  at {}", describe_offset(one, at)));
         found.push(format!("    first   {}", dump(one, at)));
         found.push(format!("    second  {}", dump(other, at)));
     }
@@ -129,7 +129,7 @@ fn contents(name: &str, one: &[u8], other: &[u8]) -> Vec<String> {
 }
 
 /// Formats an offset with its ELF section: `0x1c6 in .debug_str`.
-fn place(data: &[u8], at: usize) -> String {
+fn describe_offset(data: &[u8], at: usize) -> String {
     match section(data, at as u64) {
         Some(section) => format!("{at:#x} in {section}"),
         None => format!("{at:#x}"),
@@ -166,14 +166,14 @@ fn read(path: &Path) -> Result<Vec<u8>> {
     Ok(data)
 }
 
-fn members(archive: &[u8]) -> Result<Vec<Member>> {
+fn members(archive: &[u8]) -> Result<Vec<ArchiveMember>> {
     let mut archive = ZipArchive::new(std::io::Cursor::new(archive))?;
     let mut members = Vec::new();
     for index in 0..archive.len() {
         let mut member = archive.by_index(index)?;
         let mut data = Vec::new();
         member.by_ref().take(LIMITS.member).read_to_end(&mut data)?;
-        members.push(Member {
+        members.push(ArchiveMember {
             name: member.name()?.into_owned(),
             time: member.last_modified().map_or("none".to_owned(), |time| time.to_string()),
             mode: member.unix_mode().map_or("none".to_owned(), |mode| format!("{mode:o}")),
@@ -192,7 +192,7 @@ mod tests {
     use zip::{CompressionMethod, DateTime, ZipWriter};
 
     use super::*;
-    use crate::tiny_extension;
+    use crate::minimal_extension;
 
     struct Folder(std::path::PathBuf);
 
@@ -275,7 +275,7 @@ mod tests {
 
     #[test]
     fn the_elf_section_of_a_difference_is_named() {
-        let one = tiny_extension("m", "x86_64", None).unwrap();
+        let one = minimal_extension("m", "x86_64", None).unwrap();
         let at = one.windows(8).position(|bytes| bytes == b"PyInit_m").unwrap();
         let mut other = one.clone();
         other[at + 7] = b'n';
@@ -310,16 +310,13 @@ mod tests {
 
     #[test]
     fn local_folders_are_found_only_as_complete_names() {
-        let folder = Folder::new("mentions");
+        let folder = Folder::new("find_local_paths");
         let members: &[(&str, &[u8])] = &[
             ("good", b"/home/member /srv/home/me /home/me2 /home/me.d"),
             ("bad", b"compiled in\0/home/me/.cache/x\0 and \"/home/me\""),
         ];
         let wheel = folder.zip("wheel", members, |plain| plain);
-        let found = mentions(&wheel, &["/home/me".to_owned()]).unwrap();
-        assert_eq!(
-            found,
-            ["bad: contains the local folder `/home/me` 2 times, first at 0xc: /home/me/.cache/x"]
-        );
+        let found = find_local_paths(&wheel, &["/home/me".to_owned()]).unwrap();
+        assert_eq!(found, ["bad: contains the local folder `/home/me` 2 times, first at 0xc: /home/me/.cache/x"]);
     }
 }

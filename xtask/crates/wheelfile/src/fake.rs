@@ -61,7 +61,7 @@ impl NewWheel<'_> {
 
 /// Writes a small valid wheel (PEP 427) with correct WHEEL, METADATA and RECORD. The output depends only on `spec`.
 /// `path` is used as given, so tests can store a wheel under a wrong name.
-pub fn write(path: &Path, spec: &NewWheel) -> Result<()> {
+pub fn write_wheel(path: &Path, spec: &NewWheel) -> Result<()> {
     store(path, &spec.members()?)
 }
 
@@ -83,7 +83,7 @@ pub(super) fn store(path: &Path, members: &[(String, Vec<u8>)]) -> Result<()> {
 
 /// Returns a minimal ELF64 shared object that exports `PyInit_<last part of module>` and, if `glibc` is given, needs
 /// that version of `libc.so.6`. The loader accepts it, but importing it fails.
-pub fn tiny_extension(module: &str, arch: &str, glibc: Option<(u32, u32)>) -> Result<Vec<u8>> {
+pub fn minimal_extension(module: &str, arch: &str, glibc: Option<(u32, u32)>) -> Result<Vec<u8>> {
     let machine = MACHINES.iter().find(|(name, _)| *name == arch);
     let (_, machine) = machine.with_context(|| format!("no tiny extension for `{arch}`"))?;
     // Return NULL, which the import reports as an error.
@@ -93,7 +93,7 @@ pub fn tiny_extension(module: &str, arch: &str, glibc: Option<(u32, u32)>) -> Re
     let strings = format!("\0libc.so.6\0{init}\0{node}\0").into_bytes();
     let (libc, init, node_at) = (1, 11, 11 + init.len() as u64 + 1);
 
-    let mut image = Image { body: Vec::new(), sections: vec![vec![0; 64]], names: vec![0] };
+    let mut image = ElfBuilder { body: Vec::new(), sections: vec![vec![0; 64]], names: vec![0] };
     let text = image.add(".text", elf::SHT_PROGBITS, [0, 0, 0], &pack([8], [code]));
     let strtab = image.add(".dynstr", elf::SHT_STRTAB, [0, 0, 0], &strings);
     // st_name, st_info (a global function), st_other, st_shndx (text), st_value, st_size
@@ -147,13 +147,13 @@ const HEADERS: u64 = 64 + 2 * 56;
 const PROGRAM_HEADER: [usize; 8] = [4, 4, 8, 8, 8, 8, 8, 8];
 
 /// File contents after the headers. Addresses equal file offsets, so one loaded segment covers everything.
-struct Image {
+struct ElfBuilder {
     body: Vec<u8>,
     sections: Vec<Vec<u8>>,
     names: Vec<u8>,
 }
 
-impl Image {
+impl ElfBuilder {
     /// Appends a section and returns its offset.
     fn add(&mut self, name: &str, kind: elf::SectionType, extra: [u64; 3], data: &[u8]) -> u64 {
         let (at, size) = (HEADERS + self.body.len() as u64, data.len() as u64);

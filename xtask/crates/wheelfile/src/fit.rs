@@ -1,12 +1,12 @@
 //! Decides by the compatibility tags of a wheel's file name (PEP 425) whether an interpreter can install it.
 
 use super::WheelName;
-use super::name::promise;
-use super::tags::Abi;
+use super::name::platform_glibc;
+use super::tags::CpythonAbi;
 
-/// Interpreter for which a wheel is selected.
+/// TargetInterpreter for which a wheel is selected.
 #[derive(Debug, Clone, Copy)]
-pub struct Interpreter<'a> {
+pub struct TargetInterpreter<'a> {
     /// ABI tag, such as `cp314t`.
     pub abi: &'a str,
     /// Processor architecture as in platform tags, such as `x86_64`.
@@ -33,10 +33,10 @@ enum AbiFit {
     Own,
 }
 
-impl Interpreter<'_> {
+impl TargetInterpreter<'_> {
     /// Returns the rank of a wheel, or `None` if it cannot be installed.
     pub fn fit(&self, wheel: &WheelName) -> Option<Fit> {
-        let own = Abi::parse(self.abi).ok()?;
+        let own = CpythonAbi::parse(self.abi).ok()?;
         let abi = wheel.abi.iter().filter_map(|abi| fit_abi(&own, abi, &wheel.python)).max()?;
         let glibc = wheel.platform.iter().filter_map(|platform| self.fit_platform(platform)).max()?;
         Some(Fit { abi, glibc })
@@ -47,12 +47,12 @@ impl Interpreter<'_> {
             return Some((0, 0));
         }
         // A plain `linux_x86_64` tag does not state a glibc version.
-        let (machine, glibc) = promise(platform)?;
+        let (machine, glibc) = platform_glibc(platform)?;
         glibc.filter(|glibc| machine == self.machine && *glibc <= self.glibc)
     }
 }
 
-fn fit_abi(own: &Abi, abi: &str, pythons: &[String]) -> Option<AbiFit> {
+fn fit_abi(own: &CpythonAbi, abi: &str, pythons: &[String]) -> Option<AbiFit> {
     let any = |fits: &dyn Fn(&str) -> bool| pythons.iter().any(|python| fits(python));
     match abi {
         "none" => any(&|python| own.runs_python_of(python)).then_some(AbiFit::None),
@@ -66,7 +66,7 @@ mod tests {
     use super::*;
 
     fn fit(abi: &str, tags: &str) -> Option<Fit> {
-        let interpreter = Interpreter { abi, machine: "x86_64", glibc: (2, 36) };
+        let interpreter = TargetInterpreter { abi, machine: "x86_64", glibc: (2, 36) };
         interpreter.fit(&WheelName::parse(&format!("demo-1-{tags}.whl")).unwrap())
     }
 

@@ -7,15 +7,15 @@ use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use sha2::{Digest, Sha256, Sha384, Sha512};
 
-use super::{Expect, WheelName, same_name, same_version};
+use super::{ExpectedWheel, WheelName, same_name, same_version};
 
 const REQUIRED: [&str; 3] = ["WHEEL", "METADATA", "RECORD"];
 
 /// All files in the archive, by path.
-pub(super) type Members = BTreeMap<String, Member>;
+pub(super) type Members = BTreeMap<String, RecordedFile>;
 
 /// Hashes and size of a file, for comparison with RECORD.
-pub(super) struct Member {
+pub(super) struct RecordedFile {
     /// Hashes in the notation of RECORD, SHA-256 first.
     pub hashes: Vec<String>,
     /// Size in bytes.
@@ -26,14 +26,14 @@ pub(super) struct Member {
 pub(super) const OTHER_ALGORITHMS: [&str; 2] = ["sha384", "sha512"];
 
 #[derive(Default)]
-pub(super) struct Info {
+pub(super) struct DistInfo {
     /// `None` unless the wheel has exactly one.
     pub directory: Option<String>,
     /// The [`REQUIRED`] files that exist, by name.
     pub texts: BTreeMap<String, String>,
 }
 
-impl Info {
+impl DistInfo {
     /// Returns the file name in `path` if it is one of the required files.
     pub(super) fn leaf<'a>(&self, path: &'a str) -> Option<&'a str> {
         let leaf = path.strip_prefix(self.directory.as_deref()?)?.strip_prefix('/')?;
@@ -90,7 +90,7 @@ fn check_record(text: &str, info: &str, members: &Members, problems: &mut Vec<St
         match members.get(path) {
             None => problems.push(format!("RECORD lists `{path}`, which is not in the archive")),
             Some(_) if exempt.contains(path) => {}
-            Some(Member { hashes, length }) => {
+            Some(RecordedFile { hashes, length }) => {
                 if !hashes.contains(hash) {
                     problems.push(format!("`{path}` has `{}`, but RECORD says `{hash}`", hashes.join("` and `")));
                 }
@@ -118,7 +118,7 @@ fn check_tags(text: &str, name: &WheelName, problems: &mut Vec<String>) {
 }
 
 /// Compares `Name` and `Version` with the file name and with the caller's expectation.
-fn check_metadata(text: &str, name: &WheelName, expect: &Expect, problems: &mut Vec<String>) {
+fn check_metadata(text: &str, name: &WheelName, expect: &ExpectedWheel, problems: &mut Vec<String>) {
     check_format(text, "METADATA", "Metadata-Version", &["1", "2"], problems);
     let mut compare = |key: &str, same: fn(&str, &str) -> bool, wanted: [Option<&str>; 2]| {
         let found: Vec<&str> = values(text, key).collect();
@@ -159,7 +159,7 @@ fn check_wheel(text: &str, name: &WheelName, problems: &mut Vec<String>) {
 }
 
 /// Checks WHEEL and METADATA against the file name and the expectation.
-pub(super) fn check_names(info: &Info, name: &WheelName, expect: &Expect, problems: &mut Vec<String>) {
+pub(super) fn check_names(info: &DistInfo, name: &WheelName, expect: &ExpectedWheel, problems: &mut Vec<String>) {
     match info.texts.get("WHEEL") {
         None => problems.push("there is no WHEEL file".to_owned()),
         Some(text) => check_wheel(text, name, problems),
@@ -171,7 +171,13 @@ pub(super) fn check_names(info: &Info, name: &WheelName, expect: &Expect, proble
 }
 
 /// Checks the three files required by PEP 427 against the file name, the archive and the expectation.
-pub(super) fn check(info: &Info, members: &Members, name: &WheelName, expect: &Expect, problems: &mut Vec<String>) {
+pub(super) fn check(
+    info: &DistInfo,
+    members: &Members,
+    name: &WheelName,
+    expect: &ExpectedWheel,
+    problems: &mut Vec<String>,
+) {
     let Some(directory) = &info.directory else {
         return;
     };

@@ -2,11 +2,11 @@
 //! install.
 
 mod archive;
+mod check_names_only;
 mod differ;
 mod elf;
 mod fake;
 mod fit;
-mod glance;
 mod imports;
 mod info;
 mod name;
@@ -21,24 +21,24 @@ use std::path::Path;
 
 use anyhow::{Context as _, Result, ensure};
 
-pub use differ::{differences, mentions};
+pub use check_names_only::check_names_only;
+pub use differ::{differences, find_local_paths};
 use elf::Elf;
-pub use fake::{NewWheel, tiny_extension, write};
-pub use fit::{Fit, Interpreter};
-pub use glance::glance;
+pub use fake::{NewWheel, minimal_extension, write_wheel};
+pub use fit::{Fit, TargetInterpreter};
 pub use imports::{Importable, is_identifier};
-pub use name::{WheelName, belongs, is_release, normalise, same_name, same_version};
-use name::{data_scheme, promise};
-pub use origin::{Release, release};
+pub use name::{WheelName, is_file_of_release, is_release, normalise, same_name, same_version};
+use name::{data_scheme, platform_glibc};
+pub use origin::{DeclaredRelease, read_release};
 pub use rewrite::rewrite;
 pub use tags::parse_glibc;
-use tags::{Abi, Kind, dotted, floor, kind};
+use tags::{CpythonAbi, WheelKind, dotted, floor, kind};
 
 use base::digest;
 
 /// Properties that a wheel must have.
 #[derive(Debug, Clone, Copy)]
-pub struct Expect<'a> {
+pub struct ExpectedWheel<'a> {
     /// Compared with [`same_name`].
     pub distribution: &'a str,
     /// Compared with [`same_version`].
@@ -63,9 +63,9 @@ pub struct Extension {
     pub needed: Vec<String>,
 }
 
-/// Contents of a wheel that passed all checks.
+/// ArchiveContents of a wheel that passed all checks.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Report {
+pub struct WheelReport {
     pub file_name: String,
     /// SHA-256 in lower-case hexadecimal, as in `pip --hash` and on PyPI.
     pub sha256: String,
@@ -93,14 +93,21 @@ fn has_python_suffix(path: &str) -> bool {
 }
 
 /// Adds an ELF file to `report`, and its mismatches with the wheel's tags to `problems`.
-fn place(path: &str, file: Elf, kind: Kind, abi: &Abi, report: &mut Report, problems: &mut Vec<String>) {
+fn classify_elf(
+    path: &str,
+    file: Elf,
+    kind: WheelKind,
+    abi: &CpythonAbi,
+    report: &mut WheelReport,
+    problems: &mut Vec<String>,
+) {
     report.glibc = report.glibc.max(file.glibc);
     let arch = file.arch;
-    if kind == Kind::Pure {
+    if kind == WheelKind::Pure {
         problems.push(format!("`{}` is tagged as pure Python but contains `{path}`", report.file_name));
     } else {
         for tag in &report.name.platform {
-            if promise(tag).is_some_and(|(wanted, _)| Some(wanted) != arch) {
+            if platform_glibc(tag).is_some_and(|(wanted, _)| Some(wanted) != arch) {
                 let built = arch.map_or_else(|| format!("machine {}", file.machine), str::to_owned);
                 problems.push(format!("`{path}` is built for `{built}`, not for `{tag}`"));
             }
@@ -121,12 +128,12 @@ fn place(path: &str, file: Elf, kind: Kind, abi: &Abi, report: &mut Report, prob
     }
     // Split at the first dot, so that complete suffixes are compared.
     let (stem, suffix) = leaf.split_once('.').unwrap_or((leaf, ""));
-    if kind == Kind::Binary {
+    if kind == WheelKind::Binary {
         problems.push(format!("`{path}` is an extension module, but the ABI tag of the wheel is `none`"));
     } else if !abi.loads(suffix, kind, arch) {
         let wanted = match kind {
-            Kind::Stable => "abi3.so".to_owned(),
-            Kind::Exact | Kind::Binary | Kind::Pure => abi.suffix(arch.unwrap_or("unknown")),
+            WheelKind::Stable => "abi3.so".to_owned(),
+            WheelKind::Exact | WheelKind::Binary | WheelKind::Pure => abi.suffix(arch.unwrap_or("unknown")),
         };
         problems.push(format!("extension module `{path}` ends in `.{suffix}`, not `.{wanted}`"));
     }
@@ -135,18 +142,18 @@ fn place(path: &str, file: Elf, kind: Kind, abi: &Abi, report: &mut Report, prob
 }
 
 /// Runs all checks on a wheel. Fails with all problems in one error, one per line.
-pub fn check(path: &Path, expect: &Expect) -> Result<Report> {
+pub fn check(path: &Path, expect: &ExpectedWheel) -> Result<WheelReport> {
     check_within(path, expect, archive::LIMITS)
 }
 
-fn check_within(path: &Path, expect: &Expect, limits: archive::Limits) -> Result<Report> {
+fn check_within(path: &Path, expect: &ExpectedWheel, limits: archive::ArchiveLimits) -> Result<WheelReport> {
     let file_name = path.file_name().and_then(OsStr::to_str);
     let file_name = file_name.with_context(|| format!("`{}` has no readable file name", path.display()))?;
-    let abi = Abi::parse(expect.abi)?;
+    let abi = CpythonAbi::parse(expect.abi)?;
     let name = WheelName::parse(file_name)?;
     let sha256 = digest::of_file(path)?;
     let size = std::fs::metadata(path)?.len();
-    let mut report = Report {
+    let mut report = WheelReport {
         file_name: file_name.to_owned(),
         sha256,
         size,
@@ -158,8 +165,8 @@ fn check_within(path: &Path, expect: &Expect, limits: archive::Limits) -> Result
     let mut problems = Vec::new();
     let kind = kind(&name, file_name, &abi, &mut problems);
     let floor = match kind {
-        Kind::Pure => None,
-        Kind::Exact | Kind::Stable | Kind::Binary => floor(&name, file_name, expect, &mut problems),
+        WheelKind::Pure => None,
+        WheelKind::Exact | WheelKind::Stable | WheelKind::Binary => floor(&name, file_name, expect, &mut problems),
     };
     match archive::read(path, &name, limits, &mut problems) {
         Err(error) => problems.push(format!("`{file_name}`: {error:#}")),
@@ -171,9 +178,9 @@ fn check_within(path: &Path, expect: &Expect, limits: archive::Limits) -> Result
                     let (needs, floor) = (dotted(glibc), dotted(floor));
                     problems.push(format!("`{path}` needs glibc {needs}, newer than {floor}"));
                 }
-                place(&path, file, kind, &abi, &mut report, &mut problems);
+                classify_elf(&path, file, kind, &abi, &mut report, &mut problems);
             }
-            if matches!(kind, Kind::Exact | Kind::Stable) && report.extensions.is_empty() {
+            if matches!(kind, WheelKind::Exact | WheelKind::Stable) && report.extensions.is_empty() {
                 let tags = name.abi.join(".");
                 problems.push(format!("`{file_name}` is tagged `{tags}` but contains no extension module"));
             }

@@ -52,7 +52,7 @@ impl WheelName {
 
     /// Returns whether a platform tag is `any` or Linux with glibc on this architecture.
     pub fn suits_machine(&self, arch: &str) -> bool {
-        self.platform.iter().any(|tag| tag == "any" || promise(tag).is_some_and(|(wanted, _)| wanted == arch))
+        self.platform.iter().any(|tag| tag == "any" || platform_glibc(tag).is_some_and(|(wanted, _)| wanted == arch))
     }
 
     /// Returns the `Tag:` lines that the WHEEL file must contain for this name (PEP 427).
@@ -93,8 +93,8 @@ pub(super) fn data_scheme<'a>(member: &'a str, name: &str, version: &str) -> Opt
     is_release(top.strip_suffix(".data")?, name, version).then(|| rest.split_once('/'))?
 }
 
-/// Returns whether a file name belongs to this name and version (PEP 427 and PEP 625).
-pub fn belongs(file_name: &str, name: &str, version: &str) -> bool {
+/// Returns whether a file name is_file_of_release to this name and version (PEP 427 and PEP 625).
+pub fn is_file_of_release(file_name: &str, name: &str, version: &str) -> bool {
     if let Ok(wheel) = WheelName::parse(file_name) {
         return same_name(&wheel.distribution, name) && same_version(&wheel.version, version);
     }
@@ -116,7 +116,7 @@ pub fn normalise(name: &str) -> String {
 
 /// Returns the architecture of a platform tag and the glibc version that it states (PEP 600 and its legacy aliases).
 /// A plain `linux_*` tag states no version.
-pub(super) fn promise(tag: &str) -> Option<(&str, Option<(u32, u32)>)> {
+pub(super) fn platform_glibc(tag: &str) -> Option<(&str, Option<(u32, u32)>)> {
     for (alias, glibc) in [("manylinux1_", (2, 5)), ("manylinux2010_", (2, 12)), ("manylinux2014_", (2, 17))] {
         if let Some(arch) = tag.strip_prefix(alias) {
             return Some((arch, Some(glibc)));

@@ -14,29 +14,29 @@ use super::{is_release, same_name, same_version};
 /// Maximum size of a metadata file, in bytes.
 const METADATA_LIMIT: u64 = 8 << 20;
 
-/// Release that a wheel or sdist declares in its metadata.
+/// DeclaredRelease that a wheel or sdist declares in its metadata.
 #[derive(Debug, PartialEq, Eq)]
-pub enum Release {
+pub enum DeclaredRelease {
     /// `Name` and `Version`.
     Named(String, String),
     /// Top-level folder `<name>-<version>` of an sdist (PEP 625).
     Folder(String),
 }
 
-impl Release {
-    pub fn is(&self, name: &str, version: &str) -> bool {
+impl DeclaredRelease {
+    pub fn matches(&self, name: &str, version: &str) -> bool {
         match self {
-            Release::Named(own, own_version) => same_name(own, name) && same_version(own_version, version),
-            Release::Folder(folder) => is_release(folder, name, version),
+            DeclaredRelease::Named(own, own_version) => same_name(own, name) && same_version(own_version, version),
+            DeclaredRelease::Folder(folder) => is_release(folder, name, version),
         }
     }
 }
 
-impl std::fmt::Display for Release {
+impl std::fmt::Display for DeclaredRelease {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
-            Release::Named(name, version) => write!(f, "{name} {version}"),
-            Release::Folder(folder) => f.write_str(folder),
+            DeclaredRelease::Named(name, version) => write!(f, "{name} {version}"),
+            DeclaredRelease::Folder(folder) => f.write_str(folder),
         }
     }
 }
@@ -45,7 +45,7 @@ impl std::fmt::Display for Release {
 ///
 /// For an sdist, a top-level folder with the wanted name and version is sufficient, because finding PKG-INFO may
 /// require unpacking the whole file.
-pub fn release(path: &Path, name: &str, version: &str) -> Result<Option<Release>> {
+pub fn read_release(path: &Path, name: &str, version: &str) -> Result<Option<DeclaredRelease>> {
     let mut magic = [0; 2];
     File::open(path)?.take(2).read_exact(&mut magic).or_else(|error| match error.kind() {
         std::io::ErrorKind::UnexpectedEof => Ok(()),
@@ -58,7 +58,7 @@ pub fn release(path: &Path, name: &str, version: &str) -> Result<Option<Release>
     }
 }
 
-fn of_wheel(path: &Path) -> Result<Option<Release>> {
+fn of_wheel(path: &Path) -> Result<Option<DeclaredRelease>> {
     let mut archive = ZipArchive::new(BufReader::new(File::open(path)?))?;
     let metadata = |path: &str| matches!(path.split_once(".dist-info/"), Some((top, "METADATA")) if !top.contains('/'));
     let names: Vec<String> = archive.file_names().map(|name| Ok(name?.into_owned())).collect::<Result<_>>()?;
@@ -68,15 +68,15 @@ fn of_wheel(path: &Path) -> Result<Option<Release>> {
     Ok(named(&text))
 }
 
-fn of_sdist(path: &Path, name: &str, version: &str) -> Result<Option<Release>> {
+fn of_sdist(path: &Path, name: &str, version: &str) -> Result<Option<DeclaredRelease>> {
     let mut archive = tar::Archive::new(GzDecoder::new(BufReader::new(File::open(path)?)));
     let mut top = None;
     for entry in archive.entries()? {
         let entry = entry?;
         let path = entry.path()?.to_string_lossy().into_owned();
         let (folder, file) = path.trim_start_matches("./").split_once('/').unwrap_or((&path, ""));
-        let folder = Release::Folder(folder.to_owned());
-        if folder.is(name, version) {
+        let folder = DeclaredRelease::Folder(folder.to_owned());
+        if folder.matches(name, version) {
             return Ok(Some(folder));
         }
         if file == "PKG-INFO" {
@@ -89,9 +89,9 @@ fn of_sdist(path: &Path, name: &str, version: &str) -> Result<Option<Release>> {
     Ok(top)
 }
 
-fn named(metadata: &str) -> Option<Release> {
+fn named(metadata: &str) -> Option<DeclaredRelease> {
     let value = |key| values(metadata, key).next().map(str::to_owned);
-    Some(Release::Named(value("Name")?, value("Version")?))
+    Some(DeclaredRelease::Named(value("Name")?, value("Version")?))
 }
 
 #[cfg(test)]
@@ -99,7 +99,7 @@ mod tests {
     use std::io::Write as _;
 
     use super::*;
-    use crate::{NewWheel, write};
+    use crate::{NewWheel, write_wheel};
 
     fn sdist(path: &Path, members: &[(&str, &str)]) {
         let mut packed = flate2::write::GzEncoder::new(File::create(path).unwrap(), flate2::Compression::fast());
@@ -128,21 +128,25 @@ mod tests {
             platform: "any",
             files: Vec::new(),
         };
-        write(&path, &spec).unwrap();
-        let found = release(&path, "x", "1").unwrap().unwrap();
+        write_wheel(&path, &spec).unwrap();
+        let found = read_release(&path, "x", "1").unwrap().unwrap();
         assert_eq!(found.to_string(), "Demo 2026.08.1");
-        assert!(found.is("demo", "2026.8.1") && !found.is("demo", "2026.8.2") && !found.is("demos", "2026.8.1"));
+        assert!(
+            found.matches("demo", "2026.8.1")
+                && !found.matches("demo", "2026.8.2")
+                && !found.matches("demos", "2026.8.1")
+        );
 
         sdist(&path, &[("demo-1.0/setup.py", ""), ("demo-1.0/PKG-INFO", "Name: other\nVersion: 3\n")]);
-        assert_eq!(release(&path, "Demo", "1").unwrap(), Some(Release::Folder("demo-1.0".to_owned())));
-        assert_eq!(release(&path, "demo", "2").unwrap().unwrap().to_string(), "other 3");
+        assert_eq!(read_release(&path, "Demo", "1").unwrap(), Some(DeclaredRelease::Folder("demo-1.0".to_owned())));
+        assert_eq!(read_release(&path, "demo", "2").unwrap().unwrap().to_string(), "other 3");
         sdist(&path, &[("demo-1.0/setup.py", "")]);
-        assert!(!release(&path, "demo", "2").unwrap().unwrap().is("demo", "2"));
+        assert!(!read_release(&path, "demo", "2").unwrap().unwrap().matches("demo", "2"));
 
         std::fs::write(&path, "text").unwrap();
-        assert_eq!(release(&path, "demo", "1").unwrap(), None);
+        assert_eq!(read_release(&path, "demo", "1").unwrap(), None);
         std::fs::write(&path, "").unwrap();
-        assert_eq!(release(&path, "demo", "1").unwrap(), None);
+        assert_eq!(read_release(&path, "demo", "1").unwrap(), None);
         std::fs::remove_dir_all(&folder).unwrap();
     }
 }

@@ -74,13 +74,13 @@ fn listed(record: &str, changed: &BTreeMap<String, Vec<u8>>) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{Expect, NewWheel, check, differences, tiny_extension, write};
+    use crate::{ExpectedWheel, NewWheel, check, differences, minimal_extension, write_wheel};
 
     #[test]
     fn a_changed_wheel_passes_the_checks() {
         let folder = std::env::temp_dir().join(format!("rewrite-{}", std::process::id()));
         std::fs::create_dir_all(&folder).unwrap();
-        let extension = tiny_extension("m", "x86_64", None).unwrap();
+        let extension = minimal_extension("m", "x86_64", None).unwrap();
         let new = NewWheel {
             distribution: "m",
             version: "1",
@@ -94,8 +94,8 @@ mod tests {
             ],
         };
         let (before, after) = (folder.join("before"), folder.join(new.file_name()));
-        write(&before, &new).unwrap();
-        write(&after, &new).unwrap();
+        write_wheel(&before, &new).unwrap();
+        write_wheel(&after, &new).unwrap();
         rewrite(&after, |_, data| data.to_vec()).unwrap();
         assert!(differences(&before, &after).unwrap().is_empty(), "without changes the bytes stay the same");
 
@@ -105,7 +105,7 @@ mod tests {
         };
         rewrite(&after, change).unwrap();
         // The check includes RECORD.
-        let expect = Expect { distribution: "m", version: None, abi: "cp314t", platform: None, max_glibc: None };
+        let expect = ExpectedWheel { distribution: "m", version: None, abi: "cp314t", platform: None, max_glibc: None };
         check(&after, &expect).unwrap();
         let said = differences(&before, &after).unwrap().join("\n");
         assert!(said.starts_with("a,\"b\".txt: 19 bytes in the first build, 13 in the second\n"), "{said}");

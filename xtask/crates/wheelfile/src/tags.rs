@@ -2,14 +2,14 @@
 
 use anyhow::{Context as _, Result};
 
-use super::name::promise;
-use super::{Expect, WheelName};
+use super::name::platform_glibc;
+use super::{ExpectedWheel, WheelName};
 
 /// First minor release that loads `abi3t` modules (PEP 803).
 const FIRST_ABI3T: u32 = 15;
 
 /// CPython ABI, parsed from its tag.
-pub(super) struct Abi<'a> {
+pub(super) struct CpythonAbi<'a> {
     pub(super) tag: &'a str,
     /// Python tag (PEP 425), which free-threaded and default builds of a version share.
     pub(super) interpreter: &'a str,
@@ -17,7 +17,7 @@ pub(super) struct Abi<'a> {
     threaded: bool,
 }
 
-impl<'a> Abi<'a> {
+impl<'a> CpythonAbi<'a> {
     pub(super) fn parse(tag: &'a str) -> Result<Self> {
         let interpreter = tag.strip_suffix('t').unwrap_or(tag);
         let minor = interpreter.strip_prefix("cp3").and_then(|minor| minor.parse().ok());
@@ -59,15 +59,15 @@ impl<'a> Abi<'a> {
 
     /// Returns whether the interpreter loads an extension module with this suffix: its own or that of a stable ABI. A
     /// plain `.so` is rejected, because every build loads it, whatever ABI it was compiled for.
-    pub(super) fn loads(&self, suffix: &str, kind: Kind, arch: Option<&str>) -> bool {
+    pub(super) fn loads(&self, suffix: &str, kind: WheelKind, arch: Option<&str>) -> bool {
         let stable = self.stable().iter().any(|abi| suffix == format!("{abi}.so"));
-        stable || (kind != Kind::Stable && suffix == self.suffix(arch.unwrap_or("unknown")))
+        stable || (kind != WheelKind::Stable && suffix == self.suffix(arch.unwrap_or("unknown")))
     }
 }
 
-/// Kind of a wheel's contents, according to its tags.
+/// WheelKind of a wheel's contents, according to its tags.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub(super) enum Kind {
+pub(super) enum WheelKind {
     /// Extension modules for one ABI.
     Exact,
     /// Extension modules for a stable ABI.
@@ -78,13 +78,13 @@ pub(super) enum Kind {
     Pure,
 }
 
-pub(super) fn kind(name: &WheelName, file_name: &str, abi: &Abi, problems: &mut Vec<String>) -> Kind {
+pub(super) fn kind(name: &WheelName, file_name: &str, abi: &CpythonAbi, problems: &mut Vec<String>) -> WheelKind {
     let single = |tags: &[String], wanted: &str| tags == [wanted];
     if single(&name.abi, "none") {
         if !name.python.iter().any(|tag| abi.runs_python_of(tag)) {
             problems.push(format!("`{file_name}` is not for python 3.{}", abi.minor));
         }
-        return if single(&name.platform, "any") { Kind::Pure } else { Kind::Binary };
+        return if single(&name.platform, "any") { WheelKind::Pure } else { WheelKind::Binary };
     }
     let all_stable = name.abi.iter().all(|tag| matches!(tag.as_str(), "abi3" | "abi3t"));
     if all_stable && name.abi.iter().any(|tag| abi.stable().contains(&tag.as_str())) {
@@ -92,7 +92,7 @@ pub(super) fn kind(name: &WheelName, file_name: &str, abi: &Abi, problems: &mut 
             let (stable, python) = (name.abi.join("."), name.python.join("."));
             problems.push(format!("`{file_name}` is {stable} for `{python}`, not for 3.{} or older", abi.minor));
         }
-        return Kind::Stable;
+        return WheelKind::Stable;
     }
     if !single(&name.abi, abi.tag) {
         let tags = name.abi.join(".");
@@ -102,7 +102,7 @@ pub(super) fn kind(name: &WheelName, file_name: &str, abi: &Abi, problems: &mut 
         let tags = name.python.join(".");
         problems.push(format!("`{file_name}` is for python `{tags}`, not `{}`", abi.interpreter));
     }
-    Kind::Exact
+    WheelKind::Exact
 }
 
 /// Checks the platform tags and returns the highest glibc version that files in the wheel may need. This is the
@@ -111,7 +111,7 @@ pub(super) fn kind(name: &WheelName, file_name: &str, abi: &Abi, problems: &mut 
 pub(super) fn floor(
     name: &WheelName,
     file_name: &str,
-    expect: &Expect,
+    expect: &ExpectedWheel,
     problems: &mut Vec<String>,
 ) -> Option<(u32, u32)> {
     if let Some(platform) = expect.platform
@@ -120,7 +120,7 @@ pub(super) fn floor(
         let tags = name.platform.join(".");
         problems.push(format!("`{file_name}` is for platform `{tags}`, not `{platform}`"));
     }
-    let glibc: Vec<_> = name.platform.iter().filter_map(|tag| Some((tag, promise(tag)?.1))).collect();
+    let glibc: Vec<_> = name.platform.iter().filter_map(|tag| Some((tag, platform_glibc(tag)?.1))).collect();
     if glibc.is_empty() {
         problems.push(format!("platform tag `{}` is not a tag of Linux with glibc", name.platform.join(".")));
     }

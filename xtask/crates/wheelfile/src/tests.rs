@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use super::archive::Limits;
+use super::archive::ArchiveLimits;
 use super::fake::store;
 use super::*;
 
@@ -28,12 +28,12 @@ impl Drop for Dir {
     }
 }
 
-fn expect(abi: &str) -> Expect<'_> {
-    Expect { distribution: "Demo", version: Some("1.0"), abi, platform: Some(LINUX), max_glibc: Some((2, 36)) }
+fn expect(abi: &str) -> ExpectedWheel<'_> {
+    ExpectedWheel { distribution: "Demo", version: Some("1.0"), abi, platform: Some(LINUX), max_glibc: Some((2, 36)) }
 }
 
 fn tiny(glibc: (u32, u32)) -> Vec<u8> {
-    tiny_extension("demo._core", "x86_64", Some(glibc)).unwrap()
+    minimal_extension("demo._core", "x86_64", Some(glibc)).unwrap()
 }
 
 fn wheel<'a>(python: &'a str, abi: &'a str, platform: &'a str, file: &str) -> NewWheel<'a> {
@@ -48,25 +48,25 @@ fn threaded() -> NewWheel<'static> {
     wheel("cp314", "cp314t", LINUX, THREADED)
 }
 
-fn run(spec: &NewWheel, expect: &Expect) -> Result<Report> {
+fn run(spec: &NewWheel, expect: &ExpectedWheel) -> Result<WheelReport> {
     let dir = Dir::new();
     let path = dir.0.join(spec.file_name());
-    write(&path, spec)?;
+    write_wheel(&path, spec)?;
     check(&path, expect)
 }
 
 /// Returns the individual problems.
-fn lines(result: Result<Report>) -> Vec<String> {
+fn lines(result: Result<WheelReport>) -> Vec<String> {
     result.unwrap_err().to_string().lines().map(str::to_owned).collect()
 }
 
 #[track_caller]
-fn only(result: Result<Report>, wanted: &str) {
+fn only(result: Result<WheelReport>, wanted: &str) {
     assert_eq!(lines(result), [wanted]);
 }
 
 /// Checks a valid free-threaded wheel after applying `change` to its members.
-fn changed(change: impl FnOnce(&mut Vec<(String, Vec<u8>)>)) -> Result<Report> {
+fn changed(change: impl FnOnce(&mut Vec<(String, Vec<u8>)>)) -> Result<WheelReport> {
     let dir = Dir::new();
     let spec = threaded();
     let mut members = spec.members()?;
@@ -77,7 +77,7 @@ fn changed(change: impl FnOnce(&mut Vec<(String, Vec<u8>)>)) -> Result<Report> {
 }
 
 /// Replaces text in a .dist-info file and updates RECORD, unless RECORD itself is edited.
-fn edited(leaf: &str, from: &str, to: &str) -> Result<Report> {
+fn edited(leaf: &str, from: &str, to: &str) -> Result<WheelReport> {
     changed(|members| {
         let path = format!("demo-1.0.dist-info/{leaf}");
         let (_, data) = members.iter_mut().find(|(name, _)| *name == path).unwrap();
@@ -105,7 +105,7 @@ fn swap(bytes: &mut [u8], from: &[u8], to: &[u8]) {
 #[test]
 fn a_good_wheel_is_reported() {
     let mut spec = threaded();
-    spec.files.push(("demo.libs/libz-12.so.1".to_owned(), tiny_extension("z", "x86_64", Some((2, 28))).unwrap()));
+    spec.files.push(("demo.libs/libz-12.so.1".to_owned(), minimal_extension("z", "x86_64", Some((2, 28))).unwrap()));
     let libs = spec.files.last_mut().unwrap();
     swap(&mut libs.1, b"PyInit_z", b"deflatez");
     spec.files.push(("demo/a,\"b\".txt".to_owned(), Vec::new()));
@@ -191,7 +191,7 @@ fn names_are_parsed() {
     assert!(is_release("Calver.Demo-2026.08.1", "calver-demo", "2026.8.1"));
     assert!(!is_release("calver_demo-2026.8.1", "calver", "2026.8.1") && !is_release("calver", "calver", ""));
     for bad in ["", "cp", "cp3", "cp27", "cp314tt", "cp3014", "abi3", "314t", "cp314d"] {
-        assert!(Abi::parse(bad).is_err(), "{bad}");
+        assert!(CpythonAbi::parse(bad).is_err(), "{bad}");
     }
 }
 
@@ -294,20 +294,20 @@ fn contents_must_suit_the_kind_of_wheel() {
 fn the_machine_matches_the_platform() {
     let arm = "demo/_core.cpython-314t-aarch64-linux-gnu.so";
     let mut spec = wheel("cp314", "cp314t", "manylinux_2_28_aarch64", arm);
-    spec.files[1].1 = tiny_extension("_core", "aarch64", Some((2, 17))).unwrap();
-    let arm64 = Expect { platform: Some("manylinux_2_28_aarch64"), ..expect("cp314t") };
+    spec.files[1].1 = minimal_extension("_core", "aarch64", Some((2, 17))).unwrap();
+    let arm64 = ExpectedWheel { platform: Some("manylinux_2_28_aarch64"), ..expect("cp314t") };
     assert!(run(&spec, &arm64).is_ok());
     let found = lines(run(&spec, &expect("cp314t")));
     assert_eq!(found.len(), 1);
     assert!(found[0].ends_with("is for platform `manylinux_2_28_aarch64`, not `manylinux_2_28_x86_64`"));
     spec.platform = LINUX;
     only(run(&spec, &expect("cp314t")), &format!("`{arm}` is built for `aarch64`, not for `{LINUX}`"));
-    assert!(tiny_extension("x", "riscv64", None).is_err());
+    assert!(minimal_extension("x", "riscv64", None).is_err());
 }
 
 #[test]
 fn glibc_must_not_exceed_the_lowest_platform_tag() {
-    let with = |platform, glibc, expect: &Expect| {
+    let with = |platform, glibc, expect: &ExpectedWheel| {
         let mut spec = wheel("cp314", "cp314t", platform, THREADED);
         spec.files[1].1 = tiny(glibc);
         run(&spec, expect)
@@ -319,19 +319,22 @@ fn glibc_must_not_exceed_the_lowest_platform_tag() {
     only(with(LINUX, (2, 100), &good), &format!("`{THREADED}` needs glibc 2.100, newer than 2.28"));
     assert!(with(both, (2, 17), &good).is_ok());
     only(with(both, (2, 18), &good), &format!("`{THREADED}` needs glibc 2.18, newer than 2.17"));
-    let old = Expect { max_glibc: Some((2, 27)), ..good };
+    let old = ExpectedWheel { max_glibc: Some((2, 27)), ..good };
     assert!(lines(with(LINUX, (2, 17), &old))[0].ends_with("requires glibc 2.28, newer than 2.27"));
     assert!(with(both, (2, 17), &old).is_ok());
 
     let local = "linux_x86_64";
-    let found = lines(with(local, (2, 17), &Expect { platform: Some(local), ..good }));
+    let found = lines(with(local, (2, 17), &ExpectedWheel { platform: Some(local), ..good }));
     assert_eq!(found, ["platform tag `linux_x86_64` states no glibc version"]);
-    let free = Expect { platform: None, ..good };
+    let free = ExpectedWheel { platform: None, ..good };
     assert!(with(local, (2, 36), &free).is_ok());
     only(with(local, (2, 37), &free), &format!("`{THREADED}` needs glibc 2.37, newer than 2.36"));
-    only(with("musllinux_1_2_x86_64", (2, 17), &free), "platform tag `musllinux_1_2_x86_64` is not a tag of Linux with glibc");
-    assert_eq!(promise("manylinux1_x86_64"), Some(("x86_64", Some((2, 5)))));
-    assert_eq!(promise("manylinux2010_i686"), Some(("i686", Some((2, 12)))));
+    only(
+        with("musllinux_1_2_x86_64", (2, 17), &free),
+        "platform tag `musllinux_1_2_x86_64` is not a tag of Linux with glibc",
+    );
+    assert_eq!(platform_glibc("manylinux1_x86_64"), Some(("x86_64", Some((2, 5)))));
+    assert_eq!(platform_glibc("manylinux2010_i686"), Some(("i686", Some((2, 12)))));
 }
 
 #[test]
@@ -340,11 +343,11 @@ fn special_version_nodes_are_handled() {
         let mut spec = threaded();
         spec.platform = "manylinux_2_35_x86_64";
         swap(&mut spec.files[1].1, b"GLIBC_2.17", &[&b"G"[..], text].concat());
-        run(&spec, &Expect { platform: None, ..expect("cp314t") })
+        run(&spec, &ExpectedWheel { platform: None, ..expect("cp314t") })
     };
     assert_eq!(node(b"LIBC_2.2\0").unwrap().glibc, Some((2, 2)));
     assert_eq!(node(b"LIBCXX_3\0").unwrap().glibc, None);
-    assert!(lines(node(b"LIBC_PRIV"))[0].contains("`GLIBC_PRIV`, which belongs to no glibc release"));
+    assert!(lines(node(b"LIBC_PRIV"))[0].contains("`GLIBC_PRIV`, which is_file_of_release to no glibc release"));
     let release = |node| elf::glibc_release(node).transpose().unwrap();
     assert_eq!(release("GLIBC_2.2.5"), Some((2, 2)));
     assert_eq!(release("GLIBC_ABI_DT_RELR"), Some((2, 36)));
@@ -397,13 +400,13 @@ fn dist_info_must_match_the_file_name() {
             format!("WHEEL has the tag `{other}`, which the file name lacks"),
         ]
     );
-    let wrong = Expect { distribution: "demo2", version: Some("1.0.1"), ..expect("cp314t") };
+    let wrong = ExpectedWheel { distribution: "demo2", version: Some("1.0.1"), ..expect("cp314t") };
     let found = lines(run(&threaded(), &wrong));
     assert_eq!(found, ["METADATA has Name `demo`, not `demo2`", "METADATA has Version `1.0`, not `1.0.1`"]);
 
     // The file name has the normalised version; METADATA and the folder may have the original spelling.
     assert!(edited("METADATA", "Version: 1.0\n", "Version: 1.0.0\n").is_ok());
-    let other = Expect { distribution: "DEMO", version: Some("1.00"), ..expect("cp314t") };
+    let other = ExpectedWheel { distribution: "DEMO", version: Some("1.00"), ..expect("cp314t") };
     assert!(run(&threaded(), &other).is_ok());
 
     let renamed = changed(|members| {
@@ -483,9 +486,9 @@ fn malicious_archives_are_errors() {
     spec.files.push(("demo/b.txt".to_owned(), b"b".to_vec()));
     spec.files.push(("demo/c.txt".to_owned(), b"b".to_vec()));
     let path = dir.0.join(spec.file_name());
-    write(&path, &spec).unwrap();
+    write_wheel(&path, &spec).unwrap();
     let mut bytes = std::fs::read(&path).unwrap();
-    let limits = |member, archive| check_within(&path, &expect("cp314t"), Limits { member, archive });
+    let limits = |member, archive| check_within(&path, &expect("cp314t"), ArchiveLimits { member, archive });
     assert!(limits(1 << 20, 1 << 20).is_ok());
     assert!(lines(limits(500, 1 << 20))[0].ends_with("unpacks to more than 500 bytes"));
     assert!(lines(limits(1 << 20, 1500))[0].ends_with("unpacks to more than 1500 bytes"));
@@ -512,7 +515,7 @@ fn damaged_files_are_errors_and_never_panics() {
     let dir = Dir::new();
     let spec = threaded();
     let path = dir.0.join(spec.file_name());
-    write(&path, &spec).unwrap();
+    write_wheel(&path, &spec).unwrap();
     let good = std::fs::read(&path).unwrap();
     for length in (0..good.len()).step_by(7) {
         std::fs::write(&path, &good[..length]).unwrap();
@@ -551,7 +554,7 @@ fn a_private_unwinder_is_an_error_if_python_unwinds_threads() {
         let mut spec = wheel(abi.trim_end_matches('t'), abi, "linux_x86_64", &file);
         spec.files[1].1 = landing(&dir, flags);
         // The local machine may have any glibc version.
-        let expect = Expect { platform: None, max_glibc: None, ..expect(abi) };
+        let expect = ExpectedWheel { platform: None, max_glibc: None, ..expect(abi) };
         run(&spec, &expect).map_or_else(|problems| problems.to_string(), |_| String::new())
     };
     let own = ["-shared", "-static-libgcc"];

@@ -14,7 +14,7 @@ use serde::Deserialize;
 
 use super::Pin;
 use matrix::Abi;
-use wheelfile::{Fit, Interpreter, WheelName, same_name};
+use wheelfile::{Fit, TargetInterpreter, WheelName, same_name};
 
 /// The parts of a `pylock.toml` that say which wheels to install.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
@@ -82,7 +82,7 @@ impl Pylock {
         let python = python_version(abi)?;
         let environment = environment(abi, &python)?;
         check_python(self.requires_python.as_deref(), &python).context("the lock file cannot be used")?;
-        let interpreter = Interpreter { abi: &abi.id, machine: "x86_64", glibc };
+        let interpreter = TargetInterpreter { abi: &abi.id, machine: "x86_64", glibc };
         let mut pins: Vec<Pin> = Vec::new();
         for package in &self.packages {
             let name = &package.name;
@@ -113,7 +113,7 @@ impl Pylock {
 
 impl Package {
     /// The wheel that fits best.
-    fn choose(&self, interpreter: &Interpreter) -> Result<Pin> {
+    fn choose(&self, interpreter: &TargetInterpreter) -> Result<Pin> {
         let mut best: Option<(Fit, &str, WheelName, &Wheel)> = None;
         let mut choices = Vec::new();
         for wheel in &self.wheels {

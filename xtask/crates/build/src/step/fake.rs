@@ -75,7 +75,7 @@ fn wheel(wheel: &Wheel, env: &Env) -> Result<Output> {
     let module = format!("_{distribution}");
     let out = env.scratch.join("out");
     std::fs::create_dir_all(&out)?;
-    let extension = wheelfile::tiny_extension(&module, "x86_64", None)?;
+    let extension = wheelfile::minimal_extension(&module, "x86_64", None)?;
     let mut new = NewWheel {
         distribution: &distribution,
         version: &version,
@@ -96,6 +96,6 @@ fn wheel(wheel: &Wheel, env: &Env) -> Result<Output> {
         let text = format!("built in {} for {:?}", env.scratch.display(), std::env::var_os("USER"));
         new.files.push((format!("{distribution}_stamp.py"), text.into_bytes()));
     }
-    wheelfile::write(&out.join(new.file_name()), &new)?;
+    wheelfile::write_wheel(&out.join(new.file_name()), &new)?;
     super::wheel::keep(wheel, &out, env)
 }

@@ -12,8 +12,8 @@ use super::{Env, apt, tools};
 use crate::cache::{Artefact, Output, Record};
 use crate::plan::{Download, Fetch};
 use base::digest;
-use download::{Client, LARGEST_FILE, LARGEST_PAGE, Progress, Url, Wanted};
-use wheelfile::{belongs, normalise};
+use download::{Client, DownloadProgress, DownloadRequest, LARGEST_FILE, LARGEST_PAGE, Url};
+use wheelfile::{is_file_of_release, normalise};
 
 /// Part of this step's key. Raise it if a change of the code can change the result.
 pub const REVISION: u32 = 1;
@@ -61,7 +61,7 @@ fn download(file: &Download, net: &Net) -> Result<Artefact> {
     let place = if file.from.is_empty() {
         look_up(file, net)?
     } else {
-        Place { urls: urls(&file.from, env)?, name: file.name.clone(), size: None }
+        FileLocation { urls: urls(&file.from, env)?, name: file.name.clone(), size: None }
     };
     // An earlier step may have fetched it by another name.
     let blob = env.context.cache.blob(&file.sha256);
@@ -85,14 +85,19 @@ fn download(file: &Download, net: &Net) -> Result<Artefact> {
         bail!(errors.join("; "));
     }
     ensure!(!remote.is_empty(), "no place to download it from: apt on this machine names no Debian mirror");
-    let wanted =
-        Wanted { places: &remote, sha256: Some(&file.sha256), size: place.size, largest: LARGEST_FILE, accept: None };
+    let wanted = DownloadRequest {
+        urls: &remote,
+        sha256: Some(&file.sha256),
+        size: place.size,
+        largest: LARGEST_FILE,
+        accept: None,
+    };
     net.download(&wanted, &path, &place.name)?;
     env.context.cache.take(&path, &place.name)
 }
 
 /// Where a file is.
-struct Place {
+struct FileLocation {
     urls: Vec<Url>,
     name: String,
     size: Option<u64>,
@@ -107,12 +112,12 @@ struct Net<'a> {
 }
 
 impl Net<'_> {
-    fn download(&self, wanted: &Wanted, path: &Path, name: &str) -> Result<Url> {
+    fn download(&self, wanted: &DownloadRequest, path: &Path, name: &str) -> Result<Url> {
         let client = made(&self.client, Client::from_environment)?;
         let task = self.env.task;
         let line = |line: &str| task.line(line);
         let bytes = |done, total| task.bytes(name, done, total);
-        client.download(wanted, path, &Progress { line: &line, bytes: &bytes }, self.env.context.cancel)
+        client.download(wanted, path, &DownloadProgress { line: &line, bytes: &bytes }, self.env.context.cancel)
     }
 }
 
@@ -131,26 +136,27 @@ fn urls(places: &[String], env: &Env) -> Result<Vec<Url>> {
     for place in places {
         match place.strip_prefix("debian:") {
             Some(path) => {
-                let at = |mirror: String| download::parse(&format!("{}/{path}", mirror.trim_end_matches('/')));
+                let at = |mirror: String| download::parse_url(&format!("{}/{path}", mirror.trim_end_matches('/')));
                 urls.extend(debian_mirrors(env).into_iter().filter_map(|mirror| at(mirror).ok()));
             }
             None if place.starts_with("file:") => urls.push(Url::parse(place).with_context(|| format!("`{place}`"))?),
-            None => urls.push(download::parse(place).with_context(|| format!("`{place}`"))?),
+            None => urls.push(download::parse_url(place).with_context(|| format!("`{place}`"))?),
         }
     }
     Ok(urls)
 }
 
 /// Asks the package index for the file with a digest, which must be of the pinned name and version.
-fn look_up(file: &Download, net: &Net) -> Result<Place> {
+fn look_up(file: &Download, net: &Net) -> Result<FileLocation> {
     let (project, version) = file.name.split_once("==").context("a pin without `==`: this is a bug")?;
     let index = made(&net.index, || index_url(net.env))?;
     // PEP 503: the normalised name must be asked for.
-    let page = download::parse(&format!("{}/{}/", index.trim_end_matches('/'), normalise(project)))
+    let page = download::parse_url(&format!("{}/{}/", index.trim_end_matches('/'), normalise(project)))
         .context("the URL of the package index (PIP_INDEX_URL or pip's configuration) cannot be used")?;
     let path = net.env.scratch.join("index");
     let pages = [page];
-    let wanted = Wanted { places: &pages, sha256: None, size: None, largest: LARGEST_PAGE, accept: Some(INDEX_PAGE) };
+    let wanted =
+        DownloadRequest { urls: &pages, sha256: None, size: None, largest: LARGEST_PAGE, accept: Some(INDEX_PAGE) };
     let mut from = net.download(&wanted, &path, "index")?;
     let [page] = pages;
     // After a redirect to another host the name and password are not sent on.
@@ -167,7 +173,7 @@ fn look_up(file: &Download, net: &Net) -> Result<Place> {
             index::describe(&entries, project, version)
         );
     };
-    if !belongs(&place.name, project, version) {
+    if !is_file_of_release(&place.name, project, version) {
         bail!(
             "the pinned SHA-256 is that of `{}`: correct the version or the digest; {}",
             place.name,
@@ -178,15 +184,15 @@ fn look_up(file: &Download, net: &Net) -> Result<Place> {
 }
 
 /// The file with a digest, with its URL and a name that are checked.
-fn find_in_index(entries: &[index::Entry], page: &Url, sha256: &str) -> Result<Option<Place>> {
+fn find_in_index(entries: &[index::Entry], page: &Url, sha256: &str) -> Result<Option<FileLocation>> {
     let Some(entry) = entries.iter().find(|entry| entry.sha256 == sha256) else { return Ok(None) };
     let name =
         file_name(&entry.name).context("its file name contains characters that no file name of a package has")?;
-    let mut url = download::join(page, &entry.link)?;
+    let mut url = download::join_url(page, &entry.link)?;
     if same_origin(page, &url) && url.username().is_empty() {
         log_in(&mut url, page);
     }
-    Ok(Some(Place { urls: vec![url], name, size: entry.size }))
+    Ok(Some(FileLocation { urls: vec![url], name, size: entry.size }))
 }
 
 fn same_origin(one: &Url, other: &Url) -> bool {
@@ -228,7 +234,7 @@ fn index_url(env: &Env) -> Result<String> {
 /// The mirrors that apt takes packages from; none on a system without apt.
 fn debian_mirrors(env: &Env) -> Vec<String> {
     let sites = apt::index_targets("$(SITE)");
-    let shown = |site: &String| download::parse(site).map(|url| download::shown(&url)).unwrap_or_default();
+    let shown = |site: &String| download::parse_url(site).map(|url| download::display_url(&url)).unwrap_or_default();
     env.task.line(&format!("apt's mirrors: {}", sites.iter().map(shown).collect::<Vec<_>>().join(" ")));
     sites.into_iter().filter(|site| site.starts_with("http")).collect()
 }

@@ -100,7 +100,7 @@ fn layers_of_an_image() {
         platform: "any",
         files: vec![("small/__init__.py".to_owned(), b"def f(): return {1, 2, 3}".to_vec())],
     };
-    wheelfile::write(&wheel, &new).unwrap();
+    wheelfile::write_wheel(&wheel, &new).unwrap();
     let pins = format!("small==1 --hash=sha256:{}\n", digest::of_file(&wheel).unwrap());
     same_layers(Build {
         dockerfile: include_str!("../../../../../docker/image.Dockerfile"),

@@ -8,7 +8,7 @@ use anyhow::{Result, bail};
 use super::Context;
 use crate::cache::Cache;
 use crate::plan::{Download, Fetch};
-use wheelfile::{Release, WheelName};
+use wheelfile::{DeclaredRelease, WheelName};
 
 /// An error where a file of `fetch` that is in the cache is another release than its pin says.
 pub fn check(fetch: &Fetch, context: &Context) -> Result<()> {
@@ -31,11 +31,11 @@ pub fn is_contradicted(fetch: &Fetch, cache: &Cache) -> bool {
 
 /// The pins whose files say in their own metadata that they are another release. A file that is not in the cache,
 /// or cannot be read, contradicts nothing: it is downloaded, and compared then.
-fn contradictions<'f>(fetch: &'f Fetch, cache: &'f Cache) -> impl Iterator<Item = (&'f Download, Release)> {
+fn contradictions<'f>(fetch: &'f Fetch, cache: &'f Cache) -> impl Iterator<Item = (&'f Download, DeclaredRelease)> {
     fetch.files.iter().filter_map(|file| {
         let (name, version) = pinned(file)?;
-        let found = wheelfile::release(&cache.blob(&file.sha256), &name, &version).ok()??;
-        (!found.is(&name, &version)).then_some((file, found))
+        let found = wheelfile::read_release(&cache.blob(&file.sha256), &name, &version).ok()??;
+        (!found.matches(&name, &version)).then_some((file, found))
     })
 }
 

@@ -13,7 +13,7 @@ use base::environment::{self, Purpose};
 use base::proc;
 use base::ui::quoted;
 use base::working_copy;
-use wheelfile::{Expect, Importable, WheelName};
+use wheelfile::{ExpectedWheel, Importable, WheelName};
 
 /// Part of the key of every wheel. Raise it if a change of the code can change which wheels pass.
 pub const REVISION: u32 = 1;
@@ -27,7 +27,7 @@ pub fn published(step: &Published, env: &Env) -> Result<Output> {
     let path = env.scratch.join(&file.name);
     std::fs::hard_link(env.context.cache.blob(&file.sha256), &path)
         .or_else(|_| std::fs::copy(env.context.cache.blob(&file.sha256), &path).map(|_| ()))?;
-    let expect = Expect {
+    let expect = ExpectedWheel {
         distribution: &step.package,
         version: step.version.as_deref(),
         abi: &step.abi,
@@ -49,7 +49,7 @@ pub fn keep(wheel: &Wheel, out: &Path, env: &Env) -> Result<Output> {
     let (Some(path), true) = (wheels.pop(), wheels.is_empty()) else {
         bail!("the build of `{}` left not one wheel but {}", wheel.package, wheels.len());
     };
-    let expect = Expect {
+    let expect = ExpectedWheel {
         distribution: &wheel.package,
         version: wheel.version.as_deref(),
         abi: &wheel.abi,
@@ -61,7 +61,7 @@ pub fn keep(wheel: &Wheel, out: &Path, env: &Env) -> Result<Output> {
     Ok(Output { files: vec![file], notes: notes(&report, "built from source"), ..Output::default() })
 }
 
-fn notes(report: &wheelfile::Report, made_by: &str) -> BTreeMap<String, String> {
+fn notes(report: &wheelfile::WheelReport, made_by: &str) -> BTreeMap<String, String> {
     let glibc = report.glibc.map_or("none".to_owned(), |(major, minor)| format!("{major}.{minor}"));
     let modules: Vec<&str> = report.extensions.iter().map(|extension| extension.module.as_str()).collect();
     BTreeMap::from([
@@ -82,8 +82,9 @@ pub fn recognise(action: &Action, record: &Record, cache: &Cache) -> Result<()> 
         _ => return Ok(()),
     };
     let [file] = record.output.files.as_slice() else { bail!("not one wheel but {}", record.output.files.len()) };
-    let expect = Expect { distribution: package, version: version.as_deref(), abi, platform: None, max_glibc: None };
-    wheelfile::glance(&cache.blob(&file.sha256), &file.name, &expect)
+    let expect =
+        ExpectedWheel { distribution: package, version: version.as_deref(), abi, platform: None, max_glibc: None };
+    wheelfile::check_names_only(&cache.blob(&file.sha256), &file.name, &expect)
 }
 
 /// Refuses a wheel without a module that the matrix names as one of its package. A module may also come from a

@@ -8,7 +8,7 @@ use super::*;
 use base::cancel::Cancel;
 use build::OpenOptions;
 use matrix::Matrix;
-use wheelfile::{Expect, NewWheel, tiny_extension};
+use wheelfile::{ExpectedWheel, NewWheel, minimal_extension};
 
 const CRATES: &str = r#"{"bomFormat": "CycloneDX", "specVersion": "1.5", "serialNumber": "urn:uuid:1", "components": [
     {"type": "library", "bom-ref": "registry#memchr@2.7", "name": "memchr", "version": "2.7", "author": "somebody",
@@ -26,7 +26,7 @@ fn names(components: &Value) -> Vec<&str> {
 
 #[test]
 fn a_wheel_lists_what_was_bundled_and_what_its_builder_says() {
-    let library = tiny_extension("other", "x86_64", None).unwrap();
+    let library = minimal_extension("other", "x86_64", None).unwrap();
     let spec = NewWheel {
         distribution: "my_wheel",
         version: "1.0",
@@ -36,7 +36,7 @@ fn a_wheel_lists_what_was_bundled_and_what_its_builder_says() {
         files: vec![
             (
                 "my_wheel.cpython-314t-x86_64-linux-gnu.so".to_owned(),
-                tiny_extension("my_wheel", "x86_64", None).unwrap(),
+                minimal_extension("my_wheel", "x86_64", None).unwrap(),
             ),
             // A library exports no module; its name is that of nobody else's.
             ("my_wheel.libs/libz-1234.so.1".to_owned(), without_init(&library)),
@@ -46,9 +46,14 @@ fn a_wheel_lists_what_was_bundled_and_what_its_builder_says() {
     let folder = std::env::temp_dir().join(format!("xtask-sbom-{}", std::process::id()));
     std::fs::create_dir_all(&folder).unwrap();
     let path = folder.join(spec.file_name());
-    wheelfile::write(&path, &spec).unwrap();
-    let expect =
-        Expect { distribution: "my-wheel", version: None, abi: "cp314t", platform: None, max_glibc: Some((2, 36)) };
+    wheelfile::write_wheel(&path, &spec).unwrap();
+    let expect = ExpectedWheel {
+        distribution: "my-wheel",
+        version: None,
+        abi: "cp314t",
+        platform: None,
+        max_glibc: Some((2, 36)),
+    };
     let report = wheelfile::check(&path, &expect).unwrap();
     let document = wheel::describe(&path, &report).unwrap();
     let again = wheel::describe(&path, &report).unwrap().text().unwrap();

@@ -9,10 +9,10 @@ use zip::ZipArchive;
 
 use super::document::{Component, Document, hash};
 use base::digest;
-use wheelfile::Report;
+use wheelfile::WheelReport;
 
 /// Describes a wheel that has passed all checks, which is what `report` stands for.
-pub fn describe(path: &Path, report: &Report) -> Result<Document> {
+pub fn describe(path: &Path, report: &WheelReport) -> Result<Document> {
     let mut archive = ZipArchive::new(BufReader::new(File::open(path)?))?;
     let mut names: Vec<String> = archive.file_names().map(|name| Ok(name?.into_owned())).collect::<Result<_>>()?;
     names.sort();

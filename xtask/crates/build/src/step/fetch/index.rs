@@ -3,7 +3,7 @@
 use anyhow::{Result, bail};
 use serde_json::Value;
 
-use wheelfile::{WheelName, belongs};
+use wheelfile::{WheelName, is_file_of_release};
 
 /// How many files an error lists at most.
 const SHOWN: usize = 20;
@@ -67,7 +67,7 @@ fn html_entries(text: &str) -> Vec<Entry> {
         // Longer links are refused anyway, and a hostile page must not be searched as a whole for each hash.
         let before = &text[text.floor_char_boundary(start.max(at.saturating_sub(LONGEST)))..at];
         start = at + MARK.len();
-        // The value of an attribute may stand without quotes; then the last quote belongs to an earlier tag.
+        // The value of an attribute may stand without quotes; then the last quote is_file_of_release to an earlier tag.
         let quoted =
             before.rfind(['"', '\'']).map(|quote| &before[quote + 1..]).filter(|link| !link.contains(['<', '>']));
         let link = quoted.or_else(|| before.rsplit_once("href=").map(|(_, link)| link));
@@ -96,8 +96,10 @@ fn decode(part: &str) -> String {
 /// For an error: the files of a version that x86-64 can use, with their digests.
 pub fn describe(entries: &[Entry], project: &str, version: &str) -> String {
     let usable = |name: &str| WheelName::parse(name).map_or(true, |wheel| wheel.suits_machine("x86_64"));
-    let files: Vec<&Entry> =
-        entries.iter().filter(|entry| belongs(&entry.name, project, version) && usable(&entry.name)).collect();
+    let files: Vec<&Entry> = entries
+        .iter()
+        .filter(|entry| is_file_of_release(&entry.name, project, version) && usable(&entry.name))
+        .collect();
     if files.is_empty() {
         return format!("the index has no file of `{project}` {version}");
     }

@@ -8,11 +8,11 @@ use crate::facts::Facts;
 use crate::step::Context;
 use base::cancel::Cancel;
 use base::ui::Ui;
-use download::testing::{Server, direct_client, empty, send};
+use download::testing::{TestServer, direct_client, empty, send};
 
 const SHA: &str = "7e32597b99e5d9a39abed35de4693fa169df3e5850d4c334337ffd6a19a36db6";
 
-fn found(text: &str, page: &Url) -> Result<Option<Place>> {
+fn found(text: &str, page: &Url) -> Result<Option<FileLocation>> {
     find_in_index(&index::entries(text)?, page, SHA)
 }
 
@@ -22,7 +22,7 @@ fn a_file_is_found_by_digest_in_json_and_in_html() {
         r#"{{"files": [{{"filename": "x-1.whl", "url": "../../f/x-1.whl", "size": 3, "hashes": {{"sha256": "{SHA}"}}}}]}}"#
     );
     let html = format!(r#"<a href="../../f/x-1.whl#sha256={SHA}">x-1.whl</a>"#);
-    let page = download::parse("https://index.example/root/simple/x/").unwrap();
+    let page = download::parse_url("https://index.example/root/simple/x/").unwrap();
     for text in [json, html] {
         let place = found(&text, &page).unwrap().unwrap();
         assert_eq!(place.urls[0].as_str(), "https://index.example/root/f/x-1.whl");
@@ -33,7 +33,7 @@ fn a_file_is_found_by_digest_in_json_and_in_html() {
 
 #[test]
 fn a_hostile_entry_is_refused() {
-    let page = download::parse("https://index.example/simple/x/").unwrap();
+    let page = download::parse_url("https://index.example/simple/x/").unwrap();
     let entry = |name: &str, url: &str| {
         let name = serde_json::to_string(name).unwrap();
         let url = serde_json::to_string(url).unwrap();
@@ -60,7 +60,7 @@ fn a_hostile_entry_is_refused() {
 
 #[test]
 fn a_login_goes_to_the_index_only() {
-    let page = download::parse("https://me:secret@index.example/simple/x/").unwrap();
+    let page = download::parse_url("https://me:secret@index.example/simple/x/").unwrap();
     let url = |link: &str| {
         let text = format!(r#"<a href="{link}#sha256={SHA}">x-1.whl</a>"#);
         found(&text, &page).unwrap().unwrap().urls.remove(0).to_string()
@@ -73,14 +73,14 @@ fn a_login_goes_to_the_index_only() {
 
 #[test]
 fn a_digest_of_another_version_is_noticed() {
-    assert!(belongs("aerospike_py-0.14.4.tar.gz", "aerospike-py", "0.14.4"));
-    assert!(belongs("aerospike-19.3.0-cp314-cp314-manylinux_2_28_x86_64.whl", "aerospike", "19.3.0"));
-    assert!(!belongs("aerospike_py-0.14.4.tar.gz", "aerospike-py", "0.14"));
-    assert!(!belongs("aerospike_py-0.14.4.tar.gz", "aerospike", "0.14.4"));
-    assert!(!belongs("aerospike_py-0.14.4.tar.gz", "aerospike-py", "0.99.4"));
+    assert!(is_file_of_release("aerospike_py-0.14.4.tar.gz", "aerospike-py", "0.14.4"));
+    assert!(is_file_of_release("aerospike-19.3.0-cp314-cp314-manylinux_2_28_x86_64.whl", "aerospike", "19.3.0"));
+    assert!(!is_file_of_release("aerospike_py-0.14.4.tar.gz", "aerospike-py", "0.14"));
+    assert!(!is_file_of_release("aerospike_py-0.14.4.tar.gz", "aerospike", "0.14.4"));
+    assert!(!is_file_of_release("aerospike_py-0.14.4.tar.gz", "aerospike-py", "0.99.4"));
     // PEP 625 normalises the name and the version, older build backends neither.
-    assert!(belongs("calver_demo-2026.8.1.tar.gz", "Calver.Demo", "2026.08.1"));
-    assert!(belongs("calver-demo-2026.08.1.tar.gz", "calver_demo", "2026.8.1"));
+    assert!(is_file_of_release("calver_demo-2026.8.1.tar.gz", "Calver.Demo", "2026.08.1"));
+    assert!(is_file_of_release("calver-demo-2026.08.1.tar.gz", "calver_demo", "2026.8.1"));
 }
 
 /// A cache of its own, in which files are fetched.
@@ -147,7 +147,7 @@ fn answer(head: &str, stream: &mut std::net::TcpStream) -> std::io::Result<()> {
     }
 }
 
-fn asked(server: &Server, path: &str) -> usize {
+fn asked(server: &TestServer, path: &str) -> usize {
     let requests = server.requests.lock().unwrap();
     requests.iter().filter(|head| head.starts_with(&format!("GET {path} "))).count()
 }
@@ -156,13 +156,13 @@ fn asked(server: &Server, path: &str) -> usize {
 fn files_are_kept_although_the_step_fails_and_are_not_fetched_again_for_another_step() {
     let lab = Lab::new("kept");
     let files = || vec![pin("a==1", b"a"), pin("b==1", b"b"), pin("c==1", b"c")];
-    let broken = Server::start(|_, head, stream| match head.contains(" /f/c ") {
+    let broken = TestServer::start(|_, head, stream| match head.contains(" /f/c ") {
         true => empty(stream, "404 Not Found", ""),
         false => answer(head, stream),
     });
     let error = format!("{:#}", lab.fetch(broken.port, files()).unwrap_err());
     assert!(error.contains("cannot download `c==1`") && error.contains("404"), "{error}");
-    let server = Server::start(|_, head, stream| answer(head, stream));
+    let server = TestServer::start(|_, head, stream| answer(head, stream));
     let output = lab.fetch(server.port, files()).unwrap();
     let names: Vec<&str> = output.files.iter().map(|file| &*file.name).collect();
     assert_eq!(names, ["a-1.tar.gz", "b-1.tar.gz", "c-1.tar.gz"]);
@@ -191,7 +191,7 @@ fn a_hostile_index_gets_no_further_than_an_error() {
         {"filename": "b-1.tar.gz", "url": "/f/b", "hashes": {"sha256": digest::of(b"b")}, "size": 1},
     ]});
     let page = page.to_string();
-    let server = Server::start(move |_, head, stream| match head.contains(" /f/") {
+    let server = TestServer::start(move |_, head, stream| match head.contains(" /f/") {
         true => send(stream, "200 OK", "", &[b'b'; 1 << 16], 1 << 16),
         false => send(stream, "200 OK", "", page.as_bytes(), page.len()),
     });
@@ -205,7 +205,7 @@ fn a_hostile_index_gets_no_further_than_an_error() {
 #[test]
 fn a_wrong_digest_names_the_line_and_the_digests_that_the_index_has() {
     let lab = Lab::new("wrong");
-    let server = Server::start(|_, head, stream| answer(head, stream));
+    let server = TestServer::start(|_, head, stream| answer(head, stream));
     let wrong = |name: &str, content: &[u8]| {
         let origin = crate::plan::Origin::File("locks/cp311.txt:7".to_owned());
         format!("{:#}", lab.fetch(server.port, vec![Download { origin, ..pin(name, content) }]).unwrap_err())

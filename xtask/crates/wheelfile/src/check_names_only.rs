@@ -5,12 +5,12 @@ use std::path::Path;
 use anyhow::{Result, ensure};
 
 use super::name::WheelName;
-use super::tags::{Abi, kind};
-use super::{Expect, archive, info};
+use super::tags::{CpythonAbi, kind};
+use super::{ExpectedWheel, archive, info};
 
 /// Checks the file name and the names in WHEEL and METADATA. The rest of the wheel is not read.
-pub fn glance(path: &Path, file_name: &str, expect: &Expect) -> Result<()> {
-    let (abi, name) = (Abi::parse(expect.abi)?, WheelName::parse(file_name)?);
+pub fn check_names_only(path: &Path, file_name: &str, expect: &ExpectedWheel) -> Result<()> {
+    let (abi, name) = (CpythonAbi::parse(expect.abi)?, WheelName::parse(file_name)?);
     let mut problems = Vec::new();
     kind(&name, file_name, &abi, &mut problems);
     let found = archive::read_info(path, &name, &mut problems)?;
