@@ -166,7 +166,7 @@ fn dispatch(cli: &Cli, cancel: &Cancel) -> Result<()> {
     };
     let project = Project::open(&open, cancel.clone())?;
     match &cli.command {
-        Cmd::Doctor => doctor::run(&project.cache, project.matrix.root.image.as_deref(), &project.cancel),
+        Cmd::Doctor => doctor::run(&project.cache, &project.matrix, &project.cancel),
         Cmd::Plan(options) => plan::run(&project, options),
         Cmd::Wheels(options) => wheels::run(&project, options),
         Cmd::Image(options) => image::run(&project, options),

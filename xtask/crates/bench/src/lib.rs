@@ -85,7 +85,7 @@ pub fn build(project: &Project, options: &Options) -> Result<()> {
 
     let engine = rows.iter().any(|row| row.needs_docker());
     let programs: &[_] = if engine { &[("docker", "docker.io"), ("mmdebstrap", "mmdebstrap")] } else { &[] };
-    let needs = provision::Needs { docker: engine, programs, bootstrap: &|_| false };
+    let needs = provision::Needs { platform: project.matrix.platform, docker: engine, programs, bootstrap: &|_| false };
     let docker = provision::prepare(&needs, options.yes, &project.cache, &project.ui, &project.cancel)?;
     let client = if engine { Some(plain::docker_client()?) } else { None };
     let machine = machine::describe(&project.matrix);
@@ -109,7 +109,7 @@ pub fn build(project: &Project, options: &Options) -> Result<()> {
         shell,
         ours: Ours::new(project, docker.as_ref(), &work.folder, &name, pair)?,
         whole: Ours::new(project, docker.as_ref(), &work.folder, &name, all)?,
-        plain: Plain::new(work.folder.join("plain"), client, name)?,
+        plain: Plain::new(work.folder.join("plain"), client, name, project.matrix.platform)?,
         copy: work.folder.join("copy"),
         warm: [Cell::new(false), Cell::new(false)],
     };

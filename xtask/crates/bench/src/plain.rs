@@ -9,6 +9,7 @@ use xshell::{Cmd, Shell, cmd};
 
 use super::ours::Ready;
 use base::environment::{self, Purpose};
+use base::platform::Platform;
 use build::plan::{self, Action};
 use build::step::apt;
 use matrix::{Abi, BenchBuild, Matrix};
@@ -23,16 +24,17 @@ pub struct Plain {
     docker: PathBuf,
     /// What images and containers are called.
     pub name: String,
+    platform: Platform,
 }
 
 impl Plain {
-    pub fn new(folder: PathBuf, docker: Option<PathBuf>, name: String) -> Result<Plain> {
+    pub fn new(folder: PathBuf, docker: Option<PathBuf>, name: String, platform: Platform) -> Result<Plain> {
         fs::create_dir_all(&folder)?;
         let shell = Shell::new()?;
         shell.change_dir(&folder);
         let inside = Shell::new()?;
         inside.change_dir(folder.join("src"));
-        Ok(Plain { shell, inside, folder, docker: docker.unwrap_or_default(), name })
+        Ok(Plain { shell, inside, folder, docker: docker.unwrap_or_default(), name, platform })
     }
 
     /// A folder or file of this side.
@@ -77,11 +79,12 @@ impl Plain {
     /// Cargo keeps what was made with it in another folder.
     pub fn maturin(&self, ready: &Ready, target: &str, out: &str, abis: &[&Abi]) -> Result<Vec<Cmd<'_>>> {
         let (maturin, target, out) = (ready.tool("maturin")?, self.path(target), self.path(out));
+        let triple = self.platform.rust_target();
         let build = |abi: &&Abi| {
             let python = format!("python{}", abi.interpreter_name());
             let build = cmd!(
                 self.inside,
-                "{maturin} build --release --locked --target x86_64-unknown-linux-gnu -i {python}
+                "{maturin} build --release --locked --target {triple} -i {python}
                  --target-dir {target} --out {out}"
             );
             environment::apply(build, Purpose::Cargo)

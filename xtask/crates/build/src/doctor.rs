@@ -11,11 +11,10 @@ use anyhow::{Context, Result, bail};
 use crate::cache::Cache;
 use crate::step::apt::{self, ca_bundle};
 use base::cancel::Cancel;
+use base::platform::Platform;
 use base::ui::{self, bytes};
 use docker::Docker;
-
-/// What images are built for.
-const PLATFORM: &str = "linux/amd64";
+use matrix::Matrix;
 
 /// A cold build of all images needs about this much, in bytes.
 const DISK: u64 = 12 << 30;
@@ -103,12 +102,13 @@ fn venv() -> Check {
 }
 
 /// The engine: connected, or what stands in the way.
-pub fn engine() -> (Option<Docker>, Check) {
+pub fn engine(platform: Platform) -> (Option<Docker>, Check) {
     let name = "Docker engine";
     match Docker::connect().and_then(|docker| docker.info().map(|info| (docker, info))) {
-        Ok((_, info)) if info.os_arch != PLATFORM => {
-            let detail = format!("the engine at {} is {}, but images are for {PLATFORM}", info.endpoint, info.os_arch);
-            let fix = Fix::Person("point DOCKER_HOST at an engine on x86-64".to_owned());
+        Ok((_, info)) if info.os_arch != platform.oci() => {
+            let detail =
+                format!("the engine at {} is {}, but images are for {}", info.endpoint, info.os_arch, platform.oci());
+            let fix = Fix::Person(format!("point DOCKER_HOST at an engine on {}", platform.oci()));
             (None, Check { name, state: State::Missing, detail, fix: Some(fix) })
         }
         Ok((docker, info)) => {
@@ -145,8 +145,8 @@ fn engine_fix() -> Option<Fix> {
 }
 
 /// `cargo xtask doctor`: prints the table of all checks. An error if something is missing.
-pub fn run(cache: &Cache, root_image: Option<&str>, cancel: &Cancel) -> Result<()> {
-    let checks = all(cache, root_image);
+pub fn run(cache: &Cache, matrix: &Matrix, cancel: &Cancel) -> Result<()> {
+    let checks = all(cache, matrix);
     cancel.check()?;
     ui::print_result(&table(&checks))?;
     match checks.iter().filter(|check| check.state == State::Missing).count() {
@@ -156,8 +156,8 @@ pub fn run(cache: &Cache, root_image: Option<&str>, cancel: &Cancel) -> Result<(
 }
 
 /// Everything that `cargo xtask doctor` shows.
-fn all(cache: &Cache, root_image: Option<&str>) -> Vec<Check> {
-    let (docker, engine) = engine();
+fn all(cache: &Cache, matrix: &Matrix) -> Vec<Check> {
+    let (docker, engine) = engine(matrix.platform);
     let mut checks = vec![engine];
     checks.extend(programs());
     checks.push(mmdebstrap());
@@ -186,7 +186,7 @@ fn all(cache: &Cache, root_image: Option<&str>) -> Vec<Check> {
             fix: Some(Fix::Apt(vec!["ca-certificates"])),
         },
     });
-    if let (Some(docker), Some(image)) = (&docker, root_image) {
+    if let (Some(docker), Some(image)) = (&docker, matrix.root.image.as_deref()) {
         let name = "image registry";
         checks.push(match docker.offered(image) {
             Ok(()) => Check { name, state: State::Fine, detail: format!("has {image}"), fix: None },

@@ -20,11 +20,12 @@ use anyhow::{Context as _, Result, anyhow, ensure};
 use crate::cache::log_name;
 use crate::cache::{BuiltImage, Output, Record};
 use crate::plan::{Action, Root, Step};
-use crate::step::{Context, Env, KEY_LABEL, root, wheel};
+use crate::step::{Context, Env, root, wheel};
+use base::labels;
 use base::retry;
 use base::ui::Task;
 use docker::{Build, Content, ContextFile, Docker, Image, Network, Offer};
-use passport::{PASSPORT_LABEL, PLATFORM, Passport, fingerprint};
+use passport::{Passport, fingerprint};
 pub use repository::Repository;
 
 /// How long a transfer may stand still: waiting longer than building takes would help nobody.
@@ -263,8 +264,9 @@ fn pull(
     on: &(dyn Fn(&str) + Sync),
 ) -> Result<Result<(String, Image), String>> {
     // Before a gigabyte is on its way; not every registry's answer tells.
-    if !offer.platforms.is_empty() && !offer.platforms.iter().any(|platform| platform == PLATFORM) {
-        return Ok(Err(format!("it is for {}, not {PLATFORM}", offer.platforms.join(", "))));
+    let platform = context.facts.platform.oci();
+    if !offer.platforms.is_empty() && !offer.platforms.iter().any(|offered| offered == platform) {
+        return Ok(Err(format!("it is for {}, not {platform}", offer.platforms.join(", "))));
     }
     // By digest: the engine then makes sure of every byte, and nobody moves the tag meanwhile.
     let pinned = format!("{from}@{}", offer.digest);
@@ -278,7 +280,8 @@ fn take_image(from: &Repository, docker: &Docker, step: &Step, offer: &Offer, en
     env.task.waiting(&format!("pulling {name}"));
     let pulled = pull(from, offer, docker, env.context, &|line| env.task.line(line))?;
     let examined = pulled.and_then(|(pinned, image)| {
-        let passport = Passport::of_image(&image, env.key, &step.action).map_err(|error| format!("{error:#}"))?;
+        let passport = Passport::of_image(&image, env.key, env.context.facts.platform, &step.action)
+            .map_err(|error| format!("{error:#}"))?;
         Ok((pinned, image, passport))
     });
     let (pinned, image, passport) = match examined {
@@ -320,13 +323,13 @@ fn take_wheel(from: &Repository, docker: &Docker, step: &Step, offer: &Offer, en
         Ok(pulled) => pulled,
         Err(why) => return refuse(&name, env.id, env.context, &why),
     };
-    let checked = Passport::of_files(&image, env.key).and_then(|passport| {
+    let checked = Passport::of_files(&image, env.key, env.context.facts.platform).and_then(|passport| {
         let out = env.scratch.join("out");
         let pulled = env.scratch.join("pulled");
         let names = docker.files(&pinned, FILES, &pulled, env.context.cancel)?;
         passport.accept(&names, &pulled, &out)?;
         let output = Output { taken_from: Some(from.to_string()), ..wheel::keep(own, &out, env)? };
-        ensure!(output.files == passport.files, "its label `{PASSPORT_LABEL}` speaks of other files");
+        ensure!(output.files == passport.files, "its label `{}` speaks of other files", labels::PASSPORT);
         Ok((passport.seconds, output))
     });
     match checked {
@@ -348,7 +351,7 @@ fn take_note(from: &Repository, docker: &Docker, step: &Step, key: &str, context
         Ok(pulled) => pulled,
         Err(why) => return refuse(&name, &step.id, context, &why),
     };
-    let passport = match Passport::of_files(&image, key) {
+    let passport = match Passport::of_files(&image, key, context.facts.platform) {
         Ok(passport) if passport.content.is_some() => passport,
         Ok(_) => return refuse(&name, &step.id, context, "it is no note"),
         Err(error) => return refuse(&name, &step.id, context, &format!("{error:#}")),
@@ -429,8 +432,8 @@ impl Sender<'_> {
     fn send(&self, name: &str, passport: &Passport, mut build: Build) -> Result<bool> {
         let Sender { key, staged, docker, context, task } = *self;
         build.labels = BTreeMap::from([
-            (KEY_LABEL.to_owned(), key.to_owned()),
-            (PASSPORT_LABEL.to_owned(), serde_json::to_string(passport)?),
+            (labels::KEY.to_owned(), key.to_owned()),
+            (labels::PASSPORT.to_owned(), serde_json::to_string(passport)?),
         ]);
         build.tags = vec![name.to_owned()];
         build.network = Network::None;

@@ -7,6 +7,8 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, anyhow};
 
+use base::platform::Platform;
+
 use crate::cache::Cache;
 use crate::lock::pylock::{self, Pylock};
 use crate::lock::{self, Pin};
@@ -24,6 +26,8 @@ pub struct Facts {
     pub project: PathBuf,
     /// `matrix.yaml`, for the lines that errors name.
     pub matrix: PathBuf,
+    /// What the matrix builds for.
+    pub platform: Platform,
     /// `--quick`: interpreters without PGO and LTO.
     pub quick: bool,
     /// `--fake`: small stand-ins instead of work, for tests.
@@ -57,7 +61,8 @@ const FILES: [&str; 8] = [
 impl Facts {
     /// Reads the facts for the matrix in the folder `project`, whose packages are compiled in `cache`.
     pub fn read(matrix: &Matrix, project: &Path, cache: &Cache, quick: bool, fake: bool) -> Result<Facts> {
-        let mut facts = Facts { project: project.to_owned(), quick, fake, ..Facts::default() };
+        let mut facts =
+            Facts { project: project.to_owned(), platform: matrix.platform, quick, fake, ..Facts::default() };
         for name in FILES {
             let path = project.join(name);
             let text = fs::read_to_string(&path).map_err(|error| {
@@ -118,7 +123,7 @@ impl Facts {
         let Some(lock) = self.build_locks.get(&*package.id) else { return Ok(None) };
         let glibc =
             wheelfile::parse_glibc(&matrix.root.glibc).context("`root.glibc` in matrix.yaml is not MAJOR.MINOR")?;
-        lock.select(abi, glibc).map(Some).map_err(|error| {
+        lock.select(abi, self.platform, glibc).map(Some).map_err(|error| {
             anyhow!(UsageError(format!(
                 "matrix.yaml: packages[].build.lock of `{}` for `{}`: {error:#}; `uv pip compile --universal` makes such \
                  a file, for all versions of Python that its `requires-python` names",

@@ -11,7 +11,7 @@ use serde::Serialize;
 
 use crate::lock::Pin;
 use base::digest;
-use matrix::{GilState, Serve, Tool};
+use matrix::{GilState, InterpreterBuild, Serve, Tool};
 
 pub use github::{Jobbing, Jobs, jobs};
 pub use ids::{locked_id, proof_id, sdist_id, wheel_id};
@@ -121,7 +121,7 @@ pub struct Apt {
 pub struct Python {
     pub version: String,
     pub free_threaded: bool,
-    pub optimize: bool,
+    pub build: InterpreterBuild,
     pub builder: String,
     pub archive: String,
 }
@@ -135,7 +135,7 @@ pub struct Base {
     /// Debian's interpreter (no `python`) or ours.
     pub python: Option<String>,
     pub runtime: String,
-    pub optimized: bool,
+    pub build: InterpreterBuild,
 }
 
 /// A wheel built on the host.
@@ -297,8 +297,7 @@ impl Action {
             Action::Fetch(_) | Action::Published(_) => 2,
             Action::Root(_) => 30,
             Action::Apt(_) => 25,
-            Action::Python(python) if python.optimize => 900,
-            Action::Python(_) => 170,
+            Action::Python(python) => python.build.seconds(),
             Action::Base(_) | Action::Image(_) | Action::Proof(_) => 10,
             Action::Maturin(_) => 270,
             Action::Container(_) => 60,

@@ -14,7 +14,7 @@ use crate::plan::{locked_id, proof_id, sdist_id, wheel_id};
 use crate::step;
 use base::digest;
 use matrix::select::Selection;
-use matrix::{Abi, Builder, Digest, FromSource, Matrix, Package, Tool, Version};
+use matrix::{Abi, Builder, Digest, FromSource, InterpreterBuild, Matrix, Package, Tool, Version};
 use wheelfile::{normalise, same_name};
 
 /// The tools that leave traces in a wheel that maturin builds.
@@ -164,7 +164,7 @@ impl Planner<'_> {
     }
 
     /// The interpreter with its headers, in an image that can compile.
-    fn python(&mut self, abi: &Abi, from: &FromSource) -> String {
+    fn python(&mut self, abi: &Abi, from: &FromSource, build: InterpreterBuild) -> String {
         let root = self.root();
         let builder = self.apt(format!("apt-{}", from.build_apt), root.clone(), &from.build_apt);
         let archive = self.archive(&from.archive);
@@ -172,27 +172,36 @@ impl Planner<'_> {
         let action = Action::Python(Python {
             version: abi.python.to_string(),
             free_threaded: abi.free_threaded(),
-            optimize: from.optimize && !self.facts.quick,
+            build,
             builder,
             archive,
         });
-        self.add(format!("python-{}", abi.id), needs, &["docker/python.Dockerfile"], action)
+        let id = match build {
+            InterpreterBuild::Plain => format!("python-{}", abi.id),
+            build => format!("python-{}-{}", abi.id, build.as_str()),
+        };
+        self.add(id, needs, &["docker/python.Dockerfile"], action)
     }
 
     fn base(&mut self, abi: &Abi) -> String {
         let root = self.root();
         let interpreter = &abi.interpreter;
-        let (runtime, python, optimized) = match (&interpreter.source, &interpreter.distribution) {
+        let (runtime, python, build) = match (&interpreter.source, &interpreter.distribution) {
             (Some(from), _) => {
-                let python = self.python(abi, from);
+                let build = if self.facts.quick { InterpreterBuild::Plain } else { from.build };
+                let python = self.python(abi, from, build);
                 let runtime = self.apt(format!("apt-{}", from.runtime_apt), root, &from.runtime_apt);
-                (runtime, Some(python), from.optimize && !self.facts.quick)
+                (runtime, Some(python), build)
             }
             (None, Some(debian)) => {
                 // Debian builds its interpreters with PGO and LTO.
-                (self.apt(format!("apt-{}", debian.runtime_apt), root, &debian.runtime_apt), None, true)
+                (
+                    self.apt(format!("apt-{}", debian.runtime_apt), root, &debian.runtime_apt),
+                    None,
+                    InterpreterBuild::Optimized,
+                )
             }
-            (None, None) => (root, None, false),
+            (None, None) => (root, None, InterpreterBuild::Plain),
         };
         let mut needs = vec![runtime.clone()];
         needs.extend(python.clone());
@@ -203,7 +212,7 @@ impl Planner<'_> {
             version: abi.python.to_string(),
             python,
             runtime,
-            optimized,
+            build,
         });
         self.add(format!("base-{}", abi.id), needs, &["docker/base.Dockerfile"], action)
     }
@@ -286,11 +295,12 @@ impl Planner<'_> {
         Some(self.pinned(sdist_id(&package.id), vec![(&*package.id, &pypi.version, &pypi.sha256)]))
     }
 
-    /// The image in which a package's C code is compiled for an ABI.
+    /// The image in which a package's C code is compiled for an ABI. How the interpreter was optimised changes no
+    /// wheel, so the one that is compiled in minutes does.
     fn devel(&mut self, package: &Package, abi: &Abi) -> String {
         let set = package.build.apt.as_ref().map(|set| set.to_string()).unwrap_or_default();
         let base = match (&abi.interpreter.source, &abi.interpreter.distribution) {
-            (Some(from), _) => self.python(abi, from),
+            (Some(from), _) => self.python(abi, from, InterpreterBuild::Plain),
             (None, Some(debian)) => {
                 let root = self.root();
                 self.apt(format!("apt-{}", debian.devel_apt), root, &debian.devel_apt)

@@ -128,6 +128,7 @@ impl Project {
         exchange: &Exchange,
     ) -> Result<Option<docker::Docker>> {
         let needs = provision::Needs {
+            platform: self.matrix.platform,
             docker: plan.steps.iter().any(|step| step.action.needs_docker()),
             programs: &[],
             bootstrap: &|docker| {

@@ -12,6 +12,7 @@ use crate::cache::Cache;
 use crate::doctor;
 use crate::doctor::{Check, Fix, State, mmdebstrap, program, programs, root, table};
 use base::cancel::Cancel;
+use base::platform::Platform;
 use base::ui::Ui;
 use base::{failure, proc};
 use docker::Docker;
@@ -21,6 +22,8 @@ const LOCK_TIMEOUT: u64 = 600;
 
 /// What a plan needs of the machine.
 pub struct Needs<'a> {
+    /// The platform that the engine must have.
+    pub platform: Platform,
     pub docker: bool,
     /// Programs that only some commands need, with their Debian packages.
     pub programs: &'a [(&'static str, &'static str)],
@@ -34,7 +37,7 @@ pub fn prepare(needs: &Needs, yes: bool, cache: &Cache, ui: &Ui, cancel: &Cancel
     missing.extend(needs.programs.iter().map(|(name, package)| program(name, package)));
     let mut connected = None;
     if needs.docker {
-        let (found, check) = doctor::engine();
+        let (found, check) = doctor::engine(needs.platform);
         missing.push(check);
         let bootstrap = mmdebstrap();
         if bootstrap.state == State::Missing && found.as_ref().is_none_or(|docker| (needs.bootstrap)(docker)) {
@@ -70,7 +73,7 @@ pub fn prepare(needs: &Needs, yes: bool, cache: &Cache, ui: &Ui, cancel: &Cancel
         install(&packages, cache, ui, cancel)?;
     }
     if needs.docker && connected.is_none() {
-        connected = Some(engine::start(cache, ui, cancel)?);
+        connected = Some(engine::start(needs.platform, cache, ui, cancel)?);
     }
     Ok(connected)
 }

@@ -38,7 +38,7 @@ pub fn run(project: &Project, how: &BuildOptions, asked: &Options) -> Result<()>
     if asked.fast {
         return checks(project, how);
     }
-    let needs = Needs { docker: false, programs: &PROGRAMS, bootstrap: &|_| false };
+    let needs = Needs { platform: project.matrix.platform, docker: false, programs: &PROGRAMS, bootstrap: &|_| false };
     provision::prepare(&needs, how.yes, &project.cache, &project.ui, &project.cancel)?;
     if let Some(runs) = asked.repeat {
         return repeat::run(project, &ENGINE_TESTS, runs.get());
@@ -86,7 +86,7 @@ impl Parts<'_> {
 
 /// What needs no engine.
 fn checks(project: &Project, how: &BuildOptions) -> Result<()> {
-    let needs = Needs { docker: false, programs: &[], bootstrap: &|_| false };
+    let needs = Needs { platform: project.matrix.platform, docker: false, programs: &[], bootstrap: &|_| false };
     let yes = how.yes && !project.fake;
     provision::prepare(&needs, yes, &project.cache, &project.ui, &project.cancel)?;
     cargo(project, &["fmt", "--all", "--check"])?;

@@ -129,7 +129,8 @@ pub fn run(project: &Project, options: &Options) -> Result<()> {
     question.addresses = archive::addresses(&matrix, &mirrors);
     let answer = ask(project, &question)?;
 
-    let (docker, engine) = if project.fake { (None, None) } else { Some(doctor::engine()).unzip() };
+    let (docker, engine) =
+        if project.fake { (None, None) } else { Some(doctor::engine(project.matrix.platform)).unzip() };
     let engine = engine.map_or_else(|| "nothing is asked with --fake".to_owned(), |check| check.detail);
     let offer = |reference: &str| match docker.as_ref().and_then(Option::as_ref) {
         Some(docker) => docker.offer(reference, &project.cancel).map(|offer| offer.map(|offer| offer.digest)),

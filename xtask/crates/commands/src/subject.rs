@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result, anyhow, bail};
 
-use base::{UsageError, ui};
+use base::{UsageError, labels, ui};
 use build::manifest::{Entry, Manifest};
 use build::{Project, doctor};
 use matrix::Package;
@@ -92,11 +92,11 @@ pub fn find<'p>(project: &'p Project, listed: &Listed, item: &str) -> Result<Sub
 
 /// An image under any name: its label says which one of the matrix it is.
 fn downloaded<'p>(project: &'p Project, reference: &str) -> Result<Subject<'p>> {
-    let (docker, check) = doctor::engine();
+    let (docker, check) = doctor::engine(project.matrix.platform);
     let docker = docker.with_context(|| check.detail.clone())?;
     let found = docker.image(reference)?;
     let found = found.with_context(|| format!("the engine has no image `{reference}`: pull or load it first"))?;
-    let tag = found.labels.get("org.opencontainers.image.version").map_or("", String::as_str);
+    let tag = found.labels.get(labels::VERSION).map_or("", String::as_str);
     let image = project.matrix.image(tag).with_context(|| {
         let known = ui::quoted(project.matrix.images.iter().map(|image| &image.tag));
         format!("the labels of `{reference}` name none of the images of the matrix: {known}")

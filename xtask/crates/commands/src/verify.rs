@@ -1,11 +1,12 @@
 //! Checks again, from outside, what a build promised: of a wheel file, or of an image by its tag.
 
+use matrix::InterpreterBuild;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result, anyhow, bail};
 
 use crate::subject::{self, Listed, Subject};
-use base::{digest, ui};
+use base::{digest, labels, ui};
 use build::manifest::Entry;
 use build::step::{proof, root};
 use build::{Project, doctor, plan};
@@ -101,7 +102,7 @@ fn sbom_beside(entry: &Entry, listed: &Listed) -> Result<String> {
 }
 
 fn image_by_name(project: &Project, reference: &str, image: &matrix::Image, listed: &Listed) -> Result<()> {
-    let (docker, check) = doctor::engine();
+    let (docker, check) = doctor::engine(project.matrix.platform);
     let docker = docker.with_context(|| check.detail.clone())?;
     let found = docker.image(reference)?.with_context(|| {
         format!("the engine has no image `{reference}`: `cargo xtask image {}` builds it", image.tag)
@@ -127,13 +128,10 @@ fn image_by_name(project: &Project, reference: &str, image: &matrix::Image, list
 
 fn describe(reference: &str, image: &matrix::Image, found: &Image, verdict: &Verdict) -> String {
     let suffix = if verdict.interpreter.free_threaded { "t" } else { "" };
-    let optimized = match found.labels.get("dev.wheel-matrix.optimized").map(String::as_str) {
-        Some("yes") => "PGO and LTO",
-        Some(_) => "plain -O3 (--quick)",
-        None => "optimisation unknown",
-    };
+    let build = found.labels.get(labels::INTERPRETER_BUILD).and_then(|name| InterpreterBuild::parse(name));
+    let build = build.map_or("the image does not say how it was compiled", InterpreterBuild::description);
     let mut out = format!("{reference}\n  id          {}\n  size        {}\n", found.id, ui::bytes(found.size));
-    out.push_str(&format!("  CPython     {}{suffix}, {optimized}\n", verdict.interpreter.version));
+    out.push_str(&format!("  CPython     {}{suffix}, {build}\n", verdict.interpreter.version));
     for distribution in &verdict.distributions {
         for module in &distribution.modules {
             let (name, version) = (&distribution.name, &distribution.version);
@@ -184,18 +182,13 @@ fn check_identity(image: &matrix::Image, found: &Image, listed: &Listed) -> Resu
     })
 }
 
-/// The label with the version and the SHA-256 of a package's wheel.
-fn wheel_label(package: &str) -> String {
-    format!("dev.wheel-matrix.wheel.{package}")
-}
-
 /// Refuses an image whose configuration (labels, environment, user) contradicts the manifest or the matrix;
 /// returns lines about what could not be compared.
 fn check_configuration(project: &Project, image: &matrix::Image, found: &Image, listed: &Listed) -> Result<String> {
     let again = format!("`cargo xtask image {}` builds it anew", image.tag);
     let mut open = String::new();
     for package in image.packages.iter().filter_map(|id| project.matrix.package(id)) {
-        let (id, label) = (&package.id, wheel_label(&package.id));
+        let (id, label) = (&package.id, labels::wheel(&package.id));
         let value = found.labels.get(&label).with_context(|| {
             format!("the image was built without `{id}`, which the matrix wants (it has no label `{label}`): {again}")
         })?;
@@ -233,7 +226,7 @@ fn check_configuration(project: &Project, image: &matrix::Image, found: &Image, 
 /// Refuses an image in which other versions are installed than its labels say.
 fn check_installed(image: &matrix::Image, found: &Image, verdict: &Verdict) -> Result<()> {
     for id in &image.packages {
-        let label = wheel_label(id);
+        let label = labels::wheel(id);
         let labelled = found.labels.get(&label).and_then(|value| value.split(' ').next()).unwrap_or_default();
         let installed = verdict.distributions.iter().find(|distribution| wheelfile::same_name(&distribution.name, id));
         if let Some(installed) = installed.filter(|installed| !wheelfile::same_version(&installed.version, labelled)) {

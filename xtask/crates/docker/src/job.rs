@@ -99,7 +99,7 @@ impl Docker {
             tty: Some(false),
             attach_stdout: Some(true),
             attach_stderr: Some(true),
-            labels: Some(HashMap::from([(owner::LABEL.to_owned(), owner.id.clone())])),
+            labels: Some(HashMap::from([(base::labels::RUN.to_owned(), owner.id.clone())])),
             volumes: Some(plan.volumes.clone()),
             // The image's own asks a service that does not run here, and takes processor time for it.
             healthcheck: Some(HealthConfig { test: Some(vec!["NONE".to_owned()]), ..HealthConfig::default() }),
@@ -234,7 +234,7 @@ impl Docker {
             image: Some(image.to_owned()),
             // The engine wants one, though it is never started.
             cmd: Some(vec!["none".to_owned()]),
-            labels: Some(HashMap::from([(owner::LABEL.to_owned(), owner.id.clone())])),
+            labels: Some(HashMap::from([(base::labels::RUN.to_owned(), owner.id.clone())])),
             ..ContainerCreateBody::default()
         };
         let guard = Guard { docker: self, name: &name };

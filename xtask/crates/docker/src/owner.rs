@@ -6,6 +6,7 @@
 //! that hides other users, or by another name space. A run is dead only if its file is there and can be locked.
 //! What has no file in this folder, as that of another user or of another machine, is left alone.
 
+use base::labels;
 use std::collections::{BTreeMap, HashMap};
 use std::fs::{self, File};
 use std::io::{Read as _, Write as _};
@@ -19,8 +20,6 @@ use bollard::query_parameters::{ListContainersOptionsBuilder, ListNetworksOption
 
 use super::Docker;
 
-/// The label whose value is the id of the run.
-pub const LABEL: &str = "dev.wheel-matrix.run";
 /// A file without containers is kept this long: the engine may still be working on what a killed run asked for.
 const KEPT: Duration = Duration::from_secs(3600);
 
@@ -159,11 +158,11 @@ impl Docker {
         }
         let mut states: BTreeMap<String, bool> = BTreeMap::new();
         let mut dead = |labels: Option<&HashMap<String, String>>| {
-            let Some(id) = labels.and_then(|labels| labels.get(LABEL)) else { return false };
+            let Some(id) = labels.and_then(|labels| labels.get(labels::RUN)) else { return false };
             *states.entry(id.clone()).or_insert_with(|| state(&folder, id) == State::Dead)
         };
         let mut removed = 0;
-        let filters = HashMap::from([("label", vec![LABEL])]);
+        let filters = HashMap::from([("label", vec![labels::RUN])]);
         let options = ListContainersOptionsBuilder::default().all(true).filters(&filters).build();
         let found = self.quick(self.client.list_containers(Some(options))).context("cannot list containers")?;
         for container in found {

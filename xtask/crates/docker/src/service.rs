@@ -217,6 +217,6 @@ fn filters(labels: &[(&str, &str)]) -> HashMap<&'static str, Vec<String>> {
 
 /// Labels, with that of this run.
 fn owned(labels: &[(String, String)]) -> Result<HashMap<String, String>> {
-    let run = (owner::LABEL.to_owned(), owner::current()?.id.clone());
+    let run = (base::labels::RUN.to_owned(), owner::current()?.id.clone());
     Ok(labels.iter().cloned().chain([run]).collect())
 }

@@ -7,6 +7,7 @@ mod bench;
 mod ci;
 mod edit;
 pub mod gil;
+mod interpreter;
 mod package;
 mod parse;
 mod replace;
@@ -21,6 +22,7 @@ pub use bench::{Bench, BenchBuild, BenchContainer, BenchMaturin, BenchServe, Ori
 pub use ci::{Ci, Crate};
 pub use edit::variant;
 pub use gil::GilState;
+pub use interpreter::InterpreterBuild;
 pub use package::{Audit, Build, Builder, Package, PackageSource, Published, Pypi, Serve, ServeEnv};
 pub use parse::place;
 pub use replace::{Edit, replaced};

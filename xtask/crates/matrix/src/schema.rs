@@ -2,11 +2,13 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use base::platform::Platform;
 use serde::Deserialize;
 
 use crate::bench::Bench;
 use crate::ci::Ci;
 use crate::gil::GilState;
+use crate::interpreter::InterpreterBuild;
 use crate::package::Package;
 use crate::tool::Tool;
 use crate::words::{AptName, Digest, Location, Version, Word};
@@ -19,6 +21,10 @@ use crate::words::{AptName, Digest, Location, Version, Word};
 pub struct Matrix {
     /// Repository name of the images, in lower case. An image is called `<name>:<tag>`.
     pub name: Word,
+    /// What wheels and images are built for, `linux/amd64` for instance. All digests in the matrix are those of files
+    /// for this platform.
+    #[serde(default, deserialize_with = "crate::words::platform")]
+    pub platform: Platform,
     /// The Debian file system that every image is based on.
     pub root: Root,
     /// Sets of Debian packages. Other fields refer to a set by its `id`.
@@ -134,8 +140,9 @@ pub struct FromSource {
     pub build_apt: Word,
     /// Id of the set in `apt` that the compiled interpreter needs at run time.
     pub runtime_apt: Word,
-    /// Compiles with profile-guided and link-time optimisation (PGO, LTO). `--quick` turns it off for one run.
-    pub optimize: bool,
+    /// How the interpreter of images is compiled. Wheels are built with a plain one, which has the same headers
+    /// and configuration; `--quick` takes the plain one for images, too.
+    pub build: InterpreterBuild,
 }
 
 /// A runtime image.

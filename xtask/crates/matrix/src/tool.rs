@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::words::{Digest, Version, Word};
 
-/// A pinned wheel on the package index, for Linux on x86-64.
+/// A pinned wheel on the package index, for the platform of the matrix.
 #[derive(Debug, Clone, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 pub struct Tool {

@@ -21,7 +21,7 @@ type Check = Result<(), Problem>;
 
 /// Each struct is taken apart field by field, so that a new field cannot be forgotten here.
 pub fn validate(matrix: &Matrix) -> Check {
-    let Matrix { name, root, apt, sources, tools, abis, packages, images, ci, bench, server } = matrix;
+    let Matrix { name, platform: _, root, apt, sources, tools, abis, packages, images, ci, bench, server } = matrix;
     if name.chars().any(|c| c.is_ascii_uppercase()) {
         return at(name, "name", format!("`{name}` has capitals, which an image repository cannot have"));
     }
@@ -125,7 +125,7 @@ fn check_abi(matrix: &Matrix, abi: &Abi) -> Check {
             apt("interpreter.distribution.devel_apt", devel_apt)
         }
         Interpreter { distribution: None, source: Some(from) } => {
-            let FromSource { archive, build_apt, runtime_apt, optimize: _ } = from;
+            let FromSource { archive, build_apt, runtime_apt, build: _ } = from;
             known("interpreter.source.archive", archive, matrix.sources.iter().map(|source| &source.id))?;
             apt("interpreter.source.build_apt", build_apt)?;
             apt("interpreter.source.runtime_apt", runtime_apt)
@@ -150,16 +150,15 @@ fn check_package(matrix: &Matrix, package: &Package) -> Check {
         _ => return at(id, "packages[].source", format!("`{id}` needs exactly one of `pypi` and `path`")),
     }
     let Build { with, platform, apt, requires, lock, jobs: _, debug_info } = build;
-    let glibc: Option<(u32, u32)> = platform
-        .strip_prefix("manylinux_")
-        .and_then(|rest| rest.strip_suffix("_x86_64"))
-        .and_then(|version| version.split_once('_'))
-        .and_then(|(major, minor)| Some((major.parse().ok()?, minor.parse().ok()?)));
+    let glibc = matrix.platform.glibc(platform);
     if glibc.is_none() && *platform != *"any" {
-        let message = format!("`{platform}` is neither `any` nor `manylinux_<major>_<minor>_x86_64` (PEP 600)");
+        let message = format!(
+            "`{platform}` is neither `any` nor `manylinux_<major>_<minor>_{}` (PEP 600)",
+            matrix.platform.machine()
+        );
         return at(platform, "packages[].build.platform", message);
     }
-    let newest = matrix.root.glibc.split_once('.').and_then(|(a, b)| Some((a.parse().ok()?, b.parse().ok()?)));
+    let newest = wheelfile::parse_glibc(&matrix.root.glibc);
     if glibc > newest {
         let message = format!("`{platform}` asks for a newer glibc than the root's, which is {}", matrix.root.glibc);
         return at(platform, "packages[].build.platform", message);

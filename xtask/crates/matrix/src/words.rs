@@ -5,7 +5,9 @@ use std::fmt;
 use std::ops::Deref;
 
 use anyhow::{Error, anyhow};
-use serde::de::{Deserialize, DeserializeOwned, Deserializer, Visitor};
+use base::platform::Platform;
+use base::ui;
+use serde::de::{Deserialize, DeserializeOwned, Deserializer, Error as _, Visitor};
 
 use wheelfile::is_identifier;
 
@@ -191,4 +193,12 @@ scalars! {
 fn shape(text: &str, what: &str, rule: &str, allowed: fn(char, bool) -> bool) -> Result<(), String> {
     let fine = !text.is_empty() && text.len() <= 128 && text.chars().enumerate().all(|(i, c)| allowed(c, i == 0));
     if fine { Ok(()) } else { Err(format!("`{text}` is not {what}: {rule} are expected")) }
+}
+/// Reads `linux/amd64`.
+pub(crate) fn platform<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Platform, D::Error> {
+    let text = String::deserialize(deserializer)?;
+    Platform::parse(&text).ok_or_else(|| {
+        let choices = ui::quoted(Platform::ALL.map(Platform::oci));
+        D::Error::custom(format!("`{text}` is no platform; the choices are {choices}"))
+    })
 }

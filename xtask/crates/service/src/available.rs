@@ -11,7 +11,7 @@ use matrix::Serve;
 
 /// The engine, which must be on this machine: what is up is reached through its loopback.
 pub fn engine(project: &Project, yes: bool) -> Result<Docker> {
-    let needs = Needs { docker: true, programs: &[], bootstrap: &|_| false };
+    let needs = Needs { platform: project.matrix.platform, docker: true, programs: &[], bootstrap: &|_| false };
     let docker = provision::prepare(&needs, yes, &project.cache, &project.ui, &project.cancel)?;
     let docker = docker.context("no Docker engine: `cargo xtask doctor` says what is missing")?;
     let endpoint = docker.info()?.endpoint;

@@ -4,27 +4,13 @@ use std::collections::BTreeMap;
 
 use anyhow::{Result, anyhow, bail};
 
-use base::{UsageError, ui};
+use base::{UsageError, labels, ui};
 use build::Project;
 use docker::{Docker, Labelled, owner};
 
-/// Labels of what `up` starts.
-pub mod label {
-    /// The name of the repository.
-    pub const UP: &str = "dev.wheel-matrix.up";
-    /// The port on the loopback of this machine.
-    pub const PORT: &str = "dev.wheel-matrix.up.port";
-    /// The number of the user who has started it.
-    pub const USER: &str = "dev.wheel-matrix.up.user";
-    // On the container of the service:
-    pub const TAG: &str = "dev.wheel-matrix.up.tag";
-    pub const SERVER: &str = "dev.wheel-matrix.up.server";
-    pub const NETWORK: &str = "dev.wheel-matrix.up.network";
-}
-
 /// The labels of every container and network of `up`.
 pub fn labels(repository: &str, port: u16) -> Vec<(String, String)> {
-    [(label::UP, repository.to_owned()), (label::PORT, port.to_string()), (label::USER, user())]
+    [(labels::UP, repository.to_owned()), (labels::UP_PORT, port.to_string()), (labels::UP_USER, user())]
         .map(|(name, value)| (name.to_owned(), value))
         .to_vec()
 }
@@ -57,18 +43,18 @@ pub struct Service {
 
 /// All that `up` has started of this project, by anybody.
 fn all(project: &Project, docker: &Docker) -> Result<Vec<Running>> {
-    Ok(grouped(docker.labelled(&[(label::UP, &project.matrix.name)])?))
+    Ok(grouped(docker.labelled(&[(labels::UP, &project.matrix.name)])?))
 }
 
 fn grouped(containers: Vec<Labelled>) -> Vec<Running> {
     let mut found: BTreeMap<String, Running> = BTreeMap::new();
     for container in containers {
         let label = |name: &str| container.labels.get(name).cloned();
-        let (Some(run), Some(user)) = (label(owner::LABEL), label(label::USER)) else { continue };
-        let Some(port) = label(label::PORT).and_then(|port| port.parse().ok()) else { continue };
+        let (Some(run), Some(user)) = (label(labels::RUN), label(labels::UP_USER)) else { continue };
+        let Some(port) = label(labels::UP_PORT).and_then(|port| port.parse().ok()) else { continue };
         let running = found.entry(run.clone()).or_insert(Running { port, user, run, service: None });
-        if let Some(tag) = label(label::TAG) {
-            let (address, network) = (label(label::SERVER), label(label::NETWORK));
+        if let Some(tag) = label(labels::UP_TAG) {
+            let (address, network) = (label(labels::UP_SERVER), label(labels::UP_NETWORK));
             running.service = Some(Service { tag, address, network, ended: container.ended });
         }
     }
@@ -81,7 +67,7 @@ pub fn make_room(project: &Project, docker: &Docker, port: u16) -> Result<()> {
         match &running.service {
             Some(service) if service.ended && running.user == user() => {
                 project.ui.say(&format!("[up] removing the service at port {port}, which has ended"));
-                docker.remove_labelled(&[(owner::LABEL, &running.run)])?;
+                docker.remove_labelled(&[(labels::RUN, &running.run)])?;
             }
             _ if running.user != user() => bail!(
                 "the user with the number {} has something up at port {port} already: choose another with --port",
@@ -110,8 +96,8 @@ pub fn remove(project: &Project, docker: &Docker, port: Option<u16>) -> Result<V
         }
     }
     let (user, port) = (user(), port.map(|port| port.to_string()));
-    let mut labels = vec![(label::UP, &*project.matrix.name), (label::USER, &user)];
-    labels.extend(port.as_deref().map(|port| (label::PORT, port)));
+    let mut labels = vec![(labels::UP, &*project.matrix.name), (labels::UP_USER, &user)];
+    labels.extend(port.as_deref().map(|port| (labels::UP_PORT, port)));
     docker.remove_labelled(&labels)
 }
 
@@ -144,12 +130,13 @@ mod tests {
     use super::*;
 
     fn container(run: &str, port: &str, more: &[(&str, &str)], ended: bool) -> Labelled {
-        let labels = [(owner::LABEL, run), (label::UP, "x"), (label::PORT, port), (label::USER, "7")];
+        let labels = [(labels::RUN, run), (labels::UP, "x"), (labels::UP_PORT, port), (labels::UP_USER, "7")];
         let labels = labels.iter().chain(more).map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
         Labelled { name: format!("x-{run}-{port}"), labels: labels.collect(), ended }
     }
 
-    const SERVICE: [(&str, &str); 3] = [(label::TAG, "314t"), (label::SERVER, "s:3000"), (label::NETWORK, "n")];
+    const SERVICE: [(&str, &str); 3] =
+        [(labels::UP_TAG, "314t"), (labels::UP_SERVER, "s:3000"), (labels::UP_NETWORK, "n")];
 
     #[test]
     fn the_service_that_is_meant_is_found() {

@@ -12,7 +12,6 @@ use build::Project;
 use docker::owner::{self, Owner};
 use docker::{Docker, Health, Image, Service};
 use matrix::Serve;
-use running::label;
 
 /// How long a server may take until it takes data, and a service until it is ready.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -85,7 +84,7 @@ impl<'a> Stack<'a> {
 
     /// Removes what this run has started, and nothing else.
     pub fn remove(&self) -> Result<()> {
-        self.docker.remove_labelled(&[(owner::LABEL, &self.owner.id)]).map(|_| ())
+        self.docker.remove_labelled(&[(base::labels::RUN, &self.owner.id)]).map(|_| ())
     }
 
     pub fn say(&self, line: &str) {
@@ -134,10 +133,10 @@ impl<'a> Stack<'a> {
         env.extend(reach.variable(serve));
         env.extend_from_slice(start.env);
         let mut labels = self.labels();
-        labels.push((label::TAG.to_owned(), start.tag.to_owned()));
-        labels.extend(reach.address.iter().map(|address| (label::SERVER.to_owned(), address.clone())));
+        labels.push((base::labels::UP_TAG.to_owned(), start.tag.to_owned()));
+        labels.extend(reach.address.iter().map(|address| (base::labels::UP_SERVER.to_owned(), address.clone())));
         match reach.network {
-            Some(network) => labels.push((label::NETWORK.to_owned(), network.to_owned())),
+            Some(network) => labels.push((base::labels::UP_NETWORK.to_owned(), network.to_owned())),
             // On this machine's own network it is bound here, elsewhere by the published port.
             None => env.extend([
                 (serve.env.host.to_string(), "127.0.0.1".to_owned()),

@@ -6,35 +6,34 @@ use anyhow::{Result, anyhow};
 use xshell::{Shell, cmd};
 
 use base::environment::{self, Purpose};
-use base::{digest, failure, proc};
+use base::{digest, failure, labels, proc};
 use build::Project;
 use docker::{Build, Content, ContextFile, Docker, Network};
 
 /// Where it listens.
 pub const PORT: u16 = 3000;
 
-const TARGET: &str = "x86_64-unknown-linux-gnu";
-
 /// Compiles it, where that has not been done, and returns its image's name.
 pub fn image(project: &Project, docker: &Docker) -> Result<String> {
     let task = project.ui.start("standin", "compile the stand-in server", &project.cache.log("standin"));
     task.open_log()?;
     let folder = project.cache.state("standin")?;
+    let target = project.matrix.platform.rust_target();
     let shell = Shell::new()?;
     shell.change_dir(&project.folder);
     // Static: it runs in an empty image, whatever libc this machine has.
-    let build = cmd!(shell, "cargo build --release --locked --package standin --target {TARGET} --target-dir {folder}");
+    let build = cmd!(shell, "cargo build --release --locked --package standin --target {target} --target-dir {folder}");
     let command = environment::apply(build, Purpose::Cargo).env("RUSTFLAGS", "-C target-feature=+crt-static");
     let compiled = proc::run(command, &task, &project.cancel);
     compiled.map_err(|error| anyhow!("cannot compile the stand-in server: {}", failure::explain(&error, &task)))?;
-    let program = folder.join(TARGET).join("release/standin");
+    let program = folder.join(target).join("release/standin");
     let reference = format!("{}/build:standin-{}", project.matrix.name, &digest::of_file(&program)?[..16]);
     if docker.image(&reference)?.is_none() {
         docker.build(
             &Build {
                 dockerfile: "FROM scratch\nCOPY standin /standin\nUSER 10001\nENTRYPOINT [\"/standin\"]\n",
                 context: vec![ContextFile { path: "standin".to_owned(), source: Content::File(program), mode: 0o755 }],
-                labels: BTreeMap::from([("org.opencontainers.image.title".to_owned(), "stand-in server".to_owned())]),
+                labels: BTreeMap::from([(labels::TITLE.to_owned(), "stand-in server".to_owned())]),
                 tags: vec![reference.clone()],
                 network: Network::None,
                 ..Build::default()

@@ -8,9 +8,9 @@ use serde_json::{Value, json};
 
 use crate::options::{Options, Suite};
 use base::UsageError;
+use base::labels;
 use base::working_copy;
 use build::Project;
-use build::step::proof::UNDECLARED;
 use docker::{Content, ContextFile};
 use matrix::{Image, Known, Matrix, Package, Upstream};
 
@@ -159,7 +159,7 @@ pub fn inputs(tested: &Tested, server: Option<(&str, u16)>) -> Result<Vec<Contex
         "without": asked.without,
         "fail_fast": asked.fail_fast,
         // As the proof of the image has found them.
-        "undeclared": found.labels.get(UNDECLARED).map_or(Vec::new(), |names| names.split_whitespace().collect()),
+        "undeclared": found.labels.get(labels::UNDECLARED).map_or(Vec::new(), |names| names.split_whitespace().collect()),
         "wheels": (!wheels.is_empty()).then_some(WHEELS),
         "tools": TOOLS,
         "packages": packages,

@@ -9,8 +9,9 @@ use serde::{Deserialize, Serialize};
 
 use super::result::{Case, STORM, UPSTREAM};
 use super::table;
+use base::labels;
 use build::{cache, doctor};
-use matrix::{GilState, Matrix};
+use matrix::{GilState, InterpreterBuild, Matrix};
 
 /// What is known of one image.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -52,14 +53,14 @@ pub struct TestRun<'a> {
 impl Record {
     pub fn new(run: TestRun) -> Result<Record> {
         let TestRun { found, image, python, server, repeat, sources, cases } = run;
-        let label = |name: &str| found.labels.get(&format!("dev.wheel-matrix.{name}")).cloned().unwrap_or_default();
-        let version = |id: &str| label(&format!("wheel.{id}")).split(' ').next().unwrap_or_default().to_owned();
+        let label = |name: &str| found.labels.get(name).cloned().unwrap_or_default();
+        let version = |id: &str| label(&labels::wheel(id)).split(' ').next().unwrap_or_default().to_owned();
         Ok(Record {
             date: doctor::said("date", &["-u", "+%Y-%m-%d"])?.trim().to_owned(),
             python,
-            optimized: label("optimized") == "yes",
+            optimized: label(labels::INTERPRETER_BUILD) == InterpreterBuild::Optimized.as_str(),
             gil: image.gil,
-            undeclared: label("gil.undeclared").split_whitespace().map(str::to_owned).collect(),
+            undeclared: label(labels::UNDECLARED).split_whitespace().map(str::to_owned).collect(),
             packages: image.packages.iter().map(|id| (id.to_string(), version(id))).collect(),
             server,
             repeat,

@@ -116,7 +116,7 @@ pub fn normalise(name: &str) -> String {
 
 /// Returns the architecture of a platform tag and the glibc version that it states (PEP 600 and its legacy aliases).
 /// A plain `linux_*` tag states no version.
-pub(super) fn platform_glibc(tag: &str) -> Option<(&str, Option<(u32, u32)>)> {
+pub fn platform_glibc(tag: &str) -> Option<(&str, Option<(u32, u32)>)> {
     for (alias, glibc) in [("manylinux1_", (2, 5)), ("manylinux2010_", (2, 12)), ("manylinux2014_", (2, 17))] {
         if let Some(arch) = tag.strip_prefix(alias) {
             return Some((arch, Some(glibc)));

@@ -16,11 +16,11 @@ use clap::Args;
 use super::random::Random;
 use super::record::{Config, FILE, Load, Record, Server};
 use super::{file_time, machine, report};
-use base::{UsageError, ui};
+use base::{UsageError, labels, ui};
 use build::Project;
 use docker::Docker;
 use k6::K6;
-use matrix::{BenchServe, Matrix, Original, ServeConfig, Word};
+use matrix::{BenchServe, InterpreterBuild, Matrix, Original, ServeConfig, Word};
 use run::Bench;
 use service::Ready;
 
@@ -170,14 +170,14 @@ fn original(folder: &Path, serve: &BenchServe) -> Result<Option<Original>> {
 /// A configuration with the image that it has in the engine.
 fn found(project: &Project, docker: &Docker, config: &ServeConfig) -> Result<Config> {
     let image = service::image_of(project, docker, &config.image)?;
-    let label = |name: &str| image.labels.get(&format!("dev.wheel-matrix.{name}")).cloned().unwrap_or_default();
+    let label = |name: &str| image.labels.get(name).cloned().unwrap_or_default();
     let row = project.matrix.image(&config.image).context("the image is gone from the matrix: this is a bug")?;
-    let version = |id: &str| label(&format!("wheel.{id}")).split(' ').next().unwrap_or_default().to_owned();
+    let version = |id: &str| label(&labels::wheel(id)).split(' ').next().unwrap_or_default().to_owned();
     let packages: BTreeMap<String, String> = row.packages.iter().map(|id| (id.to_string(), version(id))).collect();
     Ok(Config {
         asked: config.clone(),
         key: label("key"),
-        optimized: label("optimized") == "yes",
+        optimized: label(labels::INTERPRETER_BUILD) == InterpreterBuild::Optimized.as_str(),
         packages,
         digest: image.id,
     })

@@ -8,14 +8,11 @@ use serde::{Deserialize, Serialize};
 
 use crate::cache::Artefact;
 use crate::plan::Action;
-use crate::step::KEY_LABEL;
 use base::digest;
+use base::labels;
+use base::platform::Platform;
 use docker::Image;
 
-/// The label with the passport.
-pub const PASSPORT_LABEL: &str = "dev.wheel-matrix.passport";
-/// What all images here are made for.
-pub const PLATFORM: &str = "linux/amd64";
 /// Set in an image without one by BuildKit, and assumed by the engine: it makes no difference.
 const USUAL_PATH: &str = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
@@ -41,25 +38,25 @@ pub struct Passport {
 
 impl Passport {
     /// That of an image, if the image is what the step of `key` made.
-    pub fn of_image(image: &Image, key: &str, action: &Action) -> Result<Passport> {
-        let passport = read(image, key)?;
+    pub fn of_image(image: &Image, key: &str, platform: Platform, action: &Action) -> Result<Passport> {
+        let passport = read(image, key, platform)?;
         let found = fingerprint(image);
         match &passport.image {
             Some(made) if *made == found => {}
             Some(made) => bail!(
                 "it was changed after it was made: its layers and settings have the SHA-256 `{found}`, not `{made}`"
             ),
-            None => bail!("its label `{PASSPORT_LABEL}` is that of files"),
+            None => bail!("its label `{}` is that of files", labels::PASSPORT),
         }
         let same = action.is_recorded() == passport.content.is_some();
-        ensure!(same, "its label `{PASSPORT_LABEL}` is that of another kind of step");
+        ensure!(same, "its label `{}` is that of another kind of step", labels::PASSPORT);
         Ok(passport)
     }
 
     /// That of an image of nothing but files, if the step of `key` made them; `accept` checks them.
-    pub fn of_files(image: &Image, key: &str) -> Result<Passport> {
-        let passport = read(image, key)?;
-        ensure!(passport.image.is_none(), "its label `{PASSPORT_LABEL}` is that of an image");
+    pub fn of_files(image: &Image, key: &str, platform: Platform) -> Result<Passport> {
+        let passport = read(image, key, platform)?;
+        ensure!(passport.image.is_none(), "its label `{}` is that of an image", labels::PASSPORT);
         Ok(passport)
     }
 
@@ -77,15 +74,16 @@ impl Passport {
     }
 }
 
-fn read(image: &Image, key: &str) -> Result<Passport> {
-    ensure!(image.platform == PLATFORM, "it is for {}, not {PLATFORM}", image.platform);
-    match image.labels.get(KEY_LABEL) {
+fn read(image: &Image, key: &str, platform: Platform) -> Result<Passport> {
+    ensure!(image.platform == platform.oci(), "it is for {}, not {}", image.platform, platform.oci());
+    match image.labels.get(labels::KEY) {
         Some(label) if label == key => {}
-        Some(label) => bail!("its label `{KEY_LABEL}` is `{label}`, not `{key}`"),
-        None => bail!("it has no label `{KEY_LABEL}`"),
+        Some(label) => bail!("its label `{}` is `{label}`, not `{key}`", labels::KEY),
+        None => bail!("it has no label `{}`", labels::KEY),
     }
-    let label = image.labels.get(PASSPORT_LABEL).with_context(|| format!("it has no label `{PASSPORT_LABEL}`"))?;
-    serde_json::from_str(label).with_context(|| format!("its label `{PASSPORT_LABEL}` cannot be read"))
+    let label =
+        image.labels.get(labels::PASSPORT).with_context(|| format!("it has no label `{}`", labels::PASSPORT))?;
+    serde_json::from_str(label).with_context(|| format!("its label `{}` cannot be read", labels::PASSPORT))
 }
 
 /// The digest of all that a program in the image can tell: further labels change its id, but not this.

@@ -13,6 +13,7 @@ use pep508_rs::{MarkerEnvironment, MarkerEnvironmentBuilder, MarkerTree};
 use serde::Deserialize;
 
 use super::Pin;
+use base::platform::Platform;
 use matrix::Abi;
 use wheelfile::{Fit, TargetInterpreter, WheelName, same_name};
 
@@ -78,11 +79,11 @@ fn parse(text: &str, file: &str) -> Result<Pylock> {
 
 impl Pylock {
     /// Chooses one wheel of each package that `abi` needs. `glibc` is the newest that a wheel may ask for.
-    pub fn select(&self, abi: &Abi, glibc: (u32, u32)) -> Result<Vec<Pin>> {
+    pub fn select(&self, abi: &Abi, platform: Platform, glibc: (u32, u32)) -> Result<Vec<Pin>> {
         let python = python_version(abi)?;
-        let environment = environment(abi, &python)?;
+        let environment = environment(abi, platform, &python)?;
         check_python(self.requires_python.as_deref(), &python).context("the lock file cannot be used")?;
-        let interpreter = TargetInterpreter { abi: &abi.id, machine: "x86_64", glibc };
+        let interpreter = TargetInterpreter { abi: &abi.id, machine: platform.machine(), glibc };
         let mut pins: Vec<Pin> = Vec::new();
         for package in &self.packages {
             let name = &package.name;
@@ -165,14 +166,14 @@ fn applies(marker: Option<&str>, environment: &MarkerEnvironment) -> Result<bool
     Ok(marker.evaluate(environment, &[]))
 }
 
-fn environment(abi: &Abi, python: &Version) -> Result<MarkerEnvironment> {
+fn environment(abi: &Abi, platform: Platform, python: &Version) -> Result<MarkerEnvironment> {
     let full = python.to_string();
     let short = abi.interpreter_name();
     let environment = MarkerEnvironment::try_from(MarkerEnvironmentBuilder {
         implementation_name: "cpython",
         implementation_version: &full,
         os_name: "posix",
-        platform_machine: "x86_64",
+        platform_machine: platform.machine(),
         platform_python_implementation: "CPython",
         platform_release: "",
         platform_system: "Linux",
@@ -193,7 +194,11 @@ mod tests {
 
     fn select(packages: &str, abi: &str) -> Result<Vec<Pin>> {
         let matrix = Matrix::parse(fixture::MATRIX, "matrix.yaml").unwrap();
-        parse(&format!("lock-version = '1.0'\n{packages}"), "lock.toml")?.select(matrix.abi(abi).unwrap(), (2, 36))
+        parse(&format!("lock-version = '1.0'\n{packages}"), "lock.toml")?.select(
+            matrix.abi(abi).unwrap(),
+            Platform::LinuxAmd64,
+            (2, 36),
+        )
     }
 
     fn package(name: &str, more: &str, wheels: &[&str]) -> String {

@@ -87,7 +87,7 @@ impl Action {
             Action::Apt(apt) => format!("install {} Debian packages on {}", apt.packages.len(), apt.base),
             Action::Python(python) => {
                 let gil = if python.free_threaded { ", free-threaded" } else { "" };
-                let how = if python.optimize { "PGO and LTO" } else { "plain -O3" };
+                let how = python.build.description();
                 format!("compile CPython {}{gil}, {how}", python.version)
             }
             Action::Base(base) => format!("base image python:{}", base.tag),

@@ -15,6 +15,7 @@ use rustix::process::{Pid, test_kill_process};
 use crate::cache::Cache;
 use crate::doctor::{Fix, engine, root, said, systemd};
 use base::cancel::Cancel;
+use base::platform::Platform;
 use base::ui::Ui;
 use docker::Docker;
 
@@ -63,9 +64,9 @@ struct BringUp<'a, T> {
 }
 
 /// Starts the engine where it does not answer, and waits until it does. `--yes` was given.
-pub fn start(cache: &Cache, ui: &Ui, cancel: &Cancel) -> Result<Docker> {
+pub fn start(platform: Platform, cache: &Cache, ui: &Ui, cancel: &Cancel) -> Result<Docker> {
     let log = cache.log("dockerd");
-    let look = || match engine() {
+    let look = || match engine(platform) {
         (Some(docker), _) => Look::Answers(Reached::Engine(Box::new(docker))),
         (None, check) => match check.fix {
             Some(Fix::JoinGroup) => Look::Answers(Reached::Forbidden(check.detail)),

@@ -1,5 +1,6 @@
 //! `python:<version>[t]-slim`: a compiled CPython or Debian's own, without what only compiling needs.
 
+use base::labels;
 use std::collections::BTreeMap;
 
 use anyhow::Result;
@@ -25,7 +26,6 @@ pub fn run(base: &Base, env: &Env) -> Result<Output> {
             "distribution"
         }
     };
-    let optimized = if base.optimized { "yes" } else { "no" };
     let repository = format!("{}/python", base.repository);
     let image = env.build(
         Build {
@@ -34,9 +34,9 @@ pub fn run(base: &Base, env: &Env) -> Result<Output> {
             target: Some(target),
             args,
             labels: BTreeMap::from([
-                ("org.opencontainers.image.title".to_owned(), format!("python:{}", base.tag)),
-                ("org.opencontainers.image.version".to_owned(), base.version.clone()),
-                ("dev.wheel-matrix.optimized".to_owned(), optimized.to_owned()),
+                (labels::TITLE.to_owned(), format!("python:{}", base.tag)),
+                (labels::VERSION.to_owned(), base.version.clone()),
+                (labels::INTERPRETER_BUILD.to_owned(), base.build.as_str().to_owned()),
             ]),
             network: Network::None,
             ..Build::default()
@@ -45,7 +45,7 @@ pub fn run(base: &Base, env: &Env) -> Result<Output> {
     )?;
     let notes = BTreeMap::from([
         ("tag".to_owned(), format!("{repository}:{}", base.tag)),
-        ("optimized".to_owned(), optimized.to_owned()),
+        ("interpreter-build".to_owned(), base.build.as_str().to_owned()),
     ]);
     Ok(Output { image: Some(image), notes, ..Output::default() })
 }

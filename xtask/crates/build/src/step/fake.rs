@@ -34,7 +34,7 @@ pub fn run(action: &Action, env: &Env) -> Result<Output> {
                 package: step.package.clone(),
                 version: step.version.clone(),
                 abi: step.abi.clone(),
-                platform: "manylinux_2_28_x86_64".to_owned(),
+                platform: env.context.facts.platform.manylinux((2, 28)),
                 glibc: step.glibc.clone(),
                 sdist: None,
                 working_copy: None,
@@ -68,14 +68,15 @@ fn image(env: &Env) -> Output {
 
 /// A real wheel, which passes the same checks, with an extension module that does nothing, or none.
 fn wheel(wheel: &Wheel, env: &Env) -> Result<Output> {
+    let platform = env.context.facts.platform;
     let distribution = wheelfile::normalise(&wheel.package).replace('-', "_");
     let version = wheel.version.clone().unwrap_or_else(|| "0".to_owned());
     let python = wheel.abi.trim_end_matches('t');
-    let suffix = format!("cpython-{}-x86_64-linux-gnu.so", wheel.abi.trim_start_matches("cp"));
+    let suffix = format!("cpython-{}-{}.so", wheel.abi.trim_start_matches("cp"), platform.multiarch());
     let module = format!("_{distribution}");
     let out = env.scratch.join("out");
     std::fs::create_dir_all(&out)?;
-    let extension = wheelfile::minimal_extension(&module, "x86_64", None)?;
+    let extension = wheelfile::minimal_extension(&module, platform.machine(), None)?;
     let mut new = NewWheel {
         distribution: &distribution,
         version: &version,

@@ -170,14 +170,14 @@ fn look_up(file: &Download, net: &Net) -> Result<FileLocation> {
         bail!(
             "the index has no file with the pinned SHA-256 `{}`; {}",
             file.sha256,
-            index::describe(&entries, project, version)
+            index::describe(&entries, project, version, net.env.context.facts.platform)
         );
     };
     if !is_file_of_release(&place.name, project, version) {
         bail!(
             "the pinned SHA-256 is that of `{}`: correct the version or the digest; {}",
             place.name,
-            index::describe(&entries, project, version)
+            index::describe(&entries, project, version, net.env.context.facts.platform)
         );
     }
     Ok(place)

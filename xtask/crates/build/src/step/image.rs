@@ -1,5 +1,6 @@
 //! Puts wheels on a base image, without a network; the result is tagged only when it is proven.
 
+use base::labels;
 use std::collections::BTreeMap;
 
 use anyhow::{Result, anyhow};
@@ -15,20 +16,20 @@ use wheelfile::{WheelName, same_name};
 pub const REVISION: u32 = 1;
 
 pub fn run(image: &Image, env: &Env) -> Result<Output> {
-    let mut labels = BTreeMap::from([
-        ("org.opencontainers.image.title".to_owned(), format!("{}:{}", image.repository, image.tag)),
+    let mut image_labels = BTreeMap::from([
+        (labels::TITLE.to_owned(), format!("{}:{}", image.repository, image.tag)),
         // Not the base's, which is CPython's version.
-        ("org.opencontainers.image.version".to_owned(), image.tag.clone()),
-        ("dev.wheel-matrix.abi".to_owned(), image.abi.clone()),
+        (labels::VERSION.to_owned(), image.tag.clone()),
+        (labels::ABI.to_owned(), image.abi.clone()),
     ]);
     if let Some(base) = env.need(&image.base)?.notes.get("tag") {
-        labels.insert("org.opencontainers.image.base.name".to_owned(), base.clone());
+        image_labels.insert(labels::BASE_NAME.to_owned(), base.clone());
     }
     let mut house = Wheelhouse::default();
     for (package, step) in &image.wheels {
         let wheel = env.file(step)?;
         let version = house.add(wheel, env)?.version;
-        labels.insert(format!("dev.wheel-matrix.wheel.{package}"), format!("{version} sha256:{}", wheel.sha256));
+        image_labels.insert(labels::wheel(package), format!("{version} sha256:{}", wheel.sha256));
     }
     for step in &image.locked {
         for wheel in &env.need(step)?.files {
@@ -44,14 +45,14 @@ pub fn run(image: &Image, env: &Env) -> Result<Output> {
     }
     if let Some(serve) = &image.serve {
         dockerfile.push_str(&start(serve)?);
-        labels.insert("dev.wheel-matrix.port".to_owned(), serve.port.to_string());
+        image_labels.insert(labels::PORT.to_owned(), serve.port.to_string());
     }
     let built = env.build(
         Build {
             dockerfile: &dockerfile,
             context: house.context().into_iter().chain(context).collect(),
             args: BTreeMap::from([("BASE".to_owned(), env.image(&image.base)?.to_owned())]),
-            labels,
+            labels: image_labels,
             network: Network::None,
             ..Build::default()
         },

@@ -10,7 +10,7 @@ use std::path::Path;
 use std::sync::Mutex;
 
 use anyhow::{Context as _, Result, anyhow, ensure};
-use config::{CargoConfig, TARGET};
+use config::CargoConfig;
 use crates::Crates;
 use xshell::{Shell, cmd};
 
@@ -27,10 +27,6 @@ pub const REVISION: u32 = 2;
 
 /// Precedes what is wrong in the package's own configuration.
 const CONFIG: &str = "in `.cargo/config.toml` of the package";
-
-/// The variables of the crate `cc` for flags of C and C++ code of one target.
-const CFLAGS: &str = "CFLAGS_x86_64_unknown_linux_gnu";
-const CXXFLAGS: &str = "CXXFLAGS_x86_64_unknown_linux_gnu";
 
 /// What of the user's environment reaches the compiler: where programs, caches and registries are,
 /// and nothing that changes what is compiled.
@@ -55,6 +51,10 @@ const PASSED: [&str; 16] = [
 
 pub fn run(step: &Maturin, env: &Env) -> Result<Output> {
     let own = &step.wheel;
+    let machine = env.context.facts.platform;
+    let target = machine.rust_target();
+    // The variables of the crate `cc` for flags of C and C++ code of one target.
+    let [cflags, cxxflags] = ["CFLAGS", "CXXFLAGS"].map(|name| format!("{name}_{}", target.replace('-', "_")));
     // Cargo's folder outlives the step, one for each wheel: shared between ABIs it would be compiled
     // anew at each change, and has produced broken modules (PyO3 issue 4882).
     let cache = env.context.cache;
@@ -68,7 +68,7 @@ pub fn run(step: &Maturin, env: &Env) -> Result<Output> {
     // the others wait for that and copy it; then the last, long crates are compiled side by side.
     let waiting = || env.task.waiting("waits until the dependencies are compiled for another ABI");
     let shared = cache.lock(&format!("cargo-{}.lock", own.package), env.context.cancel, waiting)?;
-    let target = state.join("target");
+    let build_folder = state.join("target");
     let crates = Crates::read(&source, env.task)?;
     same_compiler(&source, &env.context.facts.rustc)?;
     if let Some(folder) = &own.folder {
@@ -76,7 +76,7 @@ pub fn run(step: &Maturin, env: &Env) -> Result<Output> {
     }
     let text = config::text(&source)?;
     let package = CargoConfig::parse(&text).context(CONFIG)?;
-    if package.has_linker() {
+    if package.has_linker(target) {
         env.context.ui.say(&format!(
             "[{}] zig links in place of the `linker` that the package's Cargo configuration names",
             env.id
@@ -86,7 +86,7 @@ pub fn run(step: &Maturin, env: &Env) -> Result<Output> {
     let tools = tools::installed(env)?;
     let out = env.scratch.join("out");
     let (platform, interpreter) = (&own.platform, &step.interpreter);
-    let compatibility = platform.trim_end_matches("_x86_64");
+    let compatibility = platform.trim_end_matches(&format!("_{}", machine.machine()));
     let path = format!("{}:{}", tools.join("bin").display(), std::env::var("PATH").unwrap_or_default());
     let cargo_home =
         std::env::var("CARGO_HOME").unwrap_or_else(|_| format!("{}/.cargo", std::env::var("HOME").unwrap_or_default()));
@@ -98,7 +98,7 @@ pub fn run(step: &Maturin, env: &Env) -> Result<Output> {
     let folders = step.abis.iter().flat_map(|abi| ["src", "target"].map(|folder| (abi, folder)));
     let maps = folders.map(|(abi, folder)| format!("{}/{abi}/{folder}=/{folder}", abis.display()));
     let maps: Vec<String> = maps.chain([format!("{cargo_home}=/cargo")]).collect();
-    let package_flags = package.rustflags(&target_cfgs(&source)?).context(CONFIG)?;
+    let package_flags = package.rustflags(target, &target_cfgs(&source, target)?).context(CONFIG)?;
     let flags = maps
         .iter()
         .map(|map| format!("--remap-path-prefix={map}"))
@@ -113,10 +113,10 @@ pub fn run(step: &Maturin, env: &Env) -> Result<Output> {
     let quoted = |flag: String| if spaces { format!("'{flag}'") } else { flag };
     let c_flags = c_flags.into_iter().map(quoted).collect::<Vec<_>>().join(" ");
     let with_own = |name: &str, variable: &str| -> Result<String> {
-        let own = package.c_flags(name, variable).context(CONFIG)?;
+        let own = package.c_flags(target, name, variable).context(CONFIG)?;
         Ok(own.map_or_else(|| c_flags.clone(), |own| format!("{own} {c_flags}")))
     };
-    let (c_flags, cxx_flags) = (with_own("CFLAGS", CFLAGS)?, with_own("CXXFLAGS", CXXFLAGS)?);
+    let (c_flags, cxx_flags) = (with_own("CFLAGS", &cflags)?, with_own("CXXFLAGS", &cxxflags)?);
     let lock = std::fs::read_to_string(&crates.lock).map_err(|_| {
         let folder = crates.lock.parent().and_then(|folder| folder.strip_prefix(&source).ok()).unwrap_or(Path::new(""));
         anyhow!(
@@ -128,9 +128,9 @@ pub fn run(step: &Maturin, env: &Env) -> Result<Output> {
     let facts = env.context.facts;
     let with = [&facts.rustc, &facts.cargo_config, compatibility, &flags, &c_flags, &cxx_flags, &text, &lock];
     let mark = digest::of(with.join("\0"));
-    forget_other_configuration(&target, &text)?;
-    if !marked(&target, &mark)
-        && let Err(error) = inherit(&crates, &target, &abis, &mark, env)
+    forget_other_configuration(&build_folder, &text)?;
+    if !marked(&build_folder, &mark)
+        && let Err(error) = inherit(&crates, &build_folder, &abis, &mark, env)
     {
         // Only slower: everything is compiled.
         env.task.line(&format!("cannot take over compiled dependencies: {error:#}"));
@@ -141,7 +141,7 @@ pub fn run(step: &Maturin, env: &Env) -> Result<Output> {
             && shared.is_some()
         {
             // Without it the others compile everything themselves, which is only slower.
-            let _ = std::fs::write(target.join(DEPENDENCIES), &mark);
+            let _ = std::fs::write(build_folder.join(DEPENDENCIES), &mark);
             *shared = None;
         }
     };
@@ -155,8 +155,8 @@ pub fn run(step: &Maturin, env: &Env) -> Result<Output> {
     let maturin = tools.join("bin/maturin");
     let mut command = cmd!(
         shell,
-        "{maturin} build --release --locked --zig --target {TARGET} --compatibility {compatibility}
-         --interpreter {interpreter} --target-dir {target} --out {out}"
+        "{maturin} build --release --locked --zig --target {target} --compatibility {compatibility}
+         --interpreter {interpreter} --target-dir {build_folder} --out {out}"
     )
     .env_clear();
     let jobs = step.jobs.map_or(env.context.cores, |jobs| jobs.get().min(env.context.cores));
@@ -176,7 +176,7 @@ pub fn run(step: &Maturin, env: &Env) -> Result<Output> {
         variables.push(("CC_SHELL_ESCAPED_FLAGS", "1".to_owned()));
     }
     package.refuse_replaced(variables.iter().map(|(name, _)| *name)).context(CONFIG)?;
-    command = command.envs(variables).env(CFLAGS, &c_flags).env(CXXFLAGS, &cxx_flags);
+    command = command.envs(variables).env(&cflags, &c_flags).env(&cxxflags, &cxx_flags);
     for name in PASSED {
         if let Ok(value) = std::env::var(name) {
             command = command.env(name, value);
@@ -219,10 +219,10 @@ fn same_compiler(source: &Path, expected: &str) -> Result<()> {
 }
 
 /// What `cfg(…)` in the package's configuration may ask for.
-fn target_cfgs(source: &Path) -> Result<Vec<cargo_platform::Cfg>> {
+fn target_cfgs(source: &Path, target: &str) -> Result<Vec<cargo_platform::Cfg>> {
     let shell = Shell::new()?;
     shell.change_dir(source);
-    let printed = cmd!(shell, "rustc --print cfg --target {TARGET}").quiet().read();
+    let printed = cmd!(shell, "rustc --print cfg --target {target}").quiet().read();
     config::parse_cfgs(&printed.context("cannot run `rustc --print cfg` in the package's source")?)
 }
 

@@ -23,6 +23,7 @@ use crate::cache::{Artefact, BuiltImage, Cache, Output};
 use crate::facts::Facts;
 use crate::plan::Action;
 use base::cancel::Cancel;
+use base::labels;
 use base::ui::{Task, Ui};
 use docker::{Build, Content, ContextFile, Docker};
 
@@ -155,15 +156,12 @@ impl Env<'_> {
         let reference = self.reference();
         build.tags.push(reference.clone());
         build.tags.extend(name.clone());
-        build.labels.insert(KEY_LABEL.to_owned(), self.key.to_owned());
+        build.labels.insert(labels::KEY.to_owned(), self.key.to_owned());
         let id = docker.build(&build, &|line| self.task.line(line), self.context.cancel)?;
         let size = docker.image(&reference)?.map_or(0, |image| image.size);
         Ok(BuiltImage { reference, id, size, name })
     }
 }
-
-/// The label with the key of the step that made an image.
-pub const KEY_LABEL: &str = "dev.wheel-matrix.key";
 
 /// A file of a build context from text.
 pub fn text(path: &str, text: &str, mode: u32) -> ContextFile {

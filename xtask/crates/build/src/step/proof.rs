@@ -9,14 +9,13 @@ use super::{Env, text};
 use crate::cache::Output;
 use crate::plan::Proof;
 use base::cancel::Cancel;
+use base::labels;
 use docker::{Build, Docker, Job, Network};
 use matrix::gil::Verdict;
 
 /// Part of this step's key. Raise it if a change of the code can change the result.
 pub const REVISION: u32 = 2;
 
-/// The label with the names of the undeclared modules, separated by blanks.
-pub const UNDECLARED: &str = "dev.wheel-matrix.gil.undeclared";
 /// The note with the modules that cannot be loaded, each with the reason; no import of the image reaches them.
 pub const NOT_LOADABLE: &str = "not-loadable";
 
@@ -66,8 +65,8 @@ pub fn run(proof: &Proof, env: &Env) -> Result<Output> {
             dockerfile: "ARG IMAGE\nFROM ${IMAGE}\n",
             args: BTreeMap::from([("IMAGE".to_owned(), candidate.to_owned())]),
             labels: BTreeMap::from([
-                ("dev.wheel-matrix.gil".to_owned(), verdict.effective.state.clone()),
-                (UNDECLARED.to_owned(), undeclared.clone()),
+                (labels::GIL.to_owned(), verdict.effective.state.clone()),
+                (labels::UNDECLARED.to_owned(), undeclared.clone()),
             ]),
             network: Network::None,
             ..Build::default()

@@ -1,5 +1,6 @@
 //! CPython compiled from source, in the image that wheels are built in.
 
+use matrix::InterpreterBuild;
 use std::collections::BTreeMap;
 
 use anyhow::Result;
@@ -22,7 +23,7 @@ pub fn run(python: &Python, env: &Env) -> Result<Output> {
             args: BTreeMap::from([
                 ("BUILDER".to_owned(), env.image(&python.builder)?.to_owned()),
                 ("FREE_THREADED".to_owned(), flag(python.free_threaded)),
-                ("OPTIMIZE".to_owned(), flag(python.optimize)),
+                ("OPTIMIZE".to_owned(), flag(python.build == InterpreterBuild::Optimized)),
                 ("JOBS".to_owned(), env.context.engine_cores.to_string()),
             ]),
             network: Network::None,

@@ -10,12 +10,12 @@ use std::time::Duration;
 use anyhow::{Context as _, Result, bail};
 use xshell::{Shell, cmd};
 
-use super::{Env, KEY_LABEL, apt};
+use super::{Env, apt};
 use crate::cache::{BuiltImage, Cache, Output};
 use crate::plan::{Action, Plan, Root};
 use base::digest;
 use base::environment::{self, Purpose};
-use base::{proc, retry};
+use base::{labels, proc, retry};
 use docker::{Docker, Job, Network};
 
 /// Part of this step's key. Raise it if a change of the code can change the result.
@@ -162,7 +162,7 @@ fn bootstrap(root: &Root, reference: &str, env: &Env) -> Result<String> {
     proc::run(command, env.task, env.context.cancel).context(
         "cannot bootstrap Debian: the log says which file could not be had; check the network and apt's mirror",
     )?;
-    let labels = BTreeMap::from([(KEY_LABEL.to_owned(), env.key.to_owned())]);
+    let labels = BTreeMap::from([(labels::KEY.to_owned(), env.key.to_owned())]);
     let content = digest::of_file(&archive)?;
     env.docker()?.import(&archive, reference, &["CMD [\"bash\"]".to_owned()], &labels, env.context.cancel)?;
     Ok(content)

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::{Answer, File, Release, Row, State};
+use base::platform::Platform;
 use matrix::{Digest, Edit, Matrix, Package, Pypi, Tool, Word};
 use wheelfile::parse_glibc;
 use wheelfile::{WheelName, same_version};
@@ -23,12 +24,13 @@ pub fn projects(matrix: &Matrix) -> BTreeMap<String, Vec<String>> {
 
 /// A row for each pinned file, and for each wheel that is built although its vendor might publish it.
 pub fn rows(matrix: &Matrix, text: &str, answer: &Answer) -> Vec<Row> {
-    let limit = parse_glibc(&matrix.root.glibc);
+    let target = Target { platform: matrix.platform, glibc: parse_glibc(&matrix.root.glibc) };
     let releases = |project: &str| answer.projects.get(project).map_or(&[][..], Vec::as_slice);
-    let mut rows: Vec<Row> = tools(matrix).map(|(input, tool)| row(input, tool, releases(&tool.name), limit)).collect();
+    let mut rows: Vec<Row> =
+        tools(matrix).map(|(input, tool)| row(input, tool, releases(&tool.name), target)).collect();
     for package in &matrix.packages {
         if let Some(pypi) = &package.source.pypi {
-            rows.extend(package_rows(matrix, package, pypi, text, releases(&package.id), limit));
+            rows.extend(package_rows(matrix, package, pypi, text, releases(&package.id), target));
         }
     }
     rows
@@ -46,13 +48,13 @@ fn tools(matrix: &Matrix) -> impl Iterator<Item = (String, &Tool)> {
     tools.chain(checks).chain(of_packages).map(|(what, tool)| (format!("{what} {}", tool.name), tool))
 }
 
-fn row(input: String, tool: &Tool, releases: &[Release], limit: Option<(u32, u32)>) -> Row {
+fn row(input: String, tool: &Tool, releases: &[Release], target: Target) -> Row {
     let (file, release) = match newest(releases, &tool.sha256) {
         Err(why) => return Row::new(input, &tool.version, State::Unasked, why),
         Ok(Newest { file, release: None }) => return Row::new(input, &tool.version, State::Current, withdrawn(file)),
         Ok(Newest { file, release: Some(release) }) => (file, release),
     };
-    match successor(&file.name, release, limit) {
+    match successor(&file.name, release, target) {
         Some(next) => {
             let edits = vec![tool.version.becomes(&release.version), tool.sha256.becomes(&next.sha256)];
             Row::newer(input, &tool.version, &release.version, withdrawn(file), edits)
@@ -69,7 +71,7 @@ fn package_rows(
     pypi: &Pypi,
     text: &str,
     releases: &[Release],
-    limit: Option<(u32, u32)>,
+    target: Target,
 ) -> Vec<Row> {
     let (input, version) = (format!("sdist {}", package.id), &*pypi.version);
     let published = |abi: &Word| format!("wheel {} {abi}", package.id);
@@ -87,7 +89,7 @@ fn package_rows(
     let mut rows = Vec::new();
     if let Some(release) = release {
         let pins = [&pypi.sha256].into_iter().chain(package.published.iter().map(|wheel| &wheel.sha256));
-        let next: Result<Vec<Edit>, String> = pins.map(|pin| replacement(releases, pin, release, limit)).collect();
+        let next: Result<Vec<Edit>, String> = pins.map(|pin| replacement(releases, pin, release, target)).collect();
         let (note, mut edits) = match next {
             Ok(edits) => (withdrawn(file).to_owned(), edits),
             Err(why) => (why, Vec::new()),
@@ -116,7 +118,7 @@ fn package_rows(
     }
     let pinned = find(releases, &pypi.sha256).map(|(at, _)| &releases[at]);
     for abi in matrix.abis.iter().filter(|abi| package.published_for(&abi.id).is_none()) {
-        rows.push(built(package, &abi.id, text, pinned, release, limit));
+        rows.push(built(package, &abi.id, text, pinned, release, target));
     }
     rows
 }
@@ -128,10 +130,10 @@ fn built(
     text: &str,
     pinned: Option<&Release>,
     newest: Option<&Release>,
-    limit: Option<(u32, u32)>,
+    target: Target,
 ) -> Row {
     let input = format!("wheel {} {abi}", package.id);
-    let wheel = |release| vendor_wheel(release, abi, limit).map(|file| (release, file));
+    let wheel = |release| vendor_wheel(release, abi, target).map(|file| (release, file));
     let Some((release, file)) = pinned.and_then(wheel).or_else(|| newest.and_then(wheel)) else {
         return Row::new(input, "built", State::Current, "the vendor publishes none");
     };
@@ -183,14 +185,9 @@ fn withdrawn(file: &File) -> &'static str {
     if file.withdrawn { "the pinned version was withdrawn by its author" } else { "" }
 }
 
-fn replacement(
-    releases: &[Release],
-    pin: &Digest,
-    release: &Release,
-    limit: Option<(u32, u32)>,
-) -> Result<Edit, String> {
+fn replacement(releases: &[Release], pin: &Digest, release: &Release, target: Target) -> Result<Edit, String> {
     let (_, file) = find(releases, pin).ok_or(MISSING)?;
-    let next = successor(&file.name, release, limit).ok_or_else(|| no_successor(&file.name, release))?;
+    let next = successor(&file.name, release, target).ok_or_else(|| no_successor(&file.name, release))?;
     Ok(pin.becomes(&next.sha256))
 }
 
@@ -199,7 +196,7 @@ fn no_successor(name: &str, release: &Release) -> String {
 }
 
 /// The file of `release` that is what `name` was in an earlier one.
-fn successor<'r>(name: &str, release: &'r Release, limit: Option<(u32, u32)>) -> Option<&'r File> {
+fn successor<'r>(name: &str, release: &'r Release, target: Target) -> Option<&'r File> {
     let mut files = release.files.iter().filter(|file| !file.withdrawn);
     let Ok(old) = WheelName::parse(name) else {
         let kind = [".tar.gz", ".zip"].into_iter().find(|kind| name.ends_with(kind))?;
@@ -210,27 +207,33 @@ fn successor<'r>(name: &str, release: &'r Release, limit: Option<(u32, u32)>) ->
         .filter(|(_, new)| new.python == old.python && new.abi == old.abi)
         .collect();
     let same = alike.iter().find(|(_, new)| new.platform == old.platform);
-    let other = || alike.iter().filter(|(_, new)| runs(&new.platform, limit)).min_by_key(|(file, _)| &file.name);
+    let other = || alike.iter().filter(|(_, new)| target.runs(&new.platform)).min_by_key(|(file, _)| &file.name);
     same.or_else(other).map(|(file, _)| *file)
 }
 
 /// The wheel that a vendor publishes for exactly this ABI.
-fn vendor_wheel<'r>(release: &'r Release, abi: &str, limit: Option<(u32, u32)>) -> Option<&'r File> {
+fn vendor_wheel<'r>(release: &'r Release, abi: &str, target: Target) -> Option<&'r File> {
     let fits = |file: &&File| {
         let name = WheelName::parse(&file.name);
-        !file.withdrawn && name.is_ok_and(|name| name.abi == [abi] && runs(&name.platform, limit))
+        !file.withdrawn && name.is_ok_and(|name| name.abi == [abi] && target.runs(&name.platform))
     };
     release.files.iter().filter(fits).min_by_key(|file| &file.name)
 }
 
-/// Whether one of the platform tags (PEP 600, PEP 425) is that of the images: x86-64 and their glibc.
-fn runs(platform: &[String], limit: Option<(u32, u32)>) -> bool {
-    platform.iter().any(|tag| {
-        let old = ["manylinux1_x86_64", "manylinux2010_x86_64", "manylinux2014_x86_64", "any"];
-        let needs = || {
-            let (major, minor) = tag.strip_prefix("manylinux_")?.strip_suffix("_x86_64")?.split_once('_')?;
-            Some((major.parse::<u32>().ok()?, minor.parse::<u32>().ok()?))
-        };
-        old.contains(&tag.as_str()) || needs().is_some_and(|needs| limit.is_none_or(|limit| needs <= limit))
-    })
+/// What a wheel must run on: the images' platform and glibc.
+#[derive(Debug, Clone, Copy)]
+struct Target {
+    platform: Platform,
+    glibc: Option<(u32, u32)>,
+}
+
+impl Target {
+    /// Returns whether one of a wheel's platform tags (PEP 600, PEP 425) suits.
+    fn runs(self, tags: &[String]) -> bool {
+        let machine = self.platform.machine();
+        tags.iter().any(|tag| {
+            let promised = wheelfile::platform_glibc(tag).filter(|(of, _)| *of == machine).and_then(|(_, glibc)| glibc);
+            tag == "any" || promised.is_some_and(|needs| self.glibc.is_none_or(|glibc| needs <= glibc))
+        })
+    }
 }

@@ -1,5 +1,6 @@
 //! What is in an image: asked in the image itself, without a network.
 
+use base::labels;
 use std::collections::BTreeMap;
 
 use anyhow::{Context as _, Result, bail};
@@ -12,9 +13,6 @@ use docker::{Job, Network};
 
 /// Runs in the image, with nothing but its interpreter.
 const INVENTORY: &str = include_str!("inventory.py");
-
-/// The labels that say how it was made.
-const OWN_LABELS: &str = "dev.wheel-matrix.";
 
 /// What an image was found to be.
 pub struct Contents {
@@ -70,7 +68,7 @@ pub fn look(project: &Project, reference: &str, image: &matrix::Image, listed: &
         let (labels, inventory) = (BTreeMap::new(), Inventory::default());
         return Ok(Contents { id: entry.sha256.clone(), labels, inventory });
     }
-    let (docker, check) = doctor::engine();
+    let (docker, check) = doctor::engine(project.matrix.platform);
     let docker = docker.with_context(|| check.detail.clone())?;
     let found = docker.image(reference)?.with_context(|| {
         format!("the engine has no image `{reference}`: `cargo xtask image {}` builds it", image.tag)
@@ -90,7 +88,7 @@ pub fn describe(reference: &str, image: &matrix::Image, contents: &Contents) -> 
     let name = reference.rsplit_once(':').map_or(reference, |(name, _)| name);
     let mut subject = Component::new("container", name, &image.tag);
     subject.hashes.push(hash(id));
-    for (label, value) in labels.iter().filter(|(label, _)| label.starts_with(OWN_LABELS)) {
+    for (label, value) in labels.iter().filter(|(label, _)| label.starts_with(labels::PREFIX)) {
         subject.property(label, value);
     }
     let release = &inventory.release;
@@ -105,7 +103,7 @@ pub fn describe(reference: &str, image: &matrix::Image, contents: &Contents) -> 
 fn interpreter(inventory: &Inventory) -> Component {
     let purl = format!("pkg:generic/cpython@{}", escaped(&inventory.python));
     let mut python = Component { purl, ..Component::new("platform", "cpython", &inventory.python) };
-    python.property("dev.wheel-matrix.free-threaded", if inventory.free_threaded { "yes" } else { "no" });
+    python.property(labels::FREE_THREADED, if inventory.free_threaded { "yes" } else { "no" });
     python
 }
 

@@ -277,7 +277,7 @@ fn leftovers_of_killed_runs_are_removed() {
         assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
         String::from_utf8(output.stdout).unwrap().trim().to_owned()
     };
-    let label = |id: &str| format!("{}={id}", owner::LABEL);
+    let label = |id: &str| format!("{}={id}", base::labels::RUN);
     for id in [&dead, &alive, &unknown] {
         client(&["create", "--label", &label(id), "aerospike-benchmark:314t", "true"]);
         client(&["network", "create", "--label", &label(id), &format!("xtask-test-{id}")]);
@@ -290,9 +290,9 @@ fn leftovers_of_killed_runs_are_removed() {
     };
     assert_eq!([&dead, &alive, &unknown].map(|id| left(id)), [0, 2, 2]);
     // A run removes its own and nothing else.
-    assert_eq!(docker.remove_labelled(&[(owner::LABEL, &alive)]).unwrap().len(), 2);
+    assert_eq!(docker.remove_labelled(&[(base::labels::RUN, &alive)]).unwrap().len(), 2);
     assert_eq!([&alive, &unknown].map(|id| left(id)), [0, 2]);
-    docker.remove_labelled(&[(owner::LABEL, &unknown)]).unwrap();
+    docker.remove_labelled(&[(base::labels::RUN, &unknown)]).unwrap();
 }
 
 #[test]

@@ -1,16 +1,21 @@
 //! What is taken from a registry, and what is not.
 
 use super::*;
+use base::platform::Platform;
+use matrix::InterpreterBuild;
+
+const PLATFORM: Platform = Platform::LinuxAmd64;
 use crate::plan::{Python, Root};
+use base::labels;
 
 fn image() -> Image {
     let mut image = Image {
         id: "sha256:1".to_owned(),
-        labels: BTreeMap::from([(KEY_LABEL.to_owned(), "k".to_owned())]),
+        labels: BTreeMap::from([(labels::KEY.to_owned(), "k".to_owned())]),
         env: vec!["A=b".to_owned()],
         user: "app".to_owned(),
         size: 1,
-        platform: PLATFORM.to_owned(),
+        platform: PLATFORM.oci().to_owned(),
         layers: vec!["sha256:2".to_owned()],
         start: (Vec::new(), vec!["python".to_owned()], String::new()),
         digests: Vec::new(),
@@ -18,10 +23,10 @@ fn image() -> Image {
     let passport = Passport {
         image: Some(fingerprint(&image)),
         seconds: 1.0,
-        notes: BTreeMap::from([("optimized".to_owned(), "yes".to_owned())]),
+        notes: BTreeMap::from([("interpreter-build".to_owned(), "optimized".to_owned())]),
         ..Passport::default()
     };
-    image.labels.insert(PASSPORT_LABEL.to_owned(), serde_json::to_string(&passport).unwrap());
+    image.labels.insert(labels::PASSPORT.to_owned(), serde_json::to_string(&passport).unwrap());
     image
 }
 
@@ -30,15 +35,15 @@ fn an_image_is_taken_only_for_what_it_is() {
     let python = Action::Python(Python {
         version: "3.14.5".to_owned(),
         free_threaded: true,
-        optimize: true,
+        build: InterpreterBuild::Optimized,
         builder: String::new(),
         archive: String::new(),
     });
-    assert_eq!(Passport::of_image(&image(), "k", &python).unwrap().notes["optimized"], "yes");
+    assert_eq!(Passport::of_image(&image(), "k", PLATFORM, &python).unwrap().notes["interpreter-build"], "optimized");
     let usual = Image { env: vec![USUAL_PATH.to_owned(), "A=b".to_owned()], ..image() };
-    assert!(Passport::of_image(&usual, "k", &python).is_ok());
+    assert!(Passport::of_image(&usual, "k", PLATFORM, &python).is_ok());
     let refused = |image: Image, expected: &str| {
-        let error = format!("{:#}", Passport::of_image(&image, "k", &python).unwrap_err());
+        let error = format!("{:#}", Passport::of_image(&image, "k", PLATFORM, &python).unwrap_err());
         assert!(error.contains(expected), "{error}");
     };
     refused(Image { platform: "linux/arm64".to_owned(), ..image() }, "linux/arm64");
@@ -52,15 +57,15 @@ fn an_image_is_taken_only_for_what_it_is() {
         refused(changed, "changed after it was made");
     }
     for (name, value, expected) in [
-        (KEY_LABEL, "other", "is `other`, not `k`"),
-        (PASSPORT_LABEL, "{}", "cannot be read"),
-        (PASSPORT_LABEL, "no", "cannot be read"),
+        (labels::KEY, "other", "is `other`, not `k`"),
+        (labels::PASSPORT, "{}", "cannot be read"),
+        (labels::PASSPORT, "no", "cannot be read"),
     ] {
         let mut image = image();
         image.labels.insert(name.to_owned(), value.to_owned());
         refused(image, expected);
     }
     let root = Action::Root(Root { suite: "bookworm".to_owned(), image: None });
-    let error = Passport::of_image(&image(), "k", &root).unwrap_err().to_string();
+    let error = Passport::of_image(&image(), "k", PLATFORM, &root).unwrap_err().to_string();
     assert!(error.contains("another kind of step"), "{error}");
 }

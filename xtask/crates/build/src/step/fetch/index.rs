@@ -3,6 +3,7 @@
 use anyhow::{Result, bail};
 use serde_json::Value;
 
+use base::platform::Platform;
 use wheelfile::{WheelName, is_file_of_release};
 
 /// How many files an error lists at most.
@@ -93,9 +94,9 @@ fn decode(part: &str) -> String {
     String::from_utf8_lossy(&bytes).into_owned()
 }
 
-/// For an error: the files of a version that x86-64 can use, with their digests.
-pub fn describe(entries: &[Entry], project: &str, version: &str) -> String {
-    let usable = |name: &str| WheelName::parse(name).map_or(true, |wheel| wheel.suits_machine("x86_64"));
+/// For an error: the files of a version that the platform can use, with their digests.
+pub fn describe(entries: &[Entry], project: &str, version: &str, platform: Platform) -> String {
+    let usable = |name: &str| WheelName::parse(name).map_or(true, |wheel| wheel.suits_machine(platform.machine()));
     let files: Vec<&Entry> = entries
         .iter()
         .filter(|entry| is_file_of_release(&entry.name, project, version) && usable(&entry.name))
@@ -185,11 +186,11 @@ mod tests {
         ];
         let (a, c) = ("a".repeat(64), "c".repeat(64));
         assert_eq!(
-            describe(&entries, "X.y", "2"),
+            describe(&entries, "X.y", "2", Platform::LinuxAmd64),
             format!(
                 "of `X.y` 2 the index has\n      {a}  x_y-2.0-cp314-cp314t-manylinux_2_28_x86_64.whl\n      {c}  x_y-2.0.tar.gz"
             )
         );
-        assert_eq!(describe(&entries, "x-y", "3"), "the index has no file of `x-y` 3");
+        assert_eq!(describe(&entries, "x-y", "3", Platform::LinuxAmd64), "the index has no file of `x-y` 3");
     }
 }

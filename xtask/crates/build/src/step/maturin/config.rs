@@ -12,9 +12,6 @@ use anyhow::{Context as _, Result, bail, ensure};
 use cargo_platform::{Cfg, CfgExpr};
 use serde::Deserialize;
 
-/// What maturin is called with.
-pub const TARGET: &str = "x86_64-unknown-linux-gnu";
-
 /// `.cargo/config.toml` in the top folder of a package's source, as far as this project has to know it.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
@@ -135,8 +132,8 @@ impl CargoConfig {
 
     /// The flags for the target that maturin is called with, by Cargo's rules: those of the target and of
     /// each `cfg(…)` that it meets, else those of `[build]`.
-    pub fn rustflags(&self, cfgs: &[Cfg]) -> Result<Vec<String>> {
-        let mut flags = self.target.get(TARGET).map(|target| target.rustflags.list()).unwrap_or_default();
+    pub fn rustflags(&self, target: &str, cfgs: &[Cfg]) -> Result<Vec<String>> {
+        let mut flags = self.target.get(target).map(|target| target.rustflags.list()).unwrap_or_default();
         for (name, target) in &self.target {
             let expression = name.strip_prefix("cfg(").and_then(|rest| rest.strip_suffix(')'));
             if let Some(expression) = expression {
@@ -159,18 +156,18 @@ impl CargoConfig {
     }
 
     /// Whether the configuration names a linker for the target; zig takes its place.
-    pub fn has_linker(&self) -> bool {
-        self.target.get(TARGET).is_some_and(|target| target.linker.is_some())
+    pub fn has_linker(&self, target: &str) -> bool {
+        self.target.get(target).is_some_and(|target| target.linker.is_some())
     }
 
     /// The package's flags for its C code (`CFLAGS`) or C++ code (`CXXFLAGS`): the first variable that
-    /// the crate `cc` looks for. `variable` is the name of the one that this project sets.
-    pub fn c_flags(&self, name: &str, variable: &str) -> Result<Option<&str>> {
+    /// the crate `cc` looks for. `variable` is the name of the one that this project sets for `target`.
+    pub fn c_flags(&self, target: &str, name: &str, variable: &str) -> Result<Option<&str>> {
         ensure!(
             !self.env.get(variable).is_some_and(Variable::is_forced),
             "`env.{variable}` with `force = true` would replace the flags that this project adds: remove `force`"
         );
-        let names = [format!("{name}_{TARGET}"), variable.to_owned(), format!("TARGET_{name}"), name.to_owned()];
+        let names = [format!("{name}_{target}"), variable.to_owned(), format!("TARGET_{name}"), name.to_owned()];
         Ok(names.iter().find_map(|name| self.env.get(name)).map(Variable::value))
     }
 
@@ -196,9 +193,11 @@ pub fn parse_cfgs(printed: &str) -> Result<Vec<Cfg>> {
 mod tests {
     use super::*;
 
+    const TARGET: &str = "x86_64-unknown-linux-gnu";
+
     fn flags(text: &str) -> Result<Vec<String>> {
         let cfgs = parse_cfgs("unix\ntarget_os=\"linux\"\ntarget_arch=\"x86_64\"")?;
-        CargoConfig::parse(text)?.rustflags(&cfgs)
+        CargoConfig::parse(text)?.rustflags(TARGET, &cfgs)
     }
 
     #[test]
@@ -234,7 +233,7 @@ mod tests {
     fn flags_for_c_code_are_found_as_the_crate_cc_finds_them() {
         let c_flags = |text: &str| {
             let config = CargoConfig::parse(text).unwrap();
-            let found = config.c_flags("CFLAGS", "CFLAGS_x86_64_unknown_linux_gnu");
+            let found = config.c_flags(TARGET, "CFLAGS", "CFLAGS_x86_64_unknown_linux_gnu");
             found.map(|flags| flags.unwrap_or_default().to_owned()).map_err(|error| error.to_string())
         };
         assert_eq!(c_flags("").unwrap(), "");

@@ -6,6 +6,7 @@ use anyhow::{Context as _, Result, ensure};
 use xshell::{Shell, cmd};
 
 use crate::step::Env;
+use base::platform::Platform;
 use base::{digest, proc};
 
 const UNWINDER: &str = "libgcc_s.so.1";
@@ -51,7 +52,9 @@ const UNWINDS: [(&str, &[&str]); 4] = [
 /// unwind with libgcc_s: up to 3.13 CPython ends a thread so, through the frames of the wheel
 /// (`LAST_UNWINDING` in `wheelfile.rs`).
 pub fn prepare(tools: &Path, folder: &Path, platform: &str, env: &Env) -> Result<PathBuf> {
-    let target = target(platform).with_context(|| format!("`{platform}` names no glibc: this is a bug"))?;
+    let machine = env.context.facts.platform;
+    let glibc = machine.glibc(platform).with_context(|| format!("`{platform}` names no glibc: this is a bug"))?;
+    let target = machine.zig_target(glibc);
     let waiting = || env.task.waiting("waits until zig's libraries are compiled");
     let _lock = env.context.cache.lock("zig.lock", env.context.cancel, waiting)?;
     // zig's sources, and so its libraries, are those of one folder of tools.
@@ -80,7 +83,7 @@ pub fn prepare(tools: &Path, folder: &Path, platform: &str, env: &Env) -> Result
         proc::run(link, env.task, env.context.cancel)
     };
     zig(&libraries).context("zig cannot compile its own libraries")?;
-    let (objcopy, libraries) = objcopy(&shell)?;
+    let (objcopy, libraries) = objcopy(&shell, machine)?;
     for file in libraries_in(&folder.join("o"))? {
         let strip = cmd!(shell, "{objcopy} --strip-debug {file}").env("LD_LIBRARY_PATH", &libraries);
         proc::run(strip, env.task, env.context.cancel)?;
@@ -112,17 +115,11 @@ fn versions() -> String {
     UNWINDS.iter().map(node).chain(["LOCAL { local: *; };\n".to_owned()]).collect()
 }
 
-/// What zig calls a platform tag: `x86_64-linux-gnu.2.28` for `manylinux_2_28_x86_64`.
-fn target(platform: &str) -> Option<String> {
-    let (major, minor) = platform.strip_prefix("manylinux_")?.strip_suffix("_x86_64")?.split_once('_')?;
-    Some(format!("x86_64-linux-gnu.{major}.{minor}"))
-}
-
 /// The compiler's own, so that its version is in the step's key, with the folder of its libraries.
-fn objcopy(shell: &Shell) -> Result<(PathBuf, PathBuf)> {
+fn objcopy(shell: &Shell, platform: Platform) -> Result<(PathBuf, PathBuf)> {
     let sysroot = cmd!(shell, "rustc --print sysroot").quiet().read().context("cannot run `rustc`")?;
     let sysroot = PathBuf::from(sysroot);
-    let objcopy = sysroot.join("lib/rustlib/x86_64-unknown-linux-gnu/bin/rust-objcopy");
+    let objcopy = sysroot.join("lib/rustlib").join(platform.rust_target()).join("bin/rust-objcopy");
     ensure!(
         objcopy.is_file(),
         "there is no `{}`, which comes with the compiler: install Rust with rustup",
@@ -144,13 +141,4 @@ fn libraries_in(folder: &Path) -> Result<Vec<PathBuf>> {
         }
     }
     Ok(found)
-}
-
-#[cfg(test)]
-mod tests {
-    #[test]
-    fn platforms_are_targets() {
-        assert_eq!(super::target("manylinux_2_28_x86_64").as_deref(), Some("x86_64-linux-gnu.2.28"));
-        assert_eq!(super::target("manylinux2014_x86_64"), None);
-    }
 }
