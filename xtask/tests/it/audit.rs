@@ -64,7 +64,7 @@ fn what_cannot_be_audited_is_an_error() {
     clone.edit("baseline: reviewed.yaml", "baseline: reviewed.yaml, sources: [elsewhere]");
     assert!(clone.bad(1, &AUDIT).contains("`elsewhere` has no file of Rust or C"));
     clone.edit("sources: [elsewhere]", "sources: [../native]");
-    assert!(clone.bad(2, &AUDIT).contains("is not a path below"));
+    assert!(clone.bad(2, &AUDIT).contains("is not a relative path inside"));
     clone.edit("sources: [../native]", "sources: []");
     assert!(clone.bad(2, &["audit", "--package", "nothing"]).contains("no --package `nothing`"));
 }

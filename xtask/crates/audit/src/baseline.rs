@@ -113,7 +113,7 @@ impl Baseline {
                     problems.push(format!("{place}: the verdict is open: it is `sound` or a `risk`"));
                 }
                 if by_print.insert((review.rule.as_str(), print.as_str()), review).is_some() {
-                    problems.push(format!("{place}: is there twice"));
+                    problems.push(format!("{place}: occurs twice"));
                 }
                 let here = |finding: &&Finding| {
                     finding.print == *print && finding.found.rule.id == review.rule && finding.file == *file

@@ -15,7 +15,7 @@ use build::Project;
 use build::manifest::{Entry, Manifest};
 use build::plan;
 use matrix::Package;
-use matrix::gil::Verdict;
+use matrix::gil::GilReport;
 use wheelfile::same_name;
 
 /// `Py_mod_gil`, and the value that declares, in CPython's moduleobject.h.
@@ -75,7 +75,7 @@ fn proof(project: &Project, package: &Package, all: &Manifest, wheel: &Entry, mo
         let Some(file) = record.output.files.first() else { continue };
         let path = project.cache.blob(&file.sha256);
         let Ok(text) = std::fs::read_to_string(&path) else { continue };
-        let verdict: Verdict =
+        let verdict: GilReport =
             serde_json::from_str(&text).with_context(|| format!("`{}` is not a proof of the GIL", path.display()))?;
         let same = |name: &str| same_name(name, &package.id);
         let found = verdict.distributions.iter().find(|distribution| same(&distribution.name));

@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use super::prometheus::Series;
 use build::cache;
-use matrix::{GilState, Original, ServeConfig, ServerSide};
+use matrix::{GilState, ReferenceFigures, ServeConfig, ServerSide};
 
 pub const FILE: &str = "manifest.json";
 /// Grows when a reader of an older one could be misled.
@@ -39,7 +39,7 @@ pub struct Record {
     /// What the application's own metrics are called.
     pub metrics: ServerSide,
     /// Another's figures, shown beside ours.
-    pub original: Option<Original>,
+    pub original: Option<ReferenceFigures>,
     /// Every run that is to be, by configuration, in the order that was drawn.
     pub order: Vec<String>,
     /// In the order in which they were run.
@@ -178,7 +178,7 @@ impl Record {
         (server, k6): (Server, K6),
         scripts: BTreeMap<String, String>,
         configs: Vec<Config>,
-        (metrics, original): (ServerSide, Option<Original>),
+        (metrics, original): (ServerSide, Option<ReferenceFigures>),
         order: Vec<String>,
     ) -> Record {
         Record {

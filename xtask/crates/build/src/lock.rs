@@ -50,7 +50,7 @@ pub fn parse(text: &str, file: &str) -> Result<Vec<Pin>> {
             );
         };
         if pins.iter().any(|other| same_name(&other.name, &pin.name)) {
-            bail!("line {}: `{}` is there twice", at + 1, pin.name);
+            bail!("line {}: `{}` occurs twice", at + 1, pin.name);
         }
         pins.push(pin);
     }
@@ -133,8 +133,8 @@ mod tests {
             assert!(error.starts_with("line 2: "), "{case}: {error}");
         }
         let twice = format!("a==1 --hash=sha256:{a}\na==2 --hash=sha256:{a}\n");
-        assert_eq!(parse(&twice, "f").unwrap_err().to_string(), "line 2: `a` is there twice");
+        assert_eq!(parse(&twice, "f").unwrap_err().to_string(), "line 2: `a` occurs twice");
         let spelled = format!("a-b==1 --hash=sha256:{a}\nA_B==2 --hash=sha256:{a}\n");
-        assert_eq!(parse(&spelled, "f").unwrap_err().to_string(), "line 2: `A_B` is there twice");
+        assert_eq!(parse(&spelled, "f").unwrap_err().to_string(), "line 2: `A_B` occurs twice");
     }
 }

@@ -1,4 +1,4 @@
-//! The tool's own crates: their licences, where they come from, and that none is there twice.
+//! The tool's own crates: their licences, where they come from, and that none occurs twice.
 
 use std::path::{Path, PathBuf};
 

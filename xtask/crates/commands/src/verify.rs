@@ -11,7 +11,7 @@ use build::manifest::Entry;
 use build::step::{proof, root};
 use build::{Project, doctor, plan};
 use docker::{Docker, Image, Job, Network};
-use matrix::gil::Verdict;
+use matrix::gil::GilReport;
 
 /// What to check.
 #[derive(Debug, clap::Args)]
@@ -122,11 +122,11 @@ fn image_by_name(project: &Project, reference: &str, image: &matrix::Image, list
     ui::print_result(&format!("{}{identity}{contents}", describe(reference, image, &found, &verdict)))?;
     check_installed(image, &found, &verdict)?;
     check_slim(&docker, &found, project)?;
-    verdict.judge(image.gil)?;
+    verdict.check_promise(image.gil)?;
     ui::print_result("  ok\n")
 }
 
-fn describe(reference: &str, image: &matrix::Image, found: &Image, verdict: &Verdict) -> String {
+fn describe(reference: &str, image: &matrix::Image, found: &Image, verdict: &GilReport) -> String {
     let suffix = if verdict.interpreter.free_threaded { "t" } else { "" };
     let build = found.labels.get(labels::INTERPRETER_BUILD).and_then(|name| InterpreterBuild::parse(name));
     let build = build.map_or("the image does not say how it was compiled", InterpreterBuild::description);
@@ -224,7 +224,7 @@ fn check_configuration(project: &Project, image: &matrix::Image, found: &Image, 
 }
 
 /// Refuses an image in which other versions are installed than its labels say.
-fn check_installed(image: &matrix::Image, found: &Image, verdict: &Verdict) -> Result<()> {
+fn check_installed(image: &matrix::Image, found: &Image, verdict: &GilReport) -> Result<()> {
     for id in &image.packages {
         let label = labels::wheel(id);
         let labelled = found.labels.get(&label).and_then(|value| value.split(' ').next()).unwrap_or_default();

@@ -130,22 +130,22 @@ pub struct Stages {
     pub order: Vec<Word>,
 }
 
-/// Figures that somebody else has measured.
+/// Published figures of another measurement, for comparison.
 #[derive(Debug, Clone, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
-pub struct Original {
+pub struct ReferenceFigures {
     pub title: String,
-    /// How they were measured, in one sentence.
+    /// Conditions of the measurement, in one sentence.
     pub note: String,
-    pub figures: Vec<Theirs>,
+    pub figures: Vec<ReferenceFigure>,
 }
 
-/// One figure, by the names that ours have.
+/// One figure, identified by the same names as in the records of `bench serve`.
 #[derive(Debug, Clone, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
-pub struct Theirs {
+pub struct ReferenceFigure {
     pub config: String,
-    /// Empty where it is of no client.
+    /// Empty if the figure does not belong to a client.
     #[serde(default)]
     pub client: String,
     pub scenario: String,

@@ -1,12 +1,14 @@
-//! A changed copy of `matrix.yaml`, for what must not touch the images and names of the real one.
+//! Creates modified copies of `matrix.yaml`, for operations that must not affect the images and names of the
+//! original.
 
 use std::path::Path;
 
 use anyhow::{Context, Result, bail};
 use serde_yaml::{Mapping, Value};
 
-/// The text of a matrix, which lay in `folder`, in another name and with no other packages than
-/// `only`, in its images too; with `working_copy`, a package and the folder that it is then built from.
+/// Returns a copy of the matrix `text` with another name and only the packages `only`, also in its images. `folder`
+/// is the folder of the original, and `working_copy` is a package and the folder to build it from instead of its
+/// sdist.
 pub fn variant(
     text: &str,
     name: &str,
@@ -17,7 +19,7 @@ pub fn variant(
     let mut matrix: Value = serde_yaml::from_str(text).context("the matrix is not YAML")?;
     let Value::Mapping(top) = &mut matrix else { bail!("the matrix is not a mapping") };
     top.insert("name".into(), name.into());
-    // It would refuse a working copy, and nothing reads it there.
+    // Validation would reject the working copy here, and the copy is not benchmarked.
     top.remove("bench");
     let wanted = |id: Option<&Value>| id.and_then(Value::as_str).is_some_and(|id| only.contains(&id));
     if let Some(packages) = top.get_mut("packages").and_then(Value::as_sequence_mut) {
@@ -32,7 +34,7 @@ pub fn variant(
     let path = |path: &Path| Value::Mapping(Mapping::from_iter([("path".into(), path.display().to_string().into())]));
     let mut rows: Vec<&mut Mapping> = packages.filter_map(Value::as_mapping_mut).collect();
     for row in &mut rows {
-        // They lie where they lay, wherever the copy of the matrix lies.
+        // Make paths absolute, because the copy of the matrix is in another folder.
         if let Some(relative) = row.get("source").and_then(|source| source.get("path")).and_then(Value::as_str) {
             let absolute = folder.join(relative);
             row.insert("source".into(), path(&absolute));
@@ -58,24 +60,24 @@ mod tests {
     use super::variant;
     use crate::Matrix;
 
-    const REAL: &str = fixture::MATRIX;
+    const FIXTURE: &str = fixture::MATRIX;
 
     #[test]
-    fn a_variant_says_the_same_but_for_what_was_changed() {
-        let real = Matrix::parse(REAL, "matrix.yaml").unwrap();
+    fn a_variant_differs_only_in_the_requested_changes() {
+        let real = Matrix::parse(FIXTURE, "matrix.yaml").unwrap();
         let package = real.packages[0].id.to_string();
         let all: Vec<&str> = real.packages.iter().map(|package| &*package.id).collect();
         let copy = Some((package.as_str(), "/some/folder"));
-        let text = variant(REAL, "other", &all, Path::new("/here"), copy).unwrap();
+        let text = variant(FIXTURE, "other", &all, Path::new("/here"), copy).unwrap();
         let other = Matrix::parse(&text, "variant").unwrap();
         assert_eq!(&*other.name, "other");
         assert_eq!(other.packages[0].source.path.as_deref(), Some("/some/folder"));
         assert!(other.packages[0].source.pypi.is_none());
         let rest = |mut matrix: Matrix| {
             matrix.packages.remove(0);
-            // A path is made absolute.
+            // Paths become absolute.
             matrix.packages.retain(|package| package.source.path.is_none());
-            // Where a scalar stands in the text is part of it, and is not what is compared.
+            // The debug output contains the ordinal of scalars, which may differ.
             let text = format!("{:?}{:?}{:?}", matrix.packages, matrix.images, matrix.tools);
             text.split("ordinal: ").map(|part| part.trim_start_matches(char::is_numeric).to_owned()).collect::<Vec<_>>()
         };
@@ -84,13 +86,13 @@ mod tests {
 
     #[test]
     fn an_unknown_package_is_an_error() {
-        assert!(variant(REAL, "other", &["nowhere"], Path::new("/here"), Some(("nowhere", "/x"))).is_err());
+        assert!(variant(FIXTURE, "other", &["nowhere"], Path::new("/here"), Some(("nowhere", "/x"))).is_err());
     }
 
     #[test]
-    fn what_is_not_wanted_is_gone_from_the_images_too() {
+    fn removed_packages_are_removed_from_the_images() {
         let other =
-            Matrix::parse(&variant(REAL, "other", &["aerospike-py"], Path::new("/here"), None).unwrap(), "variant");
+            Matrix::parse(&variant(FIXTURE, "other", &["aerospike-py"], Path::new("/here"), None).unwrap(), "variant");
         let other = other.unwrap();
         assert_eq!(other.packages.len(), 1);
         assert!(other.images.iter().all(|image| image.packages.len() == 1 && image.packages[0] == *"aerospike-py"));

@@ -1,7 +1,7 @@
-//! The schema of `matrix.yaml`: the one file that says what exists; everything else follows from it.
+//! Schema of `matrix.yaml`, which describes all packages, images and pinned inputs.
 //!
-//! Values are checked where they are read (a digest, an apt package name, a version), so the parser
-//! itself reports the line; what spans several rows is checked in `validate.rs`.
+//! Single values (digests, names of apt packages, versions) are checked during parsing, so the parser reports the
+//! line. `validate.rs` checks relations between rows.
 
 mod bench;
 mod ci;
@@ -18,7 +18,9 @@ mod tool;
 mod validate;
 mod words;
 
-pub use bench::{Bench, BenchBuild, BenchContainer, BenchMaturin, BenchServe, Original, ServeConfig, ServerSide};
+pub use bench::{
+    Bench, BenchBuild, BenchContainer, BenchMaturin, BenchServe, ReferenceFigures, ServeConfig, ServerSide,
+};
 pub use ci::{Ci, Crate};
 pub use edit::variant;
 pub use gil::GilState;

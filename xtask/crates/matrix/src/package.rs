@@ -38,17 +38,17 @@ pub struct Package {
 }
 
 impl Package {
-    /// The version that the matrix pins; a working copy says its own when it is built.
+    /// Returns the pinned version; `None` for a working copy, which determines its version when it is built.
     pub fn version(&self) -> Option<&str> {
         self.source.pypi.as_ref().map(|pypi| &*pypi.version)
     }
 
-    /// The digest of the wheel that the vendor publishes for `abi`.
+    /// Returns the digest of the published wheel for `abi`.
     pub fn published_for(&self, abi: &str) -> Option<&Digest> {
         self.published.iter().find(|wheel| wheel.abi == *abi).map(|wheel| &wheel.sha256)
     }
 
-    /// The working copy's folder, made absolute from the folder of `matrix.yaml`.
+    /// Returns the folder of the working copy as an absolute path.
     pub fn working_copy(&self, matrix_dir: &Path) -> Option<PathBuf> {
         self.source.path.as_ref().map(|path| matrix_dir.join(&**path))
     }

@@ -1,4 +1,4 @@
-//! Reads a matrix from its text.
+//! Parses and validates a matrix.
 
 use std::path::Path;
 
@@ -7,10 +7,10 @@ use serde::de::DeserializeOwned;
 
 use crate::schema::Matrix;
 use crate::validate;
-use crate::words::{self, Place};
+use crate::words::{self, Position};
 
 impl Matrix {
-    /// Reads and validates the matrix at `path`, which errors call `file`.
+    /// Reads and validates the matrix at `path`. Errors refer to it as `file`.
     pub fn load(path: &Path, file: &str) -> Result<Matrix> {
         let text = std::fs::read_to_string(path).with_context(|| {
             format!(
@@ -21,20 +21,20 @@ impl Matrix {
         Matrix::parse(&text, file)
     }
 
-    /// Parses and validates `text`; `file` is what errors call it.
+    /// Parses and validates `text`. Errors refer to it as `file`.
     pub fn parse(text: &str, file: &str) -> Result<Matrix> {
         let matrix: Matrix = words::read(text).map_err(|e| words::located(file, &e))?;
         validate::validate(&matrix).map_err(|problem| problem.located(place(text, problem.ordinal), file))?;
         Ok(matrix)
     }
 
-    /// Another YAML file of the project; `file` is what errors call it.
+    /// Parses another YAML file of the project. Errors refer to it as `file`.
     pub fn read_beside<T: DeserializeOwned>(text: &str, file: &str) -> Result<T> {
         words::read(text).map_err(|e| words::located(file, &e))
     }
 }
 
-/// The place of the scalar `ordinal` in the text of a matrix.
-pub fn place(text: &str, ordinal: usize) -> Option<Place> {
+/// Returns the position of the scalar `ordinal` in the text of a matrix.
+pub fn place(text: &str, ordinal: usize) -> Option<Position> {
     words::place::<Matrix>(text, ordinal)
 }

@@ -179,7 +179,7 @@ impl Matrix {
         self.sources.iter().find(|source| source.id == *id)
     }
 
-    /// The Debian packages of a set, those of the sets it includes first, each once.
+    /// Returns the Debian packages of a set without duplicates; those of included sets come first.
     pub fn apt_packages(&self, id: &str) -> Vec<String> {
         let names = self.apt_sets(id).into_iter().flat_map(|set| set.packages.iter().map(|name| name.to_string()));
         let mut packages: Vec<String> = names.collect();
@@ -188,7 +188,7 @@ impl Matrix {
         packages
     }
 
-    /// A set and the sets that it includes, each once and after those that it includes itself.
+    /// Returns a set and the sets it includes, without duplicates; included sets come first.
     pub fn apt_sets(&self, id: &str) -> Vec<&AptSet> {
         let mut sets = Vec::new();
         self.add_apt_sets(id, &mut BTreeSet::new(), &mut sets);
@@ -205,12 +205,12 @@ impl Matrix {
 }
 
 impl Abi {
-    /// Whether this ABI is that of a free-threaded build (PEP 703): its tag ends in `t`.
+    /// Returns whether this is the ABI of a free-threaded build (PEP 703): its tag ends in `t`.
     pub fn free_threaded(&self) -> bool {
         self.id.ends_with('t')
     }
 
-    /// `3.14t`: what the interpreter's own command is called after `python`.
+    /// Returns the suffix of the interpreter's command after `python`, such as `3.14t`.
     pub fn interpreter_name(&self) -> String {
         let mut parts = self.python.split('.');
         let (major, minor) = (parts.next().unwrap_or_default(), parts.next().unwrap_or_default());
@@ -218,7 +218,7 @@ impl Abi {
         format!("{major}.{minor}{suffix}")
     }
 
-    /// `3.14.5t-slim`: the tag of the base image.
+    /// Returns the tag of the base image, such as `3.14.5t-slim`.
     pub fn base_tag(&self) -> String {
         let suffix = if self.free_threaded() { "t" } else { "" };
         format!("{}{suffix}-slim", self.python)

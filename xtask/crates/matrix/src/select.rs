@@ -1,4 +1,4 @@
-//! Which rows of the matrix a command line means.
+//! Selects rows of the matrix by the command line.
 
 use anyhow::{Result, bail};
 
@@ -6,10 +6,10 @@ use crate::package::Package;
 use crate::schema::Matrix;
 use base::ui::quoted;
 
-/// Wheels and images to make; what they need follows from the matrix.
+/// Wheels and images to build. Their dependencies follow from the matrix.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Selection {
-    /// Package and ABI.
+    /// Pairs of package and ABI.
     pub wheels: Vec<(String, String)>,
     pub images: Vec<String>,
 }
@@ -27,7 +27,7 @@ impl Selection {
     }
 }
 
-/// The wheels of these ABIs and packages; an empty list means all.
+/// Selects the wheels of these ABIs and packages; an empty list selects all.
 pub fn wheels(matrix: &Matrix, abis: &[String], packages: &[String]) -> Result<Selection> {
     let known_abis: Vec<&str> = matrix.abis.iter().map(|abi| &*abi.id).collect();
     let known_packages: Vec<&str> = matrix.packages.iter().map(|package| &*package.id).collect();
@@ -43,7 +43,7 @@ fn rows(matrix: &Matrix, abis: &[String], packages: &[String]) -> Vec<(String, S
     packages.flat_map(|package| abis().map(|abi| (package.id.to_string(), abi.id.to_string()))).collect()
 }
 
-/// The packages with these ids; an empty list means all.
+/// Returns the packages with these ids; an empty list selects all.
 pub fn packages<'m>(matrix: &'m Matrix, ids: &[String]) -> Result<Vec<&'m Package>> {
     let choices: Vec<&str> = matrix.packages.iter().map(|package| &*package.id).collect();
     known("--package", ids, &choices)?;
@@ -51,7 +51,7 @@ pub fn packages<'m>(matrix: &'m Matrix, ids: &[String]) -> Result<Vec<&'m Packag
     Ok(matrix.packages.iter().filter(wanted).collect())
 }
 
-/// The images with these tags; an empty list means all.
+/// Selects the images with these tags; an empty list selects all.
 pub fn images(matrix: &Matrix, tags: &[String]) -> Result<Selection> {
     let tags_known: Vec<&str> = matrix.images.iter().map(|image| &*image.tag).collect();
     known("image", tags, &tags_known)?;

@@ -5,7 +5,7 @@ use std::path::Path;
 use serde::Deserialize;
 
 use crate::gil::GilState;
-use crate::words::{Location, Problem, Word};
+use crate::words::{Location, ValidationError, Word};
 
 /// How `cargo xtask test` tests a package.
 #[derive(Debug, Clone, Deserialize)]
@@ -66,36 +66,49 @@ pub struct Known {
     pub fix: String,
 }
 
-pub fn check(package: &Word, tests: &Tests) -> Result<(), Problem> {
+pub fn check(package: &Word, tests: &Tests) -> Result<(), ValidationError> {
     let Tests { client, upstream, known } = tests;
-    let fault =
-        |ordinal, field: &str, message| Err(Problem { ordinal, field: format!("packages[].tests.{field}"), message });
+    let fault = |ordinal, field: &str, message| {
+        Err(ValidationError { ordinal, field: format!("packages[].tests.{field}"), message })
+    };
     if let Some(Upstream { source: _, take, folders, locks: _, env: _ }) = upstream {
         for path in take.iter().chain(folders) {
             if path.split('/').any(|part| matches!(part, "" | "." | "..")) {
-                let message = format!("`{path}` is not a path below the top of a checkout");
+                let message = format!("`{path}` is not a relative path inside a checkout");
                 return fault(path.ordinal, "upstream", message);
             }
         }
         for folder in folders {
             if !take.iter().any(|path| Path::new(&**folder).starts_with(&**path)) {
-                let message = format!("`{folder}` is in nothing of `take`, so it would not be there");
+                let message = format!("`{folder}` is not inside any path of `take`, so it would not be copied");
                 return fault(folder.ordinal, "upstream.folders", message);
             }
         }
         if folders.is_empty() {
-            return fault(package.ordinal, "upstream.folders", format!("`{package}` names no folder with tests"));
+            return fault(
+                package.ordinal,
+                "upstream.folders",
+                format!("`{package}` must list at least one folder with tests"),
+            );
         }
     }
     for Known { scenario, without: _, promise: _, signal, fix } in known {
         if client.is_none() {
-            return fault(scenario.ordinal, "known", format!("`{package}` has no `client` that could show it"));
+            return fault(scenario.ordinal, "known", format!("`{package}` needs a `client` to reproduce the crash"));
         }
         if !signal.starts_with("SIG") {
-            return fault(signal.ordinal, "known[].signal", format!("`{signal}` is no signal, as SIGSEGV is"));
+            return fault(
+                signal.ordinal,
+                "known[].signal",
+                format!("`{signal}` is not the name of a signal, such as SIGSEGV"),
+            );
         }
         if fix.trim().is_empty() || fix.chars().any(char::is_control) {
-            return fault(scenario.ordinal, "known[].fix", "must say in one line what to do about it".to_owned());
+            return fault(
+                scenario.ordinal,
+                "known[].fix",
+                "must be one line that describes how to avoid the crash".to_owned(),
+            );
         }
     }
     Ok(())

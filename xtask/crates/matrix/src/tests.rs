@@ -1,21 +1,21 @@
-//! One case for each way in which a matrix can be wrong, each an edit of the real file.
+//! Tests each error of validation with an edit of the fixture matrix.
 
 use super::Matrix;
 
-const REAL: &str = fixture::MATRIX;
+const FIXTURE: &str = fixture::MATRIX;
 
-/// The error for the real matrix with `from` replaced once by `to`; its line must be that of `to`.
+/// Returns the error for the matrix with the first `from` replaced by `to`.
 fn error(from: &str, to: &str) -> String {
-    assert!(REAL.contains(from), "matrix.yaml no longer has `{from}`");
-    let text = REAL.replacen(from, to, 1);
-    format!("{:#}", Matrix::parse(&text, "matrix.yaml").expect_err("the matrix is accepted"))
+    assert!(FIXTURE.contains(from), "matrix.yaml no longer has `{from}`");
+    let text = FIXTURE.replacen(from, to, 1);
+    format!("{:#}", Matrix::parse(&text, "matrix.yaml").expect_err("the matrix is valid"))
 }
 
-/// Asserts that the error names the file, the line on which `at` first stands, and each of `parts`.
-fn refused(from: &str, to: &str, at: &str, parts: &[&str]) {
+/// Asserts that the error contains the file, the line of the first occurrence of `at`, and each of `parts`.
+fn check_error(from: &str, to: &str, at: &str, parts: &[&str]) {
     let message = error(from, to);
-    let text = REAL.replacen(from, to, 1);
-    // A comment announces the row below it.
+    let text = FIXTURE.replacen(from, to, 1);
+    // The error refers to the row that follows the comment.
     let line = text.lines().position(|line| line.contains(at)).expect("no such line") + 1;
     let line = line + usize::from(text.lines().nth(line - 1).is_some_and(|line| line.trim_start().starts_with('#')));
     assert!(message.starts_with(&format!("matrix.yaml:{line}:")), "line {line} expected: {message}");
@@ -25,8 +25,8 @@ fn refused(from: &str, to: &str, at: &str, parts: &[&str]) {
 }
 
 #[test]
-fn the_real_matrix_is_right() {
-    let matrix = Matrix::parse(REAL, "matrix.yaml").unwrap();
+fn the_fixture_matrix_is_valid() {
+    let matrix = Matrix::parse(FIXTURE, "matrix.yaml").unwrap();
     let ids: Vec<&str> = matrix.abis.iter().map(|abi| &*abi.id).collect();
     assert_eq!(ids, ["cp311", "cp314", "cp314t"]);
     assert!(matrix.apt_packages("aerospike-build").contains(&"libyaml-dev".to_owned()));
@@ -35,7 +35,7 @@ fn the_real_matrix_is_right() {
 
 #[test]
 fn unknown_field() {
-    refused(
+    check_error(
         "    import: [aerospike_py]",
         "    imports: [aerospike_py]",
         "imports:",
@@ -45,7 +45,7 @@ fn unknown_field() {
 
 #[test]
 fn missing_digest() {
-    refused(
+    check_error(
         "{version: 0.14.4, sha256: 2a856c78967605a5449e7236c09feabc4d5ca3abeec69ce60b16bd23c28af8e0}",
         "{version: 0.14.4}",
         "{version: 0.14.4}",
@@ -55,18 +55,18 @@ fn missing_digest() {
 
 #[test]
 fn malformed_digest() {
-    refused(
+    check_error(
         "sha256: 2a856c78",
         "sha256: 2A856C78",
         "2A856C78",
         &["sha256", "is not a SHA-256", "64 hexadecimal digits"],
     );
-    refused("sha256: 2a856c78", "sha256: a856c78", "sha256: a856c78", &["is not a SHA-256"]);
+    check_error("sha256: 2a856c78", "sha256: a856c78", "sha256: a856c78", &["is not a SHA-256"]);
 }
 
 #[test]
-fn two_spellings_of_one_distribution() {
-    refused(
+fn different_spellings_of_one_distribution() {
+    check_error(
         "{name: ziglang,",
         "{name: Maturin, # again\n    ",
         "# again",
@@ -83,35 +83,40 @@ fn duplicate_ids() {
         ("{name: check-jsonschema,", "{name: zizmor, # again\n    ", "ci.checks"),
         ("{tag: \"314\",", "{tag: 311, # again\n    ", "images"),
     ] {
-        refused(from, to, "# again", &[field, "is there twice"]);
+        check_error(from, to, "# again", &[field, "occurs twice"]);
     }
 }
 
 #[test]
 fn dangling_references() {
-    refused("archive: cpython-3.14.5,", "archive: cpython-3.15,", "cpython-3.15", &["archive", "`cpython-3.14.5`"]);
-    refused(
+    check_error("archive: cpython-3.14.5,", "archive: cpython-3.15,", "cpython-3.15", &["archive", "`cpython-3.14.5`"]);
+    check_error(
         "build_apt: cpython-build",
         "build_apt: cpython",
         "build_apt: cpython,",
         &["build_apt", "`cpython-build`", "`compile`"],
     );
-    refused("include: [compile]", "include: [compiler]", "[compiler]", &["apt[].include", "`compile`"]);
-    refused("apt: aerospike-build", "apt: aerospike", "apt: aerospike", &["build.apt", "`aerospike-build`"]);
-    refused("{tag: 314t, abi: cp314t,", "{tag: 314t, abi: cp315t,", "cp315t", &["images[].abi", "`cp314`, `cp314t`"]);
-    refused(
+    check_error("include: [compile]", "include: [compiler]", "[compiler]", &["apt[].include", "`compile`"]);
+    check_error("apt: aerospike-build", "apt: aerospike", "apt: aerospike", &["build.apt", "`aerospike-build`"]);
+    check_error(
+        "{tag: 314t, abi: cp314t,",
+        "{tag: 314t, abi: cp315t,",
+        "cp315t",
+        &["images[].abi", "`cp314`, `cp314t`"],
+    );
+    check_error(
         "packages: [aerospike-py, benchmark-app], gil",
         "packages: [aerospike_py, benchmark-app], gil",
         "[aerospike_py, benchmark-app], gil",
         &["images[].packages", "`aerospike-py`, `aerospike`"],
     );
-    refused("publish: []", "publish: [aerospik]", "[aerospik]", &["ci.publish", "`aerospike-py`"]);
-    refused("- {abi: cp311, sha256", "- {abi: cp31, sha256", "{abi: cp31,", &["published", "`cp311`"]);
+    check_error("publish: []", "publish: [aerospik]", "[aerospik]", &["ci.publish", "`aerospike-py`"]);
+    check_error("- {abi: cp311, sha256", "- {abi: cp31, sha256", "{abi: cp31,", &["published", "`cp311`"]);
 }
 
 #[test]
 fn cycles() {
-    refused(
+    check_error(
         "    include: [compile]\n    packages: [libssl-dev",
         "    include: [cpython-build, aerospike-build]\n    packages: [libssl-dev",
         "aerospike-build]",
@@ -120,11 +125,11 @@ fn cycles() {
 }
 
 #[test]
-fn sets_that_include_a_set_in_many_ways_are_read_once() {
+fn a_set_included_several_times_is_listed_once() {
     let sets: String = (0..64)
         .map(|n| format!("  - {{id: set{n}, include: [set{0}, set{0}], packages: [package{n}]}}\n", n + 1))
         .collect();
-    let text = REAL.replacen("apt:\n", &format!("apt:\n{sets}  - {{id: set64, packages: [last]}}\n"), 1);
+    let text = FIXTURE.replacen("apt:\n", &format!("apt:\n{sets}  - {{id: set64, packages: [last]}}\n"), 1);
     let matrix = Matrix::parse(&text, "matrix.yaml").unwrap();
     let packages = matrix.apt_packages("set0");
     assert_eq!(packages.len(), 65);
@@ -132,7 +137,7 @@ fn sets_that_include_a_set_in_many_ways_are_read_once() {
 }
 
 #[test]
-fn nothing_escapes_into_a_shell() {
+fn shell_characters_are_errors() {
     for bad in ["'libyaml-dev; reboot'", "'$(id)'", "'-oDebug=1'", "'a b'", "\"a\\nb\"", "'a`id`'", "''"] {
         let message = error("libyaml-dev, zlib1g-dev]", &format!("{bad}]"));
         assert!(message.contains("is not an apt package"), "{message}");
@@ -152,22 +157,22 @@ fn nothing_escapes_into_a_shell() {
 }
 
 #[test]
-fn a_number_where_text_is_meant() {
-    refused("python: \"3.11\"", "python: 3.11", "python: 3.11", &["invalid type", "in quotes"]);
-    refused("gil: \"off\"", "gil: false", "gil: false", &["gil"]);
-    refused("gil: \"off\"", "gil: \"none\"", "gil: \"none\"", &["`on`", "`off`", "`forced off`"]);
+fn an_unquoted_number_is_an_error() {
+    check_error("python: \"3.11\"", "python: 3.11", "python: 3.11", &["invalid type", "in quotes"]);
+    check_error("gil: \"off\"", "gil: false", "gil: false", &["gil"]);
+    check_error("gil: \"off\"", "gil: \"none\"", "gil: \"none\"", &["`on`", "`off`", "`forced off`"]);
 }
 
 #[test]
-fn an_abi_and_its_version_agree() {
-    refused(
+fn an_abi_must_match_its_version() {
+    check_error(
         "  - id: cp314t\n    python: 3.14.5",
         "  - id: cp314t\n    python: 3.13.5",
         "3.13.5",
         &["abis[].python", "`cp313t`"],
     );
-    refused("  - id: cp314t\n", "  - id: py314t\n", "py314t", &["not a CPython ABI tag"]);
-    refused(
+    check_error("  - id: cp314t\n", "  - id: py314t\n", "py314t", &["not a CPython ABI tag"]);
+    check_error(
         "  - id: cp311\n    python: \"3.11\"",
         "  - id: cp311t\n    python: \"3.11\"",
         "id: cp311t",
@@ -176,21 +181,21 @@ fn an_abi_and_its_version_agree() {
 }
 
 #[test]
-fn a_promise_that_cannot_be_kept() {
-    refused(
+fn an_impossible_promise_is_an_error() {
+    check_error(
         "{tag: \"311\", abi: cp311, packages: [aerospike-py, aerospike, benchmark-app], gil: \"on\"}",
         "{tag: \"311\", abi: cp311, packages: [aerospike-py, aerospike], gil: \"off\"}",
         "tag: \"311\"",
         &["always has a GIL", "`on`"],
     );
-    refused(
+    check_error(
         "    gil: \"forced off\"",
         "    gil: \"off\"",
         "- tag: 314t-with-official",
         &["images[].gil", "PYTHON_GIL=0"],
     );
-    refused("    env: {PYTHON_GIL: \"0\"}\n", "", "- tag: 314t-with-official", &["needs `PYTHON_GIL: \"0\"`"]);
-    refused(
+    check_error("    env: {PYTHON_GIL: \"0\"}\n", "", "- tag: 314t-with-official", &["needs `PYTHON_GIL: \"0\"`"]);
+    check_error(
         "packages: [aerospike-py, aerospike, benchmark-app], gil: \"on\"}",
         "packages: [], env: {PYTHON_GIL: \"0\"}, gil: \"on\"}",
         "env: {PYTHON_GIL: \"0\"}, gil",
@@ -199,22 +204,22 @@ fn a_promise_that_cannot_be_kept() {
 }
 
 #[test]
-fn a_package_without_a_source_or_a_builder() {
-    refused(
+fn a_package_needs_a_source_and_a_builder() {
+    check_error(
         "      # To build your own working copy instead: `path: ../aerospike-py`.\n",
         "      path: ../x\n",
         "- id: aerospike-py",
         &["exactly one of `pypi` and `path`"],
     );
-    refused("      apt: aerospike-build\n", "", "publishes no cp314t wheel", &["needs the field `apt`"]);
-    refused("platform: manylinux_2_34_x86_64", "platform: linux_x86_64", "platform: linux_x86_64", &["PEP 600"]);
-    refused("{with: maturin,", "{with: poetry,", "with: poetry", &["`maturin`", "`container`"]);
-    refused("import: [aerospike_py]", "import: [a..b]", "import: [a..b]", &["not a module's name"]);
-    let private = REAL.replacen("import: [aerospike_py]", "import: [_calver, a.größe]", 1);
+    check_error("      apt: aerospike-build\n", "", "publishes no cp314t wheel", &["needs the field `apt`"]);
+    check_error("platform: manylinux_2_34_x86_64", "platform: linux_x86_64", "platform: linux_x86_64", &["PEP 600"]);
+    check_error("{with: maturin,", "{with: poetry,", "with: poetry", &["`maturin`", "`container`"]);
+    check_error("import: [aerospike_py]", "import: [a..b]", "import: [a..b]", &["not a module name"]);
+    let private = FIXTURE.replacen("import: [aerospike_py]", "import: [_calver, a.größe]", 1);
     assert!(Matrix::parse(&private, "matrix.yaml").is_ok());
-    refused("import: [aerospike_py]", "import: [aerospike-py]", "import: [aerospike-py]", &["not a module's name"]);
-    refused("import: [aerospike_py]", "import: []", "- id: aerospike-py", &["import"]);
-    refused(
+    check_error("import: [aerospike_py]", "import: [aerospike-py]", "import: [aerospike-py]", &["not a module name"]);
+    check_error("import: [aerospike_py]", "import: []", "- id: aerospike-py", &["import"]);
+    check_error(
         "{with: maturin, platform",
         "{with: maturin, apt: compile, platform",
         "apt: compile",
@@ -223,40 +228,40 @@ fn a_package_without_a_source_or_a_builder() {
 }
 
 #[test]
-fn a_way_of_building_without_its_tools() {
-    refused(
+fn a_builder_needs_its_tools() {
+    check_error(
         "{name: auditwheel, version",
         "{name: auditwheels, version",
         "publishes no cp314t wheel",
         &["`auditwheel` marked"],
     );
-    refused("{name: ziglang, version", "{name: zig, version", "- id: aerospike-py", &["the tool `ziglang`"]);
-    refused("manylinux_2_34_x86_64", "manylinux_2_39_x86_64", "manylinux_2_39_x86_64", &["newer glibc", "2.36"]);
+    check_error("{name: ziglang, version", "{name: zig, version", "- id: aerospike-py", &["the tool `ziglang`"]);
+    check_error("manylinux_2_34_x86_64", "manylinux_2_39_x86_64", "manylinux_2_39_x86_64", &["newer glibc", "2.36"]);
 }
 
 #[test]
-fn exceptions_that_a_build_cannot_have() {
+fn options_that_a_builder_does_not_support() {
     let build = "build: {with: maturin, ";
-    refused(build, "build: {jobs: 0, with: maturin, ", "jobs: 0", &["packages[0].build.jobs", "nonzero"]);
+    check_error(build, "build: {jobs: 0, with: maturin, ", "jobs: 0", &["packages[0].build.jobs", "nonzero"]);
     let to = "build: {debug_info: true, with: maturin, ";
-    refused(build, to, "- id: aerospike-py", &["debug_info", "belongs to `with: container` only"]);
+    check_error(build, to, "- id: aerospike-py", &["debug_info", "is allowed for `with: container` only"]);
 }
 
 #[test]
 fn an_image_without_a_digest() {
-    refused("-slim@sha256:88200866", "-slim@sha256:8820086", "  image: debian", &["root.image", "has no digest"]);
+    check_error("-slim@sha256:88200866", "-slim@sha256:8820086", "  image: debian", &["root.image", "has no digest"]);
 }
 
 #[test]
-fn not_yaml_at_all() {
+fn invalid_yaml_is_an_error() {
     for text in ["", "name: [", "\u{0}", "- 1\n- 2\n", "name: x\n\tapt: []\n"] {
         assert!(Matrix::parse(text, "matrix.yaml").is_err(), "{text:?} is accepted");
     }
 }
 
 #[test]
-fn a_bench_of_what_is_not_there() {
-    let bench = |from: &str, to: &str, parts: &[&str]| refused(from, &format!("{to} # here\n"), "# here", parts);
+fn a_benchmark_of_unknown_rows_is_an_error() {
+    let bench = |from: &str, to: &str, parts: &[&str]| check_error(from, &format!("{to} # here\n"), "# here", parts);
     bench(
         "    image: 314t-with-official\n",
         "    image: 314t-with-oficial",
@@ -265,64 +270,84 @@ fn a_bench_of_what_is_not_there() {
     bench("    image: 314t-with-official\n", "    image: 314t", &["bench.build.image", "must contain"]);
     let container = "    container: {package: aerospike, abi: cp314t}\n";
     bench(container, "    container: {package: aerospike-py, abi: cp314t}", &["container.package", "the choices are"]);
-    bench(container, "    container: {package: aerospike, abi: cp311}", &["container.abi", "is published"]);
+    bench(container, "    container: {package: aerospike, abi: cp311}", &["container.abi", "is downloaded"]);
     let maturin = "    maturin: {package: aerospike-py, abis: [cp311, cp314t], touch: rust/src/lib.rs}\n";
     let other = |text: &str| format!("    maturin: {{package: aerospike-py, {text}}}");
     bench(maturin, &other("abis: [cp311, cp315t], touch: rust/src/lib.rs"), &["maturin.abis", "`cp314t`"]);
-    bench(maturin, &other("abis: [cp311, cp314t], touch: ../lib.rs"), &["maturin.touch", "not a path below"]);
+    bench(maturin, &other("abis: [cp311, cp314t], touch: ../lib.rs"), &["maturin.touch", "not a relative path"]);
 }
 
 #[test]
-fn a_load_that_could_not_be_measured() {
+fn an_invalid_load_test_is_an_error() {
     let solo =
         "{id: 314t-solo-official, title: \"3.14t, official alone\", image: 314t-with-official, gil: \"forced off\",";
-    let config = |to: &str, parts: &[&str]| refused(solo, to, "# 314t-solo", parts);
+    let config = |to: &str, parts: &[&str]| check_error(solo, to, "# 314t-solo", parts);
     let row = |id: &str, title: &str, image: &str, gil: &str| {
         format!("{{id: {id}, title: {title}, image: {image}, gil: \"{gil}\", # 314t-solo\n       ")
     };
-    refused(solo, &row("\"314\"", "x", "314t", "off"), "# 314t-solo", &["bench.serve.configs", "`314` is there twice"]);
+    check_error(
+        solo,
+        &row("\"314\"", "x", "314t", "off"),
+        "# 314t-solo",
+        &["bench.serve.configs", "`314` occurs twice"],
+    );
     config(&row("314t-solo-x", "x", "314u", "off"), &["configs[].image", "no `314u`", "`314t-with-official`"]);
-    config(&row("314t-solo-x", "\"\"", "314t", "off"), &["configs[].title", "one line"]);
+    config(&row("314t-solo-x", "\"\"", "314t", "off"), &["configs[].title", "one-line title"]);
     config(&row("314t-solo-x", "x", "\"314\"", "off"), &["configs[].gil", "`cp314` always has a GIL"]);
-    refused("clients: [official]}", "clients: []}", "clients: []}", &["configs[].clients", "loads no client"]);
-    refused(
+    check_error(
+        "clients: [official]}",
+        "clients: []}",
+        "clients: []}",
+        &["configs[].clients", "must list at least one client"],
+    );
+    check_error(
         "scenarios: [single,",
         "scenarios: [stress,",
         "scenarios: [stress",
-        &["scenarios", "`stress` is there twice"],
+        &["scenarios", "`stress` occurs twice"],
     );
-    refused(
+    check_error(
         "open: arrival",
         "open: arrivals",
         "open: arrivals",
-        &["bench.serve.open", "`arrivals` is none of", "`stress`"],
+        &["bench.serve.open", "`arrivals` is not one of", "`stress`"],
     );
-    refused("runtime: /runtime", "runtime: runtime", "runtime: runtime", &["bench.serve", "starts with `/`"]);
-    refused("scripts: docker/loadtest", "scripts: ../loadtest", "scripts: ../", &["bench.serve.scripts", "not a path"]);
+    check_error("runtime: /runtime", "runtime: runtime", "runtime: runtime", &["bench.serve", "must start with `/`"]);
+    check_error(
+        "scripts: docker/loadtest",
+        "scripts: ../loadtest",
+        "scripts: ../",
+        &["bench.serve.scripts", "not a relative path"],
+    );
     let digest = "@sha256:9bd01d6941fca969cb61bb57d2da5ee9b385fe2aa8881df3798c196564d6ace6";
-    refused(digest, "", "k6: grafana", &["bench.serve.k6", "no digest"]);
+    check_error(digest, "", "k6: grafana", &["bench.serve.k6", "no digest"]);
 }
 
 #[test]
-fn a_service_that_could_not_be_started() {
+fn an_invalid_service_is_an_error() {
     let own = "- id: benchmark-app";
-    refused("command: [python, -m, app]", "command: []", own, &["packages[].serve", "`command`"]);
-    refused("load: [load-data]", "load: [\"\"]", own, &["packages[].serve", "`load`"]);
-    refused("env: {server: AEROSPIKE_HOSTS, host", "env: {host", own, &["packages[].serve", "`env.server` is missing"]);
-    refused("      load: [load-data]\n", "", "id: \"311\"", &["bench.serve.configs", "no `serve.load`"]);
-    refused("port: 8000", "port: 0", own, &["serve.port"]);
-    refused("ready: /ready", "ready: ready", "ready: ready", &["serve.ready", "starts with `/`"]);
+    check_error("command: [python, -m, app]", "command: []", own, &["packages[].serve", "`command`"]);
+    check_error("load: [load-data]", "load: [\"\"]", own, &["packages[].serve", "`load`"]);
+    check_error(
+        "env: {server: AEROSPIKE_HOSTS, host",
+        "env: {host",
+        own,
+        &["packages[].serve", "`env.server` is missing"],
+    );
+    check_error("      load: [load-data]\n", "", "id: \"311\"", &["bench.serve.configs", "no `serve.load`"]);
+    check_error("port: 8000", "port: 0", own, &["serve.port"]);
+    check_error("ready: /ready", "ready: ready", "ready: ready", &["serve.ready", "must start with `/`"]);
     let digest = "@sha256:73c78ec8c2010dbc83ffb4b1249abbdfad3a66173492f46fa54996d0608f122d";
-    refused(digest, "", "image: aerospike/aerospike-server", &["server.image", "no digest"]);
-    refused("port: 3000", "port: 0", "image: aerospike/aerospike-server", &["server.port"]);
+    check_error(digest, "", "image: aerospike/aerospike-server", &["server.image", "no digest"]);
+    check_error("port: 3000", "port: 0", "image: aerospike/aerospike-server", &["server.port"]);
 }
 
 #[test]
-fn two_services_in_one_image() {
-    let start = REAL.find("  - id: benchmark-app").unwrap();
-    let end = REAL.find("# `gil` is what an image promises").unwrap();
-    let second = REAL[start..end].replace("benchmark-app", "second-app");
-    let text = format!("{}{second}{}", &REAL[..end], &REAL[end..])
+fn two_services_in_one_image_are_an_error() {
+    let start = FIXTURE.find("  - id: benchmark-app").unwrap();
+    let end = FIXTURE.find("# `gil` is what an image promises").unwrap();
+    let second = FIXTURE[start..end].replace("benchmark-app", "second-app");
+    let text = format!("{}{second}{}", &FIXTURE[..end], &FIXTURE[end..])
         .replace("packages: [aerospike-py, benchmark-app]", "packages: [second-app, benchmark-app]");
     let error = format!("{:#}", Matrix::parse(&text, "matrix.yaml").unwrap_err());
     assert!(
@@ -332,31 +357,36 @@ fn two_services_in_one_image() {
 }
 
 #[test]
-fn an_audit_outside_of_the_project() {
-    refused(
+fn an_audit_path_outside_the_project_is_an_error() {
+    check_error(
         "audit: {baseline: docs/audit/aerospike-py.yaml}",
         "audit: {baseline: ../aerospike-py.yaml}",
         "baseline: ../",
-        &["packages[].audit.baseline", "is not a path below the folder of matrix.yaml"],
+        &["packages[].audit.baseline", "is not a relative path inside the folder of matrix.yaml"],
     );
-    refused(
+    check_error(
         "audit: {baseline: docs/audit/aerospike.yaml}",
         "audit: {baseline: docs/audit/aerospike.yaml, sources: [/usr/include]}",
         "sources: [/usr",
-        &["packages[].audit.sources", "is not a path below the top of `aerospike`"],
+        &["packages[].audit.sources", "is not a relative path inside the top of `aerospike`"],
     );
 }
 
 #[test]
-fn tests_that_could_not_be_run() {
-    refused(
+fn invalid_upstream_tests_are_an_error() {
+    check_error(
         "folders: [tests/unit,",
         "folders: [test/unit,",
         "folders: [test/unit",
-        &["`test/unit` is in nothing of `take`"],
+        &["`test/unit` is not inside any path of `take`"],
     );
-    refused("take: [tests, ", "take: [../tests, ", "take: [../tests", &["`../tests` is not a path below the top"]);
-    refused(
+    check_error(
+        "take: [tests, ",
+        "take: [../tests, ",
+        "take: [../tests",
+        &["`../tests` is not a relative path inside a checkout"],
+    );
+    check_error(
         "folders: [tests/unit, tests/integration, tests/concurrency]",
         "folders: []",
         "- id: aerospike-py",
@@ -365,8 +395,8 @@ fn tests_that_could_not_be_run() {
 }
 
 #[test]
-fn a_known_crash_that_nothing_could_show() {
+fn a_known_crash_that_cannot_be_reproduced_is_an_error() {
     let client = "      client: docker/suites/clients/aerospike.py\n";
-    refused(client, "", "- scenario: first-batch-read", &["`aerospike` has no `client` that could show it"]);
-    refused("signal: SIGSEGV", "signal: segfault", "signal: segfault", &["`segfault` is no signal"]);
+    check_error(client, "", "- scenario: first-batch-read", &["`aerospike` needs a `client` to reproduce the crash"]);
+    check_error("signal: SIGSEGV", "signal: segfault", "signal: segfault", &["`segfault` is not the name of a signal"]);
 }

@@ -1,4 +1,4 @@
-//! What makes a matrix wrong although each of its lines is well formed.
+//! Validation of a parsed matrix.
 
 mod serve;
 
@@ -12,26 +12,22 @@ use crate::package::{Audit, Build, Builder, Package, PackageSource, Published, P
 use crate::schema::{Abi, AptSet, Distribution, FromSource, Image, Interpreter, Matrix, Root, Server, Source};
 use crate::suites;
 use crate::tool::Tool;
-use crate::words::{Location, Problem, Word};
+use crate::words::{Location, ValidationError, Word};
 use base::digest::is_digest;
 use base::ui::quoted;
 use wheelfile::same_name;
 
-type Check = Result<(), Problem>;
+type Check = Result<(), ValidationError>;
 
-/// Each struct is taken apart field by field, so that a new field cannot be forgotten here.
+/// Structs are destructured completely, so that adding a field without a check is a compile error.
 pub fn validate(matrix: &Matrix) -> Check {
     let Matrix { name, platform: _, root, apt, sources, tools, abis, packages, images, ci, bench, server } = matrix;
     if name.chars().any(|c| c.is_ascii_uppercase()) {
-        return at(name, "name", format!("`{name}` has capitals, which an image repository cannot have"));
+        return at(name, "name", format!("`{name}` has upper-case letters, which a repository name must not have"));
     }
     let Root { suite: _, glibc, image } = root;
     if glibc.split('.').count() != 2 || glibc.split('.').any(|part| part.parse::<u32>().is_err()) {
-        return Err(problem(
-            glibc.ordinal,
-            "root.glibc",
-            format!("`{glibc}` is not `major.minor`, `2.36` for instance"),
-        ));
+        return Err(problem(glibc.ordinal, "root.glibc", format!("`{glibc}` is not `major.minor`, such as `2.36`")));
     }
     if let Some(image) = image {
         pinned("root.image", image)?;
@@ -67,12 +63,12 @@ pub fn validate(matrix: &Matrix) -> Check {
     for source in sources {
         let Source { id, sha256: _, from } = source;
         if from.is_empty() {
-            return at(id, "sources[].from", format!("`{id}` names no place to download it from"));
+            return at(id, "sources[].from", format!("`{id}` needs at least one URL to download it from"));
         }
         for place in from {
             let scheme = ["https://", "http://", "debian:", "file:///"];
             if !scheme.iter().any(|scheme| place.starts_with(scheme)) {
-                let message = format!("`{place}` starts with none of {}", quoted(scheme));
+                let message = format!("`{place}` must start with one of {}", quoted(scheme));
                 return Err(problem(place.ordinal, "sources[].from", message));
             }
         }
@@ -137,13 +133,13 @@ fn check_abi(matrix: &Matrix, abi: &Abi) -> Check {
 fn check_package(matrix: &Matrix, package: &Package) -> Check {
     let Package { id, import, source, build, published, locks: _, serve, audit, tests } = package;
     if import.is_empty() {
-        return at(id, "packages[].import", format!("`{id}` names no module to import, so nothing could be proven"));
+        return at(id, "packages[].import", format!("`{id}` must list at least one module to import"));
     }
     match source {
         PackageSource { pypi: Some(Pypi { version: _, sha256: _ }), path: None } => {}
         PackageSource { pypi: None, path: Some(path) } => {
             if let Some(wheel) = published.first() {
-                let message = format!("`{path}` is a working copy, whose wheels nobody can have published");
+                let message = format!("`{path}` is a working copy, which has no published wheels");
                 return at(&wheel.abi, "packages[].published", message);
             }
         }
@@ -160,7 +156,7 @@ fn check_package(matrix: &Matrix, package: &Package) -> Check {
     }
     let newest = wheelfile::parse_glibc(&matrix.root.glibc);
     if glibc > newest {
-        let message = format!("`{platform}` asks for a newer glibc than the root's, which is {}", matrix.root.glibc);
+        let message = format!("`{platform}` requires a newer glibc than that of `root`, {}", matrix.root.glibc);
         return at(platform, "packages[].build.platform", message);
     }
     match (with, apt) {
@@ -169,22 +165,22 @@ fn check_package(matrix: &Matrix, package: &Package) -> Check {
             needs_tools(matrix, id, "packages[].build.with", &["auditwheel", "uv"], true)?;
         }
         (Builder::Container, None) => {
-            let message = format!("`{id}` is built in a container and needs the field `apt`");
+            let message = format!("`{id}` needs the field `apt`, because it is built in a container");
             return at(id, "packages[].build.apt", message);
         }
         (Builder::Maturin, Some(set)) => {
-            return at(set, "packages[].build.apt", "belongs to `with: container` only".to_owned());
+            return at(set, "packages[].build.apt", "is allowed for `with: container` only".to_owned());
         }
         (Builder::Maturin, None) => {
             if let Some(tool) = requires.first() {
-                return at(&tool.name, "packages[].build.requires", "belongs to `with: container` only".to_owned());
+                return at(&tool.name, "packages[].build.requires", "is allowed for `with: container` only".to_owned());
             }
             if *debug_info {
-                let message = "belongs to `with: container` only; maturin keeps what the package's profile asks for";
+                let message = "is allowed for `with: container` only; maturin follows the Cargo profile of the package";
                 return at(id, "packages[].build.debug_info", message.to_owned());
             }
             if let Some(lock) = lock {
-                let message = "belongs to `with: container` only".to_owned();
+                let message = "is allowed for `with: container` only".to_owned();
                 return Err(problem(lock.ordinal, "packages[].build.lock", message));
             }
             needs_tools(matrix, id, "packages[].build.with", &["maturin", "ziglang", "pip"], false)?;
@@ -193,7 +189,7 @@ fn check_package(matrix: &Matrix, package: &Package) -> Check {
     if let Some(lock) = lock {
         below("packages[].build.lock", lock, "the folder of matrix.yaml")?;
         if !requires.is_empty() {
-            let message = format!("`{id}` has `requires` as well: keep one of them");
+            let message = format!("`{id}` has both `lock` and `requires`: remove one of them");
             return Err(problem(lock.ordinal, "packages[].build.lock", message));
         }
     }
@@ -225,7 +221,7 @@ fn check_serve(package: &Word, serve: &Serve) -> Check {
         if (words.is_empty() && !optional)
             || words.iter().any(|word| word.is_empty() || word.chars().any(char::is_control))
         {
-            let message = format!("`{field}` of `{package}` must be a program and its arguments");
+            let message = format!("`{field}` of `{package}` must be a list of a program and its arguments");
             return at(package, "packages[].serve", message);
         }
     }
@@ -237,13 +233,13 @@ fn check_serve(package: &Word, serve: &Serve) -> Check {
         return at(package, "packages[].serve.port", format!("`{package}` cannot listen on port 0"));
     }
     if !ready.starts_with('/') {
-        let message = format!("`{ready}` is not the path of a URL, which starts with `/`");
+        let message = format!("`{ready}` is not a URL path: it must start with `/`");
         return Err(problem(ready.ordinal, "packages[].serve.ready", message));
     }
     Ok(())
 }
 
-/// Tools that a way of building cannot do without.
+/// Checks that `tools` contains the tools that a builder needs.
 fn needs_tools(matrix: &Matrix, row: &Word, field: &'static str, names: &[&str], container: bool) -> Check {
     for name in names {
         if !matrix.tools.iter().any(|tool| tool.name == **name && (tool.container || !container)) {
@@ -265,17 +261,17 @@ fn check_image(matrix: &Matrix, image: &Image) -> Check {
     needs_tools(matrix, tag, "images[]", &["uv", "pip"], false)?;
     let mut services = packages.iter().filter(|id| matrix.package(id).is_some_and(|package| package.serve.is_some()));
     if let (Some(first), Some(second)) = (services.next(), services.next()) {
-        let message = format!("`{first}` and `{second}` both bring a service, and `{tag}` can start only one");
+        let message = format!("`{first}` and `{second}` both have a service, but `{tag}` can start only one");
         return at(second, "images[].packages", message);
     }
     for (name, value) in env {
         let letter = |c: char| c.is_ascii_alphabetic() || c == '_';
         if !name.starts_with(letter) || !name.chars().all(|c| letter(c) || c.is_ascii_digit()) {
-            let message = format!("{name:?} cannot be the name of a variable: letters, digits and `_` are expected");
+            let message = format!("{name:?} is not a valid variable name: use letters, digits and `_`");
             return at(tag, "images[].env", message);
         }
         if value.chars().any(|c| c.is_control() || "\"\\$`".contains(c)) {
-            let message = format!("the value {value:?} of `{name}` has a quote, `$`, `\\` or a control character");
+            let message = format!("the value {value:?} of `{name}` contains a quote, `$`, `\\` or a control character");
             return at(tag, "images[].env", message);
         }
     }
@@ -283,14 +279,14 @@ fn check_image(matrix: &Matrix, image: &Image) -> Check {
     let forced = env.get("PYTHON_GIL").is_some_and(|value| value == "0");
     let message = match (gil, free_threaded, forced) {
         (GilState::Off | GilState::ForcedOff, false, _) => {
-            format!("`{abi}` always has a GIL, so `{tag}` cannot promise `{gil}`; the only choice is `on`")
+            format!("`{abi}` always has a GIL, so the only possible promise of `{tag}` is `on`, not `{gil}`")
         }
         (_, false, true) => format!("`PYTHON_GIL=0` is a fatal error on `{abi}`, which cannot run without the GIL"),
         (GilState::ForcedOff, true, false) => {
             format!("`{tag}` promises `forced off`, which needs `PYTHON_GIL: \"0\"` in its `env`")
         }
         (GilState::Off | GilState::On, true, true) => {
-            format!("`{tag}` promises `{gil}` but sets `PYTHON_GIL=0`: promise `forced off`, or take it out of `env`")
+            format!("`{tag}` promises `{gil}` but sets `PYTHON_GIL=0`: promise `forced off`, or remove it from `env`")
         }
         _ => return Ok(()),
     };
@@ -310,7 +306,7 @@ fn check_bench(matrix: &Matrix, bench: &BenchBuild) -> Check {
     built(matrix, "bench.build.container.package", other, Builder::Container)?;
     known("bench.build.container.abi", abi, matrix.abis.iter().map(|abi| &abi.id))?;
     if matrix.package(other).is_some_and(|package| package.published_for(abi).is_some()) {
-        let message = format!("the wheel of `{other}` for `{abi}` is published, so there is no build to measure");
+        let message = format!("the wheel of `{other}` for `{abi}` is downloaded, so there is no build to measure");
         return at(abi, "bench.build.container.abi", message);
     }
     known("bench.build.image", image, matrix.images.iter().map(|image| &image.tag))?;
@@ -324,17 +320,18 @@ fn check_bench(matrix: &Matrix, bench: &BenchBuild) -> Check {
     }
     match matrix.abi(abi) {
         Some(Abi { interpreter: Interpreter { source: Some(_), .. }, .. }) => Ok(()),
-        _ => at(abi, "bench.build.container.abi", format!("the interpreter of `{abi}` is not compiled here")),
+        _ => at(abi, "bench.build.container.abi", format!("the interpreter of `{abi}` is not compiled from source")),
     }
 }
 
-/// A package of the matrix that is built in this way.
+/// Checks that a package exists and has this builder.
 fn built(matrix: &Matrix, field: &str, package: &Word, with: Builder) -> Check {
     let choices = matrix.packages.iter().filter(|package| package.build.with == with);
     known(field, package, choices.map(|package| &package.id))
 }
 
-/// Refuses sets that include each other. `path` leads to the set `id`; sets in `checked` were found to be right.
+/// Checks that sets do not include each other. `path` leads to the set `id`; the sets in `checked` are already
+/// checked.
 fn acyclic<'m>(id: &str, sets: &'m [AptSet], path: &mut Vec<&'m str>, checked: &mut BTreeSet<&'m str>) -> Check {
     let Some(set) = sets.iter().find(|set| set.id == *id) else { return Ok(()) };
     if checked.contains(&*set.id) {
@@ -357,13 +354,13 @@ fn unique<'m>(field: &str, words: impl Iterator<Item = &'m Word>) -> Check {
     let mut seen = BTreeSet::new();
     for word in words {
         if !seen.insert(&**word) {
-            return at(word, field, format!("`{word}` is there twice"));
+            return at(word, field, format!("`{word}` occurs twice"));
         }
     }
     Ok(())
 }
 
-/// Names of distributions that must differ by PEP 503, where `a_b` and `A.b` are one name.
+/// Checks that distribution names differ by PEP 503, which treats `a_b` and `A.b` as the same name.
 fn distributions<'m>(field: &str, names: impl Iterator<Item = &'m Word>) -> Check {
     let mut seen: Vec<&Word> = Vec::new();
     for name in names {
@@ -371,7 +368,7 @@ fn distributions<'m>(field: &str, names: impl Iterator<Item = &'m Word>) -> Chec
             Some(other) if **other != **name => {
                 return at(name, field, format!("`{name}` is the same distribution as `{other}` (PEP 503)"));
             }
-            Some(_) => return at(name, field, format!("`{name}` is there twice")),
+            Some(_) => return at(name, field, format!("`{name}` occurs twice")),
             None => seen.push(name),
         }
     }
@@ -390,7 +387,7 @@ fn below(field: &str, path: &Location, top: &str) -> Check {
     if Path::new(&**path).components().all(|part| matches!(part, Component::Normal(_))) {
         return Ok(());
     }
-    Err(problem(path.ordinal, field, format!("`{path}` is not a path below {top}")))
+    Err(problem(path.ordinal, field, format!("`{path}` is not a relative path inside {top}")))
 }
 
 fn pinned(field: &str, image: &Location) -> Check {
@@ -401,8 +398,8 @@ fn pinned(field: &str, image: &Location) -> Check {
     Err(problem(image.ordinal, field, message))
 }
 
-fn problem(ordinal: usize, field: &str, message: String) -> Problem {
-    Problem { ordinal, field: field.to_owned(), message }
+fn problem(ordinal: usize, field: &str, message: String) -> ValidationError {
+    ValidationError { ordinal, field: field.to_owned(), message }
 }
 
 fn at(word: &Word, field: &str, message: String) -> Check {

@@ -1,4 +1,4 @@
-//! The scalars of `matrix.yaml`: each knows what it may look like and where in the file it stands.
+//! Scalar types of `matrix.yaml`, which validate their syntax and know their position in the file.
 
 use std::cell::Cell;
 use std::fmt;
@@ -16,23 +16,23 @@ thread_local! {
     static TRIPWIRE: Cell<Option<usize>> = const { Cell::new(None) };
 }
 
-/// Parses `text`, numbering the scalars from one so that each can be found again.
+/// Parses `text` and numbers the scalars from one, so that the position of each can be found again.
 pub fn read<T: DeserializeOwned>(text: &str) -> Result<T, serde_yaml::Error> {
     ORDINAL.set(0);
     TRIPWIRE.set(None);
     serde_yaml::from_str(text)
 }
 
-/// Any other document of this form, as data.
+/// Parses any other YAML document into JSON data.
 pub fn document(text: &str, file: &str) -> anyhow::Result<serde_json::Value> {
     serde_yaml::from_str(text).map_err(|error| located(file, &error))
 }
 
-/// The error of the parser as this project prints it: file, line, column, then what is wrong.
+/// Formats a parser error: file, line, column, message.
 pub fn located(file: &str, error: &serde_yaml::Error) -> Error {
     let place = error.location().map(|at| format!(":{}:{}", at.line(), at.column()));
     let text = error.to_string();
-    // The parser repeats the place at the end of its message.
+    // The parser appends the position to its message; remove it.
     let text = match text.rfind(" at line ") {
         Some(at) if place.is_some() => &text[..at],
         _ => &text,
@@ -40,39 +40,39 @@ pub fn located(file: &str, error: &serde_yaml::Error) -> Error {
     anyhow!("{file}{}: {text}", place.unwrap_or_default())
 }
 
-/// A fault that spans rows, to be shown at the scalar `ordinal`.
+/// Validation error, to be reported at the scalar `ordinal`.
 #[derive(Debug)]
-pub struct Problem {
+pub struct ValidationError {
     pub ordinal: usize,
     pub field: String,
     pub message: String,
 }
 
-impl Problem {
-    /// Adds the line.
-    pub fn located(&self, place: Option<Place>, file: &str) -> Error {
+impl ValidationError {
+    /// Adds file and line to the message.
+    pub fn located(&self, place: Option<Position>, file: &str) -> Error {
         let place = place.map(|at| format!(":{}:{}", at.line, at.column)).unwrap_or_default();
         anyhow!("{file}{place}: {}: {}", self.field, self.message)
     }
 }
 
-/// Where a scalar begins, its quotes included; line and column count from one.
+/// Position of the start of a scalar, including quotes. Line and column count from one.
 #[derive(Debug, Clone, Copy)]
-pub struct Place {
+pub struct Position {
     pub byte: usize,
     pub line: usize,
     pub column: usize,
 }
 
-/// The place of the scalar `ordinal` in the text of a `T`. The parser tells a place only in an error, so the text is
-/// parsed again with a trip wire at the scalar in question.
-pub fn place<T: DeserializeOwned>(text: &str, ordinal: usize) -> Option<Place> {
+/// Returns the position of the scalar `ordinal` in the text of a `T`. The parser reveals positions only in errors, so
+/// the text is parsed again and parsing fails deliberately at that scalar.
+pub fn place<T: DeserializeOwned>(text: &str, ordinal: usize) -> Option<Position> {
     ORDINAL.set(0);
     TRIPWIRE.set(Some(ordinal));
     let tripped = serde_yaml::from_str::<T>(text);
     TRIPWIRE.set(None);
     let at = tripped.err()?.location()?;
-    Some(Place { byte: at.index(), line: at.line(), column: at.column() })
+    Some(Position { byte: at.index(), line: at.line(), column: at.column() })
 }
 
 fn scalar<'de, D: Deserializer<'de>>(
@@ -98,7 +98,7 @@ fn scalar<'de, D: Deserializer<'de>>(
             Ok((text.to_owned(), ordinal))
         }
 
-        // `tag: 311` is what one writes, and nothing else can be meant by it.
+        // An integer such as in `tag: 311` is accepted as text, because it is unambiguous.
         fn visit_u64<E: serde::de::Error>(self, number: u64) -> Result<Self::Value, E> {
             self.visit_str(&number.to_string())
         }
@@ -151,48 +151,48 @@ macro_rules! scalars {
 }
 
 scalars! {
-    /// An id or a reference to one. It becomes part of file names, image tags and labels.
+    /// Id or reference to an id, used in file names, image tags and labels.
     Word: |text| shape(text, "a name", "letters, digits, `.`, `_` and `-`, with a letter or digit first", |c, first| {
         c.is_ascii_alphanumeric() || (!first && "._-".contains(c))
     });
-    /// The name of a module as `import` takes it.
+    /// Dotted module name, as in an `import` statement.
     Module: |text| {
         if text.split('.').all(is_identifier) { Ok(()) } else {
             Err(format!(
-                "`{text}` is not a module's name, as `import` takes it: letters, digits, `_`, and `.` between the \
-                 name of a package and that of a module in it are expected"
+                "`{text}` is not a module name: write letters, digits and `_`, with `.` between the \
+                 names of a package and a module in it"
             ))
         }
     };
-    /// A version (PEP 440's characters).
+    /// Version, restricted to the characters of PEP 440.
     Version: |text| shape(text, "a version", "digits, letters, `.`, `+`, `!`, `-` and `_`, with a digit first", |c, first| {
         if first { c.is_ascii_digit() } else { c.is_ascii_alphanumeric() || ".+!-_".contains(c) }
     });
-    /// A Debian package name (Debian Policy 5.6.7), with an optional `=version` (5.6.12).
+    /// Name of a Debian package (Debian Policy 5.6.7) with an optional `=version` (5.6.12).
     AptName: |text| shape(text, "an apt package", "lower-case letters, digits, `+`, `-` and `.`, with an optional `=version`", |c, first| {
         if first { c.is_ascii_lowercase() || c.is_ascii_digit() }
         else { c.is_ascii_alphanumeric() || "+-.=:~".contains(c) }
     });
-    /// A SHA-256: 64 hexadecimal digits in lower case.
+    /// SHA-256 digest: 64 hexadecimal digits in lower case.
     Digest: |text| {
         let hex = base::digest::is_digest(text);
         if hex { Ok(()) } else {
-            Err(format!("`{text}` is not a SHA-256: 64 hexadecimal digits in lower case are expected, as `sha256sum` prints them"))
+            Err(format!("`{text}` is not a SHA-256: write 64 hexadecimal digits in lower case, as printed by `sha256sum`"))
         }
     };
-    /// A URL, a path or an image reference: no white space, quotes or shell characters.
+    /// URL, path or image reference, without white space, quotes or shell characters.
     Location: |text| {
         let fine = !text.is_empty() && !text.starts_with('-')
             && text.chars().all(|c| c.is_ascii_alphanumeric() || "/:._-+@~%=".contains(c));
         if fine { Ok(()) } else {
-            Err(format!("`{text}` is not a location: letters, digits and `/:._-+@~%=` are expected"))
+            Err(format!("`{text}` is not a URL or path: use letters, digits and `/:._-+@~%=`"))
         }
     };
 }
 
 fn shape(text: &str, what: &str, rule: &str, allowed: fn(char, bool) -> bool) -> Result<(), String> {
     let fine = !text.is_empty() && text.len() <= 128 && text.chars().enumerate().all(|(i, c)| allowed(c, i == 0));
-    if fine { Ok(()) } else { Err(format!("`{text}` is not {what}: {rule} are expected")) }
+    if fine { Ok(()) } else { Err(format!("`{text}` is not {what}: use {rule}")) }
 }
 /// Reads `linux/amd64`.
 pub(crate) fn platform<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Platform, D::Error> {

@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use base::UsageError;
 use matrix::Known;
-use matrix::gil::{self, Rule};
+use matrix::gil::{self, GilRule};
 
 /// One line of the runner: docker/suites/proving/runner.py writes them.
 #[derive(Debug, Deserialize)]
@@ -212,11 +212,11 @@ pub const STORM: &str = "storm";
 pub const UPSTREAM: &str = "upstream";
 
 /// The processes that break the image's promise, each with how.
-pub fn broken_promises<'r>(results: &'r Results, rule: &Rule) -> Vec<(&'r Process, String)> {
+pub fn broken_promises<'r>(results: &'r Results, rule: &GilRule) -> Vec<(&'r Process, String)> {
     let broken = |process: &'r Process| {
         let Process { gil_at_start, gil_after, undeclared, .. } = process;
-        let seen = gil::Process { at_start: *gil_at_start, at_end: *gil_after, undeclared };
-        Some((process, rule.broken(&seen)?))
+        let seen = gil::ProcessGil { at_start: *gil_at_start, at_end: *gil_after, undeclared };
+        Some((process, rule.violation(&seen)?))
     };
     results.processes.iter().filter_map(broken).collect()
 }

@@ -13,7 +13,7 @@ use build::exchange::Exchange;
 use build::{Project, cache, lock};
 use docker::{Docker, Job, Network};
 use matrix::GilState;
-use matrix::gil::Rule;
+use matrix::gil::GilRule;
 use service::Borrowed;
 use wheelfile::same_name;
 
@@ -49,7 +49,7 @@ pub fn run(project: &Project, asked: &Options) -> Result<()> {
     let known = plan::known(project, image);
     let cases = result::cases(&results, &known, asked.fail_fast);
     let free_threaded = project.matrix.abi(&image.abi).is_some_and(matrix::Abi::free_threaded);
-    let rule = Rule::new(image.gil, free_threaded, image.env.get("PYTHON_GIL").map(String::as_str));
+    let rule = GilRule::new(image.gil, free_threaded, image.env.get("PYTHON_GIL").map(String::as_str));
     let broken = result::broken_promises(&results, &rule);
     let out = asked.out.clone().unwrap_or_else(|| project.folder.join("test-results").join(&asked.tag));
     std::fs::create_dir_all(&out).with_context(|| format!("cannot make `{}`", out.display()))?;

@@ -9,7 +9,7 @@ use crate::result::{self, Outcome, Results, cases};
 use crate::run::{gil_line, only};
 use crate::{junit, published, table};
 use base::UsageError;
-use matrix::gil::Rule;
+use matrix::gil::GilRule;
 use matrix::{GilState, Known, Matrix, Upstream};
 
 const LINES: &str = r#"{"event": "interpreter", "version": "3.14.5", "build": "free-threading"}
@@ -91,7 +91,7 @@ fn half_an_answer_is_none() {
 #[test]
 fn a_gil_that_is_not_as_promised_is_seen() {
     let results = Results::read(LINES).unwrap();
-    let off = Rule::new(GilState::Off, true, None);
+    let off = GilRule::new(GilState::Off, true, None);
     assert!(result::broken_promises(&results, &off).is_empty());
     let on = Results::read(&LINES.replacen("\"gil_after\": false", "\"gil_after\": true", 1)).unwrap();
     let broken = result::broken_promises(&on, &off);
@@ -103,7 +103,7 @@ fn a_gil_that_is_not_as_promised_is_seen() {
 /// The image promises that the GIL is on, since one module switches it on: here in the first process only.
 #[test]
 fn a_process_may_be_without_the_gil_until_it_imports_the_module_that_switches_it_on() {
-    let rule = Rule::new(GilState::On, true, None);
+    let rule = GilRule::new(GilState::On, true, None);
     let text = LINES.replacen("\"gil_after\": false", "\"gil_after\": true, \"undeclared\": [\"bad\"]", 1);
     let results = Results::read(&text).unwrap();
     assert!(result::broken_promises(&results, &rule).is_empty());

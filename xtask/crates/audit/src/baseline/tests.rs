@@ -75,7 +75,7 @@ fn a_baseline_of_something_else_is_refused() {
     assert!(problems(&unknown, CODE).1.iter().any(|problem| problem.contains("no rule `rust-nothing`")));
     let mut twice = reviewed();
     twice.reviews.push(twice.reviews[0].clone());
-    assert!(problems(&twice, CODE).1[0].contains("is there twice"));
+    assert!(problems(&twice, CODE).1[0].contains("occurs twice"));
 }
 
 #[test]

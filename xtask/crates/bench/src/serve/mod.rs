@@ -20,7 +20,7 @@ use base::{UsageError, labels, ui};
 use build::Project;
 use docker::Docker;
 use k6::K6;
-use matrix::{BenchServe, InterpreterBuild, Matrix, Original, ServeConfig, Word};
+use matrix::{BenchServe, InterpreterBuild, Matrix, ReferenceFigures, ServeConfig, Word};
 use run::Bench;
 use service::Ready;
 
@@ -159,7 +159,7 @@ fn chosen<'m, T>(what: &str, asked: &[String], all: &'m [T], name: fn(&T) -> &Wo
     Ok(all.iter().filter(|one| asked.is_empty() || asked.iter().any(|asked| **name(one) == **asked)).collect())
 }
 
-fn original(folder: &Path, serve: &BenchServe) -> Result<Option<Original>> {
+fn original(folder: &Path, serve: &BenchServe) -> Result<Option<ReferenceFigures>> {
     let Some(file) = &serve.original else { return Ok(None) };
     let path = folder.join(&**file);
     let text = fs::read_to_string(&path);

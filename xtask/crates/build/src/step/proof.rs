@@ -11,7 +11,7 @@ use crate::plan::Proof;
 use base::cancel::Cancel;
 use base::labels;
 use docker::{Build, Docker, Job, Network};
-use matrix::gil::Verdict;
+use matrix::gil::GilReport;
 
 /// Part of this step's key. Raise it if a change of the code can change the result.
 pub const REVISION: u32 = 2;
@@ -26,7 +26,7 @@ pub fn probe(
     script: &str,
     imports: &[String],
     cancel: &Cancel,
-) -> Result<(Verdict, String)> {
+) -> Result<(GilReport, String)> {
     let mut command = vec!["python".to_owned(), "/probe/gil_probe.py".to_owned()];
     for name in imports {
         command.extend(["--import".to_owned(), name.clone()]);
@@ -56,7 +56,9 @@ pub fn run(proof: &Proof, env: &Env) -> Result<Output> {
     let (verdict, document) = probe(docker, candidate, script, &proof.imports, env.context.cancel)?;
     document.lines().for_each(|line| env.task.record(line));
     verdict.lines().iter().for_each(|line| env.task.line(line));
-    verdict.judge(proof.promise).with_context(|| format!("`{}:{}` is not tagged", proof.repository, proof.tag))?;
+    verdict
+        .check_promise(proof.promise)
+        .with_context(|| format!("`{}:{}` is not tagged", proof.repository, proof.tag))?;
 
     let undeclared = verdict.modules("undeclared").join(" ");
     let name = format!("{}:{}", proof.repository, proof.tag);

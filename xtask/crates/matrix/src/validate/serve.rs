@@ -1,40 +1,40 @@
-//! Checks `bench.serve`.
+//! Validation of `bench.serve`.
 
 use std::collections::BTreeSet;
 
 use crate::bench::{BenchServe, ServeConfig, ServerSide, Stages};
 use crate::gil::GilState;
 use crate::schema::{Abi, Matrix};
-use crate::words::{Problem, Word};
+use crate::words::{ValidationError, Word};
 use base::ui::quoted;
 
-pub(super) fn check(matrix: &Matrix, serve: &BenchServe) -> Result<(), Problem> {
+pub(super) fn check(matrix: &Matrix, serve: &BenchServe) -> Result<(), ValidationError> {
     let BenchServe { k6: _, scripts: _, warmup, scenarios, open, runtime, metrics, original: _, configs } = serve;
     let fault = |word: &Word, field: &str, message: String| {
-        Err(Problem { ordinal: word.ordinal, field: format!("bench.serve.{field}"), message })
+        Err(ValidationError { ordinal: word.ordinal, field: format!("bench.serve.{field}"), message })
     };
     let mut seen = BTreeSet::from([&**warmup]);
     if let Some(twice) = scenarios.iter().find(|scenario| !seen.insert(scenario)) {
-        return fault(twice, "scenarios", format!("`{twice}` is there twice"));
+        return fault(twice, "scenarios", format!("`{twice}` occurs twice"));
     }
     if let Some(open) = open.as_ref().filter(|open| !scenarios.iter().any(|one| **one == ***open)) {
-        return fault(open, "open", format!("`{open}` is none of the scenarios: {}", quoted(scenarios)));
+        return fault(open, "open", format!("`{open}` is not one of the scenarios {}", quoted(scenarios)));
     }
     let ServerSide { path, client: _, requests: _, parts: _, stages } = metrics;
     let Stages { env: _, metric: _, label: _, order: _ } = stages;
     for path in [runtime, path] {
         if !path.starts_with('/') {
-            let message = format!("`{path}` is not the path of a URL, which starts with `/`");
-            return Err(Problem { ordinal: path.ordinal, field: "bench.serve".to_owned(), message });
+            let message = format!("`{path}` is not a URL path: it must start with `/`");
+            return Err(ValidationError { ordinal: path.ordinal, field: "bench.serve".to_owned(), message });
         }
     }
     let mut ids = BTreeSet::new();
     for ServeConfig { id, title, image, gil, env, clients, stages: _ } in configs {
         if !ids.insert(&**id) {
-            return fault(id, "configs", format!("`{id}` is there twice"));
+            return fault(id, "configs", format!("`{id}` occurs twice"));
         }
         if title.trim().is_empty() || title.chars().any(char::is_control) {
-            return fault(id, "configs[].title", format!("`{id}` needs a title of one line"));
+            return fault(id, "configs[].title", format!("`{id}` needs a one-line title"));
         }
         let Some(row) = matrix.image(image) else {
             let choices = quoted(matrix.images.iter().map(|image| &image.tag));
@@ -43,7 +43,7 @@ pub(super) fn check(matrix: &Matrix, serve: &BenchServe) -> Result<(), Problem> 
         let service =
             row.packages.iter().filter_map(|id| matrix.package(id)).find_map(|package| package.serve.as_ref());
         let Some(service) = service else {
-            return fault(image, "configs[].image", format!("no package of `{image}` has a `serve`"));
+            return fault(image, "configs[].image", format!("no package of `{image}` has the field `serve`"));
         };
         if service.load.is_empty() {
             let message = format!("the service of `{image}` has no `serve.load`, so there is no data to measure with");
@@ -51,13 +51,13 @@ pub(super) fn check(matrix: &Matrix, serve: &BenchServe) -> Result<(), Problem> 
         }
         let free_threaded = matrix.abi(&row.abi).is_some_and(Abi::free_threaded);
         if *gil != GilState::On && !free_threaded {
-            return fault(id, "configs[].gil", format!("`{}` always has a GIL: it cannot be {gil}", row.abi));
+            return fault(id, "configs[].gil", format!("`{}` always has a GIL, so `gil` cannot be `{gil}`", row.abi));
         }
         if env.keys().any(|name| name.is_empty() || name.contains(['=', ' '])) {
-            return fault(id, "configs[].env", format!("`{id}` sets a variable without a proper name"));
+            return fault(id, "configs[].env", format!("`{id}` sets a variable with an invalid name"));
         }
         if clients.is_empty() {
-            return fault(id, "configs[].clients", format!("`{id}` loads no client"));
+            return fault(id, "configs[].clients", format!("`{id}` must list at least one client"));
         }
     }
     Ok(())
