@@ -390,7 +390,7 @@ fn invalid_upstream_tests_are_an_error() {
         "folders: [tests/unit, tests/integration, tests/concurrency]",
         "folders: []",
         "- id: aerospike-py",
-        &["no folder"],
+        &["must list at least one folder"],
     );
 }
 
