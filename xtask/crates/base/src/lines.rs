@@ -83,5 +83,7 @@ mod tests {
     fn only_the_last_state_of_a_progress_line_is_kept() {
         assert_eq!(lines(&[b"10%\r20", b"%\r", b"\n"]), ["20%"]);
         assert_eq!(lines(&[b"a\r\nb"]), ["a", "b"]);
+        let parts: [&[u8]; 7] = [b"on", b"e\r", b"\n10%\r50%", b"\r99%\r\n", b"\n\xc3\xa4", b"x\r", b"\xff"];
+        assert_eq!(lines(&parts), ["one", "99%", "", "\u{fffd}"]);
     }
 }

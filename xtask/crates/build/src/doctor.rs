@@ -188,7 +188,7 @@ fn all(cache: &Cache, matrix: &Matrix) -> Vec<Check> {
     });
     if let (Some(docker), Some(image)) = (&docker, matrix.root.image.as_deref()) {
         let name = "image registry";
-        checks.push(match docker.offered(image) {
+        checks.push(match docker.check_registry(image) {
             Ok(()) => Check { name, state: State::Fine, detail: format!("has {image}"), fix: None },
             // Nothing to mend: mmdebstrap stands in.
             Err(error) => Check {

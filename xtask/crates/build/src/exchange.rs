@@ -24,7 +24,7 @@ use crate::step::{Context, Env, root, wheel};
 use base::labels;
 use base::retry;
 use base::ui::Task;
-use docker::{Build, Content, ContextFile, Docker, Image, Network, Offer};
+use docker::{Build, Content, ContextFile, Docker, Image, Network, RegistryImage};
 use passport::{Passport, fingerprint};
 pub use repository::Repository;
 
@@ -82,7 +82,7 @@ impl Side {
 
     /// Whether the registry answers, no matter what it has.
     fn answers(&self, docker: &Docker, context: &Context) -> bool {
-        docker.offer(&format!("{}:any", self.repository), context.cancel).is_ok()
+        docker.registry_image(&format!("{}:any", self.repository), context.cancel).is_ok()
     }
 }
 
@@ -116,15 +116,15 @@ impl Exchange {
 
     /// What the registry has of a step's result. Each request is tried three times; a registry that
     /// does not answer then is reported and not asked again. The only error is an interruption.
-    pub fn offer(&self, step: &Step, key: &str, context: &Context) -> Result<Option<Offer>> {
+    pub fn offer(&self, step: &Step, key: &str, context: &Context) -> Result<Option<RegistryImage>> {
         if !taken(&step.action) {
             return Ok(None);
         }
-        self.ask(step, context, |from, docker| docker.offer(&from.name(&step.id, key), context.cancel))
+        self.ask(step, context, |from, docker| docker.registry_image(&from.name(&step.id, key), context.cancel))
     }
 
     /// Takes what was offered, if it is what it says.
-    pub fn fetch(&self, step: &Step, offer: &Offer, env: &Env) -> Result<Option<Record>> {
+    pub fn fetch(&self, step: &Step, offer: &RegistryImage, env: &Env) -> Result<Option<Record>> {
         self.ask(step, env.context, |from, docker| {
             let taken = match step.action {
                 Action::Maturin(_) | Action::Container(_) => take_wheel(from, docker, step, offer, env),
@@ -156,7 +156,7 @@ impl Exchange {
             return Ok(None);
         };
         let work = || question(&side.repository, docker);
-        match retry::repeat(&retry::PAUSES, context.cancel, docker::is_final, |_| {}, work) {
+        match retry::repeat(&retry::PAUSES, context.cancel, docker::is_permanent, |_| {}, work) {
             Ok(found) => {
                 side.succeed();
                 Ok(found)
@@ -193,7 +193,7 @@ impl Exchange {
             let work = || give(side, record, docker, context, &task);
             let given = task
                 .open_log()
-                .and_then(|()| retry::repeat(&retry::PAUSES, context.cancel, docker::is_final, again, work));
+                .and_then(|()| retry::repeat(&retry::PAUSES, context.cancel, docker::is_permanent, again, work));
             match given {
                 Ok(new) => {
                     side.succeed();
@@ -258,7 +258,7 @@ fn refuse<T>(name: &str, id: &str, context: &Context, why: &str) -> Result<Optio
 /// Pulls what is offered, unless that is for other machines.
 fn pull(
     from: &Repository,
-    offer: &Offer,
+    offer: &RegistryImage,
     docker: &Docker,
     context: &Context,
     on: &(dyn Fn(&str) + Sync),
@@ -275,7 +275,13 @@ fn pull(
     Ok(Ok((pinned, image)))
 }
 
-fn take_image(from: &Repository, docker: &Docker, step: &Step, offer: &Offer, env: &Env) -> Result<Option<Record>> {
+fn take_image(
+    from: &Repository,
+    docker: &Docker,
+    step: &Step,
+    offer: &RegistryImage,
+    env: &Env,
+) -> Result<Option<Record>> {
     let (name, reference) = (from.name(&step.id, env.key), env.reference());
     env.task.waiting(&format!("pulling {name}"));
     let pulled = pull(from, offer, docker, env.context, &|line| env.task.line(line))?;
@@ -311,7 +317,13 @@ fn take_image(from: &Repository, docker: &Docker, step: &Step, offer: &Offer, en
 }
 
 /// A wheel goes through the same checks as one that was just built.
-fn take_wheel(from: &Repository, docker: &Docker, step: &Step, offer: &Offer, env: &Env) -> Result<Option<Record>> {
+fn take_wheel(
+    from: &Repository,
+    docker: &Docker,
+    step: &Step,
+    offer: &RegistryImage,
+    env: &Env,
+) -> Result<Option<Record>> {
     let own = match &step.action {
         Action::Maturin(maturin) => &maturin.wheel,
         Action::Container(container) => &container.wheel,
@@ -326,7 +338,7 @@ fn take_wheel(from: &Repository, docker: &Docker, step: &Step, offer: &Offer, en
     let checked = Passport::of_files(&image, env.key, env.context.facts.platform).and_then(|passport| {
         let out = env.scratch.join("out");
         let pulled = env.scratch.join("pulled");
-        let names = docker.files(&pinned, FILES, &pulled, env.context.cancel)?;
+        let names = docker.copy_from_image(&pinned, FILES, &pulled, env.context.cancel)?;
         passport.accept(&names, &pulled, &out)?;
         let output = Output { taken_from: Some(from.to_string()), ..wheel::keep(own, &out, env)? };
         ensure!(output.files == passport.files, "its label `{}` speaks of other files", labels::PASSPORT);
@@ -346,7 +358,7 @@ fn take_wheel(from: &Repository, docker: &Docker, step: &Step, offer: &Offer, en
 
 fn take_note(from: &Repository, docker: &Docker, step: &Step, key: &str, context: &Context) -> Result<Option<Record>> {
     let name = note_name(&from.name(&step.id, key));
-    let Some(offer) = docker.offer(&name, context.cancel)? else { return Ok(None) };
+    let Some(offer) = docker.registry_image(&name, context.cancel)? else { return Ok(None) };
     let (pinned, image) = match pull(from, &offer, docker, context, &|_| {})? {
         Ok(pulled) => pulled,
         Err(why) => return refuse(&name, &step.id, context, &why),
@@ -446,7 +458,7 @@ impl Sender<'_> {
             // the same key, made of other Debian packages, with which what follows would not fit.
             Some(_) if staged => return Ok(false),
             Some(ready) => {
-                let offer = docker.offer(name, context.cancel)?;
+                let offer = docker.registry_image(name, context.cancel)?;
                 if offer.is_some_and(|offer| ready.digests.iter().any(|known| known.ends_with(&offer.digest))) {
                     return Ok(false);
                 }

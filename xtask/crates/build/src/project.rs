@@ -136,8 +136,8 @@ impl Project {
                 let image = self.matrix.root.image.as_deref();
                 let build = status.get("root").is_some_and(|status| *status == Status::Build);
                 let reached = |image: &str| {
-                    let ask = || docker.offered(image);
-                    retry::repeat(&retry::PAUSES, &self.cancel, docker::is_final, |_| {}, ask).is_ok()
+                    let ask = || docker.check_registry(image);
+                    retry::repeat(&retry::PAUSES, &self.cancel, docker::is_permanent, |_| {}, ask).is_ok()
                 };
                 build && image.is_none_or(|image| !reached(image))
             },

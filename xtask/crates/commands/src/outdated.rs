@@ -133,7 +133,7 @@ pub fn run(project: &Project, options: &Options) -> Result<()> {
         if project.fake { (None, None) } else { Some(doctor::engine(project.matrix.platform)).unzip() };
     let engine = engine.map_or_else(|| "nothing is asked with --fake".to_owned(), |check| check.detail);
     let offer = |reference: &str| match docker.as_ref().and_then(Option::as_ref) {
-        Some(docker) => docker.offer(reference, &project.cancel).map(|offer| offer.map(|offer| offer.digest)),
+        Some(docker) => docker.registry_image(reference, &project.cancel).map(|offer| offer.map(|offer| offer.digest)),
         None => Err(anyhow!("no Docker engine: {engine}")),
     };
     let mut rows = index::rows(&matrix, &text, &answer);

@@ -1,4 +1,4 @@
-//! Turns lists of files into tar streams that are the same for the same files, whoever sends them.
+//! Sends files to the engine as a tar stream. The same files give the same bytes, whatever their order, owner and time.
 
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -12,56 +12,61 @@ use futures_util::Stream;
 use futures_util::stream::poll_fn;
 use tokio::sync::mpsc::{Sender, channel};
 
-use super::Beat;
+use crate::activity::Activity;
 
-/// Where the bytes of a [`ContextFile`] come from.
+/// Source of the bytes of a [`ContextFile`].
 #[derive(Clone, Debug)]
 pub enum Content {
-    /// These bytes.
+    /// These bytes themselves.
     Bytes(Vec<u8>),
-    /// A file of this machine, read when it is sent.
+    /// A file on this machine, read when it is sent.
     File(PathBuf),
 }
 
 /// A file of a build context or an input of a job.
 #[derive(Clone, Debug)]
 pub struct ContextFile {
-    /// Path inside the context, or absolute path inside the container; a `/` at its end makes it a directory and its content unused.
+    /// Path inside the context, or absolute path inside the container. A path that ends in `/` makes an empty directory;
+    /// `source` is then unused.
     pub path: String,
-    /// Its bytes.
+    /// Its content.
     pub source: Content,
-    /// Its permission bits; owner is root.
+    /// Permission bits. The owner is root.
     pub mode: u32,
 }
 
-/// A checked, sorted list of files; `None` stands for a directory.
-pub(super) struct Listing(BTreeMap<String, (Option<Content>, u32)>);
+/// A checked list of files by path, each with its content and mode; a directory has no content.
+pub struct FileList(BTreeMap<String, (Option<Content>, u32)>);
 
-impl Listing {
-    /// With `parents`, directories above the files get entries as well; without, existing ones keep their modes.
-    pub(super) fn new(files: &[ContextFile], parents: bool) -> Result<Listing> {
+impl FileList {
+    /// Checks the files. With `parents` the directories above them are sent too; otherwise existing ones keep their modes.
+    pub fn new(files: &[ContextFile], parents: bool) -> Result<FileList> {
         let mut entries = BTreeMap::new();
         for file in files {
             let path = file.path.trim_matches('/');
             ensure!(
                 !path.is_empty() && path.split('/').all(|part| !matches!(part, "" | "." | "..")),
-                "`{}` cannot be sent to the Docker engine; give a plain path without `.` and `..`",
+                "`{}` cannot be sent to the Docker engine; use a path without `.`, `..` and empty parts",
                 file.path
             );
             let content = (!file.path.ends_with('/')).then(|| file.source.clone());
             if let Some(Content::File(source)) = &content {
                 let found = source.metadata().with_context(|| {
-                    format!("cannot read `{}`, to be sent as `{}`; make it first", source.display(), file.path)
+                    format!("cannot read `{}`, which is sent as `{}`; create it first", source.display(), file.path)
                 })?;
                 ensure!(
                     found.is_file(),
-                    "`{}`, to be sent as `{}`, is no regular file; list its files one by one",
+                    "`{}`, which is sent as `{}`, is not a regular file; list its files one by one",
                     source.display(),
                     file.path
                 );
             }
-            let old = entries.insert(path.to_owned(), (content, file.mode & 0o7777));
-            ensure!(old.is_none(), "`{}` is to be sent to the Docker engine twice; list it once", file.path);
+            let previous = entries.insert(path.to_owned(), (content, file.mode & 0o7777));
+            ensure!(
+                previous.is_none(),
+                "`{}` is in the list of files for the Docker engine twice; list it once",
+                file.path
+            );
         }
         let paths: Vec<String> = entries.keys().cloned().collect();
         for path in &paths {
@@ -69,7 +74,7 @@ impl Listing {
                 let parent = &path[..end];
                 match entries.get(parent) {
                     Some((Some(_), _)) => anyhow::bail!(
-                        "`{parent}` is to be sent to the Docker engine as file and as directory; rename one"
+                        "`{parent}` is in the list of files for the Docker engine as a file and as a directory; rename one"
                     ),
                     None if parents => {
                         entries.insert(parent.to_owned(), (None, 0o755));
@@ -78,10 +83,11 @@ impl Listing {
                 }
             }
         }
-        Ok(Listing(entries))
+        Ok(FileList(entries))
     }
 
-    pub(super) fn write(self, out: &mut dyn Write) -> io::Result<()> {
+    /// Writes the files as a tar archive, read from the disk one after another.
+    pub fn write(self, out: &mut dyn Write) -> io::Result<()> {
         let mut tar = tar::Builder::new(out);
         for (path, (content, mode)) in self.0 {
             let mut header = tar::Header::new_gnu();
@@ -100,16 +106,16 @@ impl Listing {
                     tar.append_data(&mut header, path, bytes.as_slice())?;
                 }
                 Some(Content::File(source)) => {
-                    let named =
+                    let with_path =
                         |error: io::Error| io::Error::new(error.kind(), format!("{}: {error}", source.display()));
-                    let file = File::open(&source).map_err(named)?;
-                    let size = file.metadata().map_err(named)?.len();
+                    let file = File::open(&source).map_err(with_path)?;
+                    let size = file.metadata().map_err(with_path)?.len();
                     header.set_size(size);
                     let mut reader = file.take(size);
                     tar.append_data(&mut header, path, &mut reader)?;
-                    // A short file would shift every later entry.
+                    // A file that is too short would shift every later entry.
                     if reader.limit() != 0 {
-                        return Err(named(io::Error::other("became shorter while it was sent")));
+                        return Err(with_path(io::Error::other("became shorter while it was sent")));
                     }
                 }
             }
@@ -118,28 +124,30 @@ impl Listing {
     }
 }
 
-/// A request body produced by blocking code on a thread of its own, never held in memory as a whole.
-pub(super) fn stream(
-    beat: Beat,
+/// Makes a request body from what `write` writes. `write` runs on a thread of its own, and only a part of the body is
+/// in memory at any time.
+pub fn stream(
+    activity: Activity,
     write: impl FnOnce(&mut dyn Write) -> io::Result<()> + Send + 'static,
 ) -> impl Stream<Item = io::Result<Bytes>> + Send + 'static {
     let (sender, mut receiver) = channel(4);
     thread::spawn(move || {
         let mut out = BufWriter::with_capacity(256 * 1024, Pipe(sender.clone()));
         if let Err(error) = write(&mut out).and_then(|()| out.flush()) {
-            // Fails only when nobody wants the body any more.
+            // Fails only if the request has ended, which then has an error of its own.
             let _ = sender.blocking_send(Err(error));
         }
     });
     poll_fn(move |cx| {
         let next = receiver.poll_recv(cx);
         if next.is_ready() {
-            beat.note();
+            activity.record();
         }
         next
     })
 }
 
+/// Writes into the channel of a request body.
 struct Pipe(Sender<io::Result<Bytes>>);
 
 impl Write for Pipe {

@@ -1,4 +1,4 @@
-//! Finds the registry credentials the docker client has, so that a `docker login` is enough.
+//! Finds the registry credentials that `docker login` has stored.
 
 use std::io::Write;
 use std::process::{Command, Stdio};
@@ -8,35 +8,41 @@ use base64::Engine as _;
 use bollard::auth::DockerCredentials;
 use serde_json::Value;
 
-use super::{Lines, connect};
+use crate::client::OnLine;
+use crate::endpoint;
 
-/// The name under which the docker client keeps the credentials of Docker Hub.
+/// The name under which the docker client stores the credentials of Docker Hub.
 const HUB: &str = "https://index.docker.io/v1/";
 
-/// Credentials for the registry of an image, `None` for anonymous access.
-pub(super) fn find(reference: &str, on: Lines) -> Option<DockerCredentials> {
+/// Time limit of a credential helper.
+const HELPER_LIMIT: Duration = Duration::from_secs(60);
+
+/// Finds the credentials for the registry of an image; `None` for anonymous access.
+pub fn find(reference: &str, on_line: OnLine) -> Option<DockerCredentials> {
     let server = server(reference);
-    let config = match connect::config(&|name| std::env::var(name).ok()) {
+    let config = match endpoint::read_config(&|name| std::env::var(name).ok()) {
         Ok(config) => config,
         Err(error) => {
-            on(&format!("continuing without registry credentials: {error:#}"));
+            on_line(&format!("continuing without registry credentials: {error:#}"));
             return None;
         }
     };
     let helper = config["credHelpers"][&server].as_str().or(config["credsStore"].as_str());
     if let Some(helper) = helper.filter(|helper| !helper.is_empty()) {
-        match ask(helper, &server) {
+        match ask_helper(helper, &server) {
             Ok(Some(found)) => return Some(found),
             Ok(None) => {}
-            Err(why) => on(&format!("`docker-credential-{helper}` gave no credentials for `{server}`: {why}")),
+            Err(why) => {
+                on_line(&format!("cannot get credentials for `{server}` from `docker-credential-{helper}`: {why}"))
+            }
         }
     }
-    let (_, entry) = config["auths"].as_object()?.iter().find(|(name, _)| same(name, &server))?;
-    stored(entry, &server)
+    let (_, entry) = config["auths"].as_object()?.iter().find(|(name, _)| same_server(name, &server))?;
+    from_config(entry, &server)
 }
 
-/// The server name the docker client files credentials under.
-pub(super) fn server(reference: &str) -> String {
+/// Returns the name under which the docker client stores the credentials for an image's registry.
+fn server(reference: &str) -> String {
     match reference.split_once('/') {
         Some(("docker.io" | "index.docker.io" | "registry-1.docker.io", _)) | None => HUB.to_owned(),
         Some((host, _)) if host.contains(['.', ':']) || host == "localhost" => host.to_owned(),
@@ -44,16 +50,17 @@ pub(super) fn server(reference: &str) -> String {
     }
 }
 
-/// Older clients filed `https://registry/v1/` for what is `registry` now.
-fn same(name: &str, server: &str) -> bool {
-    let bare = |text: &str| {
+/// Compares names of servers. Older clients stored `https://registry/v1/` instead of `registry`.
+fn same_server(name: &str, server: &str) -> bool {
+    let host = |text: &str| {
         let text = text.trim_start_matches("https://").trim_start_matches("http://");
         text.split('/').next().unwrap_or_default().to_owned()
     };
-    name == server || bare(name) == bare(server)
+    name == server || host(name) == host(server)
 }
 
-fn stored(entry: &Value, server: &str) -> Option<DockerCredentials> {
+/// Reads an entry of `auths` in `config.json`.
+fn from_config(entry: &Value, server: &str) -> Option<DockerCredentials> {
     let text = |key: &str| entry[key].as_str().filter(|v| !v.is_empty()).map(str::to_owned);
     let decoded = text("auth").and_then(|auth| {
         let bytes = base64::engine::general_purpose::STANDARD.decode(auth).ok()?;
@@ -83,13 +90,10 @@ fn stored(entry: &Value, server: &str) -> Option<DockerCredentials> {
     })
 }
 
-/// Asks a credential helper; what it prints is secret and never part of the error.
-/// Time that a credential helper may take.
-const PATIENCE: Duration = Duration::from_secs(60);
-
-fn ask(helper: &str, server: &str) -> Result<Option<DockerCredentials>, String> {
+/// Gets credentials from a credential helper. Its output is secret and never part of an error.
+fn ask_helper(helper: &str, server: &str) -> Result<Option<DockerCredentials>, String> {
     if helper.contains('/') {
-        return Err("the name of a helper has no `/`".to_owned());
+        return Err("the name of a credential helper cannot contain `/`".to_owned());
     }
     let mut child = Command::new(format!("docker-credential-{helper}"))
         .arg("get")
@@ -99,16 +103,16 @@ fn ask(helper: &str, server: &str) -> Result<Option<DockerCredentials>, String> 
         .spawn()
         .map_err(|error| format!("cannot start it: {error}"))?;
     if let Some(mut stdin) = child.stdin.take() {
-        // A helper that does not read has its say by its exit status.
+        // A helper that does not read its input reports its error by its exit status.
         let _ = stdin.write_all(server.as_bytes());
     }
-    // One that opens a window nobody sees would hold everything up.
+    // A helper may open a window that the user does not see.
     let started = Instant::now();
     while child.try_wait().map_err(|error| error.to_string())?.is_none() {
-        if started.elapsed() > PATIENCE {
+        if started.elapsed() > HELPER_LIMIT {
             let _ = child.kill();
             let _ = child.wait();
-            return Err(format!("no answer within {} s", PATIENCE.as_secs()));
+            return Err(format!("no answer within {} s", HELPER_LIMIT.as_secs()));
         }
         std::thread::sleep(Duration::from_millis(20));
     }
@@ -117,7 +121,7 @@ fn ask(helper: &str, server: &str) -> Result<Option<DockerCredentials>, String> 
         let absent = String::from_utf8_lossy(&output.stdout).contains("credentials not found");
         return if absent { Ok(None) } else { Err(output.status.to_string()) };
     }
-    let answer: Value = serde_json::from_slice(&output.stdout).map_err(|_| "its answer is no JSON".to_owned())?;
+    let answer: Value = serde_json::from_slice(&output.stdout).map_err(|_| "its answer is not JSON".to_owned())?;
     let secret = answer["Secret"].as_str().filter(|s| !s.is_empty()).map(str::to_owned);
     let username = answer["Username"].as_str().unwrap_or_default().to_owned();
     let Some(secret) = secret else {
@@ -130,4 +134,17 @@ fn ask(helper: &str, server: &str) -> Result<Option<DockerCredentials>, String> 
         (found.username, found.password) = (Some(username), Some(secret));
     }
     Ok(Some(found))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_server_of_an_image_is_found() {
+        assert_eq!(server("debian:12"), "https://index.docker.io/v1/");
+        assert_eq!(server("me/x"), "https://index.docker.io/v1/");
+        assert_eq!(server("ghcr.io/me/x"), "ghcr.io");
+        assert_eq!(server("localhost:5/x"), "localhost:5");
+    }
 }

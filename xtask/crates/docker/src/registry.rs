@@ -1,4 +1,4 @@
-//! Images to and from registries, with the credentials that the docker client has.
+//! Pulls, pushes and looks up images in registries, with the credentials of the docker client.
 
 use std::collections::HashMap;
 use std::pin::pin;
@@ -7,16 +7,22 @@ use std::time::Duration;
 use anyhow::{Context as _, Result, bail};
 use bollard::query_parameters::{CreateImageOptionsBuilder, PushImageOptionsBuilder};
 
-use super::{Beat, Docker, Lines, STUCK, check_reference, credentials, found, split_reference};
+use crate::activity::Activity;
+use crate::client::{Docker, OnLine, if_found};
+use crate::credentials;
+use crate::reference::{check_reference, split_reference};
+use crate::watch::{NO_PROGRESS, STUCK, Watch};
 use base::cancel::Cancel;
 
-/// Time for a question to a registry: the engine itself tries each of its addresses for 15 s.
+/// Time limit of a request to a registry. The engine itself tries each address of the registry for 15 s.
 const ANSWER: Duration = Duration::from_secs(60);
+/// Begin of the error of a registry that does not answer.
+const NO_ANSWER: &str = "no answer within";
 
-/// Whether another try at a registry is useless: it answered that it has no such image or does not let
-/// this user in, or it was silent for so long that nobody would wait again.
-pub fn is_final(error: &anyhow::Error) -> bool {
-    let answers = [
+/// Whether an error of a registry will not go away by trying again: the registry does not have the image or refuses
+/// the user, or the request has already reached a long time limit.
+pub fn is_permanent(error: &anyhow::Error) -> bool {
+    let permanent = [
         "unauthorized",
         "denied",
         "authentication required",
@@ -24,52 +30,58 @@ pub fn is_final(error: &anyhow::Error) -> bool {
         "manifest unknown",
         "name unknown",
         "not found",
-        "no answer within",
-        "nothing happened for",
+        NO_ANSWER,
+        NO_PROGRESS,
     ];
     let text = format!("{error:#}").to_lowercase();
-    answers.iter().any(|answer| text.contains(answer))
+    permanent.iter().any(|message| text.contains(message))
 }
 
-/// What a registry has under a name.
+/// An image in a registry.
 #[derive(Clone, Debug)]
-pub struct Offer {
+pub struct RegistryImage {
     /// `sha256:...` of the manifest.
     pub digest: String,
-    /// For example `linux/amd64`.
+    /// Platforms that it has, for example `linux/amd64`.
     pub platforms: Vec<String>,
 }
 
 impl Docker {
-    /// Pulls an image, with the credentials of the docker client if it has any for that registry, and returns its id.
-    pub fn pull(&self, reference: &str, on: Lines, cancel: &Cancel) -> Result<String> {
-        self.pull_within(reference, STUCK, on, cancel)
+    /// Pulls an image and returns its id.
+    pub fn pull(&self, reference: &str, on_line: OnLine, cancel: &Cancel) -> Result<String> {
+        self.pull_within(reference, STUCK, on_line, cancel)
     }
 
-    /// The same; `limit` is how long it may make no progress.
-    pub fn pull_within(&self, reference: &str, limit: Duration, on: Lines, cancel: &Cancel) -> Result<String> {
+    /// Pulls an image like [`Docker::pull`], with a limit of the time without progress.
+    pub fn pull_within(
+        &self,
+        reference: &str,
+        idle_limit: Duration,
+        on_line: OnLine,
+        cancel: &Cancel,
+    ) -> Result<String> {
         check_reference(reference)?;
         let (repo, version) = split_reference(reference);
-        let credentials = credentials::find(reference, on);
+        let credentials = credentials::find(reference, on_line);
         let options = CreateImageOptionsBuilder::default().from_image(repo).tag(version).build();
-        let beat = Beat::new();
+        let activity = Activity::new();
         let work = async {
             let mut answers = pin!(self.client.create_image(Some(options), None, credentials));
             let mut shown = HashMap::new();
-            while let Some(answer) = self.next(&mut answers, &beat).await? {
+            while let Some(answer) = self.next_answer(&mut answers, &activity).await? {
                 let (id, status) = (answer.id.unwrap_or_default(), answer.status.unwrap_or_default());
-                // A layer repeats its state with every few kilobytes.
+                // A layer repeats its status after every few kilobytes.
                 if shown.get(&id) != Some(&status) {
                     match id.as_str() {
-                        "" => on(&status),
-                        id => on(&format!("{id}: {status}")),
+                        "" => on_line(&status),
+                        id => on_line(&format!("{id}: {status}")),
                     }
                     shown.insert(id, status);
                 }
             }
             Ok(())
         };
-        self.watched(&beat, cancel, Some(limit), work, || {
+        self.watched(Watch { activity: &activity, cancel, idle_limit: Some(idle_limit) }, work, || {
             format!("cannot pull `{reference}`; check the name, the network and `docker login`")
         })?;
         match self.image(reference)? {
@@ -78,62 +90,62 @@ impl Docker {
         }
     }
 
-    /// Pushes an image by a name that it has; `limit` is how long that may make no progress.
-    pub fn push(&self, reference: &str, limit: Duration, on: Lines, cancel: &Cancel) -> Result<()> {
+    /// Pushes an image by one of its names, with a limit of the time without progress.
+    pub fn push(&self, reference: &str, idle_limit: Duration, on_line: OnLine, cancel: &Cancel) -> Result<()> {
         check_reference(reference)?;
         let (repo, version) = split_reference(reference);
-        let credentials = credentials::find(reference, on);
+        let credentials = credentials::find(reference, on_line);
         let options = PushImageOptionsBuilder::default().tag(version).build();
-        let beat = Beat::new();
+        let activity = Activity::new();
         let work = async {
             let mut answers = pin!(self.client.push_image(repo, Some(options), credentials));
             let mut last = String::new();
-            while let Some(answer) = self.next(&mut answers, &beat).await? {
-                // The answers do not say which layer they speak of, so only a change is news.
+            while let Some(answer) = self.next_answer(&mut answers, &activity).await? {
+                // The answers do not name their layer, so only a change of the status is shown.
                 if let Some(status) = answer.status.filter(|status| *status != last) {
-                    on(&status);
+                    on_line(&status);
                     last = status;
                 }
             }
             Ok(())
         };
-        self.watched(&beat, cancel, Some(limit), work, || {
+        self.watched(Watch { activity: &activity, cancel, idle_limit: Some(idle_limit) }, work, || {
             format!("cannot push `{reference}`; check the name, the network and `docker login`")
         })
     }
 
-    /// Whether the engine reaches the registry of an image within a time, and finds the image there.
-    pub fn offered_within(&self, reference: &str, limit: Duration) -> Result<()> {
+    /// Checks that the engine reaches the registry of an image within a time limit and finds the image there.
+    pub fn check_registry_within(&self, reference: &str, limit: Duration) -> Result<()> {
         check_reference(reference)?;
         let credentials = credentials::find(reference, &|_| {});
-        self.within(limit, self.client.inspect_registry_image(reference, credentials)).map(|_| ())
+        self.request_within(limit, self.client.inspect_registry_image(reference, credentials)).map(|_| ())
     }
 
-    /// Whether the engine reaches the registry of an image, and finds the image there.
-    pub fn offered(&self, reference: &str) -> Result<()> {
-        self.offered_within(reference, ANSWER)
+    /// Checks that the engine reaches the registry of an image and finds the image there.
+    pub fn check_registry(&self, reference: &str) -> Result<()> {
+        self.check_registry_within(reference, ANSWER)
     }
 
-    /// What the registry of an image has under its name, `None` when it has nothing; an error when
-    /// the engine cannot reach it, or is not let in.
-    pub fn offer(&self, reference: &str, cancel: &Cancel) -> Result<Option<Offer>> {
+    /// Looks up an image in its registry; `None` if the registry does not have it. Fails if the engine cannot reach the
+    /// registry or is refused.
+    pub fn registry_image(&self, reference: &str, cancel: &Cancel) -> Result<Option<RegistryImage>> {
         check_reference(reference)?;
         let credentials = credentials::find(reference, &|_| {});
         let work = async {
-            let call = found(self.client.inspect_registry_image(reference, credentials));
+            let call = if_found(self.client.inspect_registry_image(reference, credentials));
             match tokio::time::timeout(ANSWER, call).await {
                 Ok(answer) => answer.map_err(|error| self.explain(error)),
-                Err(_) => bail!("no answer within {} s", ANSWER.as_secs()),
+                Err(_) => bail!("{NO_ANSWER} {} s", ANSWER.as_secs()),
             }
         };
-        let found = self.watched(&Beat::new(), cancel, None, work, || {
-            format!("cannot ask the registry for `{reference}`; check the name, the network and `docker login`")
+        let found = self.watched(Watch { activity: &Activity::new(), cancel, idle_limit: None }, work, || {
+            format!("cannot look up `{reference}` in its registry; check the name, the network and `docker login`")
         })?;
         let Some(found) = found else { return Ok(None) };
-        let platform = |of: bollard::models::OciPlatform| {
-            format!("{}/{}", of.os.unwrap_or_default(), of.architecture.unwrap_or_default())
+        let platform = |platform: bollard::models::OciPlatform| {
+            format!("{}/{}", platform.os.unwrap_or_default(), platform.architecture.unwrap_or_default())
         };
-        let digest = found.descriptor.digest.context("the registry told no digest; its proxy or itself is broken")?;
-        Ok(Some(Offer { digest, platforms: found.platforms.into_iter().map(platform).collect() }))
+        let digest = found.descriptor.digest.context("the registry returned no digest (registry or proxy fault)")?;
+        Ok(Some(RegistryImage { digest, platforms: found.platforms.into_iter().map(platform).collect() }))
     }
 }

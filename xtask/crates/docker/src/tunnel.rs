@@ -1,4 +1,6 @@
-//! Carries the engine's HTTP over the user's own `ssh`, which the client library cannot do without a second ssh set-up.
+//! Forwards connections to an engine on another machine through the user's own `ssh`.
+//!
+//! The client library could do this only with an ssh configuration of its own.
 
 use std::fs::{self, DirBuilder};
 use std::io::{self, Read};
@@ -13,37 +15,41 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context as _, Result, ensure};
 
-/// A private socket whose every connection is carried by `ssh HOST docker system dial-stdio`, as the docker client does it, so that the user's ssh configuration, agent and known hosts apply.
-pub(super) struct Tunnel {
+/// A private Unix socket. Each connection to it is forwarded by a process `ssh HOST docker system dial-stdio`, as in
+/// the docker client, so the user's ssh configuration, agent and known hosts apply.
+pub struct Tunnel {
     dir: PathBuf,
-    pub(super) socket: PathBuf,
-    pub(super) said: Arc<Mutex<String>>,
+    /// Path of the socket.
+    pub socket: PathBuf,
+    /// What the last ssh process wrote to its standard error.
+    pub stderr: Arc<Mutex<String>>,
 }
 
 impl Tunnel {
-    pub(super) fn open(rest: &str) -> Result<Tunnel> {
+    /// Opens a tunnel to `[user@]host[:port][/socket]`, the part of an `ssh://` address after the scheme.
+    pub fn open(rest: &str) -> Result<Tunnel> {
         let (authority, path) = match rest.split_once('/') {
             Some((authority, path)) => (authority, format!("/{path}")),
             None => (rest, String::new()),
         };
-        let plain = |c: char| c.is_ascii_alphanumeric() || "._-@:[]%+".contains(c);
+        let allowed = |c: char| c.is_ascii_alphanumeric() || "._-@:[]%+".contains(c);
         let (user, host) = match authority.rsplit_once('@') {
             Some((user, host)) => (Some(user), host),
             None => (None, authority),
         };
-        // ssh would take a leading dash for an option, and the remote shell reads the path.
+        // ssh would read a leading dash as an option, and the remote shell interprets the path.
         ensure!(
             !host.is_empty()
                 && !host.starts_with('-')
-                && authority.chars().all(plain)
-                && path.chars().all(|c| plain(c) || c == '/'),
-            "the ssh address of the Docker engine cannot be used; write it as `ssh://user@host:port`"
+                && authority.chars().all(allowed)
+                && path.chars().all(|c| allowed(c) || c == '/'),
+            "the ssh address of the Docker engine is not valid; write it as `ssh://user@host:port`"
         );
         ensure!(
             !user.is_some_and(|user| user.contains(':')),
-            "the ssh address of the Docker engine contains a password, which ssh does not take; use a key"
+            "the ssh address of the Docker engine contains a password, which ssh does not accept; use a key"
         );
-        // ssh itself reads ports and IPv6 addresses in a URL.
+        // ssh itself parses the port and IPv6 addresses of a URL.
         let target = format!("ssh://{authority}");
         let mut remote = String::from("docker");
         if !path.is_empty() {
@@ -54,18 +60,18 @@ impl Tunnel {
         let stamp = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_nanos();
         let dir = std::env::temp_dir().join(format!("docker-ssh-{}-{stamp:x}", std::process::id()));
         let failed =
-            || format!("cannot make the socket for ssh in `{}`; set TMPDIR to a writable directory", dir.display());
+            || format!("cannot create the socket for ssh in `{}`; set TMPDIR to a writable directory", dir.display());
         DirBuilder::new().mode(0o700).create(&dir).with_context(failed)?;
         let socket = dir.join("docker.sock");
-        let said = Arc::new(Mutex::new(String::new()));
-        let tunnel = Tunnel { dir: dir.clone(), socket: socket.clone(), said: Arc::clone(&said) };
+        let stderr = Arc::new(Mutex::new(String::new()));
+        let tunnel = Tunnel { dir: dir.clone(), socket: socket.clone(), stderr: Arc::clone(&stderr) };
         let listener = UnixListener::bind(&socket).with_context(failed)?;
         thread::spawn(move || {
             for stream in listener.incoming().flatten() {
-                let (target, remote, said) = (target.clone(), remote.clone(), Arc::clone(&said));
+                let (target, remote, stderr) = (target.clone(), remote.clone(), Arc::clone(&stderr));
                 thread::spawn(move || {
-                    if let Err(error) = carry(stream, &target, &remote, &said) {
-                        *said.lock().unwrap_or_else(PoisonError::into_inner) = format!("cannot run `ssh`: {error}");
+                    if let Err(error) = forward(stream, &target, &remote, &stderr) {
+                        *stderr.lock().unwrap_or_else(PoisonError::into_inner) = format!("cannot run `ssh`: {error}");
                     }
                 });
             }
@@ -80,9 +86,9 @@ impl Drop for Tunnel {
     }
 }
 
-/// Hands one connection to an `ssh` of its own. It gets the socket itself: copying through pipes with
-/// `io::copy` hangs, for `splice` keeps a pipe locked while it waits for the socket.
-fn carry(stream: UnixStream, target: &str, remote: &str, said: &Mutex<String>) -> io::Result<()> {
+/// Starts an `ssh` process for one connection. The process gets the socket itself as input and output: copying
+/// through pipes with `io::copy` hangs, because `splice` keeps a pipe locked while it waits for the socket.
+fn forward(stream: UnixStream, target: &str, remote: &str, stderr: &Mutex<String>) -> io::Result<()> {
     let input = OwnedFd::from(stream.try_clone()?);
     let mut child = Command::new("ssh")
         .args(["-T", "-o", "ConnectTimeout=30", "--", target, remote])
@@ -91,11 +97,11 @@ fn carry(stream: UnixStream, target: &str, remote: &str, said: &Mutex<String>) -
         .stderr(Stdio::piped())
         .spawn()?;
     let mut text = Vec::new();
-    // The rest must be read as well, or ssh would wait for it.
+    // Standard error is read to its end: ssh would block on a full pipe.
     if let Some(mut pipe) = child.stderr.take() {
         let mut begin = pipe.by_ref().take(4096);
         let _ = begin.read_to_end(&mut text);
-        *said.lock().unwrap_or_else(PoisonError::into_inner) = String::from_utf8_lossy(&text).into_owned();
+        *stderr.lock().unwrap_or_else(PoisonError::into_inner) = String::from_utf8_lossy(&text).into_owned();
         let _ = io::copy(&mut pipe, &mut io::sink());
     }
     child.wait().map(|_| ())

@@ -44,7 +44,8 @@ pub fn image_of(project: &Project, docker: &Docker, tag: &str) -> Result<Image> 
 }
 
 pub fn preferred(project: &Project, docker: &Docker) -> Server {
-    let offered = |image: &str| docker.image(image).is_ok_and(|found| found.is_some()) || docker.offered(image).is_ok();
+    let offered =
+        |image: &str| docker.image(image).is_ok_and(|found| found.is_some()) || docker.check_registry(image).is_ok();
     match &project.matrix.server {
         Some(server) if offered(&server.image) => Server::Image,
         _ => Server::Standin,

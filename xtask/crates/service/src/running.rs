@@ -6,7 +6,7 @@ use anyhow::{Result, anyhow, bail};
 
 use base::{UsageError, labels, ui};
 use build::Project;
-use docker::{Docker, Labelled, owner};
+use docker::{Docker, LabelledContainer, owner};
 
 /// The labels of every container and network of `up`.
 pub fn labels(repository: &str, port: u16) -> Vec<(String, String)> {
@@ -43,10 +43,10 @@ pub struct Service {
 
 /// All that `up` has started of this project, by anybody.
 fn all(project: &Project, docker: &Docker) -> Result<Vec<Running>> {
-    Ok(grouped(docker.labelled(&[(labels::UP, &project.matrix.name)])?))
+    Ok(grouped(docker.labelled_containers(&[(labels::UP, &project.matrix.name)])?))
 }
 
-fn grouped(containers: Vec<Labelled>) -> Vec<Running> {
+fn grouped(containers: Vec<LabelledContainer>) -> Vec<Running> {
     let mut found: BTreeMap<String, Running> = BTreeMap::new();
     for container in containers {
         let label = |name: &str| container.labels.get(name).cloned();
@@ -129,10 +129,10 @@ fn one(all: Vec<Running>, user: &str, port: Option<u16>) -> Result<Option<Servic
 mod tests {
     use super::*;
 
-    fn container(run: &str, port: &str, more: &[(&str, &str)], ended: bool) -> Labelled {
+    fn container(run: &str, port: &str, more: &[(&str, &str)], ended: bool) -> LabelledContainer {
         let labels = [(labels::RUN, run), (labels::UP, "x"), (labels::UP_PORT, port), (labels::UP_USER, "7")];
         let labels = labels.iter().chain(more).map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
-        Labelled { name: format!("x-{run}-{port}"), labels: labels.collect(), ended }
+        LabelledContainer { name: format!("x-{run}-{port}"), labels: labels.collect(), ended }
     }
 
     const SERVICE: [(&str, &str); 3] =
@@ -142,7 +142,8 @@ mod tests {
     fn the_service_that_is_meant_is_found() {
         let first = || vec![container("a", "8000", &[], false), container("a", "8000", &SERVICE, false)];
         let second = || container("b", "8001", &SERVICE, false);
-        let ask = |containers: Vec<Labelled>, user: &str, port: Option<u16>| one(grouped(containers), user, port);
+        let ask =
+            |containers: Vec<LabelledContainer>, user: &str, port: Option<u16>| one(grouped(containers), user, port);
         let service = ask(first(), "7", None).unwrap().unwrap();
         assert_eq!((service.tag.as_str(), service.address.as_deref()), ("314t", Some("s:3000")));
         assert_eq!(service.network.as_deref(), Some("n"));

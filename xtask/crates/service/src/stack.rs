@@ -10,7 +10,7 @@ use crate::{http, running, standin};
 use base::UsageError;
 use build::Project;
 use docker::owner::{self, Owner};
-use docker::{Docker, Health, Image, Service};
+use docker::{Docker, Health, Image, PublishedPort, Service};
 use matrix::Serve;
 
 /// How long a server may take until it takes data, and a service until it is ready.
@@ -148,7 +148,7 @@ impl<'a> Stack<'a> {
             image: &image.id,
             env,
             network: reach.network,
-            port: reach.network.map(|_| (serve.port, start.port)),
+            port: reach.network.map(|_| PublishedPort { container: serve.port, host: start.port }),
             read_only: true,
             labels,
             cpus: start.cpus,
@@ -174,7 +174,7 @@ impl<'a> Stack<'a> {
             })?;
             let ended = self.loaded();
             let said = self.docker.last_lines(&self.loader, 5).join("\n    | ");
-            self.docker.remove(&self.loader)?;
+            self.docker.remove_container(&self.loader)?;
             match ended? {
                 0 => return Ok(()),
                 _ if begun.elapsed() < PATIENCE => std::thread::sleep(Duration::from_millis(500)),

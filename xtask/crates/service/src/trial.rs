@@ -87,10 +87,10 @@ impl<'a> Ready<'a> {
         };
         let start = Start { tag: ask.tag, port, env: ask.env, cpus: ask.cpus.map(|[_, service]| service) };
         stack.start_service(&start, serve, &image, &reach)?;
-        let place = docker.place(&stack.service, &stack.network, serve.port)?;
+        let place = docker.container_info(&stack.service, &stack.network, serve.port)?;
         trial.processes.push(place.process);
         if self.image.is_some() {
-            trial.processes.push(docker.place(&stack.server, &stack.network, serve.port)?.process);
+            trial.processes.push(docker.container_info(&stack.server, &stack.network, serve.port)?.process);
         }
         let loopback = place.published.or(port).map(|port| format!("127.0.0.1:{port}"));
         // Forwarding takes time of its own, so the container's address comes first. Of a rootless engine, or one in a

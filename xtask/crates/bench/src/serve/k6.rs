@@ -139,7 +139,7 @@ fn how(project: &Project, docker: &Docker, serve: &BenchServe, folder: &Path) ->
     let say = |line: &str| project.ui.say(&format!("[k6] {line}"));
     let image = match docker.image(&serve.k6)? {
         Some(image) => Some(image.id),
-        None if docker.offered(&serve.k6).is_ok() => Some(docker.pull(&serve.k6, &say, &project.cancel)?),
+        None if docker.check_registry(&serve.k6).is_ok() => Some(docker.pull(&serve.k6, &say, &project.cancel)?),
         None => None,
     };
     if let Some(image) = image {

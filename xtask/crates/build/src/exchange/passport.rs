@@ -89,11 +89,11 @@ fn read(image: &Image, key: &str, platform: Platform) -> Result<Passport> {
 /// The digest of all that a program in the image can tell: further labels change its id, but not this.
 pub fn fingerprint(image: &Image) -> String {
     let env: Vec<&String> = image.env.iter().filter(|entry| *entry != USUAL_PATH).collect();
-    let (entrypoint, command, folder) = &image.start;
     // What an engine writes where no folder was set.
-    let folder = if folder.is_empty() { "/" } else { folder };
+    let workdir = if image.workdir.is_empty() { "/" } else { &image.workdir };
+    let identity = (&image.layers, env, &image.user, &image.entrypoint, &image.command, workdir);
     // Text and lists of it: serialisation cannot fail.
-    digest::of(serde_json::to_vec(&(&image.layers, env, &image.user, entrypoint, command, folder)).unwrap_or_default())
+    digest::of(serde_json::to_vec(&identity).unwrap_or_default())
 }
 
 #[cfg(test)]

@@ -55,7 +55,7 @@ fn with_images<'a>(records: BTreeMap<&'a str, Record>, context: &Context) -> BTr
     let images: Vec<BuiltImage> = records.values().filter_map(image).collect();
     let references: Vec<&str> = images.iter().map(|image| image.reference.as_str()).collect();
     // An engine that does not answer has none.
-    let there = context.docker.and_then(|docker| docker.ids(&references).ok()).unwrap_or_default();
+    let there = context.docker.and_then(|docker| docker.image_ids(&references).ok()).unwrap_or_default();
     let present = |record: &Record| image(record).is_none_or(|image| there.get(&image.reference) == Some(&image.id));
     records.into_iter().filter(|(_, record)| present(record)).map(|(id, _)| id).collect()
 }

@@ -16,7 +16,7 @@ use crate::plan::{Action, Plan, Root};
 use base::digest;
 use base::environment::{self, Purpose};
 use base::{labels, proc, retry};
-use docker::{Docker, Job, Network};
+use docker::{Docker, Import, Job, Network};
 
 /// Part of this step's key. Raise it if a change of the code can change the result.
 pub const REVISION: u32 = 1;
@@ -61,7 +61,7 @@ fn pull(image: &str, reference: &str, env: &Env) -> Result<Option<String>> {
     let (repository, tag) = reference.rsplit_once(':').context("a reference without a tag: this is a bug")?;
     let again = |error: &anyhow::Error| env.task.line(&format!("trying again: {error:#}"));
     let work = || docker.pull(image, &|line| env.task.line(line), cancel);
-    let error = match retry::repeat(&retry::PAUSES, cancel, docker::is_final, again, work) {
+    let error = match retry::repeat(&retry::PAUSES, cancel, docker::is_permanent, again, work) {
         Ok(_) => {
             // Named without its tag: with a digest, only `name@sha256:…` is sure to be what was pulled.
             docker.tag(image, repository, tag)?;
@@ -71,7 +71,7 @@ fn pull(image: &str, reference: &str, env: &Env) -> Result<Option<String>> {
     };
     cancel.check()?;
     env.task.line(&format!("not pulled: {error:#}"));
-    match docker.offer(image, cancel) {
+    match docker.registry_image(image, cancel) {
         Ok(Some(_)) => Err(error.context("the registry answers, but the pinned image cannot be pulled; try again")),
         Ok(None) => bail!("the registry has no image `{image}`: correct `root.image` in matrix.yaml"),
         Err(_) if env.context.pinned_root => Err(error.context(
@@ -124,7 +124,7 @@ pub fn fake_fallback(output: Output) -> Output {
 impl Fallback {
     /// Removes the record, so that the pinned image is pulled, if it `must` be or its registry is in reach again.
     pub fn give_up(&self, cache: &Cache, docker: &Docker, must: bool) -> Result<bool> {
-        let outdated = must || docker.offered_within(&self.image, ANSWER).is_ok();
+        let outdated = must || docker.check_registry_within(&self.image, ANSWER).is_ok();
         if outdated {
             cache.forget(&self.key)?;
         }
@@ -164,7 +164,9 @@ fn bootstrap(root: &Root, reference: &str, env: &Env) -> Result<String> {
     )?;
     let labels = BTreeMap::from([(labels::KEY.to_owned(), env.key.to_owned())]);
     let content = digest::of_file(&archive)?;
-    env.docker()?.import(&archive, reference, &["CMD [\"bash\"]".to_owned()], &labels, env.context.cancel)?;
+    let import =
+        Import { tar: &archive, tag: reference, instructions: &["CMD [\"bash\"]".to_owned()], labels: &labels };
+    env.docker()?.import(&import, env.context.cancel)?;
     Ok(content)
 }
 

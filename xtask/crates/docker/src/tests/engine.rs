@@ -1,12 +1,15 @@
-//! Checks the module against a running engine, in the image `314t`, which the pipeline has built before.
+//! Tests with a running engine, in the image `314t`, which must have been built.
 
 use std::process::{Command, Stdio};
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
 use std::{fs, thread};
 
-use super::super::*;
+use std::collections::BTreeMap;
+
 use super::{bytes, dir};
+use crate::context::FileList;
+use crate::{Build, Content, ContextFile, Docker, Import, Job, Network, owner};
 use base::cancel::Cancel;
 use base::limits::Limits;
 
@@ -48,7 +51,7 @@ fn engine() -> Docker {
 #[ignore = "needs an engine"]
 fn builds() {
     let (docker, log, never) = (engine(), Log::default(), Cancel::default());
-    let (on, names) = (|line: &str| log.add(line), Names::new("build", 3));
+    let (on_line, names) = (|line: &str| log.add(line), Names::new("build", 3));
     let stamp = names.0[0].clone();
     let mut build = Build {
         dockerfile: "FROM aerospike-benchmark:314t AS one\nARG A\nRUN --mount=type=bind,source=sub/x,target=/x cat /x && echo arg=$A && ls -la /x\nFROM one AS two\nCOPY sub /sub\nRUN stat -c '%n %a %u %Y' /sub /sub/x && test \"$(ls /sys/class/net)\" = lo\n",
@@ -59,7 +62,7 @@ fn builds() {
         network: Network::None,
         ..Build::default()
     };
-    let id = docker.build(&build, &on, &never).unwrap();
+    let id = docker.build(&build, &on_line, &never).unwrap();
     assert!(log.has(&stamp) && log.has("arg=b c$d") && log.has("/sub/x 755 0 0") && log.has("DONE"));
     let image = docker.image(&names.0[1]).unwrap().unwrap();
     assert_eq!((image.id.as_str(), image.labels["l"].as_str()), (id.as_str(), "v \"$x"));
@@ -68,7 +71,7 @@ fn builds() {
     assert!(again.has("CACHED"));
     build.target = Some("one");
     build.tags.clear();
-    assert_ne!(docker.build(&build, &on, &never).unwrap(), id);
+    assert_ne!(docker.build(&build, &on_line, &never).unwrap(), id);
     assert!(docker.image(&names.0[2]).unwrap().is_none());
 
     let failing = Log::default();
@@ -91,7 +94,7 @@ fn builds() {
         ("FROM aerospike-benchmark:314t\nCOPY nope /\n", "nope"),
     ] {
         build.dockerfile = text;
-        let error = format!("{:#}", docker.build(&build, &on, &never).unwrap_err());
+        let error = format!("{:#}", docker.build(&build, &on_line, &never).unwrap_err());
         println!("{error}");
         assert!(error.to_lowercase().contains(&expected.to_lowercase()));
     }
@@ -109,13 +112,13 @@ fn build_cancel() {
         network: Network::None,
         ..Build::default()
     };
-    let on = |line: &str| {
+    let on_line = |line: &str| {
         log.add(line);
         if line.contains("begun-42") {
             cancel.set();
         }
     };
-    let error = format!("{:#}", docker.build(&build, &on, &cancel).unwrap_err());
+    let error = format!("{:#}", docker.build(&build, &on_line, &cancel).unwrap_err());
     assert!(error == "interrupted", "{error}");
     let command = format!("{}\0", sleep.replace(' ', "\0"));
     let running = || {
@@ -145,7 +148,7 @@ fn job<'a>(script: &str) -> Job<'a> {
 #[ignore = "needs an engine"]
 fn jobs() {
     let (docker, log, never) = (engine(), Log::default(), Cancel::default());
-    let on = |line: &str| log.add(line);
+    let on_line = |line: &str| log.add(line);
     // Other tests of this process run jobs at the same time.
     let job = |script: &str| job(&format!(": of-this-test; {script}"));
     let left = || {
@@ -169,7 +172,7 @@ fn jobs() {
     first.out = Some(&out);
     first.env = vec![("V".into(), "a b=c".into())];
     first.workdir = Some("/usr");
-    let result = docker.run(&first, &on, &never).unwrap();
+    let result = docker.run(&first, &on_line, &never).unwrap();
     assert_eq!((result.exit, result.stderr.as_str()), (5, "err\n"));
     assert!(
         result.stdout.starts_with("hello\n0\nx\u{fffd}\r\n10%\r20%\na b=c\n") && result.stdout.ends_with("end/usr\n"),
@@ -189,14 +192,14 @@ fn jobs() {
     second.inputs = vec![bytes("/in/a", "readable\n", 0o644), bytes("/in/sub/b", "x", 0o644)];
     second.outputs = vec!["/job/out".into()];
     second.out = Some(&out);
-    let result = docker.run(&second, &on, &never).unwrap();
+    let result = docker.run(&second, &on_line, &never).unwrap();
     assert_eq!(result.exit, 0);
     assert!(result.stdout.starts_with("readable\n1234\n"));
     assert_eq!((result.outputs, fs::read(out.join("o")).unwrap()), (vec!["o".to_owned()], b"out\n".to_vec()));
 
     let mut slow = job("echo slow; exec sleep 1000");
     slow.timeout = Some(Duration::from_secs(1));
-    let error = format!("{:#}", docker.run(&slow, &on, &never).unwrap_err());
+    let error = format!("{:#}", docker.run(&slow, &on_line, &never).unwrap_err());
     assert!(error.contains("longer than 1s") && left().is_empty(), "{error}");
 
     slow.timeout = None;
@@ -206,16 +209,16 @@ fn jobs() {
 
     let mut bad = job("x");
     bad.image = "xtask-test/none:1";
-    println!("{:#}", docker.run(&bad, &on, &never).unwrap_err());
+    println!("{:#}", docker.run(&bad, &on_line, &never).unwrap_err());
     bad = job("x");
     bad.command = vec!["/no/such".into()];
-    println!("{:#}", docker.run(&bad, &on, &never).unwrap_err());
+    println!("{:#}", docker.run(&bad, &on_line, &never).unwrap_err());
     bad = job("true");
     bad.outputs = vec!["/none".into()];
     bad.out = Some(&out);
-    println!("{:#}", docker.run(&bad, &on, &never).unwrap_err());
+    println!("{:#}", docker.run(&bad, &on_line, &never).unwrap_err());
     bad = job("exec >&- 2>&-; sleep 0.5; exit 9");
-    assert_eq!(docker.run(&bad, &on, &never).unwrap().exit, 9);
+    assert_eq!(docker.run(&bad, &on_line, &never).unwrap().exit, 9);
     bad = job("seq 1 200000");
     bad.entrypoint = Some(vec![]);
     assert_eq!(docker.run(&bad, &|_| (), &never).unwrap().stdout.lines().count(), 200_000);
@@ -302,17 +305,20 @@ fn imports() {
     let names = Names::new("import", 3);
     let tar = dir("import").join("r.tar");
     let mut out = fs::File::create(&tar).unwrap();
-    context::Listing::new(&[bytes("etc/x", "y", 0o644)], true).unwrap().write(&mut out).unwrap();
+    FileList::new(&[bytes("etc/x", "y", 0o644)], true).unwrap().write(&mut out).unwrap();
     let labels = BTreeMap::from([("k.x".to_owned(), "a \"b\" $HOME \\ c".to_owned())]);
-    let id = docker.import(&tar, &names.0[0], &["ENV A=b".into(), "USER 12".into()], &labels, &never).unwrap();
+    let instructions = ["ENV A=b", "USER 12"].map(str::to_owned);
+    let unknown = ["BOGUS x".to_owned()];
+    let import = |instructions| Import { tar: &tar, tag: &names.0[0], instructions, labels: &labels };
+    let id = docker.import(&import(&instructions), &never).unwrap();
     let image = docker.image(&names.0[0]).unwrap().unwrap();
     assert_eq!((image.id, image.labels, image.user.as_str()), (id, labels.clone(), "12"));
     assert!(image.env.contains(&"A=b".to_owned()));
     let (repository, tag) = names.0[1].rsplit_once(':').unwrap();
     docker.tag(&names.0[0], repository, tag).unwrap();
     fs::write(&tar, [0x42u8; 100_000]).unwrap();
-    println!("{:#}", docker.import(&tar, &names.0[0], &[], &labels, &never).unwrap_err());
-    println!("{:#}", docker.import(&tar, &names.0[0], &["BOGUS x".into()], &labels, &never).unwrap_err());
+    println!("{:#}", docker.import(&import(&[]), &never).unwrap_err());
+    println!("{:#}", docker.import(&import(&unknown), &never).unwrap_err());
     // A source that never ends, cancelled.
     let fifo = dir("fifo").join("f");
     Command::new("mkfifo").arg(&fifo).status().unwrap();
@@ -325,7 +331,12 @@ fn imports() {
         later.set();
         let _ = ended.recv();
     });
-    let error = format!("{:#}", docker.import(&fifo, &names.0[2], &[], &labels, &cancel).unwrap_err());
+    let error = format!(
+        "{:#}",
+        docker
+            .import(&Import { tar: &fifo, tag: &names.0[2], instructions: &[], labels: &labels }, &cancel)
+            .unwrap_err()
+    );
     assert!(error == "interrupted", "{error}");
     drop(end);
     println!("{:#}", docker.pull("localhost:1/none:1", &|l| println!("| {l}"), &never).unwrap_err());

@@ -17,7 +17,9 @@ fn image() -> Image {
         size: 1,
         platform: PLATFORM.oci().to_owned(),
         layers: vec!["sha256:2".to_owned()],
-        start: (Vec::new(), vec!["python".to_owned()], String::new()),
+        entrypoint: Vec::new(),
+        command: vec!["python".to_owned()],
+        workdir: String::new(),
         digests: Vec::new(),
     };
     let passport = Passport {
@@ -52,7 +54,7 @@ fn an_image_is_taken_only_for_what_it_is() {
         Image { layers: vec!["sha256:2".to_owned(), "sha256:3".to_owned()], ..image() },
         Image { env: vec!["A=c".to_owned()], ..image() },
         Image { user: String::new(), ..image() },
-        Image { start: Default::default(), ..image() },
+        Image { command: Vec::new(), ..image() },
     ] {
         refused(changed, "changed after it was made");
     }

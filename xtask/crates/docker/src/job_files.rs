@@ -1,36 +1,39 @@
-//! What a job needs before it starts, found out without the engine.
+//! Prepares the files of a job: what is sent before the start, and which directories need a volume.
 
 use std::collections::BTreeSet;
 
 use anyhow::{Result, bail, ensure};
 
-use super::context::Listing;
-use super::{Content, ContextFile, Job};
+use crate::context::{Content, ContextFile, FileList};
+use crate::job::Job;
 
-/// What has to be prepared before a job can start.
-pub(super) struct Plan {
-    pub(super) volumes: Vec<String>,
-    pub(super) tmpfs: bool,
-    pub(super) uploads: Vec<(String, Listing)>,
+/// Files and directories that a container needs before its command starts.
+pub struct JobFiles {
+    /// Directories that need a volume, because the root file system is read-only.
+    pub volumes: Vec<String>,
+    /// Whether `/tmp` is a file system in memory.
+    pub tmpfs: bool,
+    /// Files to send, by the directory in which they are unpacked.
+    pub uploads: Vec<(String, FileList)>,
 }
 
-impl Plan {
-    pub(super) fn new(job: &Job) -> Result<Plan> {
+impl JobFiles {
+    pub fn new(job: &Job) -> Result<JobFiles> {
         let paths = job.inputs.iter().map(|file| &file.path).chain(&job.outputs);
         for path in paths {
-            let plain = path.trim_end_matches('/').split('/').skip(1).all(|part| !matches!(part, "" | "." | ".."));
+            let normal = path.trim_end_matches('/').split('/').skip(1).all(|part| !matches!(part, "" | "." | ".."));
             ensure!(
-                path.starts_with('/') && plain && path != "/",
-                "`{path}` is no absolute path in a container; write it as `/directory/name`"
+                path.starts_with('/') && normal && path != "/",
+                "`{path}` is not an absolute path in a container; write it as `/directory/name`"
             );
         }
         if !job.read_only {
-            let listing = Listing::new(&job.inputs, false)?;
-            let uploads = if job.inputs.is_empty() { vec![] } else { vec![("/".to_owned(), listing)] };
-            return Ok(Plan { volumes: vec![], tmpfs: false, uploads });
+            let list = FileList::new(&job.inputs, false)?;
+            let uploads = if job.inputs.is_empty() { vec![] } else { vec![("/".to_owned(), list)] };
+            return Ok(JobFiles { volumes: vec![], tmpfs: false, uploads });
         }
-        // The engine puts files into a read-only container only where a volume is. The directory of
-        // the volume itself keeps owner and mode, so it is the one above what needs a mode.
+        // The engine can put files into a read-only container only where a volume is. The root of a volume keeps the
+        // owner and mode that it has in the image, so the volume is the directory above one that needs a mode.
         let mut files = job.inputs.clone();
         for output in job.outputs.iter().map(|path| path.trim_end_matches('/')) {
             if !files.iter().any(|file| file.path.trim_end_matches('/') == output) {
@@ -60,14 +63,15 @@ impl Plan {
             let below: Vec<_> =
                 below.map(|file| ContextFile { path: file.path[root.len()..].to_owned(), ..file.clone() }).collect();
             if !below.is_empty() {
-                uploads.push((root.clone(), Listing::new(&below, false)?));
+                uploads.push((root.clone(), FileList::new(&below, false)?));
             }
         }
         let tmpfs = !volumes.iter().any(|root| within(root, "/tmp"));
-        Ok(Plan { volumes, tmpfs, uploads })
+        Ok(JobFiles { volumes, tmpfs, uploads })
     }
 }
 
+/// Whether a path is `root` or below it.
 fn within(path: &str, root: &str) -> bool {
     path.trim_end_matches('/').strip_prefix(root).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
 }

@@ -1,4 +1,4 @@
-//! Takes files out of a container: streamed into a folder, plain files only, and no more than a limit.
+//! Copies files out of a container into a folder: only regular files, and no more bytes than a limit.
 
 use std::fs::{self, File};
 use std::io::{self, Read};
@@ -7,37 +7,81 @@ use std::pin::pin;
 
 use anyhow::{Context as _, Result, anyhow, bail, ensure};
 use bollard::errors::Error;
-use bollard::query_parameters::DownloadFromContainerOptionsBuilder;
+use bollard::models::ContainerCreateBody;
+use bollard::query_parameters::{CreateContainerOptionsBuilder, DownloadFromContainerOptionsBuilder};
 use bytes::{Buf as _, Bytes};
 use futures_util::StreamExt as _;
 use tar::EntryType;
 use tokio::sync::mpsc::{Receiver, channel};
 
-use super::{Beat, Docker};
-use base::limits::{FILES, FILES_VARIABLE};
+use crate::activity::Activity;
+use crate::client::Docker;
+use crate::container::{self, RemoveOnDrop};
+use crate::owner;
+use crate::reference::check_reference;
+use crate::watch::{STUCK, Watch};
+use base::cancel::Cancel;
+use base::limits::{self, FILES, FILES_VARIABLE};
 use base::ui::bytes;
 
+/// The folder that receives copied files.
+#[derive(Clone, Copy)]
+pub struct Destination<'a> {
+    pub folder: &'a Path,
+    /// Limit of the files' sizes together.
+    pub max_bytes: u64,
+}
+
 impl Docker {
-    /// Copies the files at `path` in a container into `folder`, `most` bytes at most, and returns their
-    /// names there: relative to the path, or the file's own name if the path is a file. None if there
-    /// is nothing at the path.
-    pub(super) async fn copy_out(
+    /// Copies the files at `path` in an image into a folder and returns their names. The image is not run.
+    pub fn copy_from_image(&self, image: &str, path: &str, folder: &Path, cancel: &Cancel) -> Result<Vec<String>> {
+        check_reference(image)?;
+        let owner = owner::current()?;
+        let name = container::unique_name(&owner);
+        let body = ContainerCreateBody {
+            image: Some(image.to_owned()),
+            // The engine requires a command, although the container is never started.
+            cmd: Some(vec!["none".to_owned()]),
+            labels: Some(owner::with_run_label(&[])?),
+            ..ContainerCreateBody::default()
+        };
+        let guard = RemoveOnDrop { docker: self, name: &name };
+        let activity = Activity::new();
+        let destination = Destination { folder, max_bytes: limits::current().files };
+        let work = async {
+            let options = CreateContainerOptionsBuilder::default().name(&name).build();
+            self.client.create_container(Some(options), body).await.map_err(|error| self.explain(error))?;
+            self.copy_from_container(&name, path, destination, &activity)
+                .await?
+                .with_context(|| format!("the image has no `{path}`"))
+        };
+        let watch = Watch { activity: &activity, cancel, idle_limit: Some(STUCK) };
+        let files = self.watched(watch, work, || format!("cannot read `{path}` in image `{image}`"));
+        drop(guard);
+        files
+    }
+
+    /// Copies the files at `path` in a container, and returns their names in the destination folder: relative to
+    /// `path`, or the file's own name if `path` is a file. Returns `None` if `path` does not exist.
+    pub(crate) async fn copy_from_container(
         &self,
         container: &str,
         path: &str,
-        (folder, most): (&Path, u64),
-        beat: &Beat,
+        destination: Destination<'_>,
+        activity: &Activity,
     ) -> Result<Option<Vec<String>>> {
         let options = DownloadFromContainerOptionsBuilder::default().path(path).build();
         let mut chunks = pin!(self.client.download_from_container(container, Some(options)));
         let (sender, receiver) = channel(4);
-        let folder = folder.to_owned();
-        let writer = std::thread::spawn(move || unpack(Chunks { receiver, rest: Bytes::new() }, &folder, most));
+        let (folder, max_bytes) = (destination.folder.to_owned(), destination.max_bytes);
+        let writer = std::thread::spawn(move || {
+            unpack(Chunks { receiver, rest: Bytes::new() }, Destination { folder: &folder, max_bytes })
+        });
         loop {
             let chunk = chunks.next().await;
-            beat.note();
+            activity.record();
             match chunk {
-                // It fails when the writer has refused the rest; its own error says why.
+                // This fails if the writer has refused the archive; the writer returns the reason.
                 Some(Ok(chunk)) => {
                     if sender.send(chunk).await.is_err() {
                         break;
@@ -49,11 +93,14 @@ impl Docker {
             }
         }
         drop(sender);
-        writer.join().map_err(|_| anyhow!("writing the files panicked, see above: this is a bug"))?.map(Some)
+        writer
+            .join()
+            .map_err(|_| anyhow!("the thread that writes the files panicked, see above: this is a bug"))?
+            .map(Some)
     }
 }
 
-/// Chunks of an archive, read on another thread than they come in on.
+/// Reads an archive whose chunks come from another thread.
 struct Chunks {
     receiver: Receiver<Bytes>,
     rest: Bytes,
@@ -73,11 +120,12 @@ impl Read for Chunks {
     }
 }
 
-/// Writes the files of an archive that the engine made of one path, whose name each entry's path begins
-/// with, into `folder`, and returns their names there. Links, devices and the like are refused, and so
-/// are names that lead out of the folder.
-pub(super) fn unpack(archive: impl Read, folder: &Path, most: u64) -> Result<Vec<String>> {
-    let what = "the Docker engine sent an archive that cannot be read; try again";
+/// Writes the files of an archive into a folder and returns their names. The archive is the engine's answer for one
+/// path, whose last part is the first part of each entry's path. Refuses links, devices and other special files, and
+/// paths that lead out of the folder.
+fn unpack(archive: impl Read, destination: Destination) -> Result<Vec<String>> {
+    let Destination { folder, max_bytes } = destination;
+    let what = "cannot read the archive that the Docker engine sent; try again";
     let (mut names, mut entries, mut total) = (Vec::new(), 0, 0_u64);
     let mut archive = tar::Archive::new(archive);
     for entry in archive.entries().context(what)? {
@@ -87,25 +135,28 @@ pub(super) fn unpack(archive: impl Read, folder: &Path, most: u64) -> Result<Vec
         let kind = entry.header().entry_type();
         match kind {
             EntryType::Regular | EntryType::Continuous | EntryType::Directory => {}
-            kind => bail!("`{shown}` is {}: only files and folders are taken out of a container", name(kind)),
+            kind => bail!("`{shown}` is {}: only files and folders are copied out of a container", type_name(kind)),
         }
         entries += 1;
-        ensure!(entries <= FILES, "there are more than {FILES} files and folders, which is not accepted");
-        let name = relative(&path).with_context(|| format!("`{shown}` leads out of the folder that was asked for"))?;
+        ensure!(
+            entries <= FILES,
+            "the container has more than {FILES} files and folders to copy, which is not allowed"
+        );
+        let name = relative(&path).with_context(|| format!("`{shown}` leads out of the folder that is copied"))?;
         if kind == EntryType::Directory {
             continue;
         }
         let size = entry.size();
         total = total.saturating_add(size);
         ensure!(
-            total <= most,
-            "the files are larger than {} together, the last one `{shown}` with {}: if that is right, set \
+            total <= max_bytes,
+            "the files are larger than {} together, the last one `{shown}` with {}; if this size is expected, set \
              {FILES_VARIABLE} to a higher limit",
-            bytes(most),
+            bytes(max_bytes),
             bytes(size)
         );
         let to = folder.join(&name);
-        let written = write(&mut entry, &to).with_context(|| format!("cannot write `{}`", to.display()))?;
+        let written = write_file(&mut entry, &to).with_context(|| format!("cannot write `{}`", to.display()))?;
         ensure!(written == size, what);
         names.push(name);
     }
@@ -113,8 +164,8 @@ pub(super) fn unpack(archive: impl Read, folder: &Path, most: u64) -> Result<Vec
     Ok(names)
 }
 
-/// A new file; the folder has no links, because none are made here.
-fn write(from: &mut impl Read, to: &Path) -> io::Result<u64> {
+/// Creates a file. No link can redirect it, because this module never creates links in the folder.
+fn write_file(from: &mut impl Read, to: &Path) -> io::Result<u64> {
     if let Some(parent) = to.parent() {
         fs::create_dir_all(parent)?;
     }
@@ -122,7 +173,7 @@ fn write(from: &mut impl Read, to: &Path) -> io::Result<u64> {
     io::copy(from, &mut file)
 }
 
-/// An entry's path without its first part, which names the path that was asked for.
+/// Returns an entry's path without its first part, the name of the copied path; `None` if it leads out of the folder.
 fn relative(path: &Path) -> Option<String> {
     let mut parts = Vec::new();
     for part in path.components() {
@@ -135,14 +186,14 @@ fn relative(path: &Path) -> Option<String> {
     Some(if parts.len() > 1 { parts.split_off(1).join("/") } else { parts.join("/") })
 }
 
-fn name(kind: EntryType) -> &'static str {
+fn type_name(kind: EntryType) -> &'static str {
     match kind {
         EntryType::Link => "a hard link",
         EntryType::Symlink => "a symbolic link",
         EntryType::Char | EntryType::Block => "a device",
         EntryType::Fifo => "a pipe",
         EntryType::GNUSparse => "a sparse file",
-        _ => "of an unknown kind",
+        _ => "a special file",
     }
 }
 
@@ -159,7 +210,11 @@ mod tests {
         folder
     }
 
-    /// An archive of entries, each with a size that may be more than its content.
+    fn into(folder: &Path, max_bytes: u64) -> Destination<'_> {
+        Destination { folder, max_bytes }
+    }
+
+    /// An archive of entries, each with a size that may be larger than its content.
     fn archive(entries: &[(&str, EntryType, u64, &[u8])]) -> Vec<u8> {
         let mut tar = Vec::new();
         for (path, kind, size, content) in entries {
@@ -178,7 +233,7 @@ mod tests {
     }
 
     #[test]
-    fn plain_files_are_written_below_the_folder() {
+    fn regular_files_are_written_into_the_folder() {
         let folder = folder("plain");
         let file = EntryType::Regular;
         let tar = archive(&[
@@ -187,15 +242,15 @@ mod tests {
             ("out/s/b", file, 3, b"two"),
             ("out/a", file, 3, b"one"),
         ]);
-        assert_eq!(unpack(&tar[..], &folder, 6).unwrap(), ["a", "s/b"]);
+        assert_eq!(unpack(&tar[..], into(&folder, 6)).unwrap(), ["a", "s/b"]);
         assert_eq!(fs::read(folder.join("s/b")).unwrap(), b"two");
-        // The same name once more does not replace what is there.
-        assert!(unpack(&tar[..], &folder, 6).is_err());
+        // An existing file is not replaced.
+        assert!(unpack(&tar[..], into(&folder, 6)).is_err());
         fs::remove_dir_all(folder).unwrap();
     }
 
     #[test]
-    fn what_is_no_plain_file_within_the_limits_is_refused() {
+    fn special_files_and_files_beyond_the_limits_are_refused() {
         let folder = folder("refused");
         let file = EntryType::Regular;
         for (entry, expected) in [
@@ -207,14 +262,14 @@ mod tests {
             (("out/../../x", file, 1, b"x"), "leads out of the folder"),
             (("/etc/x", file, 1, b"x"), "leads out of the folder"),
         ] {
-            let error = format!("{:#}", unpack(&archive(&[entry])[..], &folder, 1024).unwrap_err());
+            let error = format!("{:#}", unpack(&archive(&[entry])[..], into(&folder, 1024)).unwrap_err());
             assert!(error.contains(expected), "{error}");
         }
         let many: Vec<_> = vec![("out/", EntryType::Directory, 0, &b""[..]); FILES + 1];
-        let error = unpack(&archive(&many)[..], &folder, 1024).unwrap_err().to_string();
+        let error = unpack(&archive(&many)[..], into(&folder, 1024)).unwrap_err().to_string();
         assert!(error.contains("more than 10000 files"), "{error}");
         // An archive that ends in the middle of a file.
-        assert!(unpack(&archive(&[("out/x", file, 1000, b"x")])[..600], &folder, 1024).is_err());
+        assert!(unpack(&archive(&[("out/x", file, 1000, b"x")])[..600], into(&folder, 1024)).is_err());
         assert!(fs::read_dir(&folder).unwrap().flatten().all(|entry| entry.file_name() == "x"));
         fs::remove_dir_all(folder).unwrap();
     }
