@@ -195,3 +195,24 @@ fn dispatch(cli: &Cli, cancel: &Cancel) -> Result<()> {
         Cmd::Workflow { check } => workflow::run(&project, *check),
     }
 }
+
+#[cfg(test)]
+mod reference {
+    use clap::CommandFactory as _;
+
+    const FOOTER: &str = "\
+Options of `cargo xtask` itself may also follow the command.
+
+Generated from the definition of the command line; `UPDATE_REFERENCE=1 cargo test reference` writes this page.
+";
+
+    #[test]
+    fn the_page_is_up_to_date() {
+        let options = clap_markdown::MarkdownOptions::new().title("The command line".to_owned());
+        // The links in its table of contents break at the blank in `cargo xtask`.
+        let options = options.show_table_of_contents(false).show_footer(false);
+        let text = clap_markdown::help_markdown_command_custom(&super::Cli::command(), &options);
+        let text = format!("{}\n\n{FOOTER}", text.trim_end());
+        fixture::generated::compare("docs/reference/cli.md", &text).unwrap_or_else(|error| panic!("{error}"));
+    }
+}

@@ -323,11 +323,17 @@ fn workflows_that_have_drifted_name_the_command_that_mends_them() {
 }
 
 const CI: &str = "workflows/ci.yml";
+const SCHEMA: &str = "docs/reference/matrix.schema.json";
 
 /// The linters themselves, on the project's files with one thing changed.
 fn linted(file: &str, from: &str, to: &str) -> String {
     let hub = Hub::new();
-    let path = hub.clone.project().join(".github").join(file);
+    let project = hub.clone.project();
+    fs::create_dir_all(project.join("docs/reference")).unwrap();
+    fs::copy(Path::new("..").join(SCHEMA), project.join(SCHEMA)).unwrap();
+    let matrix = fs::read_to_string(project.join("matrix.yaml")).unwrap();
+    fs::write(project.join("matrix.yaml"), format!("# yaml-language-server: $schema={SCHEMA}\n{matrix}")).unwrap();
+    let path = project.join(".github").join(file);
     let before = fs::read_to_string(&path).unwrap();
     assert!(before.contains(from), "`{file}` no longer has `{from}`");
     fs::write(&path, before.replacen(from, to, 1)).unwrap();
@@ -351,6 +357,7 @@ fn each_linter_finds_what_the_others_do_not() {
         ),
         (CI, "          persist-credentials: false\n", "", "artipacked"),
         (CI, "checkout@3d3c42e5aac5ba805825da76410c181273ba90b1 # v7.0.1", "checkout@v7", "unpinned-uses"),
+        (&format!("../{SCHEMA}"), "\"suite\":", "\"another\":", "data.root"),
         ("dependabot.yml", "interval: monthly", "interval: sometimes", "data.updates[0].schedule.interval"),
     ] {
         let said = linted(file, from, to);

@@ -9,6 +9,7 @@ use crate::words::{Location, Word};
 
 /// What is measured.
 #[derive(Debug, Clone, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct Bench {
     /// What `cargo xtask bench build` measures.
@@ -19,6 +20,7 @@ pub struct Bench {
 
 /// What `cargo xtask bench build` measures.
 #[derive(Debug, Clone, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct BenchBuild {
     /// A package that maturin builds.
@@ -31,6 +33,7 @@ pub struct BenchBuild {
 
 /// The measured builds with maturin.
 #[derive(Debug, Clone, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct BenchMaturin {
     /// Id of a package with `with: maturin`.
@@ -43,6 +46,7 @@ pub struct BenchMaturin {
 
 /// The measured build in a container.
 #[derive(Debug, Clone, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct BenchContainer {
     /// Id of a package with `with: container`.
@@ -53,6 +57,7 @@ pub struct BenchContainer {
 
 /// Load tests of services with k6.
 #[derive(Debug, Clone, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct BenchServe {
     /// Image of k6 with its digest, for machines on which k6 is not installed.
@@ -79,6 +84,7 @@ pub struct BenchServe {
 
 /// A configuration to measure: an image, how it is started, and the clients that are loaded.
 #[derive(Debug, Clone, Deserialize, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct ServeConfig {
     /// Name of the configuration, for `--config`.
@@ -101,6 +107,7 @@ pub struct ServeConfig {
 
 /// Names of the metrics that a service exports in the Prometheus text format.
 #[derive(Debug, Clone, Deserialize, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct ServerSide {
     /// URL path of the metrics: `/metrics`.
@@ -118,6 +125,7 @@ pub struct ServerSide {
 
 /// Metrics of the stages of a call inside a client.
 #[derive(Debug, Clone, Deserialize, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct Stages {
     /// Environment variables that switch the metrics on.

@@ -7,6 +7,7 @@ use crate::words::{Digest, Version, Word};
 
 /// Settings of the GitHub Actions workflows, and the tools that check this project itself.
 #[derive(Debug, Clone, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct Ci {
     /// Label of the machines that run the jobs (`runs-on`): `ubuntu-24.04`.
@@ -21,6 +22,7 @@ pub struct Ci {
 
 /// A program that is built from a crate on crates.io.
 #[derive(Debug, Clone, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct Crate {
     /// Name of the crate.

@@ -12,6 +12,7 @@ use base::ui::quoted;
 
 /// The effective state of the GIL in a running image.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema), schemars(rename = "gil-state"))]
 pub enum GilState {
     /// The GIL is enabled.
     #[serde(rename = "on")]

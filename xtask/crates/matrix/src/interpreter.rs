@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 
 /// How CPython is compiled.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema), schemars(rename = "interpreter-build"))]
 #[serde(rename_all = "kebab-case")]
 pub enum InterpreterBuild {
     /// Without PGO and LTO: compiled in minutes.

@@ -34,4 +34,6 @@ pub use tool::Tool;
 pub use words::{AptName, Digest, Location, Module, Version, Word, document};
 
 #[cfg(test)]
+mod reference;
+#[cfg(test)]
 mod tests;

@@ -11,6 +11,7 @@ use crate::words::{Digest, Location, Module, Version, Word};
 
 /// A Python package whose wheels are built or downloaded.
 #[derive(Debug, Clone, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct Package {
     /// Name of the distribution on the package index.
@@ -56,6 +57,7 @@ impl Package {
 
 /// The audit of a package's native code.
 #[derive(Debug, Clone, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct Audit {
     /// File with the reviewed findings, relative to `matrix.yaml`. `cargo xtask audit --write` creates it.
@@ -68,6 +70,7 @@ pub struct Audit {
 
 /// The service of a package.
 #[derive(Debug, Clone, Deserialize, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct Serve {
     /// Program and arguments that start the service: `[python, -m, app]`.
@@ -88,6 +91,7 @@ pub struct Serve {
 
 /// Names of the environment variables that configure a service.
 #[derive(Debug, Clone, Deserialize, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct ServeEnv {
     /// Variable for the address `HOST:PORT` of the server that the service talks to. Without this field no server
@@ -103,6 +107,8 @@ pub struct ServeEnv {
 
 /// Where the source of a package comes from: exactly one of the two fields is set.
 #[derive(Debug, Clone, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[cfg_attr(test, schemars(extend("oneOf" = [{"required": ["pypi"]}, {"required": ["path"]}])))]
 #[serde(deny_unknown_fields)]
 pub struct PackageSource {
     /// An sdist on the package index.
@@ -114,6 +120,7 @@ pub struct PackageSource {
 
 /// A pinned source distribution (sdist) on the package index.
 #[derive(Debug, Clone, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct Pypi {
     /// Version of the sdist.
@@ -124,6 +131,7 @@ pub struct Pypi {
 
 /// How a wheel is built from source.
 #[derive(Debug, Clone, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct Build {
     /// The build tool.
@@ -149,6 +157,7 @@ pub struct Build {
 
 /// The build tool of a wheel.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema), schemars(rename = "builder"))]
 #[serde(rename_all = "kebab-case")]
 pub enum Builder {
     /// Builds on the host with maturin, and with zig as the linker. Needs no interpreter of the ABI.
@@ -159,6 +168,7 @@ pub enum Builder {
 
 /// A wheel that the vendor publishes on the package index.
 #[derive(Debug, Clone, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct Published {
     /// ABI of the wheel, an id of `abis`.

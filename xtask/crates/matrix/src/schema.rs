@@ -17,6 +17,7 @@ use crate::words::{AptName, Digest, Location, Version, Word};
 ///
 /// Values that YAML would read as something else than text stand in quotes: `"on"`, `"off"`, `"3.11"`.
 #[derive(Debug, Clone, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct Matrix {
     /// Repository name of the images, in lower case. An image is called `<name>:<tag>`.
@@ -24,6 +25,7 @@ pub struct Matrix {
     /// What wheels and images are built for, `linux/amd64` for instance. All digests in the matrix are those of files
     /// for this platform.
     #[serde(default, deserialize_with = "crate::words::platform")]
+    #[cfg_attr(test, schemars(with = "crate::reference::PlatformName"))]
     pub platform: Platform,
     /// The Debian file system that every image is based on.
     pub root: Root,
@@ -50,6 +52,7 @@ pub struct Matrix {
 
 /// The image of a server, for example of a database.
 #[derive(Debug, Clone, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct Server {
     /// The image with its digest: `name:tag@sha256:<64 hexadecimal digits>`.
@@ -60,6 +63,7 @@ pub struct Server {
 
 /// The Debian file system that every image is based on.
 #[derive(Debug, Clone, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct Root {
     /// Code name of the Debian release, for example `bookworm`.
@@ -73,6 +77,7 @@ pub struct Root {
 
 /// A set of Debian packages.
 #[derive(Debug, Clone, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct AptSet {
     /// Name of the set, for example `cpython-build`.
@@ -87,6 +92,7 @@ pub struct AptSet {
 
 /// A source archive, downloaded from the first location that has it.
 #[derive(Debug, Clone, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct Source {
     /// Name of the archive, for example `cpython-3.14.5`.
@@ -100,6 +106,7 @@ pub struct Source {
 
 /// A CPython ABI and its interpreter.
 #[derive(Debug, Clone, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct Abi {
     /// ABI tag (PEP 425): `cp311`, `cp314`, or with a `t` at the end for the free-threaded build, `cp314t`.
@@ -112,6 +119,8 @@ pub struct Abi {
 
 /// Where the interpreter of an ABI comes from: exactly one of the two fields is set.
 #[derive(Debug, Clone, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[cfg_attr(test, schemars(extend("oneOf" = [{"required": ["distribution"]}, {"required": ["source"]}])))]
 #[serde(deny_unknown_fields)]
 pub struct Interpreter {
     /// Installs Debian's interpreter. Debian has none for free-threaded ABIs.
@@ -122,6 +131,7 @@ pub struct Interpreter {
 
 /// An interpreter that is installed from Debian.
 #[derive(Debug, Clone, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct Distribution {
     /// Id of the set in `apt` with the interpreter, for images.
@@ -132,6 +142,7 @@ pub struct Distribution {
 
 /// An interpreter that is compiled from source.
 #[derive(Debug, Clone, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct FromSource {
     /// Id of the archive in `sources`.
@@ -147,6 +158,7 @@ pub struct FromSource {
 
 /// A runtime image.
 #[derive(Debug, Clone, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct Image {
     /// Tag of the image, for example `314t`.

@@ -9,6 +9,7 @@ use crate::words::{Location, ValidationError, Word};
 
 /// How `cargo xtask test` tests a package.
 #[derive(Debug, Clone, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct Tests {
     /// Python file with an `Adapter` for the package (docker/suites/proving/client.py), relative to `matrix.yaml`.
@@ -23,6 +24,7 @@ pub struct Tests {
 
 /// The tests in a package's own source.
 #[derive(Debug, Clone, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct Upstream {
     /// Folder with a checkout, relative to `matrix.yaml`. Without it, `--source` names one.
@@ -42,6 +44,7 @@ pub struct Upstream {
 
 /// Names of the environment variables with the address of the server.
 #[derive(Debug, Clone, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct UpstreamEnv {
     /// Variable for the host name.
@@ -52,6 +55,7 @@ pub struct UpstreamEnv {
 
 /// A crash that is expected if a precaution is left out.
 #[derive(Debug, Clone, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct Known {
     /// Storm scenario that shows the crash.

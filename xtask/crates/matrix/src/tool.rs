@@ -6,6 +6,7 @@ use crate::words::{Digest, Version, Word};
 
 /// A pinned wheel on the package index, for the platform of the matrix.
 #[derive(Debug, Clone, Deserialize, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct Tool {
     /// Name of the distribution on the package index.

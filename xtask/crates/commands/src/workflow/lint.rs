@@ -1,4 +1,5 @@
-//! What every workflow must pass: the published schema, actionlint and zizmor, each pinned by digest.
+//! What every workflow must pass: the published schema, actionlint and zizmor, each pinned by digest. The schema of
+//! `matrix.yaml` must accept the matrix, too.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -16,6 +17,9 @@ const VALIDATE: &str = include_str!("validate.py");
 /// The folder with go.mod and go.sum of actionlint.
 const ACTIONLINT: &str = ".github/actionlint";
 
+/// Begins the line of `matrix.yaml` that tells editors where its schema is.
+const SCHEMA_LINE: &str = "# yaml-language-server: $schema=";
+
 const WORKFLOW: &str = "github-workflows.json";
 
 pub fn run(project: &Project, files: &[PathBuf]) -> Result<()> {
@@ -30,7 +34,12 @@ pub fn run(project: &Project, files: &[PathBuf]) -> Result<()> {
         anyhow::Ok(())
     };
     for file in files {
-        told(schema(project, &tools, file))?;
+        told(schema(project, &tools, file, schema_of(file).as_ref()))?;
+    }
+    let matrix =
+        fs::read_to_string(&project.file).with_context(|| format!("cannot read `{}`", project.file.display()))?;
+    if let Some(named) = matrix.lines().find_map(|line| line.strip_prefix(SCHEMA_LINE)) {
+        told(schema(project, &tools, &project.file, &project.folder.join(named.trim())))?;
     }
     let shell = Shell::new()?;
     // By default it also runs shellcheck where that is installed: another verdict on another machine.
@@ -62,11 +71,12 @@ fn schema_of(file: &Path) -> &'static str {
     }
 }
 
-fn schema(project: &Project, tools: &Path, file: &Path) -> Result<()> {
+/// Validates a file against `schema`: the name of a published schema, or the path of another one.
+fn schema(project: &Project, tools: &Path, file: &Path, schema: &Path) -> Result<()> {
     let text = fs::read_to_string(file).with_context(|| format!("cannot read `{}`", file.display()))?;
     let name = shown(project, file);
     let document = matrix::document(&text, &name)?.to_string();
-    let (shell, python, schema) = (Shell::new()?, tools.join("bin/python"), schema_of(file));
+    let (shell, python) = (Shell::new()?, tools.join("bin/python"));
     let validate = environment::apply(cmd!(shell, "{python} -c {VALIDATE} {schema}").quiet(), Purpose::Local);
     project.call("workflow", &name, validate, &document)
 }
