@@ -6,14 +6,19 @@ use std::process::ExitCode;
 
 use anyhow::Result;
 use base::cancel::Cancel;
-use base::{NothingSelected, UsageError, limits, proc, size, summary, ui};
+use base::{ErrorClass, limits, proc, size, summary, ui};
 use build::{BuildOptions, OpenOptions, Project, doctor, incoming};
 use clap::{Parser, Subcommand};
 use commands::{ci, deny, export, image, lock, outdated, plan, prune, sbom, verify, wheels, workflow};
 
+/// Shown below the help of the program; [`ErrorClass`] defines the codes.
+const EXIT_CODES: &str = "Exit codes: 0 success, 1 a step or check failed, 2 the command line or the configuration is \
+                          wrong, 3 nothing is selected, 130 interrupted.";
+
 /// Build and check wheels and images for free-threaded CPython, as described in matrix.yaml.
 #[derive(Debug, Parser)]
 #[command(version, name = "cargo xtask", bin_name = "cargo xtask", max_term_width = 80)]
+#[command(after_help = EXIT_CODES)]
 struct Cli {
     /// Matrix file; default: the nearest matrix.yaml in this folder or above it
     #[arg(long, global = true, value_name = "FILE")]
@@ -139,19 +144,12 @@ fn main() -> ExitCode {
             let kept = !matches!(cli.command, Cmd::Bench { .. } | Cmd::Test(_));
             let hint = if kept { ": running the same command again continues where it stopped" } else { "" };
             eprintln!("error: interrupted{hint}");
-            // 128 + SIGINT, as a shell reports it.
-            ExitCode::from(130)
+            ExitCode::from(ErrorClass::Interrupted.exit_code())
         }
         Err(error) => {
             ui::print_error(&error);
             summary::add_failure(&error);
-            if error.is::<NothingSelected>() {
-                ExitCode::from(3)
-            } else if error.is::<UsageError>() {
-                ExitCode::from(2)
-            } else {
-                ExitCode::FAILURE
-            }
+            ExitCode::from(ErrorClass::of(&error).exit_code())
         }
     }
 }

@@ -19,4 +19,4 @@ pub mod summary;
 pub mod ui;
 pub mod working_copy;
 
-pub use error::{NothingSelected, UsageError};
+pub use error::{ErrorClass, NothingSelected, UsageError};
