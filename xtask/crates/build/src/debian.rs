@@ -45,10 +45,7 @@ pub fn check(matrix: &Matrix, plan: &Plan, context: &Context, exchange: &Exchang
     let found_before = folder.join(format!("{}.names", &*matrix.root.suite));
     let mut found: BTreeSet<String> =
         fs::read_to_string(&found_before).unwrap_or_default().lines().map(str::to_owned).collect();
-    let packages = |action: &Action| match action {
-        Action::Apt(apt) => apt.packages.clone(),
-        _ => Vec::new(),
-    };
+    let packages = |action: &Action| if let Action::Apt(apt) = action { apt.packages.clone() } else { Vec::new() };
     if plan.steps.iter().flat_map(|step| packages(&step.action)).all(|name| found.contains(&name)) {
         return Ok(());
     }

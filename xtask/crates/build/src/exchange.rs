@@ -19,7 +19,7 @@ use anyhow::{Context as _, Result, anyhow, ensure};
 
 use crate::cache::log_name;
 use crate::cache::{BuiltImage, Output, Record};
-use crate::plan::{Action, Root, Step};
+use crate::plan::{Action, Root, Step, Wheel};
 use crate::step::{Context, Env, root, wheel};
 use base::labels;
 use base::retry;
@@ -126,9 +126,9 @@ impl Exchange {
     /// Takes what was offered, if it is what it says.
     pub fn fetch(&self, step: &Step, offer: &RegistryImage, env: &Env) -> Result<Option<Record>> {
         self.ask(step, env.context, |from, docker| {
-            let taken = match step.action {
-                Action::Maturin(_) | Action::Container(_) => take_wheel(from, docker, step, offer, env),
-                _ => take_image(from, docker, step, offer, env),
+            let taken = match step.action.wheel().and_then(|wheel| wheel.built) {
+                Some(wheel) => take_wheel(from, docker, wheel, offer, env),
+                None => take_image(from, docker, step, offer, env),
             };
             taken.inspect_err(|error| env.task.line(&format!("{error:#}")))
         })
@@ -320,16 +320,11 @@ fn take_image(
 fn take_wheel(
     from: &Repository,
     docker: &Docker,
-    step: &Step,
+    own: &Wheel,
     offer: &RegistryImage,
     env: &Env,
 ) -> Result<Option<Record>> {
-    let own = match &step.action {
-        Action::Maturin(maturin) => &maturin.wheel,
-        Action::Container(container) => &container.wheel,
-        _ => return Ok(None),
-    };
-    let name = from.name(&step.id, env.key);
+    let name = from.name(env.id, env.key);
     env.task.waiting(&format!("pulling {name}"));
     let (pinned, image) = match pull(from, offer, docker, env.context, &|line| env.task.line(line))? {
         Ok(pulled) => pulled,

@@ -236,7 +236,59 @@ enum Identity {
     Known(String),
 }
 
+/// The wheel that a step makes or takes from its vendor.
+#[derive(Debug, Clone, Copy)]
+pub struct StepWheel<'a> {
+    pub package: &'a str,
+    pub version: Option<&'a str>,
+    pub abi: &'a str,
+    pub imports: &'a Imports,
+    /// The definition of a wheel that is built here; none for a wheel that the vendor publishes.
+    pub built: Option<&'a Wheel>,
+}
+
 impl Action {
+    /// The wheel that a step of this kind makes.
+    pub fn wheel(&self) -> Option<StepWheel<'_>> {
+        match self {
+            Action::Maturin(Maturin { wheel, .. }) | Action::Container(Container { wheel, .. }) => Some(StepWheel {
+                package: &wheel.package,
+                version: wheel.version.as_deref(),
+                abi: &wheel.abi,
+                imports: &wheel.imports,
+                built: Some(wheel),
+            }),
+            Action::Published(Published { package, version, abi, imports, .. }) => {
+                Some(StepWheel { package, version: version.as_deref(), abi, imports, built: None })
+            }
+            Action::Tools(_)
+            | Action::Fetch(_)
+            | Action::Root(_)
+            | Action::Apt(_)
+            | Action::Python(_)
+            | Action::Base(_)
+            | Action::Image(_)
+            | Action::Proof(_) => None,
+        }
+    }
+
+    /// What the closing table calls the artefact of a row, and its tag.
+    pub fn row_name(&self) -> Option<(&str, &str)> {
+        match self {
+            Action::Maturin(_) | Action::Container(_) | Action::Published(_) => {
+                self.wheel().map(|wheel| (wheel.package, wheel.abi))
+            }
+            Action::Base(base) => Some(("python", &base.tag)),
+            Action::Proof(proof) => Some(("image", &proof.tag)),
+            Action::Tools(_)
+            | Action::Fetch(_)
+            | Action::Root(_)
+            | Action::Apt(_)
+            | Action::Python(_)
+            | Action::Image(_) => None,
+        }
+    }
+
     fn identity(&self) -> Identity {
         match self {
             Action::Root(_) | Action::Apt(_) => Identity::Recorded,
@@ -272,17 +324,7 @@ impl Action {
 
     /// Whether it makes a row of the tables: what people ask for, be it needed for another step or not.
     pub fn is_row(&self) -> bool {
-        match self {
-            Action::Base(_) | Action::Maturin(_) | Action::Container(_) | Action::Published(_) | Action::Proof(_) => {
-                true
-            }
-            Action::Tools(_)
-            | Action::Fetch(_)
-            | Action::Root(_)
-            | Action::Apt(_)
-            | Action::Python(_)
-            | Action::Image(_) => false,
-        }
+        self.row_name().is_some()
     }
 
     /// Whether its result stands for it in the keys of others, which are not known before.

@@ -28,14 +28,8 @@ pub fn failures(plan: &Plan, attempt: &Attempt) -> Vec<Failure> {
             Some(NotBuilt::Needs(step)) => ("not built", format!("because of {step}")),
             Some(NotBuilt::Stopped) => ("not built", "without --keep-going".to_owned()),
         };
-        let (artefact, tag) = match action {
-            Action::Maturin(maturin) => (maturin.wheel.package.clone(), maturin.wheel.abi.clone()),
-            Action::Container(container) => (container.wheel.package.clone(), container.wheel.abi.clone()),
-            Action::Published(published) => (published.package.clone(), published.abi.clone()),
-            Action::Base(base) => ("python".to_owned(), base.tag.clone()),
-            Action::Proof(proof) => ("image".to_owned(), proof.tag.clone()),
-            _ => (id.clone(), "-".to_owned()),
-        };
+        let (artefact, tag) = action.row_name().unwrap_or((id, "-"));
+        let (artefact, tag) = (artefact.to_owned(), tag.to_owned());
         Some(Failure { artefact, tag, state, why })
     };
     plan.steps.iter().filter_map(|step| line(&step.id, &step.action)).collect()

@@ -47,12 +47,11 @@ pub fn run(project: &Project, selection: &Selection, how: &BuildOptions) -> Resu
     let (plan, facts) = project.plan(selection, how.quick)?;
     let mut built = Vec::new();
     for step in &plan.steps {
-        match &step.action {
-            Action::Maturin(_) | Action::Container(_) => built.push(step.id.as_str()),
-            Action::Published(_) => {
-                project.ui.say(&format!("[{}] is skipped: its vendor has built it, not this project", step.id));
-            }
-            _ => {}
+        let Some(wheel) = step.action.wheel() else { continue };
+        if wheel.built.is_some() {
+            built.push(step.id.as_str());
+        } else {
+            project.ui.say(&format!("[{}] is skipped: its vendor has built it, not this project", step.id));
         }
     }
     if built.is_empty() {

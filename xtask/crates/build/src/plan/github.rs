@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
-use super::{Action, Plan, Step};
+use super::{Action, Plan, Step, StepWheel};
 
 /// Two job matrices; wheels travel as artefacts from the first to the second. GitHub refuses an
 /// empty one, so each job asks first whether its matrix has an entry.
@@ -83,10 +83,17 @@ pub fn jobs(
         let (id, runner) = (step.id.clone(), common.runner.to_owned());
         let key = keys.get(&step.id).cloned().flatten();
         let fixed = fixed_keys.get(&step.id).is_some_and(Option::is_some);
-        if let Some((package, abi)) = wheel(step) {
+        if let Some(StepWheel { package, abi, built, .. }) = step.action.wheel() {
             let run = format!("wheels --package {package} --abi {abi}{how}");
-            let built = !matches!(step.action, Action::Published(_));
-            jobs.wheels.include.push(WheelJob { id, runner, needs: Vec::new(), key, fixed, run, built });
+            jobs.wheels.include.push(WheelJob {
+                id,
+                runner,
+                needs: Vec::new(),
+                key,
+                fixed,
+                run,
+                built: built.is_some(),
+            });
         } else if let Action::Proof(proof) = &step.action {
             let run = format!("image {}{how}", proof.tag);
             let needs = wheels_of(plan, &proof.image);
@@ -95,23 +102,6 @@ pub fn jobs(
         }
     }
     jobs
-}
-
-/// Package and ABI of a wheel's row.
-fn wheel(step: &Step) -> Option<(&str, &str)> {
-    match &step.action {
-        Action::Maturin(maturin) => Some((&maturin.wheel.package, &maturin.wheel.abi)),
-        Action::Container(container) => Some((&container.wheel.package, &container.wheel.abi)),
-        Action::Published(published) => Some((&published.package, &published.abi)),
-        Action::Tools(_)
-        | Action::Fetch(_)
-        | Action::Root(_)
-        | Action::Apt(_)
-        | Action::Python(_)
-        | Action::Base(_)
-        | Action::Image(_)
-        | Action::Proof(_) => None,
-    }
 }
 
 fn wheels_of(plan: &Plan, image: &str) -> Vec<String> {

@@ -8,7 +8,7 @@ use xshell::{Shell, cmd};
 
 use super::{Context, Env};
 use crate::cache::{Cache, Output, Record};
-use crate::plan::{Action, Container, Maturin, Origin, Published, Wheel};
+use crate::plan::{Action, Origin, Published, StepWheel, Wheel};
 use base::environment::{self, Purpose};
 use base::proc;
 use base::ui::quoted;
@@ -74,27 +74,16 @@ fn notes(report: &wheelfile::WheelReport, made_by: &str) -> BTreeMap<String, Str
 
 /// Refuses a record that speaks of a wheel of another package, version or ABI than the step's.
 pub fn recognise(action: &Action, record: &Record, cache: &Cache) -> Result<()> {
-    let (package, version, abi) = match action {
-        Action::Maturin(Maturin { wheel, .. }) | Action::Container(Container { wheel, .. }) => {
-            (&wheel.package, &wheel.version, &wheel.abi)
-        }
-        Action::Published(step) => (&step.package, &step.version, &step.abi),
-        _ => return Ok(()),
-    };
+    let Some(StepWheel { package, version, abi, .. }) = action.wheel() else { return Ok(()) };
     let [file] = record.output.files.as_slice() else { bail!("not one wheel but {}", record.output.files.len()) };
-    let expect =
-        ExpectedWheel { distribution: package, version: version.as_deref(), abi, platform: None, max_glibc: None };
+    let expect = ExpectedWheel { distribution: package, version, abi, platform: None, max_glibc: None };
     wheelfile::check_names_only(&cache.blob(&file.sha256), &file.name, &expect)
 }
 
 /// Refuses a wheel without a module that the matrix names as one of its package. A module may also come from a
 /// wheel of the package's lock file; where one of these is not in the cache, the proof of an image decides.
 pub fn check_imports(action: &Action, record: &Record, context: &Context) -> Result<()> {
-    let imports = match action {
-        Action::Maturin(Maturin { wheel, .. }) | Action::Container(Container { wheel, .. }) => &wheel.imports,
-        Action::Published(step) => &step.imports,
-        _ => return Ok(()),
-    };
+    let Some(StepWheel { imports, .. }) = action.wheel() else { return Ok(()) };
     let [file] = record.output.files.as_slice() else { return Ok(()) };
     let name = WheelName::parse(&file.name)?;
     let mut modules = Importable::default();
