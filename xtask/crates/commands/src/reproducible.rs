@@ -17,7 +17,7 @@ use base::{UsageError, failure, proc, ui};
 use build::cache::Cache;
 use build::exchange::Exchange;
 use build::manifest::{Entry, Manifest};
-use build::plan::{Action, Plan};
+use build::plan::Plan;
 use build::run::{self, Outcome};
 use build::step::{Context, tools};
 use build::{BuildOptions, Project, debian};
