@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 use std::net::SocketAddr;
 
-use crate::server::Server;
+use crate::server::{NAME, Server};
 
 /// Clients read the version in front and send what a server of that version understands.
 const BUILD: &str = "8.1.2.0-wheel-matrix-stand-in";
@@ -28,9 +28,9 @@ fn value(server: &Server, command: &str, local: SocketAddr) -> String {
     match name {
         "node" => server.node.clone(),
         "build" => BUILD.into(),
-        "edition" => crate::NAME.into(),
-        "version" => format!("{} build {BUILD}", crate::NAME),
-        "release" => format!("edition={};version={BUILD};arch={}", crate::NAME, std::env::consts::ARCH),
+        "edition" => NAME.into(),
+        "version" => format!("{} build {BUILD}", NAME),
+        "release" => format!("edition={};version={BUILD};arch={}", NAME, std::env::consts::ARCH),
         "cluster-name" => "null".into(),
         "features" => "batch-any;batch-index;float;geo;peers;pipelining;replicas".into(),
         "partition-generation" | "rebalance-generation" => "1".into(),

@@ -14,6 +14,7 @@ mod code;
 mod command;
 mod draft;
 mod info;
+mod listener;
 mod msgpack;
 mod server;
 mod session;
@@ -21,8 +22,6 @@ mod store;
 mod value;
 mod wire;
 
-pub use server::{IDLE, Listener, Server, Settings};
+pub use listener::Listener;
+pub use server::{IDLE, NAME, Server, Settings};
 pub use session::serve;
-
-/// What every output calls this program, so that nobody takes it for the real thing.
-pub const NAME: &str = "wheel-matrix stand-in";

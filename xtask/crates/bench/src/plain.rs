@@ -10,8 +10,8 @@ use xshell::{Cmd, Shell, cmd};
 use super::ours::Ready;
 use base::environment::{self, Purpose};
 use base::platform::Platform;
+use build::host;
 use build::plan::{self, Action};
-use build::step::apt;
 use matrix::{Abi, BenchBuild, Matrix};
 
 pub struct Plain {
@@ -169,12 +169,12 @@ impl Plain {
         let (docker, suite) = (&self.docker, &*matrix.root.suite);
 
         let apt = self.dockerfile("apt", include_str!("../../../../docker/builder.Dockerfile"), &[])?;
-        let bundle = match apt::ca_bundle() {
+        let bundle = match host::ca_bundle() {
             Some(path) => fs::read(path)?,
             None => Vec::new(),
         };
         fs::write(self.path("apt/ca.crt"), bundle)?;
-        let proxies = apt::proxies()?;
+        let proxies = host::proxies()?;
         let apt_image = |what: &str, root: &str, set: &str| {
             let mut args = vec![format!("ROOT={root}"), format!("APT={}", matrix.apt_packages(set).join(" "))];
             args.extend(proxies.iter().map(|(name, value)| format!("{name}={value}")));

@@ -7,8 +7,9 @@ use std::time::Duration;
 use anyhow::{Context as _, Result, anyhow, ensure};
 
 use crate::exchange::Exchange;
+use crate::host;
 use crate::plan::{Action, Plan, Status};
-use crate::step::{Context, apt, text};
+use crate::step::{Context, text};
 use crate::{cache, run};
 use base::{UsageError, ui};
 use docker::{Content, ContextFile, Docker, Job, Network};
@@ -79,14 +80,14 @@ fn ask(docker: &Docker, image: &str, names: &BTreeSet<String>, context: &Context
     task.open_log()?;
     let mut command: Vec<String> = ["sh", "-c", QUERY, "sh"].map(str::to_owned).to_vec();
     command.extend(names.iter().cloned());
-    let bundle = match apt::ca_bundle() {
+    let bundle = match host::ca_bundle() {
         Some(path) => ContextFile { path: "/query/ca.crt".to_owned(), source: Content::File(path), mode: 0o644 },
         None => text("/query/ca.crt", "", 0o644),
     };
     let job = Job {
         image,
         command,
-        env: apt::proxies()?,
+        env: host::proxies()?,
         network: Network::Default,
         inputs: vec![bundle],
         // apt downloads as a user of its own.

@@ -9,7 +9,7 @@ use std::process::{Command, Stdio};
 use anyhow::{Context, Result, bail};
 
 use crate::cache::Cache;
-use crate::step::apt::{self, ca_bundle};
+use crate::host::{self, ca_bundle};
 use base::cancel::Cancel;
 use base::platform::Platform;
 use base::ui::{self, bytes};
@@ -239,7 +239,7 @@ fn reached<T>(name: &'static str, probed: Result<T>) -> Check {
 
 fn debian_mirror() -> Check {
     let name = "Debian packages";
-    let sites = apt::index_targets("$(BASE_URI)");
+    let sites = host::index_targets("$(BASE_URI)");
     match sites.iter().find(|site| site.starts_with("http")).map(|site| format!("{site}InRelease")) {
         Some(site) => {
             let probed = download::parse_url(&site).and_then(|url| download::Client::from_environment()?.probe(&url));

@@ -6,6 +6,7 @@ pub mod doctor;
 pub mod exchange;
 pub mod facts;
 pub mod golang;
+pub mod host;
 pub mod incoming;
 pub mod lock;
 pub mod make;

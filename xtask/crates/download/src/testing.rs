@@ -8,7 +8,11 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use super::{Client, DownloadLimits, Url, parse_url};
+use reqwest::Url;
+
+use crate::address::parse_url;
+use crate::client::Client;
+use crate::request::DownloadLimits;
 
 /// Returns the default limits with short delays.
 pub fn short_limits() -> DownloadLimits {
@@ -21,7 +25,7 @@ pub fn direct_client() -> Client {
     Client::new(reqwest::Client::builder().no_proxy(), short_limits(), Vec::new()).unwrap()
 }
 
-/// TestServer on the loopback interface. A function of the connection's number answers the first request of each
+/// HTTP server on the loopback interface. A function of the connection's number answers the first request of each
 /// connection.
 pub struct TestServer {
     pub port: u16,

@@ -1,12 +1,20 @@
 //! Tests of downloads from servers that abort, stall, send wrong data, or never finish.
 
+use std::fs;
 use std::io::Write;
 use std::net::{TcpListener, TcpStream};
+use std::path::PathBuf;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
 
-use super::testing::{TestServer, empty, send, short_limits};
-use super::*;
+use crate::client::check_redirect;
+use crate::testing::{TestServer, empty, send, short_limits};
+use crate::transfer::check_room;
+use crate::{Client, DownloadLimits, DownloadProgress, DownloadRequest, Url, parse_url};
+use anyhow::Result;
+use base::cancel::Cancel;
+use base::{digest, ui};
 
 /// Returns the offset of a `Range` header.
 fn range(head: &str) -> Option<usize> {

@@ -3,22 +3,24 @@
 use std::fmt;
 use std::fs::File;
 use std::io::{self, Write as _};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, ensure};
 use reqwest::header::{
     ACCEPT, CONTENT_RANGE, ETAG, HeaderMap, HeaderName, IF_RANGE, LAST_MODIFIED, RANGE, RETRY_AFTER,
 };
 use reqwest::{Response, StatusCode, Url};
 use tokio::time::timeout;
 
-use super::{Client, DownloadProgress, DownloadRequest, Source, check_room, login};
+use crate::client::{Client, innermost};
+use crate::login;
+use crate::request::{DownloadProgress, DownloadRequest};
 use base::ui;
 
-/// AttemptError of an attempt.
+/// Failure of one attempt.
 #[derive(Debug)]
-pub(super) enum AttemptError {
+pub enum AttemptError {
     /// Another attempt may succeed, after the delay that the server requested.
     Passing { why: String, pause: Option<Duration> },
     /// Another attempt at this URL is useless.
@@ -26,7 +28,7 @@ pub(super) enum AttemptError {
 }
 
 impl AttemptError {
-    pub(super) fn passing(why: impl Into<String>) -> AttemptError {
+    pub fn passing(why: impl Into<String>) -> AttemptError {
         AttemptError::Passing { why: why.into(), pause: None }
     }
 }
@@ -41,21 +43,41 @@ impl fmt::Display for AttemptError {
 
 /// Data received by earlier attempts.
 #[derive(Debug, Default)]
-pub(super) struct Partial {
-    pub(super) bytes: u64,
+pub struct Partial {
+    pub bytes: u64,
     /// Validator that identifies the version of the file on the server.
     validator: Option<String>,
 }
 
-impl Client {
-    /// Transfers a file, or the rest of it. The outer error is a local one.
-    pub(super) async fn transfer(
-        &self,
-        source: &mut Source<'_>,
-        wanted: &DownloadRequest<'_>,
-        progress: &DownloadProgress<'_>,
-    ) -> Result<Result<Url, AttemptError>> {
-        let response = match self.send_request(source, wanted).await {
+/// URL with the state of its attempts.
+pub struct Source<'a> {
+    pub url: &'a Url,
+    /// Each URL has its own partial file, so that one server cannot corrupt the data of another.
+    pub path: PathBuf,
+    pub partial: Partial,
+    pub failure: Option<AttemptError>,
+}
+
+impl<'a> Source<'a> {
+    pub fn new(url: &'a Url, at: usize, path: &Path) -> Source<'a> {
+        let mut name = path.as_os_str().to_owned();
+        name.push(format!(".{at}"));
+        Source { url, path: name.into(), partial: Partial::default(), failure: None }
+    }
+}
+
+/// Transfer of a file that several URLs may have.
+pub struct Transfer<'t> {
+    pub client: &'t Client,
+    pub wanted: &'t DownloadRequest<'t>,
+    pub progress: &'t DownloadProgress<'t>,
+}
+
+impl Transfer<'_> {
+    /// Transfers the file, or the rest of it, from one URL. The outer error is a local one.
+    pub async fn run(&self, source: &mut Source<'_>) -> Result<Result<Url, AttemptError>> {
+        let wanted = self.wanted;
+        let response = match self.send_request(source).await {
             Ok(response) => response,
             Err(failure) => return Ok(Err(failure)),
         };
@@ -66,16 +88,17 @@ impl Client {
         let folder = source.path.parent().unwrap_or(Path::new("."));
         check_room(folder, total.unwrap_or_default().saturating_sub(source.partial.bytes))?;
         let from = response.url().clone();
-        let received = self.receive(response, total, source, wanted, progress).await;
+        let received = self.receive(response, total, source).await;
         let received = received.with_context(|| format!("cannot write `{}`", source.path.display()))?;
         Ok(received.map(|()| from))
     }
 
-    async fn send_request(&self, source: &Source<'_>, wanted: &DownloadRequest<'_>) -> Result<Response, AttemptError> {
+    async fn send_request(&self, source: &Source<'_>) -> Result<Response, AttemptError> {
+        let (client, wanted) = (self.client, self.wanted);
         let (url, partial) = (source.url, &source.partial);
-        let mut request = self.http.get(url.clone());
+        let mut request = client.http.get(url.clone());
         if url.username().is_empty()
-            && let Some(login) = url.host_str().and_then(|host| login::find(&self.logins, host))
+            && let Some(login) = url.host_str().and_then(|host| login::find(&client.logins, host))
         {
             request = request.basic_auth(&login.name, Some(&login.password));
         }
@@ -88,11 +111,11 @@ impl Client {
                 request = request.header(IF_RANGE, validator);
             }
         }
-        match timeout(self.limits.period, request.send()).await {
+        match timeout(client.limits.period, request.send()).await {
             Ok(Ok(response)) => Ok(response),
             Ok(Err(error)) if error.is_builder() || error.is_redirect() => Err(AttemptError::Final(innermost(&error))),
             Ok(Err(error)) => Err(AttemptError::passing(innermost(&error))),
-            Err(_) => Err(AttemptError::passing(format!("no response within {:?}", self.limits.period))),
+            Err(_) => Err(AttemptError::passing(format!("no response within {:?}", client.limits.period))),
         }
     }
 
@@ -102,9 +125,9 @@ impl Client {
         mut response: Response,
         total: Option<u64>,
         source: &mut Source<'_>,
-        wanted: &DownloadRequest<'_>,
-        progress: &DownloadProgress<'_>,
     ) -> io::Result<Result<(), AttemptError>> {
+        let Transfer { client, wanted, progress } = *self;
+        let limits = &client.limits;
         let largest = wanted.size.unwrap_or(wanted.largest).min(wanted.largest);
         let partial = &mut source.partial;
         let mut options = File::options();
@@ -115,11 +138,11 @@ impl Client {
         partial.validator = validator(response.headers());
         let (started, mut period, mut arrived) = (Instant::now(), Instant::now(), 0_u64);
         loop {
-            let chunk = match timeout(self.limits.period, response.chunk()).await {
+            let chunk = match timeout(limits.period, response.chunk()).await {
                 Ok(Ok(Some(chunk))) => chunk,
                 Ok(Ok(None)) => break,
                 Ok(Err(error)) => return Ok(Err(AttemptError::passing(innermost(&error)))),
-                Err(_) => return Ok(Err(AttemptError::passing(format!("no data for {:?}", self.limits.period)))),
+                Err(_) => return Ok(Err(AttemptError::passing(format!("no data for {:?}", limits.period)))),
             };
             if partial.bytes + chunk.len() as u64 > largest {
                 *partial = Partial::default();
@@ -129,15 +152,15 @@ impl Client {
             partial.bytes += chunk.len() as u64;
             (progress.bytes)(partial.bytes, total.or(wanted.size));
             arrived += chunk.len() as u64;
-            if period.elapsed() > self.limits.period {
-                if arrived < self.limits.least {
-                    let why = format!("only {} received in {:?}", ui::bytes(arrived), self.limits.period);
+            if period.elapsed() > limits.period {
+                if arrived < limits.least {
+                    let why = format!("only {} received in {:?}", ui::bytes(arrived), limits.period);
                     return Ok(Err(AttemptError::passing(why)));
                 }
                 (period, arrived) = (Instant::now(), 0);
             }
-            if started.elapsed() > self.limits.whole {
-                return Ok(Err(AttemptError::passing(format!("incomplete after {:?}", self.limits.whole))));
+            if started.elapsed() > limits.whole {
+                return Ok(Err(AttemptError::passing(format!("incomplete after {:?}", limits.whole))));
             }
         }
         match wanted.size.or(total).filter(|size| *size != partial.bytes) {
@@ -205,16 +228,15 @@ fn validator(headers: &HeaderMap) -> Option<String> {
     strong.or_else(|| text(LAST_MODIFIED)).map(str::to_owned)
 }
 
-/// Returns the innermost cause of an error, without the URL, which may contain a password.
-pub(super) fn innermost(error: &reqwest::Error) -> String {
-    let mut cause: &dyn std::error::Error = error;
-    while let Some(next) = cause.source() {
-        cause = next;
-    }
-    match cause.downcast_ref::<reqwest::Error>() {
-        // Of reqwest's own errors, only one without a source contains the URL in its text.
-        Some(_) if error.is_timeout() => "the connection timed out".to_owned(),
-        Some(_) => "the request failed".to_owned(),
-        None => cause.to_string(),
-    }
+/// Checks that the disk of `folder` has room for `size` bytes.
+pub fn check_room(folder: &Path, size: u64) -> Result<()> {
+    let free = base::disk::free(folder).unwrap_or(u64::MAX);
+    ensure!(
+        free > size,
+        "the disk is full: {} are needed and {} left at `{}`; free some space there, then run the same command again",
+        ui::bytes(size),
+        ui::bytes(free),
+        folder.display()
+    );
+    Ok(())
 }

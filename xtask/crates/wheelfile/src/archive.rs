@@ -8,9 +8,9 @@ use std::path::Path;
 use anyhow::{Result, ensure};
 use zip::ZipArchive;
 
-use super::elf::Elf;
-use super::info::{DistInfo, Members, OTHER_ALGORITHMS, RecordedFile, is_safe, other_hash, record_hash};
-use super::{WheelName, is_release};
+use crate::elf::Elf;
+use crate::info::{DistInfo, Members, OTHER_ALGORITHMS, RecordedFile, is_safe, other_hash, record_hash};
+use crate::name::{WheelName, is_release};
 use base::ui::quoted;
 
 /// Maximum unpacked sizes in bytes.

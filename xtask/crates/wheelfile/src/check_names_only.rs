@@ -4,9 +4,10 @@ use std::path::Path;
 
 use anyhow::{Result, ensure};
 
-use super::name::WheelName;
-use super::tags::{CpythonAbi, kind};
-use super::{ExpectedWheel, archive, info};
+use crate::expected::ExpectedWheel;
+use crate::name::WheelName;
+use crate::tags::{CpythonAbi, kind};
+use crate::{archive, info};
 
 /// Checks the file name and the names in WHEEL and METADATA. The rest of the wheel is not read.
 pub fn check_names_only(path: &Path, file_name: &str, expect: &ExpectedWheel) -> Result<()> {

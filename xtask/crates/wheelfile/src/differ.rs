@@ -10,7 +10,7 @@ use object::elf::{self, FileHeader64};
 use object::read::elf::{FileHeader, SectionHeader};
 use zip::ZipArchive;
 
-use super::archive::LIMITS;
+use crate::archive::LIMITS;
 
 /// Number of bytes shown per difference, and number of differences shown per member.
 const SHOWN: usize = 16;

@@ -9,9 +9,9 @@ use object::elf;
 use zip::write::SimpleFileOptions;
 use zip::{CompressionMethod, ZipWriter};
 
-use super::elf::MACHINES;
-use super::info::record_hash;
-use super::{WheelName, normalise};
+use crate::elf::MACHINES;
+use crate::info::record_hash;
+use crate::name::{WheelName, normalise};
 
 /// Contents of a wheel to be written by [`write`]. The tag fields may be compressed tag sets.
 #[derive(Debug, Clone)]

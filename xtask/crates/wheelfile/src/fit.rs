@@ -1,8 +1,7 @@
 //! Decides by the compatibility tags of a wheel's file name (PEP 425) whether an interpreter can install it.
 
-use super::WheelName;
-use super::name::platform_glibc;
-use super::tags::CpythonAbi;
+use crate::name::{WheelName, platform_glibc};
+use crate::tags::CpythonAbi;
 
 /// TargetInterpreter for which a wheel is selected.
 #[derive(Debug, Clone, Copy)]

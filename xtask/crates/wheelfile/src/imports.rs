@@ -8,7 +8,7 @@ use std::path::Path;
 use anyhow::{Context as _, Result};
 use zip::ZipArchive;
 
-use super::name::data_scheme;
+use crate::name::data_scheme;
 
 /// Files that one or several wheels install into `site-packages`.
 #[derive(Debug, Default)]

@@ -8,8 +8,8 @@ use anyhow::Result;
 use flate2::read::GzDecoder;
 use zip::ZipArchive;
 
-use super::info::values;
-use super::{is_release, same_name, same_version};
+use crate::info::values;
+use crate::name::{is_release, same_name, same_version};
 
 /// Maximum size of a metadata file, in bytes.
 const METADATA_LIMIT: u64 = 8 << 20;

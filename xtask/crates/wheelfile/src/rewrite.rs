@@ -9,8 +9,8 @@ use anyhow::{Context, Result};
 use zip::write::SimpleFileOptions;
 use zip::{ZipArchive, ZipWriter};
 
-use super::archive::LIMITS;
-use super::info::record_hash;
+use crate::archive::LIMITS;
+use crate::info::record_hash;
 
 /// Replaces the content of each member by the return value of `change`.
 pub fn rewrite(wheel: &Path, change: impl Fn(&str, &[u8]) -> Vec<u8>) -> Result<()> {

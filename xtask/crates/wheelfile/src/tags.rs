@@ -2,8 +2,8 @@
 
 use anyhow::{Context as _, Result};
 
-use super::name::platform_glibc;
-use super::{ExpectedWheel, WheelName};
+use crate::expected::ExpectedWheel;
+use crate::name::{WheelName, platform_glibc};
 
 /// First minor release that loads `abi3t` modules (PEP 803).
 const FIRST_ABI3T: u32 = 15;

@@ -3,9 +3,14 @@
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use super::archive::ArchiveLimits;
-use super::fake::store;
-use super::*;
+use anyhow::Result;
+
+use crate::archive::ArchiveLimits;
+use crate::check::check_within;
+use crate::elf::Elf;
+use crate::fake::store;
+use crate::tags::CpythonAbi;
+use crate::*;
 
 const LINUX: &str = "manylinux_2_28_x86_64";
 const THREADED: &str = "demo/_core.cpython-314t-x86_64-linux-gnu.so";

@@ -9,8 +9,9 @@ use anyhow::{Context as _, Result, bail};
 use messages::Messages;
 
 use super::wheel::{self, EPOCH};
-use super::{Env, apt, text};
+use super::{Env, text};
 use crate::cache::Output;
+use crate::host;
 use crate::plan::{Container, Wheel};
 use base::cause;
 use base::ui::quoted;
@@ -106,7 +107,7 @@ fn debian_package(file: &str, image: &str, env: &Env) -> String {
         command: ["sh", "-c", script].map(str::to_owned).to_vec(),
         env: [("FILE".to_owned(), file.to_owned()), ("DEBIAN_FRONTEND".to_owned(), "noninteractive".to_owned())]
             .into_iter()
-            .chain(apt::proxies().unwrap_or_default())
+            .chain(host::proxies().unwrap_or_default())
             .collect(),
         user: Some("root"),
         network: Network::Default,

@@ -8,8 +8,9 @@ use std::path::Path;
 use anyhow::{Context as _, Result, bail, ensure};
 use xshell::{Shell, cmd};
 
-use super::{Env, apt, tools};
+use super::{Env, tools};
 use crate::cache::{Artefact, Output, Record};
+use crate::host;
 use crate::plan::{Download, Fetch};
 use base::digest;
 use download::{Client, DownloadProgress, DownloadRequest, LARGEST_FILE, LARGEST_PAGE, Url};
@@ -233,7 +234,7 @@ fn index_url(env: &Env) -> Result<String> {
 
 /// The mirrors that apt takes packages from; none on a system without apt.
 fn debian_mirrors(env: &Env) -> Vec<String> {
-    let sites = apt::index_targets("$(SITE)");
+    let sites = host::index_targets("$(SITE)");
     let shown = |site: &String| download::parse_url(site).map(|url| download::display_url(&url)).unwrap_or_default();
     env.task.line(&format!("apt's mirrors: {}", sites.iter().map(shown).collect::<Vec<_>>().join(" ")));
     sites.into_iter().filter(|site| site.starts_with("http")).collect()

@@ -10,9 +10,9 @@ use base::digest;
 use docker::{Build, Content, ContextFile, Docker, Network, owner};
 use wheelfile::NewWheel;
 
-use super::apt::{ca_bundle, proxies};
 use super::text;
 use crate::cache::{Cache, Record};
+use crate::host::{ca_bundle, proxies};
 use fixture::Folder;
 
 fn engine() -> Docker {

@@ -10,8 +10,9 @@ use std::time::Duration;
 use anyhow::{Context as _, Result, bail};
 use xshell::{Shell, cmd};
 
-use super::{Env, apt};
+use super::Env;
 use crate::cache::{BuiltImage, Cache, Output};
+use crate::host;
 use crate::plan::{Action, Plan, Root};
 use base::digest;
 use base::environment::{self, Purpose};
@@ -173,7 +174,7 @@ fn bootstrap(root: &Root, reference: &str, env: &Env) -> Result<String> {
 /// The mirrors of this suite that apt on this machine takes packages from, as lines of sources.list;
 /// none on another system, where mmdebstrap knows Debian's own.
 fn mirrors(suite: &str) -> Vec<String> {
-    let lines: Vec<String> = apt::index_targets("deb $(SITE) $(RELEASE) $(COMPONENT)")
+    let lines: Vec<String> = host::index_targets("deb $(SITE) $(RELEASE) $(COMPONENT)")
         .into_iter()
         .filter(|line| match line.split(' ').collect::<Vec<_>>().as_slice() {
             ["deb", _, release, "main"] => *release == suite || release.starts_with(&format!("{suite}-")),

@@ -3,7 +3,7 @@
 use anyhow::Result;
 
 use super::{Answer, Reached, Row, State};
-use build::step::apt;
+use build::host;
 use matrix::{Edit, Matrix, Source};
 
 /// So many versions after the pinned one are asked for; who is further behind runs the command again.
@@ -14,7 +14,7 @@ type Digest<'a> = &'a dyn Fn(&str) -> Result<String>;
 
 /// The mirrors that apt takes packages from.
 pub fn mirrors() -> Vec<String> {
-    apt::index_targets("$(SITE)").into_iter().filter(|site| site.starts_with("http")).collect()
+    host::index_targets("$(SITE)").into_iter().filter(|site| site.starts_with("http")).collect()
 }
 
 /// All addresses that a newer archive would have.
