@@ -56,7 +56,7 @@ fn bills_of_materials_go_with_what_they_tell_of() {
     let arrived = clone.project().join("wheels/image-314t.cdx.json");
     assert_eq!(fs::read(&arrived).unwrap(), fs::read(&image).unwrap());
     fs::write(&image, "{}").unwrap();
-    assert!(clone.bad(1, &collect).contains("image-314t.cdx.json` is refused"));
+    assert!(clone.bad(1, &collect).contains("image-314t.cdx.json` is rejected"));
     // The same image again is still told of, another one is not.
     clone.good(&["image", "314t"]);
     assert!(arrived.exists());
@@ -85,6 +85,6 @@ fn a_fallback_of_the_root_file_system_is_named_and_not_published() {
     fs::rename(clone.project().join("wheels"), from.join("wheel-aerospike-cp314t")).unwrap();
     let from = from.display().to_string();
     let refused = clone.bad(1, &["collect", &from, "--publish", &dist]);
-    assert!(refused.contains("is not published: its root file system is bootstrapped"), "{refused}");
+    assert!(refused.contains("cannot be published: its root file system is bootstrapped"), "{refused}");
     assert!(!clone.top.join("dist").exists());
 }

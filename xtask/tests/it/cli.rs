@@ -175,7 +175,7 @@ fn a_failed_step_says_what_where_and_how_to_go_on() {
         "[wheel-aerospike-cp314t] told to fail",
         "| this line is the last",
         "whole log: ",
-        "continues where this run stopped",
+        "run the same command again to continue",
     ] {
         assert!(said.contains(part), "`{part}` expected: {said}");
     }
@@ -274,10 +274,10 @@ fn all_failures_are_listed_with_what_was_not_built_because_of_them() {
             table.lines().find(|line| line.starts_with(start)).unwrap_or_else(|| panic!("{start}: {table}{said}"));
         line.split_whitespace().skip(2).collect::<Vec<_>>().join(" ")
     };
-    assert_eq!(line("aerospike "), "- - not built - because of devel-aerospike-cp314t");
+    assert_eq!(line("aerospike "), "- - not built - needs devel-aerospike-cp314t");
     assert_eq!(line("devel-aerospike-cp314t "), "- - FAILED - -");
     assert_eq!(line("benchmark-app "), "- - FAILED - -");
-    assert_eq!(line("image "), "- - not built - because of devel-aerospike-cp314t");
+    assert_eq!(line("image "), "- - not built - needs devel-aerospike-cp314t");
     assert!(line("aerospike-py ").contains(" built "));
     assert!(
         said.contains("`devel-aerospike-cp314t`, `wheel-benchmark-app-cp314t` failed")
@@ -337,7 +337,7 @@ fn two_clones_share_a_cache() {
     second.env("XTASK_CACHE_DIR", one.top.join("cache")).stdout(Stdio::piped()).stderr(Stdio::piped());
     let mut second = second.spawn().unwrap();
     let mut said = BufReader::new(second.stderr.take().unwrap()).lines().map_while(Result::ok);
-    assert!(said.any(|line| line.contains("waits for another process that does the same")));
+    assert!(said.any(|line| line.contains("waiting for another process that runs this step")));
     interrupt(&first);
     first.wait().unwrap();
     let rest: Vec<String> = said.collect();
@@ -387,7 +387,7 @@ fn a_poisoned_cache_is_refused_and_mended() {
         let output = clone.run(&["wheels", "--package", "aerospike-py"]);
         let said = text(&output.stderr);
         assert!(output.status.success(), "{said}");
-        assert!(said.contains("is refused and made again") && said.contains(words), "{said}");
+        assert!(said.contains("is invalid and built again") && said.contains(words), "{said}");
         assert_eq!(fs::read(blob(0)).unwrap(), good);
     }
 }
@@ -542,7 +542,7 @@ fn a_cache_that_cannot_be_written_is_no_reason_to_fail() {
         .unwrap();
     let said = text(&output.stderr);
     assert!(output.status.success(), "{said}");
-    assert!(said.contains("`/proc/no-cache-here` cannot be written: the cache is `"), "{said}");
+    assert!(said.contains("`/proc/no-cache-here` is not writable: using the cache folder `"), "{said}");
 }
 
 /// Takes the records and files of one wheel from a cache to another one, as a CI job would restore them.
@@ -699,8 +699,8 @@ fn mounted(clone: &Clone, script: &str) -> (String, String) {
 #[ignore = "mounts file systems"]
 fn a_full_or_read_only_cache_is_still_used() {
     for (make_so, why) in [
-        ("mount -o remount,ro none \"$XTASK_CACHE_DIR\"", "cannot be written"),
-        ("dd if=/dev/zero of=\"$XTASK_CACHE_DIR/filler\" bs=1M status=none || true", "has no room left"),
+        ("mount -o remount,ro none \"$XTASK_CACHE_DIR\"", "is not writable"),
+        ("dd if=/dev/zero of=\"$XTASK_CACHE_DIR/filler\" bs=1M status=none || true", "is on a full disk"),
     ] {
         let clone = Clone::new();
         let (out, err) = mounted(

@@ -385,7 +385,7 @@ fn a_wrong_image_under_a_key_is_refused_and_replaced() {
     lab.forget("base-cp311");
     let refused = lab.good(&["--cache-from", &repository]);
     assert!(
-        refused.contains(&format!("`{base}` is refused")) && refused.contains("label `dev.wheel-matrix.key` is"),
+        refused.contains(&format!("`{base}` is rejected")) && refused.contains("label `dev.wheel-matrix.key` is"),
         "{refused}"
     );
     ended(&refused, "base-cp311", "ok");
@@ -419,7 +419,11 @@ fn a_dead_registry_costs_one_line() {
     let dying = format!("127.0.0.1:{}/team/cache", breaks_off(lab.registry.port, no_blobs));
     lab.forget("base-cp311");
     let said = lab.good(&["--cache-from", &dying]);
-    assert_eq!(said.matches(&format!("is made here, since `{dying}` did not deliver it")).count(), 1, "{said}");
+    assert_eq!(
+        said.matches(&format!("is built locally, because it cannot be taken from `{dying}`")).count(),
+        1,
+        "{said}"
+    );
     ended(&said, "base-cp311", "ok");
 
     lab.registry.stop();
@@ -428,11 +432,11 @@ fn a_dead_registry_costs_one_line() {
     }
     let (output, said) = lab.small(&["--cache-from", &repository, "--push", &repository]);
     assert_eq!(output.status.code(), Some(1), "{said}");
-    assert_eq!(said.matches("goes on without").count(), 1, "{said}");
+    assert_eq!(said.matches("continues without").count(), 1, "{said}");
     ended(&said, "base-cp311", "ok");
     ended(&said, "image-small", "ok");
     assert_eq!(said.matches("error: [").count(), 1, "the second push is not tried: {said}");
-    let kept = said.lines().find(|line| line.contains(&format!("not pushed to `{repository}`, as shown above: ")));
+    let kept = said.lines().find(|line| line.contains(&format!("cannot push to `{repository}` (see above): ")));
     assert!(SHARED.iter().all(|id| kept.unwrap().contains(&format!("`{id}`"))), "{said}");
     assert!(text(&output.stdout).contains("small"), "the table is printed all the same: {said}");
     let (verified, said) = self::said(&mut lab.command(&["verify", "small"]));
@@ -451,7 +455,7 @@ fn a_short_fault_of_the_registry_is_waited_out() {
     let repository = format!("127.0.0.1:{}/team/cache", breaks_off(lab.registry.port, count));
     let said = lab.good(&["--cache-from", &repository]);
     ended(&said, "base-cp311", "pulled");
-    assert!(!said.contains("goes on without"), "{said}");
+    assert!(!said.contains("continues without"), "{said}");
 }
 
 #[test]
@@ -478,7 +482,7 @@ fn a_login_is_taken_from_the_docker_client() {
     let repository = lab.registry.repository();
     let (output, said) = lab.small(&["--push", &repository]);
     assert_eq!(output.status.code(), Some(1), "{said}");
-    assert!(said.contains("docker login") && said.contains(&format!("not pushed to `{repository}`")), "{said}");
+    assert!(said.contains("docker login") && said.contains(&format!("cannot push to `{repository}`")), "{said}");
     assert!(lab.registry.tag("root").is_none());
 
     // As `docker login` writes it: base64 of `me:secret`.
@@ -500,7 +504,7 @@ fn a_login_is_taken_from_the_docker_client() {
 
     lab.forget("base-cp311");
     let shut = lab.good(&["--cache-from", &repository]);
-    assert!(shut.contains(&format!("goes on without `{repository}`")), "{shut}");
+    assert!(shut.contains(&format!("continues without `{repository}`")), "{shut}");
     ended(&shut, "base-cp311", "ok");
 
     // From a helper, as a desktop has it.
@@ -569,7 +573,7 @@ fn wheels_travel_and_what_they_are_made_of_does_not() {
         fs::remove_file(record.unwrap()).unwrap();
         let refused = run(&from);
         assert!(
-            refused.contains(&format!("`{wheel}` is refused, and made here instead")) && refused.contains(why),
+            refused.contains(&format!("`{wheel}` is rejected and built locally")) && refused.contains(why),
             "{refused}"
         );
         ended(&refused, id, "ok");

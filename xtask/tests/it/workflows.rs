@@ -152,7 +152,7 @@ fn a_wheel_tampered_with_between_jobs_is_refused() {
     let run = pull_request(&hub, new_version);
     assert_eq!((&*run.results["wheels"], &*run.results["images"]), ("success", "failure"));
     assert_eq!((&*run.results["proof"], &*run.results["conclusion"]), ("failure", "failure"));
-    assert!(run.said.contains("it was changed on its way"), "{}", run.said);
+    assert!(run.said.contains("it was changed during transfer"), "{}", run.said);
 }
 
 /// A job that delivers another job's row instead of its own, as a build script could arrange.

@@ -150,7 +150,7 @@ fn keep(raw: &Path, machine: &str, when: &str, measured: &[(Row, Samples)]) -> R
 }
 
 fn file_time() -> Result<String> {
-    build::doctor::said("date", &["-u", "+%Y%m%dT%H%M%SZ"])
+    build::doctor::read_output("date", &["-u", "+%Y%m%dT%H%M%SZ"])
 }
 
 struct Bench<'a> {

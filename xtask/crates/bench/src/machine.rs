@@ -8,7 +8,7 @@ use anyhow::Result;
 use super::plain::docker_client;
 use base::git;
 use base::ui::bytes;
-use build::doctor::said;
+use build::doctor::read_output;
 use docker::Docker;
 use matrix::Matrix;
 
@@ -16,8 +16,8 @@ use matrix::Matrix;
 /// rows of one table must be of one machine.
 pub fn describe(matrix: &Matrix) -> String {
     let mut parts = hardware(Docker::connect().ok().as_ref());
-    parts.extend(docker_client().and_then(|client| said(&client.display().to_string(), &["--version"])));
-    parts.extend(said("rustc", &["-V"]));
+    parts.extend(docker_client().and_then(|client| read_output(&client.display().to_string(), &["--version"])));
+    parts.extend(read_output("rustc", &["-V"]));
     parts.extend(
         matrix
             .tools
@@ -45,7 +45,7 @@ pub fn hardware(docker: Option<&Docker>) -> Vec<String> {
 
 /// Day and commit, with a mark where files differ from it.
 pub fn when(project: &Path) -> Result<String> {
-    let day = said("date", &["-u", "+%F"])?;
+    let day = read_output("date", &["-u", "+%F"])?;
     let Ok(commit) = git::output(project, &["rev-parse", "--short", "HEAD"]) else {
         return Ok(format!("{day}, no commit"));
     };

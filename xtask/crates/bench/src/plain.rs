@@ -278,7 +278,7 @@ fn image<'r>(bench: &BenchBuild, ready: &'r Ready) -> Result<&'r plan::Image> {
 pub fn docker_client() -> Result<PathBuf> {
     let clients: Vec<PathBuf> = which::which_all("docker").map(Iterator::collect).unwrap_or_default();
     let able = |client: &&PathBuf| {
-        let said = |arguments: &[&str]| build::doctor::said(&client.display().to_string(), arguments).ok();
+        let said = |arguments: &[&str]| build::doctor::read_output(&client.display().to_string(), arguments).ok();
         let version = said(&["--version"]).unwrap_or_default();
         let major = version.trim_start_matches("Docker version ").split('.').next().and_then(|n| n.parse::<u32>().ok());
         major.is_some_and(|major| (18..23).contains(&major)) || said(&["buildx", "version"]).is_some()

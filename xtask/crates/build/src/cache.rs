@@ -1,9 +1,9 @@
-//! The content-addressed store outside the work tree: what was made once is made once.
+//! Content-addressed cache of step results, outside the work tree.
 //!
-//! Layout, below `$XTASK_CACHE_DIR`, else `$XDG_CACHE_HOME/wheel-matrix`, else `~/.cache/wheel-matrix`:
-//! `v1/blobs/<sha256>` holds files, `v1/records/<key>.json` says what a step of that key made,
-//! `v1/locks` keeps two processes off one step, `v1/scratch` is for work under way, `v1/logs` for
-//! what the steps printed, `v1/state` for what may be reused but proves nothing (Cargo's folders).
+//! The cache is in `$XTASK_CACHE_DIR`, else `$XDG_CACHE_HOME/wheel-matrix`, else `~/.cache/wheel-matrix`.
+//! `v1/blobs/<sha256>` contains files, `v1/records/<key>.json` the result of the step with that key, `v1/locks` the
+//! locks between processes, `v1/scratch` temporary files, `v1/logs` the output of steps, and `v1/state` reusable data
+//! that is not trusted, such as Cargo's target folders.
 
 use std::fs::{self, File, TryLockError};
 use std::hash::{BuildHasher as _, Hasher as _, RandomState};
@@ -17,72 +17,72 @@ use serde::{Deserialize, Serialize};
 use base::cancel::Cancel;
 use base::{digest, disk};
 
-/// A file that a step made.
+/// File created by a step.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Artefact {
     pub name: String,
     pub sha256: String,
-    /// In bytes.
+    /// Size in bytes.
     pub size: u64,
 }
 
-/// An image that a step made, in the engine that was in use.
+/// Image created by a step in the local Docker engine.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct BuiltImage {
-    /// Carries the key, so that it means one image only.
+    /// Unique reference, which contains the key.
     pub reference: String,
-    /// What people call it; the image of another key may take it over.
+    /// Name for users; it moves to the image of another key when that is built.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub name: Option<String>,
     pub id: String,
-    /// In bytes.
+    /// Size in bytes.
     pub size: u64,
 }
 
-/// What a step made.
+/// Result of a step.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Output {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub files: Vec<Artefact>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub image: Option<BuiltImage>,
-    /// Stands for the step in the keys of those that need it, where its own key cannot: the digest
-    /// of what the outside world gave (which Debian packages, which root file system).
+    /// Replaces the step's own key in the keys of dependent steps: the digest of external input, such as the versions
+    /// of Debian packages or the root file system.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub content: Option<String>,
-    /// What a person should know of it, by name: versions, verdicts, how it was made.
+    /// Information for users, by name: versions, GIL state, how the result was created.
     #[serde(default, skip_serializing_if = "std::collections::BTreeMap::is_empty")]
     pub notes: std::collections::BTreeMap<String, String>,
-    /// The repository or folder that it was taken from; none for what was made on this machine.
+    /// Repository or folder that the result was taken from; `None` if it was built on this machine.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub taken_from: Option<String>,
 }
 
-/// The memory of a step that ended well.
+/// Record of a successful step.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Record {
     pub id: String,
     pub key: String,
-    /// Wall time in seconds that it took when it ran.
+    /// Wall time of the step in seconds.
     pub seconds: f64,
     pub output: Output,
 }
 
-/// The folder of this layout; another layout's is a stranger.
+/// Folder of this cache layout. Folders of other layouts are ignored.
 const LAYOUT: &str = "v1";
 
-/// The lock of the cache as a whole.
+/// Lock of the whole cache.
 const IN_USE: &str = "in-use.lock";
 
-/// The store. Cheap to clone.
+/// Handle of the cache. Cheap to clone.
 #[derive(Debug, Clone)]
 pub struct Cache {
     dir: PathBuf,
-    /// A store that can only be read, whose files and records count as well.
+    /// Read-only cache that is searched as well.
     behind: Option<PathBuf>,
 }
 
-/// A folder that is gone when this is dropped; its lock tells other processes that it is in use.
+/// Temporary folder that is removed on drop. Its lock shows other processes that it is in use.
 #[derive(Debug)]
 pub struct Scratch(PathBuf, #[expect(dead_code, reason = "held, not read")] File);
 
@@ -99,40 +99,39 @@ impl Drop for Scratch {
 }
 
 impl Cache {
-    /// The store of this user, made if it does not exist. Where it cannot be written, or its disk is
-    /// full, one in the temporary folder is written in its place, and `say` is told; what is in the
-    /// first is used all the same.
+    /// Opens the cache of this user and creates it if necessary. If it is not writable or its disk is full, calls
+    /// `say` and writes to a cache in the temporary folder instead, but still reads the user's cache.
     pub fn open(say: impl FnOnce(&str)) -> Result<Cache> {
         let var = |name| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
         let top = var("XTASK_CACHE_DIR")
             .or_else(|| var("XDG_CACHE_HOME").map(|dir| dir.join("wheel-matrix")))
             .or_else(|| var("HOME").map(|dir| dir.join(".cache/wheel-matrix")))
-            .context("no place for the cache: set HOME, or XTASK_CACHE_DIR to a folder")?;
+            .context("cannot determine the cache folder: set HOME or XTASK_CACHE_DIR")?;
         let top = std::path::absolute(&top)?;
         let usual = Cache::at(&top);
         let full = |dir: &Path| disk::free(dir).is_some_and(|free| free < disk::NO_ROOM);
         let why = match &usual {
             Ok(cache) if !full(&cache.dir) => return usual,
-            Ok(_) => "has no room left",
-            Err(_) => "cannot be written",
+            Ok(_) => "is on a full disk",
+            Err(_) => "is not writable",
         };
         let temporary = std::env::temp_dir();
         let other = temporary.join(format!("wheel-matrix-{}", rustix::process::geteuid().as_raw()));
         let stand_in = match full(&temporary) {
-            true => Err(anyhow!("no room there either")),
+            true => Err(anyhow!("the disk of the temporary folder is full as well")),
             false => private(&other).and_then(|()| Cache::at(&other)),
         };
         match (stand_in, usual) {
             (Ok(cache), _) => {
-                say(&format!("`{}` {why}: the cache is `{}` this time", top.display(), other.display()));
+                say(&format!("`{}` {why}: using the cache folder `{}` instead", top.display(), other.display()));
                 Ok(Cache { behind: Some(top.join(LAYOUT)), ..cache })
             }
-            // Without room, what is made already can still be had.
+            // Even on a full disk, existing results can be read.
             (Err(_), usual) => usual,
         }
     }
 
-    /// The store below `top`.
+    /// Opens the cache below `top`.
     pub fn at(top: &Path) -> Result<Cache> {
         let dir = top.join(LAYOUT);
         for part in ["blobs", "records", "locks", "scratch", "logs", "state"] {
@@ -142,7 +141,7 @@ impl Cache {
                 File::create(&probe).and_then(|_| fs::remove_file(&probe))
             });
             made.with_context(|| {
-                format!("cannot write to the cache folder `{}`: set XTASK_CACHE_DIR to another", path.display())
+                format!("cannot write to the cache folder `{}`: set XTASK_CACHE_DIR to another folder", path.display())
             })?;
         }
         let cache = Cache { dir, behind: None };
@@ -154,7 +153,7 @@ impl Cache {
         &self.dir
     }
 
-    /// Where the stored file of this digest is.
+    /// Returns the path of the stored file with this digest.
     pub fn blob(&self, sha256: &str) -> PathBuf {
         let own = self.own_blob(sha256);
         let behind = self.behind.as_ref().map(|dir| dir.join("blobs").join(sha256));
@@ -169,11 +168,11 @@ impl Cache {
         self.dir.join("logs").join(format!("{name}.log"))
     }
 
-    /// A folder that lasts, for what a tool of another maker may reuse.
+    /// Returns a persistent folder that a third-party tool may reuse between runs.
     pub fn state(&self, name: &str) -> Result<PathBuf> {
         let path = self.dir.join("state").join(name);
-        fs::create_dir_all(&path).with_context(|| format!("cannot make `{}`", path.display()))?;
-        // For `prune`, which removes the outermost as a whole.
+        fs::create_dir_all(&path).with_context(|| format!("cannot create `{}`", path.display()))?;
+        // `prune` removes the outermost folder as a whole.
         let outermost = self.dir.join("state").join(name.split('/').next().unwrap_or(name));
         if let Ok(folder) = File::open(outermost) {
             let _ = folder.set_modified(std::time::SystemTime::now());
@@ -181,19 +180,19 @@ impl Cache {
         Ok(path)
     }
 
-    /// An empty folder for one step's work. Its name is random, since processes of several containers
-    /// that share a cache have the same ids, and its lock ends with the process.
+    /// Creates an empty folder for one step. The name is random, because processes in containers that share a cache
+    /// may have equal process ids. Its lock is released when the process ends.
     pub fn scratch(&self, id: &str) -> Result<Scratch> {
         let path = self.dir.join("scratch").join(format!("{id}-{}", random_name()));
-        // Until it is locked, another process would take it for the folder of a killed run.
+        // Before it is locked, another process would take it for the folder of a killed run.
         let _making = self.scratch_lock()?;
-        fs::create_dir_all(&path).with_context(|| format!("cannot make `{}`", path.display()))?;
+        fs::create_dir_all(&path).with_context(|| format!("cannot create `{}`", path.display()))?;
         let lock = File::open(&path).and_then(|folder| folder.lock_shared().map(|()| folder));
         let lock = lock.with_context(|| format!("cannot lock `{}`", path.display()))?;
         Ok(Scratch(path, lock))
     }
 
-    /// Held for the moment in which a scratch folder is made, or those of killed runs are removed.
+    /// Returns the lock to hold while creating a scratch folder or removing those of killed runs.
     fn scratch_lock(&self) -> Result<File> {
         let file = self.open_lock("scratch.lock")?;
         file.lock().context("cannot lock the folder for scratch files")?;
@@ -206,7 +205,7 @@ impl Cache {
         file.with_context(|| format!("cannot open the lock `{}`", path.display()))
     }
 
-    /// Takes the file at `path` into the store, by rename where the file system allows it.
+    /// Moves the file at `path` into the cache, by rename if the file system allows it.
     pub fn take(&self, path: &Path, name: &str) -> Result<Artefact> {
         let sha256 = digest::of_file(path)?;
         let size = fs::metadata(path)?.len();
@@ -217,14 +216,14 @@ impl Cache {
         Ok(Artefact { name: name.to_owned(), sha256, size })
     }
 
-    /// Writes `bytes` into the store.
+    /// Stores `bytes` in the cache.
     pub fn put(&self, bytes: &[u8], name: &str) -> Result<Artefact> {
         let sha256 = digest::of(bytes);
         write(&self.own_blob(&sha256), bytes)?;
         Ok(Artefact { name: name.to_owned(), sha256, size: bytes.len() as u64 })
     }
 
-    /// What the step of `key` made, without looking at its files.
+    /// Reads the record of `key` without checking its files.
     pub fn record(&self, key: &str) -> Result<Option<Record>> {
         for dir in [Some(&self.dir), self.behind.as_ref()].into_iter().flatten() {
             let path = dir.join("records").join(format!("{key}.json"));
@@ -244,7 +243,7 @@ impl Cache {
         Ok(None)
     }
 
-    /// Notes that a record is used now, which only `prune` asks for.
+    /// Updates the time of last use of a record, for `prune`.
     pub fn touch(&self, key: &str) {
         let path = self.dir.join("records").join(format!("{key}.json"));
         if let Ok(file) = File::options().append(true).open(path) {
@@ -252,7 +251,7 @@ impl Cache {
         }
     }
 
-    /// Whether the files of a record are still what was recorded.
+    /// Checks that the files of a record are present and unchanged.
     pub fn check(&self, record: &Record) -> Result<()> {
         for file in &record.output.files {
             let path = self.blob(&file.sha256);
@@ -264,20 +263,20 @@ impl Cache {
         Ok(())
     }
 
-    /// Whether the files of a record are there, by name and size alone: enough to say what would
-    /// happen, and next to no time. Whoever uses them does `check`.
+    /// Returns whether the files of a record exist with the recorded sizes. This is fast and sufficient for a
+    /// preview; use [`Cache::check`] before using the files.
     pub fn holds(&self, record: &Record) -> bool {
         let there = |file: &Artefact| fs::metadata(self.blob(&file.sha256)).is_ok_and(|found| found.len() == file.size);
         record.output.files.iter().all(there)
     }
 
-    /// Writes down what a step made.
+    /// Stores a record.
     pub fn remember(&self, record: &Record) -> Result<()> {
         let path = self.dir.join("records").join(format!("{}.json", record.key));
         write(&path, &serde_json::to_vec_pretty(record)?)
     }
 
-    /// Removes the record of a key; its files stay until they are pruned.
+    /// Removes the record of a key. Its files remain until they are pruned.
     pub fn forget(&self, key: &str) -> Result<()> {
         let path = self.dir.join("records").join(format!("{key}.json"));
         match fs::remove_file(&path) {
@@ -288,29 +287,29 @@ impl Cache {
         }
     }
 
-    /// Waits until no other process works on `name`; `waiting` is called once if there is one.
+    /// Waits for the exclusive lock `name`; calls `waiting` once if another process holds it.
     pub fn lock(&self, name: &str, cancel: &Cancel, waiting: impl FnOnce()) -> Result<File> {
         let file = self.open_lock(name)?;
         wait_for(|| file.try_lock(), cancel, waiting).with_context(|| format!("cannot lock `{name}`"))?;
         Ok(file)
     }
 
-    /// Held by every command except `prune`, so that nothing is removed that it uses; `waiting` is
-    /// called once if `prune` is under way.
+    /// Takes the shared lock that prevents `prune` from removing files in use; calls `waiting` once if `prune` is
+    /// running.
     pub fn in_use(&self, cancel: &Cancel, waiting: impl FnOnce()) -> Result<File> {
         let file = self.open_lock(IN_USE)?;
         wait_for(|| file.try_lock_shared(), cancel, waiting).context("cannot lock the cache")?;
         Ok(file)
     }
 
-    /// Held while things are removed; an error when another command is under way.
+    /// Takes the exclusive lock for removing files. Fails if another command is running.
     pub fn alone(&self) -> Result<File> {
         let file = self.open_lock(IN_USE)?;
         file.try_lock().context("the cache is locked")?;
         Ok(file)
     }
 
-    /// Removes the scratch folders of killed runs: those that nobody has locked.
+    /// Removes the scratch folders of killed runs, which nobody has locked.
     fn sweep(&self) {
         let (Ok(_making), Ok(entries)) = (self.scratch_lock(), fs::read_dir(self.dir.join("scratch"))) else { return };
         for entry in entries.flatten() {
@@ -321,7 +320,7 @@ impl Cache {
     }
 }
 
-/// Tries to take a lock until that succeeds; `waiting` is called once if it is not free.
+/// Retries `try_lock` until it succeeds; calls `waiting` once if it does not succeed at first.
 fn wait_for(try_lock: impl Fn() -> Result<(), TryLockError>, cancel: &Cancel, waiting: impl FnOnce()) -> Result<()> {
     let mut waiting = Some(waiting);
     loop {
@@ -339,14 +338,14 @@ fn wait_for(try_lock: impl Fn() -> Result<(), TryLockError>, cancel: &Cancel, wa
     }
 }
 
-/// 16 random characters for the names of files and folders.
+/// Returns 16 random characters for file names.
 fn random_name() -> String {
-    // The standard library seeds each state from the operating system's source of random numbers.
+    // The standard library seeds each `RandomState` from the operating system's random numbers.
     let number = RandomState::new().build_hasher().finish();
     format!("{number:016x}")
 }
 
-/// Makes a folder that nobody else can put anything into, or makes sure that it is one.
+/// Creates a folder that only this user can write to, or checks that an existing one is.
 fn private(folder: &Path) -> Result<()> {
     use std::os::unix::fs::{DirBuilderExt, MetadataExt};
     let made = fs::DirBuilder::new().mode(0o700).create(folder);
@@ -354,19 +353,19 @@ fn private(folder: &Path) -> Result<()> {
     if made.is_err()
         && (!meta.is_dir() || meta.uid() != rustix::process::geteuid().as_raw() || meta.mode() & 0o077 != 0)
     {
-        bail!("`{}` is not a private folder of this user", folder.display());
+        bail!("`{}` is not a folder that only this user can write to", folder.display());
     }
     Ok(())
 }
 
-/// Writes `bytes` to a temporary name beside `path`, then renames: never a half-written file.
+/// Writes a file atomically, by renaming a temporary file.
 pub fn write(path: &Path, bytes: &[u8]) -> Result<()> {
     let temporary = temporary(path);
     let written = File::create(&temporary).and_then(|mut file| file.write_all(bytes).and_then(|()| file.sync_all()));
     finish(&temporary, path, written)
 }
 
-/// Copies `from` to a temporary name beside `to`, then renames.
+/// Copies a file atomically, by renaming a temporary file.
 pub fn copy(from: &Path, to: &Path) -> Result<()> {
     let temporary = temporary(to);
     let copied = fs::copy(from, &temporary).map(|_| ());
@@ -391,7 +390,7 @@ fn finish(temporary: &Path, path: &Path, written: std::io::Result<()>) -> Result
     })
 }
 
-/// Names the log of a step by its key as well, since two processes may run one step with different keys.
+/// Returns the name of a step's log. It contains the key, because two processes may run a step with different keys.
 pub fn log_name(id: &str, key: &str) -> String {
     format!("{id}-{}", &key[..16])
 }

@@ -1,4 +1,4 @@
-//! Checks that Debian has the packages of the apt sets, before anything is built.
+//! Checks before a build that Debian has all packages of the apt sets.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -15,8 +15,8 @@ use base::{UsageError, ui};
 use docker::{Content, ContextFile, Docker, Job, Network};
 use matrix::Matrix;
 
-/// Prints `candidate NAME` for each package that apt finds by its plain name and `installable NAME` for each
-/// other that it can install, a virtual package for instance. If one is neither, prints `known NAME` for all.
+/// Prints `candidate NAME` for each existing package and `installable NAME` for other names that apt can install,
+/// such as virtual packages. If a name is neither, prints `known NAME` for all packages.
 const QUERY: &str = r#"set -eu
 export LC_ALL=C DEBIAN_FRONTEND=noninteractive
 if [ -s /query/ca.crt ]; then echo 'Acquire::https::CAInfo "/query/ca.crt";' > /etc/apt/apt.conf.d/99query; fi
@@ -34,12 +34,12 @@ done
 if [ -n "$missing" ]; then apt-cache pkgnames | sed 's/^/known /'; fi
 "#;
 
-/// Similar names that an error offers.
+/// Maximum number of similar names in an error.
 const OFFERED: usize = 3;
 
-/// Asks Debian's archive for the packages of all apt sets that the plan will install, and refuses those that
-/// it does not have. A name that was found once is not asked for again. Where the archive cannot be asked, a
-/// line says so, and the steps that install packages will tell more.
+/// Checks in Debian's archive that all packages exist that the plan will install. Names that were found once are not
+/// checked again. If the archive is not reachable, prints a note; the steps that install packages will then report
+/// the error.
 pub fn check(matrix: &Matrix, plan: &Plan, context: &Context, exchange: &Exchange) -> Result<()> {
     let Some(docker) = context.docker else { return Ok(()) };
     let folder = context.cache.state("debian")?;
@@ -60,8 +60,8 @@ pub fn check(matrix: &Matrix, plan: &Plan, context: &Context, exchange: &Exchang
     let root = Plan { steps: plan.steps.iter().filter(|step| step.id == "root").cloned().collect(), whole: true };
     let outcomes = run::execute(&root, context, exchange)?;
     let image = outcomes.get("root").and_then(|outcome| outcome.record.output.image.as_ref());
-    let image = image.context("the step `root` made no image: this is a bug")?;
-    let answer = match ask(docker, &image.reference, &names, context) {
+    let image = image.context("the step `root` created no image: this is a bug")?;
+    let answer = match query_archive(docker, &image.reference, &names, context) {
         Ok(answer) => answer,
         Err(error) => {
             context.cancel.check()?;
@@ -69,13 +69,13 @@ pub fn check(matrix: &Matrix, plan: &Plan, context: &Context, exchange: &Exchang
             return Ok(());
         }
     };
-    found.extend(judge(matrix, &names, &answer)?);
+    found.extend(check_answer(matrix, &names, &answer)?);
     let text: String = found.iter().map(|name| format!("{name}\n")).collect();
     cache::write(&found_before, text.as_bytes())
 }
 
 /// Runs the query in a container of the root image.
-fn ask(docker: &Docker, image: &str, names: &BTreeSet<String>, context: &Context) -> Result<String> {
+fn query_archive(docker: &Docker, image: &str, names: &BTreeSet<String>, context: &Context) -> Result<String> {
     let task = context.ui.start("apt", "check the names of Debian packages", &context.cache.log("apt-names"));
     task.open_log()?;
     let mut command: Vec<String> = ["sh", "-c", QUERY, "sh"].map(str::to_owned).to_vec();
@@ -90,7 +90,7 @@ fn ask(docker: &Docker, image: &str, names: &BTreeSet<String>, context: &Context
         env: host::proxies()?,
         network: Network::Default,
         inputs: vec![bundle],
-        // apt downloads as a user of its own.
+        // apt downloads files as a user of its own.
         capabilities: &["CHOWN", "DAC_OVERRIDE", "FOWNER", "SETGID", "SETUID"],
         timeout: Some(Duration::from_secs(180)),
         ..Job::default()
@@ -101,24 +101,24 @@ fn ask(docker: &Docker, image: &str, names: &BTreeSet<String>, context: &Context
         ensure!(ended.exit == 0, "`apt-get update` failed: {last}");
         Ok(ended.stdout)
     });
-    task.end(if ended.is_ok() { "ok" } else { "not possible" });
+    task.end(if ended.is_ok() { "ok" } else { "skipped" });
     ended
 }
 
-/// The names that the archive has; an error if one is missing.
-fn judge(matrix: &Matrix, asked: &BTreeSet<String>, answer: &str) -> Result<BTreeSet<String>> {
+/// Returns the names that the archive has. Fails if one is missing.
+fn check_answer(matrix: &Matrix, names: &BTreeSet<String>, answer: &str) -> Result<BTreeSet<String>> {
     let after =
         |prefix: &'static str| answer.lines().filter_map(move |line| line.strip_prefix(prefix)).map(str::to_owned);
     let found: BTreeSet<String> = after("candidate ").chain(after("installable ")).collect();
     let known: Vec<String> = after("known ").collect();
-    let missing: Vec<String> = asked.difference(&found).map(|name| describe(matrix, name, &known)).collect();
+    let missing: Vec<String> = names.difference(&found).map(|name| describe(matrix, name, &known)).collect();
     match missing.is_empty() {
-        true => Ok(asked.clone()),
+        true => Ok(names.clone()),
         false => Err(anyhow!(UsageError(missing.join("\n")))),
     }
 }
 
-/// What is wrong with a name, where it stands, and which names are similar.
+/// Describes a missing package: the apt sets that list it, and similar names.
 fn describe(matrix: &Matrix, name: &str, known: &[String]) -> String {
     let sets = matrix.apt.iter().filter(|set| set.packages.iter().any(|package| **package == *name));
     let sets = ui::quoted(sets.map(|set| &set.id));
@@ -144,7 +144,7 @@ fn describe(matrix: &Matrix, name: &str, known: &[String]) -> String {
 mod tests {
     use std::collections::BTreeSet;
 
-    use super::judge;
+    use super::check_answer;
     use base::UsageError;
     use matrix::Matrix;
 
@@ -158,9 +158,9 @@ mod tests {
     }
 
     #[test]
-    fn a_package_that_debian_lacks_is_named_with_suite_set_and_similar_names() {
+    fn the_error_names_the_missing_package_its_set_and_similar_names() {
         let answer = "candidate zlib1g-dev\nknown libyaml-dev\nknown zlib1g-dev\nknown libyaml-0-2\nknown apt\n";
-        let error = judge(&matrix(), &names(&["libyaml-devel", "zlib1g-dev"]), answer).unwrap_err();
+        let error = check_answer(&matrix(), &names(&["libyaml-devel", "zlib1g-dev"]), answer).unwrap_err();
         assert!(error.is::<UsageError>(), "the configuration is wrong");
         assert_eq!(
             error.to_string(),
@@ -170,9 +170,9 @@ mod tests {
     }
 
     #[test]
-    fn all_names_that_apt_can_install_are_good() {
-        let asked = names(&["zlib1g-dev", "awk", "libssl3=3.0.11-1"]);
+    fn all_names_that_apt_can_install_are_accepted() {
+        let names = names(&["zlib1g-dev", "awk", "libssl3=3.0.11-1"]);
         let answer = "candidate zlib1g-dev\ninstallable awk\ninstallable libssl3=3.0.11-1\n";
-        assert_eq!(judge(&matrix(), &asked, answer).unwrap(), asked);
+        assert_eq!(check_answer(&matrix(), &names, answer).unwrap(), names);
     }
 }

@@ -1,4 +1,4 @@
-//! What this machine has and lacks, all at once, each with the way to get it.
+//! `cargo xtask doctor`: checks what is installed on this machine, and how to install what is missing.
 
 use std::fmt::Write as _;
 use std::io::ErrorKind;
@@ -16,35 +16,35 @@ use base::ui::{self, bytes};
 use docker::Docker;
 use matrix::Matrix;
 
-/// A cold build of all images needs about this much, in bytes.
+/// Approximate disk space in bytes for building all images from scratch.
 const DISK: u64 = 12 << 30;
 
-/// One thing that was looked at.
+/// Result of one check.
 #[derive(Debug)]
 pub struct Check {
     pub name: &'static str,
-    pub state: State,
+    pub state: CheckState,
     pub detail: String,
     pub fix: Option<Fix>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum State {
+pub enum CheckState {
     Fine,
-    /// Work is possible, or may be.
+    /// Builds may work.
     Doubtful,
     Missing,
 }
 
-/// The way to get something.
+/// Remedy for a missing requirement.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Fix {
-    /// Debian packages.
+    /// Install Debian packages.
     Apt(Vec<&'static str>),
     StartEngine,
-    /// The group whose members may talk to the engine.
+    /// Join the group whose members may access the Docker engine.
     JoinGroup,
-    /// Something that a person must do.
+    /// Instruction for the user.
     Person(String),
 }
 
@@ -54,7 +54,7 @@ impl Fix {
             Fix::Apt(packages) => {
                 format!("{0}apt-get update && {0}apt-get install -y {1}", sudo(), packages.join(" "))
             }
-            Fix::JoinGroup => "sudo usermod -aG docker $USER, then log in anew".to_owned(),
+            Fix::JoinGroup => "sudo usermod -aG docker $USER, then log in again".to_owned(),
             Fix::StartEngine if systemd() => format!("{}systemctl start docker", sudo()),
             Fix::StartEngine => format!("{}dockerd &", sudo()),
             Fix::Person(text) => text.clone(),
@@ -62,17 +62,17 @@ impl Fix {
     }
 }
 
-/// The programs that work on the host needs.
+/// Checks the programs that steps on the host need.
 pub fn programs() -> Vec<Check> {
     vec![program("tar", "tar"), program("cc", "build-essential"), venv()]
 }
 
-/// What makes a root file system where no registry has one.
+/// Checks the programs for building a root file system if no registry is reachable.
 pub fn mmdebstrap() -> Check {
     let mut check = program("mmdebstrap", "mmdebstrap");
-    // The keys that Debian's packages are checked with, which another system lacks.
+    // On other systems than Debian, the keys for verifying Debian's packages may be missing.
     if !Path::new("/usr/share/keyrings/debian-archive-keyring.gpg").exists() {
-        check.state = State::Missing;
+        check.state = CheckState::Missing;
         check.detail = "with Debian's keyring".to_owned();
         check.fix = Some(Fix::Apt(vec!["mmdebstrap", "debian-archive-keyring"]));
     }
@@ -81,27 +81,30 @@ pub fn mmdebstrap() -> Check {
 
 pub fn program(name: &'static str, package: &'static str) -> Check {
     match which::which(name) {
-        Ok(path) => Check { name, state: State::Fine, detail: path.display().to_string(), fix: None },
-        Err(_) => {
-            Check { name, state: State::Missing, detail: "not in PATH".to_owned(), fix: Some(Fix::Apt(vec![package])) }
-        }
+        Ok(path) => Check { name, state: CheckState::Fine, detail: path.display().to_string(), fix: None },
+        Err(_) => Check {
+            name,
+            state: CheckState::Missing,
+            detail: "not in PATH".to_owned(),
+            fix: Some(Fix::Apt(vec![package])),
+        },
     }
 }
 
 fn venv() -> Check {
     let script = "import sys, venv, ensurepip; print('.'.join(map(str, sys.version_info[:3])))";
-    match said("python3", &["-c", script]) {
-        Ok(version) => Check { name: "python3 venv", state: State::Fine, detail: version, fix: None },
+    match read_output("python3", &["-c", script]) {
+        Ok(version) => Check { name: "python3 venv", state: CheckState::Fine, detail: version, fix: None },
         Err(_) => Check {
             name: "python3 venv",
-            state: State::Missing,
+            state: CheckState::Missing,
             detail: "python3 with the modules venv and ensurepip".to_owned(),
             fix: Some(Fix::Apt(vec!["python3", "python3-venv"])),
         },
     }
 }
 
-/// The engine: connected, or what stands in the way.
+/// Connects to the Docker engine. The check describes the engine or the problem.
 pub fn engine(platform: Platform) -> (Option<Docker>, Check) {
     let name = "Docker engine";
     match Docker::connect().and_then(|docker| docker.info().map(|info| (docker, info))) {
@@ -109,7 +112,7 @@ pub fn engine(platform: Platform) -> (Option<Docker>, Check) {
             let detail =
                 format!("the engine at {} is {}, but images are for {}", info.endpoint, info.os_arch, platform.oci());
             let fix = Fix::Person(format!("point DOCKER_HOST at an engine on {}", platform.oci()));
-            (None, Check { name, state: State::Missing, detail, fix: Some(fix) })
+            (None, Check { name, state: CheckState::Missing, detail, fix: Some(fix) })
         }
         Ok((docker, info)) => {
             let detail = format!(
@@ -120,10 +123,10 @@ pub fn engine(platform: Platform) -> (Option<Docker>, Check) {
                 bytes(info.memory),
                 info.endpoint
             );
-            (Some(docker), Check { name, state: State::Fine, detail, fix: None })
+            (Some(docker), Check { name, state: CheckState::Fine, detail, fix: None })
         }
         Err(error) => {
-            let check = Check { name, state: State::Missing, detail: format!("{error:#}"), fix: engine_fix() };
+            let check = Check { name, state: CheckState::Missing, detail: format!("{error:#}"), fix: engine_fix() };
             (None, check)
         }
     }
@@ -139,34 +142,34 @@ fn engine_fix() -> Option<Fix> {
             Some(Fix::StartEngine)
         }
         Err(ErrorKind::NotFound | ErrorKind::ConnectionRefused) => Some(Fix::Apt(vec!["docker.io"])),
-        // Something answers there, and the error says what is wrong with it.
+        // The socket accepts connections, so the error message describes the problem.
         _ => None,
     }
 }
 
-/// `cargo xtask doctor`: prints the table of all checks. An error if something is missing.
+/// Prints the table of all checks. Fails if something is missing.
 pub fn run(cache: &Cache, matrix: &Matrix, cancel: &Cancel) -> Result<()> {
     let checks = all(cache, matrix);
     cancel.check()?;
     ui::print_result(&table(&checks))?;
-    match checks.iter().filter(|check| check.state == State::Missing).count() {
+    match checks.iter().filter(|check| check.state == CheckState::Missing).count() {
         0 => Ok(()),
         n => bail!("{n} missing; `--yes` on `wheels`, `image` and `ci` installs and starts what it can"),
     }
 }
 
-/// Everything that `cargo xtask doctor` shows.
+/// Runs all checks of `cargo xtask doctor`.
 fn all(cache: &Cache, matrix: &Matrix) -> Vec<Check> {
     let (docker, engine) = engine(matrix.platform);
     let mut checks = vec![engine];
     checks.extend(programs());
     checks.push(mmdebstrap());
     checks.push(program("git", "git"));
-    checks.push(match said("rustc", &["-V"]) {
-        Ok(version) => Check { name: "rustc", state: State::Fine, detail: version, fix: None },
+    checks.push(match read_output("rustc", &["-V"]) {
+        Ok(version) => Check { name: "rustc", state: CheckState::Fine, detail: version, fix: None },
         Err(error) => Check {
             name: "rustc",
-            state: State::Missing,
+            state: CheckState::Missing,
             detail: format!("{error:#}"),
             fix: Some(Fix::Person("install Rust with rustup".to_owned())),
         },
@@ -178,10 +181,12 @@ fn all(cache: &Cache, matrix: &Matrix) -> Vec<Check> {
         checks.push(disk("disk, engine", Path::new(&info.root_dir)));
     }
     checks.push(match ca_bundle() {
-        Some(path) => Check { name: "CA bundle", state: State::Fine, detail: path.display().to_string(), fix: None },
+        Some(path) => {
+            Check { name: "CA bundle", state: CheckState::Fine, detail: path.display().to_string(), fix: None }
+        }
         None => Check {
             name: "CA bundle",
-            state: State::Doubtful,
+            state: CheckState::Doubtful,
             detail: "none found".to_owned(),
             fix: Some(Fix::Apt(vec!["ca-certificates"])),
         },
@@ -189,23 +194,25 @@ fn all(cache: &Cache, matrix: &Matrix) -> Vec<Check> {
     if let (Some(docker), Some(image)) = (&docker, matrix.root.image.as_deref()) {
         let name = "image registry";
         checks.push(match docker.check_registry(image) {
-            Ok(()) => Check { name, state: State::Fine, detail: format!("has {image}"), fix: None },
-            // Nothing to mend: mmdebstrap stands in.
+            Ok(()) => Check { name, state: CheckState::Fine, detail: format!("has {image}"), fix: None },
+            // No remedy is needed: mmdebstrap is the fallback.
             Err(error) => Check {
                 name,
-                state: State::Doubtful,
-                detail: format!("not in reach, mmdebstrap will do: {error:#}"),
+                state: CheckState::Doubtful,
+                detail: format!("not reachable; mmdebstrap is used instead: {error:#}"),
                 fix: None,
             },
         });
     }
-    checks.push(reached("crates", said("cargo", &["info", "--quiet", "anyhow"])));
-    checks.push(match said("python3", &["-m", "pip", "--version"]) {
-        Ok(_) => reached("Python packages", said("python3", &["-m", "pip", "--quiet", "index", "versions", "pip"])),
+    checks.push(reached("crates", read_output("cargo", &["info", "--quiet", "anyhow"])));
+    checks.push(match read_output("python3", &["-m", "pip", "--version"]) {
+        Ok(_) => {
+            reached("Python packages", read_output("python3", &["-m", "pip", "--quiet", "index", "versions", "pip"]))
+        }
         Err(_) => Check {
             name: "Python packages",
-            state: State::Doubtful,
-            detail: "asked when the tools bring their own pip".to_owned(),
+            state: CheckState::Doubtful,
+            detail: "checked later with the pip of the tools".to_owned(),
             fix: None,
         },
     });
@@ -215,23 +222,28 @@ fn all(cache: &Cache, matrix: &Matrix) -> Vec<Check> {
 
 fn disk(name: &'static str, folder: &Path) -> Check {
     let Some(free) = base::disk::free(folder) else {
-        return Check { name, state: State::Doubtful, detail: format!("cannot ask `{}`", folder.display()), fix: None };
+        return Check {
+            name,
+            state: CheckState::Doubtful,
+            detail: format!("cannot read the free space of `{}`", folder.display()),
+            fix: None,
+        };
     };
     let detail = format!("{} free at {}", bytes(free), folder.display());
     if free >= DISK {
-        return Check { name, state: State::Fine, detail, fix: None };
+        return Check { name, state: CheckState::Fine, detail, fix: None };
     }
-    let fix = Fix::Person(format!("free some space: all images from nothing need about {}", bytes(DISK)));
-    Check { name, state: State::Doubtful, detail, fix: Some(fix) }
+    let fix = Fix::Person(format!("free some space: building all images needs about {}", bytes(DISK)));
+    Check { name, state: CheckState::Doubtful, detail, fix: Some(fix) }
 }
 
 fn reached<T>(name: &'static str, probed: Result<T>) -> Check {
     match probed {
-        Ok(_) => Check { name, state: State::Fine, detail: "in reach".to_owned(), fix: None },
+        Ok(_) => Check { name, state: CheckState::Fine, detail: "in reach".to_owned(), fix: None },
         Err(error) => Check {
             name,
-            state: State::Doubtful,
-            detail: format!("not in reach: {error:#}"),
+            state: CheckState::Doubtful,
+            detail: format!("not reachable: {error:#}"),
             fix: Some(Fix::Person("check the network and the proxy settings".to_owned())),
         },
     }
@@ -245,15 +257,17 @@ fn debian_mirror() -> Check {
             let probed = download::parse_url(&site).and_then(|url| download::Client::from_environment()?.probe(&url));
             reached(name, probed)
         }
-        None => Check { name, state: State::Doubtful, detail: "apt names no mirror".to_owned(), fix: None },
+        None => {
+            Check { name, state: CheckState::Doubtful, detail: "apt has no mirror configured".to_owned(), fix: None }
+        }
     }
 }
 
-/// What a command prints, or the last line of what it complains about.
-pub fn said(program: &str, args: &[&str]) -> Result<String> {
+/// Runs a command and returns its standard output. The error is the last line of its standard error.
+pub fn read_output(program: &str, args: &[&str]) -> Result<String> {
     let output = Command::new(program)
         .args(args)
-        // Asked of a network that swallows everything, they would not come back for minutes.
+        // Without timeouts, these commands could hang for minutes on a network that drops packets.
         .envs([
             ("CARGO_HTTP_TIMEOUT", "10"),
             ("CARGO_NET_RETRY", "0"),
@@ -265,19 +279,19 @@ pub fn said(program: &str, args: &[&str]) -> Result<String> {
         .with_context(|| format!("cannot start `{program}`"))?;
     if !output.status.success() {
         let text = String::from_utf8_lossy(&output.stderr);
-        bail!("{}", text.trim().lines().last().unwrap_or("it failed without a word"));
+        bail!("{}", text.trim().lines().last().unwrap_or("it failed without a message"));
     }
     Ok(String::from_utf8_lossy(&output.stdout).trim().to_owned())
 }
 
-/// The checks as a table; each that is not fine with its remedy below it.
+/// Formats the checks as a table, with the remedies of failed checks.
 pub fn table(checks: &[Check]) -> String {
     let mut out = String::new();
     for check in checks {
         let mark = match check.state {
-            State::Fine => "ok     ",
-            State::Doubtful => "?      ",
-            State::Missing => "MISSING",
+            CheckState::Fine => "ok     ",
+            CheckState::Doubtful => "?      ",
+            CheckState::Missing => "MISSING",
         };
         let _ = writeln!(out, "{mark}  {:16} {}", check.name, check.detail);
         if let Some(fix) = &check.fix {

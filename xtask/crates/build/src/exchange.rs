@@ -1,11 +1,11 @@
-//! What steps made, to and from a registry, tagged with their keys, so that what one machine made another need not make.
+//! Shares step results between machines through a registry, by key.
 //!
-//! What is pushed is an image with two labels, the key and a `Passport`: for a step that makes an
-//! image the same layers, for a wheel an image of nothing but the file, and for what Debian's archive
-//! gave one more, tagged `….note`: the keys of what was made of it are known without its gigabytes.
+//! A result is pushed as an image with two labels, the key and a `Passport`. For a step that builds an image, it has
+//! the same layers; for a wheel, it contains only the file. For results that depend on Debian's archive, a small
+//! additional image tagged `….note` contains the recorded content, from which the keys of dependent steps are
+//! computed without pulling the large image.
 //!
-//! Whoever may write to the repository decides what comes out of it: a passport tells a mistake from
-//! what was meant, not an attacker from a friend.
+//! Everybody who can write to the repository can replace results: the passport detects mistakes, not attacks.
 
 mod passport;
 mod repository;
@@ -28,39 +28,39 @@ use docker::{Build, Content, ContextFile, Docker, Image, Network, RegistryImage}
 use passport::{Passport, fingerprint};
 pub use repository::Repository;
 
-/// How long a transfer may stand still: waiting longer than building takes would help nobody.
+/// Maximum time without progress of a transfer. Building is faster than waiting longer.
 const STILL: Duration = Duration::from_secs(180);
-/// Where the files are in an image of nothing else.
+/// Folder of the files in an image that contains only files.
 const FILES: &str = "/files";
 
-/// So many objects in a row may fail before a repository is given up although its registry answers.
+/// Number of consecutive objects that may fail before a repository is disabled although its registry responds.
 const FAILURES: u32 = 3;
 
-/// A repository, and whether it is still used in this run.
+/// Repository and its state during this run.
 #[derive(Debug)]
-struct Side {
+struct RegistryState {
     repository: Repository,
     closed: AtomicBool,
-    /// Objects that failed since the last success.
+    /// Number of failed objects since the last success.
     failures: AtomicU32,
-    /// Whether images only get their names for the repository, and nothing is sent there.
+    /// Whether images are only tagged for the repository and not pushed.
     staged: bool,
 }
 
-/// What follows from a failure of one object.
+/// Consequence of the failure of one object.
 #[derive(Debug, PartialEq, Eq)]
-enum Loss {
-    /// The repository is used for other objects.
+enum FailureEffect {
+    /// The repository stays in use for other objects.
     Object,
-    /// The repository is not used any more; this is the failure that decided it.
+    /// The repository is disabled by this failure.
     Repository,
-    /// It was given up before.
+    /// The repository was already disabled.
     Known,
 }
 
-impl Side {
-    fn new(repository: Repository) -> Side {
-        Side { repository, closed: AtomicBool::new(false), failures: AtomicU32::new(0), staged: false }
+impl RegistryState {
+    fn new(repository: Repository) -> RegistryState {
+        RegistryState { repository, closed: AtomicBool::new(false), failures: AtomicU32::new(0), staged: false }
     }
 
     fn open(&self) -> bool {
@@ -71,61 +71,66 @@ impl Side {
         self.failures.store(0, Ordering::Relaxed);
     }
 
-    /// Notes that an object failed, all tries included, and whether the registry answered then.
-    fn fail(&self, answers: bool) -> Loss {
+    /// Records that an object failed after all retries, and whether the registry still responds.
+    fn fail(&self, answers: bool) -> FailureEffect {
         let failures = self.failures.fetch_add(1, Ordering::Relaxed) + 1;
         if answers && failures < FAILURES {
-            return Loss::Object;
+            return FailureEffect::Object;
         }
-        if self.closed.swap(true, Ordering::Relaxed) { Loss::Known } else { Loss::Repository }
+        if self.closed.swap(true, Ordering::Relaxed) { FailureEffect::Known } else { FailureEffect::Repository }
     }
 
-    /// Whether the registry answers, no matter what it has.
+    /// Returns whether the registry responds at all.
     fn answers(&self, docker: &Docker, context: &Context) -> bool {
         docker.registry_image(&format!("{}:any", self.repository), context.cancel).is_ok()
     }
 }
 
-/// Where results are taken from and put to during one run.
+/// Source and destination of results during one run.
 #[derive(Debug)]
 pub struct Exchange {
-    from: Option<Side>,
-    to: Option<Side>,
-    /// What was asked for already, and what came of it, by key.
+    from: Option<RegistryState>,
+    to: Option<RegistryState>,
+    /// Notes already requested, by key.
     notes: Mutex<BTreeMap<String, Option<Record>>>,
-    /// The steps whose results were not pushed.
-    kept: Mutex<Vec<String>>,
+    /// Ids of the steps whose results could not be pushed.
+    not_pushed: Mutex<Vec<String>>,
 }
 
 impl Exchange {
     pub fn new(from: Option<Repository>, to: Option<Repository>) -> Exchange {
-        Exchange { from: from.map(Side::new), to: to.map(Side::new), notes: Mutex::default(), kept: Mutex::default() }
+        Exchange {
+            from: from.map(RegistryState::new),
+            to: to.map(RegistryState::new),
+            notes: Mutex::default(),
+            not_pushed: Mutex::default(),
+        }
     }
 
-    /// The same for `--stage`: images with the names and labels of `repository` are made in the engine, and
-    /// another machine pushes them.
+    /// Sets the destination for `--stage`: images are tagged and labelled for `repository` in the engine, and another
+    /// machine pushes them.
     pub fn stage(mut self, repository: Repository) -> Exchange {
-        self.to = Some(Side { staged: true, ..Side::new(repository) });
+        self.to = Some(RegistryState { staged: true, ..RegistryState::new(repository) });
         self
     }
 
-    /// Whether results are to be put anywhere.
+    /// Returns whether results are pushed or staged.
     pub fn pushes(&self) -> bool {
         self.to.is_some()
     }
 
-    /// What the registry has of a step's result. Each request is tried three times; a registry that
-    /// does not answer then is reported and not asked again. The only error is an interruption.
+    /// Looks up a step's result in the registry, with up to three attempts per request. A registry that does not
+    /// respond is reported once and not used again. Fails only if the run is interrupted.
     pub fn offer(&self, step: &Step, key: &str, context: &Context) -> Result<Option<RegistryImage>> {
-        if !taken(&step.action) {
+        if !is_shared(&step.action) {
             return Ok(None);
         }
-        self.ask(step, context, |from, docker| docker.registry_image(&from.name(&step.id, key), context.cancel))
+        self.query(step, context, |from, docker| docker.registry_image(&from.name(&step.id, key), context.cancel))
     }
 
-    /// Takes what was offered, if it is what it says.
+    /// Pulls an offered result and verifies it.
     pub fn fetch(&self, step: &Step, offer: &RegistryImage, env: &Env) -> Result<Option<Record>> {
-        self.ask(step, env.context, |from, docker| {
+        self.query(step, env.context, |from, docker| {
             let taken = match step.action.wheel().and_then(|wheel| wheel.built) {
                 Some(wheel) => take_wheel(from, docker, wheel, offer, env),
                 None => take_image(from, docker, step, offer, env),
@@ -134,102 +139,104 @@ impl Exchange {
         })
     }
 
-    /// What Debian's archive gave a step elsewhere, without the image that came of it.
+    /// Returns the recorded content of a step that depends on Debian's archive, without pulling its image.
     pub fn note(&self, step: &Step, key: &str, context: &Context) -> Option<Record> {
         let mut notes = self.notes.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(known) = notes.get(key) {
             return known.clone();
         }
-        // An interruption is seen by whoever asks.
-        let found = self.ask(step, context, |from, docker| take_note(from, docker, step, key, context)).ok().flatten();
+        // The caller checks for interruptions.
+        let found =
+            self.query(step, context, |from, docker| take_note(from, docker, step, key, context)).ok().flatten();
         notes.insert(key.to_owned(), found.clone());
         found
     }
 
-    fn ask<T>(
+    fn query<T>(
         &self,
         step: &Step,
         context: &Context,
         question: impl Fn(&Repository, &Docker) -> Result<Option<T>>,
     ) -> Result<Option<T>> {
-        let (Some(side), Some(docker)) = (self.from.as_ref().filter(|side| side.open()), context.docker) else {
+        let (Some(state), Some(docker)) = (self.from.as_ref().filter(|state| state.open()), context.docker) else {
             return Ok(None);
         };
-        let work = || question(&side.repository, docker);
+        let work = || question(&state.repository, docker);
         match retry::repeat(&retry::PAUSES, context.cancel, docker::is_permanent, |_| {}, work) {
             Ok(found) => {
-                side.succeed();
+                state.succeed();
                 Ok(found)
             }
             Err(error) => {
                 context.cancel.check()?;
-                let (id, repository) = (&step.id, &side.repository);
-                match side.fail(side.answers(docker, context)) {
-                    Loss::Object => context
+                let (id, repository) = (&step.id, &state.repository);
+                match state.fail(state.answers(docker, context)) {
+                    FailureEffect::Object => context
                         .ui
-                        .say(&format!("[{id}] is made here, since `{repository}` did not deliver it: {error:#}")),
-                    Loss::Repository => context.ui.say(&format!(
-                        "warning: [{id}] goes on without `{repository}`, which is not asked again in this run: {error:#}"
+                        .say(&format!("[{id}] is built locally, because it cannot be taken from `{repository}`: {error:#}")),
+                    FailureEffect::Repository => context.ui.say(&format!(
+                        "warning: [{id}] continues without `{repository}`, which is not used again in this run: {error:#}"
                     )),
-                    Loss::Known => {}
+                    FailureEffect::Known => {}
                 }
                 Ok(None)
             }
         }
     }
 
-    /// Puts a step's result into the registry, unless it is there. A failure is said now, and again by `end`.
+    /// Pushes a step's result unless the registry already has it. A failure is reported immediately and again by
+    /// `end`.
     pub fn publish(&self, step: &Step, record: &Record, context: &Context) {
-        let (Some(side), Some(docker)) = (&self.to, context.docker) else { return };
-        // What is still in the queue then, the next run pushes.
-        if context.cancel.is_set() || !(taken(&step.action) || record.output.image.is_some()) {
+        let (Some(state), Some(docker)) = (&self.to, context.docker) else { return };
+        // The next run pushes what is still in the queue.
+        if context.cancel.is_set() || !(is_shared(&step.action) || record.output.image.is_some()) {
             return;
         }
-        if side.open() {
-            let what = format!("{} {}", if side.staged { "stage for" } else { "push to" }, side.repository);
+        if state.open() {
+            let what = format!("{} {}", if state.staged { "stage for" } else { "push to" }, state.repository);
             let log = context.cache.log(&format!("push-{}", log_name(&record.id, &record.key)));
             let task = context.ui.start(&record.id, &what, &log);
-            let again = |error: &anyhow::Error| task.line(&format!("trying again: {error:#}"));
-            let work = || give(side, record, docker, context, &task);
+            let again = |error: &anyhow::Error| task.line(&format!("retrying: {error:#}"));
+            let work = || send_result(state, record, docker, context, &task);
             let given = task
                 .open_log()
                 .and_then(|()| retry::repeat(&retry::PAUSES, context.cancel, docker::is_permanent, again, work));
             match given {
                 Ok(new) => {
-                    side.succeed();
+                    state.succeed();
                     return task.end(if new { "ok" } else { "cached" });
                 }
                 Err(_) if context.cancel.is_set() => return task.end("interrupted"),
                 Err(error) => {
                     task.end("FAILED");
-                    let rest = match side.fail(side.answers(docker, context)) {
-                        Loss::Object => "",
-                        Loss::Repository | Loss::Known => "; nothing more is pushed in this run",
+                    let rest = match state.fail(state.answers(docker, context)) {
+                        FailureEffect::Object => "",
+                        FailureEffect::Repository | FailureEffect::Known => "; nothing more is pushed in this run",
                     };
                     context.ui.say(&format!("error: [{}] {error:#}{rest}", record.id));
                 }
             }
         }
-        self.kept.lock().unwrap_or_else(PoisonError::into_inner).push(record.id.clone());
+        self.not_pushed.lock().unwrap_or_else(PoisonError::into_inner).push(record.id.clone());
     }
 
-    /// An error when something that was made could not be pushed.
+    /// Fails if a result could not be pushed.
     pub fn end(&self) -> Result<()> {
-        let kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
-        match (&self.to, kept.is_empty()) {
-            (Some(side), false) => Err(anyhow!(
-                "not pushed to `{}`, as shown above: `{}`; all of it is made, and the same command tries to push it again",
-                side.repository,
-                kept.join("`, `")
+        let not_pushed = self.not_pushed.lock().unwrap_or_else(PoisonError::into_inner);
+        match (&self.to, not_pushed.is_empty()) {
+            (Some(state), false) => Err(anyhow!(
+                "cannot push to `{}` (see above): `{}`; everything is built; run the same command again to retry the push",
+                state.repository,
+                not_pushed.join("`, `")
             )),
             _ => Ok(()),
         }
     }
 }
 
-/// Whether what a step of this kind made elsewhere is used. A proof is not: it takes seconds, and
-/// what somebody else says of the GIL is no proof. What the vendor publishes comes from the index.
-fn taken(action: &Action) -> bool {
+/// Returns whether results of this kind are taken from other machines. Proofs are not: they take only seconds and
+/// must be made locally. Published wheels are downloaded from the index.
+fn is_shared(action: &Action) -> bool {
     match action {
         Action::Root(_)
         | Action::Apt(_)
@@ -242,20 +249,20 @@ fn taken(action: &Action) -> bool {
     }
 }
 
-/// Why a root file system is not the pinned image.
+/// Returns why a root file system is not the pinned image.
 fn unpinned(action: &Action, passport: &Passport) -> Option<String> {
     let Action::Root(Root { image: Some(image), .. }) = action else { return None };
     let output = Output { notes: passport.notes.clone(), ..Output::default() };
     root::fallback_note(image, &output)
 }
 
-/// Says why something is not taken.
-fn refuse<T>(name: &str, id: &str, context: &Context, why: &str) -> Result<Option<T>> {
-    context.ui.say(&format!("[{id}] `{name}` is refused, and made here instead: {why}"));
+/// Reports why a result is not used.
+fn reject<T>(name: &str, id: &str, context: &Context, why: &str) -> Result<Option<T>> {
+    context.ui.say(&format!("[{id}] `{name}` is rejected and built locally: {why}"));
     Ok(None)
 }
 
-/// Pulls what is offered, unless that is for other machines.
+/// Pulls an offered result, unless it is for another platform.
 fn pull(
     from: &Repository,
     offer: &RegistryImage,
@@ -263,12 +270,12 @@ fn pull(
     context: &Context,
     on: &(dyn Fn(&str) + Sync),
 ) -> Result<Result<(String, Image), String>> {
-    // Before a gigabyte is on its way; not every registry's answer tells.
+    // Check the platform before pulling gigabytes. Not all registries report it.
     let platform = context.facts.platform.oci();
     if !offer.platforms.is_empty() && !offer.platforms.iter().any(|offered| offered == platform) {
         return Ok(Err(format!("it is for {}, not {platform}", offer.platforms.join(", "))));
     }
-    // By digest: the engine then makes sure of every byte, and nobody moves the tag meanwhile.
+    // Pull by digest: the engine verifies the content, and a moved tag has no effect.
     let pinned = format!("{from}@{}", offer.digest);
     docker.pull_within(&pinned, STILL, on, context.cancel)?;
     let image = docker.image(&pinned)?.with_context(|| format!("`{pinned}` is missing right after its pull"))?;
@@ -292,15 +299,15 @@ fn take_image(
     });
     let (pinned, image, passport) = match examined {
         Ok(found) => found,
-        Err(why) => return refuse(&name, env.id, env.context, &why),
+        Err(why) => return reject(&name, env.id, env.context, &why),
     };
     if let Some(note) = unpinned(&step.action, &passport) {
-        return refuse(&name, env.id, env.context, &note);
+        return reject(&name, env.id, env.context, &note);
     }
-    // The name will be given to the image here, and must not be taken from something else.
+    // The image will be tagged locally with this name, which must belong to this project.
     let project = format!("{}/", env.context.repository);
     if let Some(wish) = passport.name.as_ref().filter(|wish| !wish.starts_with(&project)) {
-        return refuse(&name, env.id, env.context, &format!("it wants to be called `{wish}`"));
+        return reject(&name, env.id, env.context, &format!("its name would be `{wish}`"));
     }
     for new in [&reference, &name] {
         tag(docker, &pinned, new)?;
@@ -316,7 +323,7 @@ fn take_image(
     Ok(Some(Record { id: env.id.to_owned(), key: env.key.to_owned(), seconds: passport.seconds, output }))
 }
 
-/// A wheel goes through the same checks as one that was just built.
+/// A pulled wheel passes the same checks as a wheel built locally.
 fn take_wheel(
     from: &Repository,
     docker: &Docker,
@@ -328,7 +335,7 @@ fn take_wheel(
     env.task.waiting(&format!("pulling {name}"));
     let (pinned, image) = match pull(from, offer, docker, env.context, &|line| env.task.line(line))? {
         Ok(pulled) => pulled,
-        Err(why) => return refuse(&name, env.id, env.context, &why),
+        Err(why) => return reject(&name, env.id, env.context, &why),
     };
     let checked = Passport::of_files(&image, env.key, env.context.facts.platform).and_then(|passport| {
         let out = env.scratch.join("out");
@@ -336,7 +343,7 @@ fn take_wheel(
         let names = docker.copy_from_image(&pinned, FILES, &pulled, env.context.cancel)?;
         passport.accept(&names, &pulled, &out)?;
         let output = Output { taken_from: Some(from.to_string()), ..wheel::keep(own, &out, env)? };
-        ensure!(output.files == passport.files, "its label `{}` speaks of other files", labels::PASSPORT);
+        ensure!(output.files == passport.files, "its label `{}` lists different files", labels::PASSPORT);
         Ok((passport.seconds, output))
     });
     match checked {
@@ -346,7 +353,7 @@ fn take_wheel(
         }
         Err(error) => {
             env.context.cancel.check()?;
-            refuse(&name, env.id, env.context, &format!("{error:#}"))
+            reject(&name, env.id, env.context, &format!("{error:#}"))
         }
     }
 }
@@ -356,18 +363,18 @@ fn take_note(from: &Repository, docker: &Docker, step: &Step, key: &str, context
     let Some(offer) = docker.registry_image(&name, context.cancel)? else { return Ok(None) };
     let (pinned, image) = match pull(from, &offer, docker, context, &|_| {})? {
         Ok(pulled) => pulled,
-        Err(why) => return refuse(&name, &step.id, context, &why),
+        Err(why) => return reject(&name, &step.id, context, &why),
     };
     let passport = match Passport::of_files(&image, key, context.facts.platform) {
         Ok(passport) if passport.content.is_some() => passport,
-        Ok(_) => return refuse(&name, &step.id, context, "it is no note"),
-        Err(error) => return refuse(&name, &step.id, context, &format!("{error:#}")),
+        Ok(_) => return reject(&name, &step.id, context, "it is not a note"),
+        Err(error) => return reject(&name, &step.id, context, &format!("{error:#}")),
     };
     if let Some(note) = unpinned(&step.action, &passport) {
-        return refuse(&name, &step.id, context, &note);
+        return reject(&name, &step.id, context, &note);
     }
     tag(docker, &pinned, &name)?;
-    // An image that is not here, so that the step counts as not done.
+    // Refers to an image that is not present, so the step counts as not done.
     let elsewhere = BuiltImage { reference: name, name: None, id: String::new(), size: 0 };
     let output =
         Output { image: Some(elsewhere), content: passport.content, notes: passport.notes, ..Output::default() };
@@ -383,12 +390,12 @@ fn tag(docker: &Docker, image: &str, name: &str) -> Result<()> {
     docker.tag(image, repository, tag)
 }
 
-/// Pushes or stages a result with its passport; returns whether any of it was not there.
-fn give(to: &Side, record: &Record, docker: &Docker, context: &Context, task: &Task) -> Result<bool> {
+/// Pushes or stages a result with its passport. Returns whether anything was missing in the registry.
+fn send_result(to: &RegistryState, record: &Record, docker: &Docker, context: &Context, task: &Task) -> Result<bool> {
     let name = to.repository.name(&record.id, &record.key);
     let sender = Sender { key: &record.key, staged: to.staged, docker, context, task };
     let general = Passport {
-        // Written and read once more, a longer fraction may end in another digit.
+        // Rounded, because longer fractions can change when written and read again.
         seconds: (record.seconds * 1000.0).round() / 1000.0,
         content: record.output.content.clone(),
         notes: record.output.notes.clone(),
@@ -407,25 +414,25 @@ fn give(to: &Side, record: &Record, docker: &Docker, context: &Context, task: &T
     } else {
         let passport = Passport { files: record.output.files.clone(), ..general.clone() };
         let file = |file: &crate::cache::Artefact| (file.name.clone(), Content::File(context.cache.blob(&file.sha256)));
-        let build = parcel(record.output.files.iter().map(file));
+        let build = files_image(record.output.files.iter().map(file));
         new |= sender.send(&name, &passport, build)?;
     }
     if let Some(content) = &record.output.content {
-        // Not every registry takes an image without a layer.
-        let build = parcel([("content".to_owned(), Content::Bytes(content.clone().into_bytes()))]);
+        // Not all registries accept an image without layers.
+        let build = files_image([("content".to_owned(), Content::Bytes(content.clone().into_bytes()))]);
         new |= sender.send(&note_name(&name), &general, build)?;
     }
     Ok(new)
 }
 
-/// An image of nothing but these files.
-fn parcel<'a>(files: impl IntoIterator<Item = (String, Content)>) -> Build<'a> {
+/// Returns an image that contains only these files.
+fn files_image<'a>(files: impl IntoIterator<Item = (String, Content)>) -> Build<'a> {
     let file = |(name, source)| ContextFile { path: format!("files/{name}"), source, mode: 0o644 };
     let context = files.into_iter().map(file).collect();
     Build { dockerfile: "FROM scratch\nCOPY files /files\n", context, ..Build::default() }
 }
 
-/// What all images of one result are sent with.
+/// Common data of all images of one result.
 struct Sender<'a> {
     key: &'a str,
     staged: bool,
@@ -435,7 +442,7 @@ struct Sender<'a> {
 }
 
 impl Sender<'_> {
-    /// Pushes or stages what `build` makes, with its labels, under `name`; returns whether it was not there.
+    /// Pushes or stages the image of `build` with its labels as `name`. Returns whether it was missing.
     fn send(&self, name: &str, passport: &Passport, mut build: Build) -> Result<bool> {
         let Sender { key, staged, docker, context, task } = *self;
         build.labels = BTreeMap::from([
@@ -449,8 +456,8 @@ impl Sender<'_> {
                 && passport.image.as_ref().is_none_or(|made| fingerprint(image) == *made)
         };
         match docker.image(name)?.filter(labelled) {
-            // The engine remembers what it pushed and pulled. What the registry has may be another's of
-            // the same key, made of other Debian packages, with which what follows would not fit.
+            // Use the image in the registry, not the engine's memory of earlier pushes. Another machine may have
+            // pushed an image for this key with other Debian packages, which would not match the dependent results.
             Some(_) if staged => return Ok(false),
             Some(ready) => {
                 let offer = docker.registry_image(name, context.cancel)?;
@@ -463,7 +470,7 @@ impl Sender<'_> {
                 let built = docker.image(name)?.with_context(|| format!("`{name}` is gone"))?;
                 ensure!(
                     labelled(&built),
-                    "this engine changes an image when it adds labels to it, so it cannot be pushed"
+                    "this engine changes the layers of an image when adding labels, so the image cannot be pushed"
                 );
             }
         }
@@ -479,23 +486,32 @@ impl Sender<'_> {
 mod tests {
     use super::*;
 
-    fn side() -> Side {
-        Side::new(Repository::parse("127.0.0.1:5000/cache").unwrap())
+    fn state() -> RegistryState {
+        RegistryState::new(Repository::parse("127.0.0.1:5000/cache").unwrap())
     }
 
     #[test]
-    fn one_object_that_fails_does_not_switch_the_registry_off() {
-        let side = side();
-        assert_eq!((side.fail(true), side.fail(true), side.open()), (Loss::Object, Loss::Object, true));
-        side.succeed();
-        assert_eq!((side.fail(true), side.fail(true), side.open()), (Loss::Object, Loss::Object, true));
-        assert_eq!((side.fail(true), side.open()), (Loss::Repository, false));
-        assert_eq!(side.fail(true), Loss::Known);
+    fn one_failed_object_does_not_disable_the_registry() {
+        let state = state();
+        assert_eq!(
+            (state.fail(true), state.fail(true), state.open()),
+            (FailureEffect::Object, FailureEffect::Object, true)
+        );
+        state.succeed();
+        assert_eq!(
+            (state.fail(true), state.fail(true), state.open()),
+            (FailureEffect::Object, FailureEffect::Object, true)
+        );
+        assert_eq!((state.fail(true), state.open()), (FailureEffect::Repository, false));
+        assert_eq!(state.fail(true), FailureEffect::Known);
     }
 
     #[test]
-    fn a_registry_that_does_not_answer_is_given_up_once() {
-        let side = side();
-        assert_eq!((side.fail(false), side.open(), side.fail(false)), (Loss::Repository, false, Loss::Known));
+    fn a_registry_that_does_not_respond_is_disabled_once() {
+        let state = state();
+        assert_eq!(
+            (state.fail(false), state.open(), state.fail(false)),
+            (FailureEffect::Repository, false, FailureEffect::Known)
+        );
     }
 }

@@ -1,4 +1,4 @@
-//! Everything impure that planning needs, read once, so that a plan is a function of its inputs.
+//! Reads all facts about the machine and project that planning needs, so that planning itself is a pure function.
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
@@ -19,34 +19,34 @@ use matrix::{Abi, Builder, Matrix, Package};
 
 mod compiler;
 
-/// What the command line and the machine say.
+/// Facts from the command line and the machine.
 #[derive(Debug, Clone, Default)]
 pub struct Facts {
-    /// The folder of `matrix.yaml`.
+    /// Folder that contains `matrix.yaml`.
     pub project: PathBuf,
-    /// `matrix.yaml`, for the lines that errors name.
+    /// Path of `matrix.yaml`, for line numbers in errors.
     pub matrix: PathBuf,
-    /// What the matrix builds for.
+    /// Target platform.
     pub platform: Platform,
-    /// `--quick`: interpreters without PGO and LTO.
+    /// `--quick`: build interpreters without PGO and LTO.
     pub quick: bool,
-    /// `--fake`: small stand-ins instead of work, for tests.
+    /// `--fake`: replace steps by fast fakes, for tests.
     pub fake: bool,
-    /// `rustc -vV`, as far as it matters to what is compiled.
+    /// Output of `rustc -vV`, as far as it affects compilation.
     pub rustc: String,
-    /// The digest of Cargo's own configuration, which can carry flags.
+    /// Digest of Cargo's configuration files, which may contain compiler flags.
     pub cargo_config: String,
     /// Content digests of working copies, by package.
     pub working_copies: BTreeMap<String, String>,
-    /// What packages need at run time, by package and ABI.
+    /// Run-time requirements, by package and ABI.
     pub locks: BTreeMap<(String, String), Vec<Pin>>,
-    /// The build requirements of packages that lock them, by package.
+    /// Locked build requirements, by package.
     pub build_locks: BTreeMap<String, Pylock>,
-    /// The text of the files below `docker/`, by path from the project's folder.
+    /// Text of the files below `docker/`, by path relative to the project folder.
     pub files: BTreeMap<String, String>,
 }
 
-/// The files below `docker/` that steps send to the engine.
+/// Files below `docker/` that steps send to the engine.
 const FILES: [&str; 8] = [
     "docker/builder.Dockerfile",
     "docker/python.Dockerfile",
@@ -59,7 +59,7 @@ const FILES: [&str; 8] = [
 ];
 
 impl Facts {
-    /// Reads the facts for the matrix in the folder `project`, whose packages are compiled in `cache`.
+    /// Reads the facts for the matrix in the folder `project`. Packages are compiled below `cache`.
     pub fn read(matrix: &Matrix, project: &Path, cache: &Cache, quick: bool, fake: bool) -> Result<Facts> {
         let mut facts =
             Facts { project: project.to_owned(), platform: matrix.platform, quick, fake, ..Facts::default() };
@@ -68,12 +68,12 @@ impl Facts {
             let text = fs::read_to_string(&path).map_err(|error| {
                 let path = path.display();
                 anyhow!(UsageError(format!(
-                    "cannot read `{path}`: {error}: the matrix must lie in a clone of the project"
+                    "cannot read `{path}`: {error}: the matrix must be in a clone of the project"
                 )))
             })?;
             facts.files.insert(name.to_owned(), text);
         }
-        // Side by side: each waits for programs.
+        // In parallel, because each waits for child processes.
         let compiles = matrix.packages.iter().any(|package| package.build.with == Builder::Maturin);
         let (rustc, copies) = std::thread::scope(|scope| {
             let rustc = scope.spawn(|| if compiles { compiler::identity(cache) } else { Ok(String::new()) });
@@ -89,14 +89,14 @@ impl Facts {
         Ok(facts)
     }
 
-    /// Where something is written, as errors name it: `matrix.yaml:12:5`.
+    /// Formats the position of a value for errors: `matrix.yaml:12:5`.
     pub fn place(&self, origin: &Origin) -> String {
         match origin {
             Origin::Unknown => "matrix.yaml".to_owned(),
             Origin::File(place) => place.clone(),
             Origin::Matrix(ordinal) => {
                 let file = self.matrix.file_name().unwrap_or_default().to_string_lossy();
-                // Without the text there is no line.
+                // The line is unknown if the file cannot be read.
                 let text = fs::read_to_string(&self.matrix).unwrap_or_default();
                 match matrix::place(&text, *ordinal) {
                     Some(at) => format!("{file}:{}:{}", at.line, at.column),
@@ -106,7 +106,7 @@ impl Facts {
         }
     }
 
-    /// The files that `build.lock` of the packages names.
+    /// Reads the files named in `build.lock` of the packages.
     fn read_build_locks(&mut self, matrix: &Matrix) -> Result<()> {
         for package in &matrix.packages {
             let Some(file) = &package.build.lock else { continue };
@@ -118,21 +118,21 @@ impl Facts {
         Ok(())
     }
 
-    /// The build requirements of a package for an ABI; none for a package without `build.lock`.
+    /// Returns the build requirements of a package for an ABI; `None` for a package without `build.lock`.
     pub fn build_requirements(&self, matrix: &Matrix, package: &Package, abi: &Abi) -> Result<Option<Vec<Pin>>> {
         let Some(lock) = self.build_locks.get(&*package.id) else { return Ok(None) };
         let glibc =
             wheelfile::parse_glibc(&matrix.root.glibc).context("`root.glibc` in matrix.yaml is not MAJOR.MINOR")?;
         lock.select(abi, self.platform, glibc).map(Some).map_err(|error| {
             anyhow!(UsageError(format!(
-                "matrix.yaml: packages[].build.lock of `{}` for `{}`: {error:#}; `uv pip compile --universal` makes such \
-                 a file, for all versions of Python that its `requires-python` names",
+                "matrix.yaml: packages[].build.lock of `{}` for `{}`: {error:#}; `uv pip compile --universal` creates such \
+                 a file for all Python versions of its `requires-python`",
                 package.id, abi.id
             )))
         })
     }
 
-    /// The lock files of the packages in images.
+    /// Reads the lock files of the packages in images.
     fn read_locks(&mut self, matrix: &Matrix) -> Result<()> {
         for image in &matrix.images {
             for package in image.packages.iter().filter_map(|id| matrix.package(id)) {
@@ -160,8 +160,8 @@ fn working_copies(matrix: &Matrix, project: &Path) -> Result<BTreeMap<String, St
     Ok(contents)
 }
 
-/// What Cargo reads where packages are compiled: the configuration of each folder above, then that
-/// of its home. Of both names it takes the one without an extension.
+/// Returns the digest of the configuration files that Cargo reads: those in all parent folders, then the one in its
+/// home. If both `config` and `config.toml` exist, Cargo reads `config`.
 fn cargo_config(compiled_below: &Path, env: &dyn Fn(&str) -> Option<OsString>) -> String {
     let above = compiled_below.ancestors().map(|folder| folder.join(".cargo"));
     let home = env("CARGO_HOME").map(PathBuf::from).or_else(|| Some(Path::new(&env("HOME")?).join(".cargo")));
@@ -184,7 +184,7 @@ mod tests {
     use fixture::Folder;
 
     #[test]
-    fn cargos_configuration_counts_wherever_cargo_finds_it() {
+    fn all_configuration_files_of_cargo_count() {
         let top = Folder::new("config");
         let folder = |name: &str| Some(top.0.join(name).into_os_string());
         let at = |home: &str| {
@@ -192,7 +192,7 @@ mod tests {
         };
         let nothing = at("cargo");
         top.write("elsewhere/.cargo/config.toml", "[build]");
-        assert_eq!(at("cargo"), nothing, "not above what is compiled");
+        assert_eq!(at("cargo"), nothing, "not in a parent folder of the compiled package");
         top.write("cargo/config.toml", "[build]");
         let home = at("cargo");
         assert_ne!(home, nothing);
@@ -200,8 +200,8 @@ mod tests {
         let above = at("cargo");
         assert_ne!(above, home);
         top.write("user/.cargo/config", "[net]");
-        assert_ne!(at("cargo"), above, "without an extension it comes first");
+        assert_ne!(at("cargo"), above, "`config` takes precedence");
         let once = at("nowhere");
-        assert_eq!(at("user/.cargo"), once, "its home may be a folder above: the same file");
+        assert_eq!(at("user/.cargo"), once, "the home may be a parent folder: the same file");
     }
 }

@@ -1,4 +1,4 @@
-//! Programs written in Go: built from sources that a go.sum pins, once.
+//! Builds Go programs from sources pinned by a go.sum, and caches them.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -11,11 +11,11 @@ use crate::Project;
 use base::digest;
 use base::environment::{self, Purpose};
 
-/// Settings of Go that say where modules come from and where they are kept.
+/// Go settings for module proxies, module checksums and cache folders.
 const MODULES: [&str; 9] =
     ["GOPROXY", "GONOPROXY", "GOPRIVATE", "GOSUMDB", "GONOSUMDB", "GOINSECURE", "GOPATH", "GOMODCACHE", "GOCACHE"];
 
-/// The program of `package`, which the module in `folder` requires, built with `go`.
+/// Builds `package`, which the module in `folder` requires, with `go`, and returns the path of the program.
 pub fn program(project: &Project, go: &Path, folder: &Path, package: &str, name: &str) -> Result<PathBuf> {
     let read = |name: &str| {
         let path = folder.join(name);
@@ -26,12 +26,12 @@ pub fn program(project: &Project, go: &Path, folder: &Path, package: &str, name:
     project.program(name, program.clone(), || {
         let (shell, part) = (Shell::new()?, program.with_extension("part"));
         let build = cmd!(shell, "{go} build -C {folder} -mod=readonly -trimpath -o {part} {package}");
-        // This Go and no other. Of the user's settings only those count that say where modules come from: without
-        // `GOENV` also those that `go env -w` has written.
+        // Use exactly this Go version. Of the user's settings, only those for module downloads are passed on,
+        // including those written by `go env -w`.
         let ask = environment::apply(cmd!(shell, "{go} env -json {MODULES...}"), Purpose::Download);
-        let settings = ask.quiet().read().context("cannot ask `go env` where modules come from")?;
+        let settings = ask.quiet().read().context("cannot read the settings of Go with `go env`")?;
         let settings: BTreeMap<String, String> =
-            serde_json::from_str(&settings).context("`go env -json` printed no settings")?;
+            serde_json::from_str(&settings).context("`go env -json` printed invalid JSON")?;
         let build = environment::apply(build, Purpose::Download).envs(settings).env("GOENV", "off");
         let build = build.env("GOTOOLCHAIN", "local").env("CGO_ENABLED", "0").env("GOWORK", "off");
         project.call("go", &format!("build {name}"), build, "")?;

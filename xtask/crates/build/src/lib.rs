@@ -1,4 +1,4 @@
-//! From the matrix to artefacts: the plan with its keys, the cache, the executor and the steps.
+//! Builds artefacts from the matrix: plan, keys, cache, executor and steps.
 
 pub mod cache;
 pub mod debian;

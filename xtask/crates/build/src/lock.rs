@@ -1,4 +1,4 @@
-//! Lock files: what a package needs at run time on one ABI, each wheel pinned by its SHA-256, in pip's own format.
+//! Lock files of run-time requirements for one ABI, in pip's requirements format with hashes.
 
 pub mod pylock;
 
@@ -8,28 +8,28 @@ use anyhow::{Context as _, Result, bail};
 
 use wheelfile::same_name;
 
-/// One pinned wheel.
+/// Pinned wheel.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Pin {
     pub name: String,
     pub version: String,
     pub sha256: String,
-    /// Where it is and what it is called there, if it is not on the package index: `name @ https://…`.
+    /// URL of the wheel if it is not on the package index: `name @ https://…`.
     pub url: Option<String>,
     pub file: Option<String>,
-    /// `file:line`
+    /// Position in the lock file: `file:line`.
     pub place: String,
 }
 
-/// The pins in `file`, a path from the folder `top`; errors name it.
+/// Reads the pins of `file`, a path relative to `top`.
 pub fn read(top: &Path, file: &str) -> Result<Vec<Pin>> {
     let text = std::fs::read_to_string(top.join(file)).map_err(anyhow::Error::from);
     text.and_then(|text| parse(&text, file)).with_context(|| format!("`{file}`"))
 }
 
-/// Reads lines of the form `name==version --hash=sha256:…` or `name @ https://….whl --hash=sha256:…`,
-/// continued with `\` or not, as pip reads them: comments and the names of extras (`name[extra]`) are left out,
-/// since a lock file lists what extras need. Errors name the line.
+/// Parses lines of the form `name==version --hash=sha256:…` or `name @ https://….whl --hash=sha256:…`, with optional
+/// `\` continuations. Like in pip, comments are ignored. Extras (`name[extra]`) are ignored as well, because the lock
+/// file lists their requirements. Errors contain the line number.
 pub fn parse(text: &str, file: &str) -> Result<Vec<Pin>> {
     let mut pins: Vec<Pin> = Vec::new();
     let mut lines = text.lines().enumerate();
@@ -45,7 +45,7 @@ pub fn parse(text: &str, file: &str) -> Result<Vec<Pin>> {
         }
         let Some(pin) = pin(entry, format!("{file}:{}", at + 1)) else {
             bail!(
-                "line {}: `{entry}` is not `name==version --hash=sha256:<64 digits>` with the one wheel for this ABI",
+                "line {}: `{entry}` is not `name==version --hash=sha256:<64 digits>` with exactly one wheel for this ABI",
                 at + 1
             );
         };
@@ -57,7 +57,7 @@ pub fn parse(text: &str, file: &str) -> Result<Vec<Pin>> {
     Ok(pins)
 }
 
-/// A comment begins with `#` at the start of a line or after white space: in a URL it is part of that.
+/// A comment starts with `#` at the start of a line or after white space; elsewhere `#` is part of a URL.
 fn without_comment(line: &str) -> &str {
     let starts = |at: &usize| line[..*at].chars().next_back().is_none_or(char::is_whitespace);
     let comment = line.match_indices('#').map(|(at, _)| at).find(starts);
@@ -73,7 +73,7 @@ fn pin(entry: &str, place: String) -> Option<Pin> {
     let (name, version, url, file) = match what.split_once(" @ ") {
         Some((name, url)) => {
             let url = url.trim();
-            // The version is that of the file.
+            // The version is part of the file name.
             let file = url.split('#').next()?.rsplit('/').next()?.replace("%2B", "+");
             let wheel = wheelfile::WheelName::parse(&file).ok()?;
             (name, wheel.version, Some(url.starts_with("https://").then(|| url.to_owned())?), Some(file))
@@ -117,7 +117,7 @@ mod tests {
     }
 
     #[test]
-    fn anything_else_is_refused_with_its_line() {
+    fn other_lines_are_errors_with_a_line_number() {
         let a = "a".repeat(64);
         let cases = [
             "numpy==2.3".to_owned(),

@@ -1,4 +1,4 @@
-//! Makes what is selected: plans it, prepares the machine, runs the steps, and writes the manifest and the table.
+//! Builds selected rows: plans, prepares the machine, executes the steps, and writes the manifest and the table.
 
 use std::path::Path;
 
@@ -13,8 +13,8 @@ use crate::plan::{Action, Plan, Status};
 use crate::step::{Context, root};
 use crate::{BuildOptions, Project, debian, incoming, report, run};
 
-/// Makes what is selected, puts what could be made and the manifest into `wheels`, and prints the
-/// table. An error if any step failed.
+/// Builds the selected rows, writes the results and the manifest to `wheels`, and prints the table. Fails if any step
+/// failed, after writing the other results.
 pub fn make(project: &Project, selection: &Selection, options: &BuildOptions, wheels: &Path) -> Result<Manifest> {
     let (plan, facts) = project.plan(selection, options.quick)?;
     if let Some(folder) = &options.wheels_from {
@@ -44,13 +44,13 @@ pub fn make(project: &Project, selection: &Selection, options: &BuildOptions, wh
     let context = Context { engine_cores, pinned_root, ..project.context(&facts, docker.as_ref()) };
     debian::check(&project.matrix, &plan, &context, &exchange)?;
     let attempt = run::attempt(&plan, &|_| false, &context, &exchange, options.keep_going);
-    // What was built is delivered, whatever else failed.
+    // Write the successful results, even if other steps failed.
     let mut manifest = Manifest::of_attempt(&plan, &attempt, &project.matrix.name, wheels);
     let fallback = root::fallback(&plan, &project.cache)?;
     if let Some(fallback) = &fallback {
         manifest.add_note(&plan, root::NOTE, &fallback.note);
     }
-    // Another folder than `wheels/` may be one that another project uses, too.
+    // Other projects may use a folder other than `wheels/`.
     let matrix = (wheels == project.wheels()).then_some(&project.matrix);
     manifest.publish(wheels, matrix, &project.cache)?;
     if !attempt.interrupted {
@@ -64,8 +64,8 @@ pub fn make(project: &Project, selection: &Selection, options: &BuildOptions, wh
     Ok(manifest)
 }
 
-/// The engine, as far as a look needs it, where everything that is asked for was made before: then
-/// nothing that makes things has to be on this machine, and nobody waits for the checks of that.
+/// Returns the engine, if needed, in case all requested results are already cached. Then no build tools need to be
+/// checked or installed.
 fn all_there(project: &Project, plan: &Plan, facts: &Facts) -> Option<Option<Docker>> {
     let images = plan.steps.iter().any(|step| matches!(step.action, Action::Proof(_)));
     let docker = if images && !project.fake { Docker::connect_unchecked().ok() } else { None };

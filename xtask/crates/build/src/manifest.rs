@@ -1,4 +1,4 @@
-//! `wheels/manifest.json`: what was built, for reports, for `verify` and for other machines.
+//! `wheels/manifest.json`: the built artefacts, for reports, `verify` and other machines.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
@@ -12,61 +12,60 @@ use crate::run::{Attempt, Outcome};
 use base::digest;
 use matrix::Matrix;
 
-/// The document. `schema` grows when a reader of an older one could be misled.
+/// Contents of a manifest. Increase `schema` when older readers could misinterpret the file.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct Manifest {
     pub schema: u32,
     pub artefacts: Vec<Entry>,
-    /// The ids of rows that the last run was asked for and could not build. An image of one that the
-    /// engine still has is older than the matrix.
+    /// Ids of requested rows that the last run could not build. An image of such a row in the engine is out of date.
     #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
     pub not_built: BTreeSet<String>,
 }
 
-/// One wheel, base image or image.
+/// Wheel, base image or image.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Entry {
-    /// The id of the step that made it.
+    /// Id of the step that built it.
     pub id: String,
     /// `wheel`, `base` or `image`.
     pub kind: String,
-    /// The package, or the image's repository.
+    /// Name of the package or repository of the image.
     pub name: String,
-    /// The wheel's ABI, or the image's tag.
+    /// ABI of the wheel or tag of the image.
     pub tag: String,
-    /// The wheel's file name below `wheels/`, or the image's reference.
+    /// File name of the wheel below `wheels/`, or reference of the image.
     pub file: String,
-    /// The file's SHA-256, or the image's id without its prefix.
+    /// SHA-256 of the file, or id of the image without its prefix.
     pub sha256: String,
-    /// In bytes.
+    /// Size in bytes.
     pub size: u64,
     pub key: String,
-    /// Wall time in seconds when it was made.
+    /// Wall time of the build in seconds.
     pub seconds: f64,
-    /// Whether this invocation found it made already.
+    /// Whether this run found it in the cache.
     pub cached: bool,
-    /// Keys of the steps that it was made from, by id.
+    /// Keys of the steps it was built from, by id.
     pub inputs: BTreeMap<String, String>,
-    /// Versions, how it was made, and for images the verdict on the GIL.
+    /// Versions, how it was built, and for images the GIL state.
     pub notes: BTreeMap<String, String>,
-    /// The repository or folder that it was taken from; none for what was made on this machine.
+    /// Repository or folder that it was taken from; `None` if it was built on this machine.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub taken_from: Option<String>,
-    /// The SHA-256 of its bill of materials, once `cargo xtask sbom` has written that.
+    /// SHA-256 of its SBOM, once `cargo xtask sbom` has written it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sbom: Option<String>,
 }
 
-/// A bill of materials as it was written.
+/// Written SBOM.
 pub struct Sbom {
     pub file: String,
-    /// The SHA-256 of what it tells of.
+    /// SHA-256 of the artefact that it describes.
     pub subject: String,
     pub sha256: String,
 }
 
 impl Entry {
-    /// What the file with its bill of materials is called.
+    /// Returns the file name of its SBOM.
     pub fn sbom_file(&self) -> String {
         match self.kind.as_str() {
             "wheel" => format!("{}.cdx.json", self.file),
@@ -74,15 +73,15 @@ impl Entry {
         }
     }
 
-    /// Checks what readers of a manifest rely on, as it may come from anywhere: file names without a folder,
-    /// digests that are digests, and text without control characters.
+    /// Checks what readers rely on, because a manifest may come from an untrusted source: file names without folders,
+    /// valid digests, and text without control characters.
     fn check(&self) -> Result<()> {
         let known = ["wheel", "base", "image"].contains(&&*self.kind);
-        ensure!(known, "its kind {:?} is none of `wheel`, `base` and `image`", self.kind);
+        ensure!(known, "its kind {:?} is not `wheel`, `base` or `image`", self.kind);
         for (field, name) in [("file", &self.file), ("tag", &self.tag)] {
-            // The name of an image has slashes, and is never used as a path.
+            // The name of an image may contain slashes; it is never used as a path.
             let path = self.kind == "wheel" || field == "tag";
-            ensure!(!path || is_file_name(name), "its `{field}` {name:?} is not a file name without a folder");
+            ensure!(!path || is_file_name(name), "its `{field}` {name:?} is not a plain file name");
         }
         for (field, text) in [("sha256", Some(&self.sha256)), ("key", Some(&self.key)), ("sbom", self.sbom.as_ref())] {
             let wrong = text.filter(|text| !digest::is_digest(text));
@@ -91,19 +90,19 @@ impl Entry {
         let notes = self.notes.iter().chain(&self.inputs).flat_map(|(name, value)| [name, value]);
         let texts = notes.chain([&self.id, &self.name, &self.tag, &self.file]).chain(&self.taken_from);
         for text in texts {
-            ensure!(!text.chars().any(char::is_control), "the text {text:?} has a control character");
+            ensure!(!text.chars().any(char::is_control), "the text {text:?} contains a control character");
         }
         Ok(())
     }
 }
 
-/// Whether a name from a manifest is a plain file name, which stays in its folder.
+/// Returns whether a name from a manifest is a plain file name without folders.
 fn is_file_name(name: &str) -> bool {
     !name.is_empty() && !name.starts_with('.') && !name.contains('/')
 }
 
 impl Manifest {
-    /// What an execution made.
+    /// Returns the manifest of an execution.
     pub fn of(plan: &Plan, outcomes: &BTreeMap<String, Outcome>, repository: &str) -> Manifest {
         let mut artefacts = Vec::new();
         for step in &plan.steps {
@@ -149,11 +148,11 @@ impl Manifest {
         Manifest { schema: 1, artefacts, not_built: BTreeSet::new() }
     }
 
-    /// What a run came to. A row that it was asked for and could not build is in `not_built`, unless
-    /// `folder` has it with the key of this run: then it was only not looked for any more.
+    /// Returns the manifest of a run that may have failed. A requested row that could not be built is in `not_built`,
+    /// unless `folder` contains it with the key of this run.
     pub fn of_attempt(plan: &Plan, attempt: &Attempt, repository: &str, folder: &Path) -> Manifest {
         let mut manifest = Manifest::of(plan, &attempt.done, repository);
-        // After Ctrl-C it is as if the rows that were not reached had not been asked for.
+        // After an interruption, rows that were not reached do not count as requested.
         if !attempt.interrupted {
             let listed = Manifest::read(folder).unwrap_or_default();
             let kept = |id: &str| {
@@ -168,7 +167,7 @@ impl Manifest {
         manifest
     }
 
-    /// Adds a note on the root file system to each artefact that is made of it.
+    /// Adds a note about the root file system to each artefact that depends on it.
     pub fn add_note(&mut self, plan: &Plan, name: &str, note: &str) {
         let mut based: BTreeSet<&str> = BTreeSet::new();
         for step in &plan.steps {
@@ -181,18 +180,18 @@ impl Manifest {
         }
     }
 
-    /// Reads a manifest and checks each of its entries.
+    /// Parses a manifest and checks each entry.
     pub fn parse(text: &[u8]) -> Result<Manifest> {
         let manifest: Manifest = serde_json::from_slice(text)?;
         for entry in &manifest.artefacts {
-            entry.check().with_context(|| format!("the entry {:?} is refused", entry.id))?;
+            entry.check().with_context(|| format!("the entry {:?} is invalid", entry.id))?;
         }
         let id = manifest.not_built.iter().find(|id| id.chars().any(char::is_control));
-        ensure!(id.is_none(), "the id {:?} in `not_built` has a control character", id.map_or("", |id| id));
+        ensure!(id.is_none(), "the id {:?} in `not_built` contains a control character", id.map_or("", |id| id));
         Ok(manifest)
     }
 
-    /// The manifest in `folder`; an absent one is empty.
+    /// Reads the manifest in `folder`; returns an empty one if the file does not exist.
     pub fn read(folder: &Path) -> Result<Manifest> {
         let path = folder.join("manifest.json");
         match std::fs::read(&path) {
@@ -206,20 +205,19 @@ impl Manifest {
         }
     }
 
-    /// Puts the wheels into `folder` and this manifest's entries in place of the earlier ones of the same id.
-    /// Entries of rows that could not be built are dropped with their files, and so are those of rows that
-    /// `matrix` no longer has. Without a matrix the folder may be one that other projects use, too, and their
-    /// rows stay.
+    /// Copies the wheels to `folder` and replaces entries of the same id in its manifest. Removes the entries and
+    /// files of rows that could not be built, and of rows that are not in `matrix`. Without a matrix, other rows are
+    /// kept, because other projects may use the folder.
     pub fn publish(&self, folder: &Path, matrix: Option<&Matrix>, cache: &Cache) -> Result<()> {
-        std::fs::create_dir_all(folder).with_context(|| format!("cannot make `{}`", folder.display()))?;
+        std::fs::create_dir_all(folder).with_context(|| format!("cannot create `{}`", folder.display()))?;
         let _lock = lock(cache)?;
-        // A manifest that cannot be read is replaced: all that it said is in the cache.
+        // An unreadable manifest is replaced; the cache contains the same information.
         let mut merged = Manifest::read(folder).unwrap_or_default();
         merged.schema = 1;
         let mut stale: Vec<Entry> = Vec::new();
         let mut fresh = self.artefacts.clone();
         for entry in &mut fresh {
-            // What was written of the very same file or image holds.
+            // Keep what was recorded for the identical file or image.
             let same = merged.artefacts.iter().find(|old| old.id == entry.id && old.sha256 == entry.sha256);
             entry.sbom = entry.sbom.take().or_else(|| same?.sbom.clone());
         }
@@ -252,7 +250,7 @@ impl Manifest {
         merged.write(folder)
     }
 
-    /// Writes the SHA-256 of bills of materials into the manifest in `folder`, each with all rows that it tells of.
+    /// Records the SHA-256 of SBOMs in the manifest in `folder`, in all rows that they describe.
     pub fn record(folder: &Path, sboms: &[Sbom], cache: &Cache) -> Result<()> {
         let _lock = lock(cache)?;
         let mut manifest = Manifest::read(folder)?;
@@ -270,7 +268,7 @@ impl Manifest {
     }
 }
 
-/// Removes a file that is still what the manifest says; another file of its name stays.
+/// Removes a file if it still has the recorded digest.
 fn remove(path: &Path, sha256: &str) -> Result<()> {
     let is_file = path.symlink_metadata().is_ok_and(|meta| meta.is_file());
     if is_file && digest::of_file(path)? == sha256 {
@@ -279,7 +277,7 @@ fn remove(path: &Path, sha256: &str) -> Result<()> {
     Ok(())
 }
 
-/// For as long as the result lives, nobody else changes a manifest.
+/// Returns a lock that prevents other processes from changing a manifest.
 fn lock(cache: &Cache) -> Result<std::fs::File> {
     let lock = std::fs::File::create(cache.dir().join("locks/manifest.lock"))?;
     lock.lock().context("cannot lock the manifest")?;

@@ -1,4 +1,4 @@
-//! Options that all commands have which build something.
+//! Options of all commands that build.
 
 use std::path::PathBuf;
 
@@ -6,7 +6,7 @@ use clap::Args;
 
 use crate::exchange::Repository;
 
-/// How to build.
+/// Options for a build.
 #[derive(Debug, Clone, Args)]
 pub struct BuildOptions {
     /// Install and start what is missing with apt, as root or with sudo; join the group `docker` if needed

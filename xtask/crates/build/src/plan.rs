@@ -1,4 +1,4 @@
-//! What would run, in order, with keys: the same value is printed and executed.
+//! A build plan: ordered steps with keys. The printed plan is the executed plan.
 
 mod github;
 mod ids;
@@ -17,30 +17,30 @@ pub use github::{Jobbing, Jobs, jobs};
 pub use ids::{locked_id, proof_id, sdist_id, wheel_id};
 pub use print::{Status, json, text};
 
-/// Part of every key: a new layout of steps or outputs makes all earlier artefacts strangers.
+/// Part of every key. Increase to invalidate all cached artefacts.
 const LAYOUT: u32 = 1;
 
-/// Steps in an order in which each comes after those that it needs.
+/// Ordered steps; each comes after the steps it needs.
 #[derive(Debug, Clone, Default)]
 pub struct Plan {
     pub steps: Vec<Step>,
-    /// Not only the rows of the tables are asked for, but every step.
+    /// Whether every step is requested, not only rows and what they need.
     pub whole: bool,
 }
 
-/// One unit of work.
+/// Unit of work.
 #[derive(Debug, Clone)]
 pub struct Step {
-    /// Its name everywhere: command line, log lines, log file, artefacts, CI job.
+    /// Id used on the command line, in logs, artefacts and CI jobs.
     pub id: String,
     pub action: Action,
-    /// The ids of the steps whose outputs it uses.
+    /// Ids of the steps whose results it uses.
     pub needs: Vec<String>,
-    /// What else can change the result, by name: tool versions, the text of scripts, our own code.
+    /// Other inputs that can change the result, by name: tool versions, texts of scripts, revision of the code.
     pub inputs: BTreeMap<String, String>,
 }
 
-/// The kinds of work.
+/// Kind of work with its parameters.
 #[derive(Debug, Clone, Serialize)]
 #[serde(tag = "kind", rename_all = "kebab-case")]
 pub enum Action {
@@ -57,66 +57,66 @@ pub enum Action {
     Proof(Proof),
 }
 
-/// The private environment with the pinned tools.
+/// Python environment with the pinned tools.
 #[derive(Debug, Clone, Serialize)]
 pub struct Tools {
     pub tools: Vec<Tool>,
 }
 
-/// Downloads, each with its digest.
+/// Downloads with digests.
 #[derive(Debug, Clone, Serialize)]
 pub struct Fetch {
     pub files: Vec<Download>,
 }
 
-/// One pinned file.
+/// Pinned file.
 #[derive(Debug, Clone, Serialize)]
 pub struct Download {
-    /// What to call it; files of the index keep the name that they have there.
+    /// File name. Files of the package index keep their name there.
     pub name: String,
     pub sha256: String,
-    /// Places to try in turn; none means the package index, looked up by digest.
+    /// URLs to try in order. If empty, the file is found in the package index by its digest.
     pub from: Vec<String>,
-    /// Where the digest is written.
+    /// Position of the digest, for errors.
     #[serde(skip)]
     pub origin: Origin,
 }
 
-/// Where something is written that a step takes from the project, for its errors; not part of a key.
+/// Position of a value in the project's files, for errors. Not part of a key.
 #[derive(Debug, Clone, Default)]
 pub enum Origin {
     #[default]
     Unknown,
-    /// The scalar of this number in the matrix.
+    /// Ordinal of a scalar in the matrix.
     Matrix(usize),
-    /// `file:line` of another file.
+    /// `file:line` in another file.
     File(String),
 }
 
-/// What must be importable where a package is installed. It changes no wheel and is not part of a key.
+/// Modules that must be importable with a package. They do not affect the wheel and are not part of a key.
 #[derive(Debug, Clone, Default)]
 pub struct Imports {
-    /// Names of modules, each with the number of its scalar in the matrix.
+    /// Names of modules with the ordinals of their scalars in the matrix.
     pub names: Vec<(String, usize)>,
-    /// The wheels of the package's lock file, which may bring the modules.
+    /// Wheels of the package's lock file, which may provide the modules.
     pub locked: Vec<Pin>,
 }
 
-/// The Debian root file system as an image.
+/// Debian root file system image.
 #[derive(Debug, Clone, Serialize)]
 pub struct Root {
     pub suite: String,
     pub image: Option<String>,
 }
 
-/// Debian packages on top of an image.
+/// Installation of Debian packages on top of an image.
 #[derive(Debug, Clone, Serialize)]
 pub struct Apt {
     pub base: String,
     pub packages: Vec<String>,
 }
 
-/// CPython compiled, with headers.
+/// CPython compiled from source, with headers.
 #[derive(Debug, Clone, Serialize)]
 pub struct Python {
     pub version: String,
@@ -126,51 +126,51 @@ pub struct Python {
     pub archive: String,
 }
 
-/// `python:<version>[t]-slim`.
+/// Base image `python:<version>[t]-slim`.
 #[derive(Debug, Clone, Serialize)]
 pub struct Base {
     pub repository: String,
     pub tag: String,
     pub version: String,
-    /// Debian's interpreter (no `python`) or ours.
+    /// Step that compiles the interpreter; `None` for Debian's interpreter.
     pub python: Option<String>,
     pub runtime: String,
     pub build: InterpreterBuild,
 }
 
-/// A wheel built on the host.
+/// Wheel built on the host with maturin.
 #[derive(Debug, Clone, Serialize)]
 pub struct Maturin {
     pub wheel: Wheel,
-    /// The tools that reach its bytes.
+    /// Tools that affect the bytes of the wheel.
     pub tools: Vec<Tool>,
-    /// The command of the interpreter, as maturin knows it: `python3.14t`.
+    /// Command of the interpreter, as maturin expects it: `python3.14t`.
     pub interpreter: String,
-    /// The most crates that may be compiled at a time, where the package limits it.
+    /// Maximum number of crates compiled in parallel, if the package limits it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub jobs: Option<NonZeroUsize>,
-    /// All ABIs of the matrix, whose folders get the same names in what is compiled.
+    /// All ABIs of the matrix. Their folders get the same names in the compiled code.
     #[serde(skip)]
     pub abis: Vec<String>,
 }
 
-/// A wheel built in a container.
+/// Wheel built in a container.
 #[derive(Debug, Clone, Serialize)]
 pub struct Container {
     pub wheel: Wheel,
-    /// The command of the interpreter in the image: `python3.14t`.
+    /// Command of the interpreter in the image: `python3.14t`.
     pub python: String,
     pub devel: String,
     pub requires: String,
-    /// The most compilers that may run at a time, where the package limits it.
+    /// Maximum number of parallel compilers, if the package limits it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub jobs: Option<NonZeroUsize>,
-    /// Whether debug information stays in the wheel.
+    /// Whether the wheel keeps its debug information.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub debug_info: bool,
 }
 
-/// What every built wheel has.
+/// Common properties of built wheels.
 #[derive(Debug, Clone, Serialize)]
 pub struct Wheel {
     pub package: String,
@@ -178,18 +178,18 @@ pub struct Wheel {
     pub abi: String,
     pub platform: String,
     pub glibc: String,
-    /// The fetch step of its sdist, or none for a working copy.
+    /// Fetch step of the sdist; `None` for a working copy.
     pub sdist: Option<String>,
-    /// The content digest of its working copy.
+    /// Content digest of the working copy.
     pub working_copy: Option<String>,
-    /// The working copy's folder; where it lies does not change what comes out of it.
+    /// Folder of the working copy. It does not affect the result.
     #[serde(skip)]
     pub folder: Option<std::path::PathBuf>,
     #[serde(skip)]
     pub imports: Imports,
 }
 
-/// A wheel that the vendor publishes.
+/// Wheel that the vendor publishes.
 #[derive(Debug, Clone, Serialize)]
 pub struct Published {
     pub package: String,
@@ -201,22 +201,22 @@ pub struct Published {
     pub imports: Imports,
 }
 
-/// A runtime image, not yet proven.
+/// Runtime image before its checks.
 #[derive(Debug, Clone, Serialize)]
 pub struct Image {
     pub repository: String,
     pub tag: String,
     pub abi: String,
     pub base: String,
-    /// Package to step.
+    /// Wheel steps by package.
     pub wheels: BTreeMap<String, String>,
-    /// The steps that fetch what the packages need at run time.
+    /// Steps that fetch the run-time requirements of the packages.
     pub locked: Vec<String>,
     pub serve: Option<Serve>,
     pub env: BTreeMap<String, String>,
 }
 
-/// The proof of what an image promises; only then does it get its tag.
+/// Check of an image's promises. Only a proven image gets its tag.
 #[derive(Debug, Clone, Serialize)]
 pub struct Proof {
     pub repository: String,
@@ -226,13 +226,13 @@ pub struct Proof {
     pub promise: GilState,
 }
 
-/// What stands for a step in the keys of those that need it.
+/// Value that represents a step in the keys of dependent steps.
 enum Identity {
-    /// Its own key.
+    /// The step's own key.
     Key,
-    /// What it recorded of the outside world when it ran.
+    /// Content recorded when the step ran.
     Recorded,
-    /// Known beforehand.
+    /// Fixed value.
     Known(String),
 }
 
@@ -292,7 +292,7 @@ impl Action {
     fn identity(&self) -> Identity {
         match self {
             Action::Root(_) | Action::Apt(_) => Identity::Recorded,
-            // Whoever uses a tool names its pin in its own definition.
+            // Steps that use a tool include its pin in their own definition.
             Action::Tools(_) => Identity::Known(String::new()),
             Action::Fetch(fetch) => {
                 let digests: Vec<&str> = fetch.files.iter().map(|file| &*file.sha256).collect();
@@ -308,7 +308,7 @@ impl Action {
         }
     }
 
-    /// Whether a step of this kind talks to the Docker engine.
+    /// Returns whether steps of this kind use the Docker engine.
     pub fn needs_docker(&self) -> bool {
         match self {
             Action::Tools(_) | Action::Fetch(_) | Action::Maturin(_) | Action::Published(_) => false,
@@ -322,17 +322,17 @@ impl Action {
         }
     }
 
-    /// Whether it makes a row of the tables: what people ask for, be it needed for another step or not.
+    /// Returns whether the step builds a row, which users request by name.
     pub fn is_row(&self) -> bool {
         self.row_name().is_some()
     }
 
-    /// Whether its result stands for it in the keys of others, which are not known before.
+    /// Returns whether recorded content represents the step in other keys, which are unknown before it ran.
     pub fn is_recorded(&self) -> bool {
         matches!(self.identity(), Identity::Recorded)
     }
 
-    /// About how many seconds it takes on two cores: only the order of waiting steps depends on it.
+    /// Returns the approximate duration in seconds on two cores. It affects only the order of execution.
     fn weight(&self) -> u32 {
         match self {
             Action::Tools(_) => 10,
@@ -352,8 +352,8 @@ impl Plan {
         self.steps.iter().find(|step| step.id == id)
     }
 
-    /// The key of each step, where it is known yet: a step downstream of Debian's archive has a key
-    /// only when what the archive gave is on record. `recorded` answers a key with that record.
+    /// Computes the key of each step. Keys of steps that depend on Debian's archive are `None` until `recorded`
+    /// returns the content for the key of the step they depend on.
     pub fn keys(&self, recorded: impl Fn(&Step, &str) -> Option<String>) -> BTreeMap<String, Option<String>> {
         let mut keys: BTreeMap<String, Option<String>> = BTreeMap::new();
         let mut identities: BTreeMap<&str, Option<String>> = BTreeMap::new();
@@ -372,20 +372,20 @@ impl Plan {
         keys
     }
 
-    /// The ids of the steps that are asked for: each row, each that is `asked` for besides, and what
-    /// one of them needs, unless that one is `there` without it.
-    pub fn wanted(&self, asked: impl Fn(&Step) -> bool, there: impl Fn(&Step) -> bool) -> BTreeSet<&str> {
-        let first = self.steps.iter().filter(|step| self.whole || step.action.is_row() || asked(step));
+    /// Returns the ids of the steps to execute: all rows, all steps for which `requested` holds, and what they need,
+    /// except steps whose dependents are all `available`.
+    pub fn wanted(&self, requested: impl Fn(&Step) -> bool, available: impl Fn(&Step) -> bool) -> BTreeSet<&str> {
+        let first = self.steps.iter().filter(|step| self.whole || step.action.is_row() || requested(step));
         let mut wanted: BTreeSet<&str> = first.map(|step| step.id.as_str()).collect();
         for step in self.steps.iter().rev() {
-            if wanted.contains(step.id.as_str()) && !there(step) {
+            if wanted.contains(step.id.as_str()) && !available(step) {
                 wanted.extend(step.needs.iter().map(String::as_str));
             }
         }
         wanted
     }
 
-    /// For each step the seconds from its start to the end of all that waits for it.
+    /// Returns for each step the time in seconds from its start to the end of its longest chain of dependents.
     pub fn urgency(&self) -> BTreeMap<&str, u32> {
         let mut urgency: BTreeMap<&str, u32> = BTreeMap::new();
         for step in self.steps.iter().rev() {
@@ -409,6 +409,6 @@ fn key(step: &Step, needs: &BTreeMap<&str, String>) -> String {
         needs: &'a BTreeMap<&'a str, String>,
     }
     let definition = Definition { layout: LAYOUT, action: &step.action, inputs: &step.inputs, needs };
-    // Structs, sorted maps and text: serialisation cannot fail and always comes out the same.
+    // Structs, sorted maps and text: serialisation cannot fail and is deterministic.
     digest::of(serde_json::to_vec(&definition).unwrap_or_default())
 }

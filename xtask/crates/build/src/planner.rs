@@ -1,4 +1,4 @@
-//! From the matrix and a selection to steps: the only place that knows what needs what.
+//! Creates plans from the matrix and a selection. All dependencies between steps are defined here.
 
 use std::collections::BTreeMap;
 
@@ -17,10 +17,10 @@ use matrix::select::Selection;
 use matrix::{Abi, Builder, Digest, FromSource, InterpreterBuild, Matrix, Package, Tool, Version};
 use wheelfile::{normalise, same_name};
 
-/// The tools that leave traces in a wheel that maturin builds.
+/// Tools whose versions affect a wheel built with maturin.
 const WHEEL_TOOLS: [&str; 2] = ["maturin", "ziglang"];
 
-/// The steps that make the selected wheels and images.
+/// Returns the steps that build the selected wheels and images.
 pub fn plan(matrix: &Matrix, selection: &Selection, facts: &Facts) -> Plan {
     let mut planner = Planner { matrix, facts, plan: Plan::default() };
     for tag in &selection.images {
@@ -34,7 +34,7 @@ pub fn plan(matrix: &Matrix, selection: &Selection, facts: &Facts) -> Plan {
     planner.plan
 }
 
-/// Checks that each wheel of the plan has its build requirements.
+/// Checks that the build requirements of all planned wheels are locked.
 pub fn check_build_locks(facts: &Facts, matrix: &Matrix, plan: &Plan) -> Result<()> {
     for step in &plan.steps {
         let Action::Container(Container { wheel, .. }) = &step.action else { continue };
@@ -45,7 +45,7 @@ pub fn check_build_locks(facts: &Facts, matrix: &Matrix, plan: &Plan) -> Result<
     Ok(())
 }
 
-/// The steps that fetch the sources of these packages, of those that come from the index.
+/// Returns the steps that fetch the sources of these packages from the package index.
 pub fn sources(matrix: &Matrix, packages: &[&Package], facts: &Facts) -> Plan {
     let mut planner = Planner { matrix, facts, plan: Plan::default() };
     for package in packages {
@@ -54,14 +54,14 @@ pub fn sources(matrix: &Matrix, packages: &[&Package], facts: &Facts) -> Plan {
     planner.plan
 }
 
-/// The step that installs the pinned tools.
+/// Returns the step that installs the pinned tools.
 pub fn tools(matrix: &Matrix, facts: &Facts) -> Plan {
     let mut planner = Planner { matrix, facts, plan: Plan { whole: true, ..Plan::default() } };
     planner.tools();
     planner.plan
 }
 
-/// The steps that fetch pinned wheels which belong to no image; the last, `id`, has them.
+/// Returns the steps that fetch pinned wheels not belonging to an image. The last step has the id `id`.
 pub fn fetch(matrix: &Matrix, facts: &Facts, id: &str, pins: &[Pin]) -> Plan {
     let mut planner = Planner { matrix, facts, plan: Plan::default() };
     planner.index(id.to_owned(), downloads(pins));
@@ -85,7 +85,7 @@ struct Planner<'a> {
 }
 
 impl Planner<'_> {
-    /// Adds a step once. `files` are those below `docker/` that it uses.
+    /// Adds a step unless it exists. `files` are the files below `docker/` that it uses.
     fn add(&mut self, id: String, needs: Vec<String>, files: &[&str], action: Action) -> String {
         if self.plan.step(&id).is_none() {
             let mut inputs: BTreeMap<String, String> = files
@@ -110,7 +110,7 @@ impl Planner<'_> {
         self.add("tools".to_owned(), vec![], &[], action)
     }
 
-    /// Pinned files of the package index.
+    /// Adds a step that fetches pinned files of the package index.
     fn pinned(&mut self, id: String, files: Vec<(&str, &Version, &Digest)>) -> String {
         let files = files.into_iter().map(|(name, version, sha256)| Download {
             name: format!("{name}=={version}"),
@@ -122,12 +122,12 @@ impl Planner<'_> {
     }
 
     fn index(&mut self, id: String, files: Vec<Download>) -> String {
-        // The tools' own pip says where this user's index is.
+        // The pip of the tools determines the user's package index.
         let tools = self.tools();
         self.add(id, vec![tools], &[], Action::Fetch(Fetch { files }))
     }
 
-    /// One of the tools as a file, for what has it beside itself in the engine.
+    /// Adds a step that fetches the wheel of a tool, for use in containers.
     fn tool(&mut self, name: &str) -> Option<String> {
         let tool = self.matrix.tools.iter().find(|tool| tool.name == *name)?;
         Some(self.pinned(format!("tool-{name}"), vec![(name, &tool.version, &tool.sha256)]))
@@ -163,7 +163,7 @@ impl Planner<'_> {
         self.add(id, vec![base], &["docker/builder.Dockerfile"], action)
     }
 
-    /// The interpreter with its headers, in an image that can compile.
+    /// Adds the steps of an image with compiler, interpreter and headers.
     fn python(&mut self, abi: &Abi, from: &FromSource, build: InterpreterBuild) -> String {
         let root = self.root();
         let builder = self.apt(format!("apt-{}", from.build_apt), root.clone(), &from.build_apt);
@@ -280,7 +280,7 @@ impl Planner<'_> {
 
     fn imports(&self, package: &Package, abi: &Abi) -> Imports {
         let locked = self.facts.locks.get(&(package.id.to_string(), abi.id.to_string()));
-        // Any distribution of the lock file may bring a module. It is read for the ABIs of images only.
+        // Any distribution in the lock file may provide a module. Lock files are read only for the ABIs of images.
         if package.locks.is_some() && locked.is_none() {
             return Imports::default();
         }
@@ -295,8 +295,8 @@ impl Planner<'_> {
         Some(self.pinned(sdist_id(&package.id), vec![(&*package.id, &pypi.version, &pypi.sha256)]))
     }
 
-    /// The image in which a package's C code is compiled for an ABI. How the interpreter was optimised changes no
-    /// wheel, so the one that is compiled in minutes does.
+    /// Adds the image in which a package's C code is compiled for an ABI. The optimisation of the interpreter does
+    /// not affect wheels, so the build without PGO and LTO is used.
     fn devel(&mut self, package: &Package, abi: &Abi) -> String {
         let set = package.build.apt.as_ref().map(|set| set.to_string()).unwrap_or_default();
         let base = match (&abi.interpreter.source, &abi.interpreter.distribution) {
@@ -310,11 +310,11 @@ impl Planner<'_> {
         self.apt(format!("devel-{}-{}", package.id, abi.id), base, &set)
     }
 
-    /// The pinned wheels that must lie beside an sdist when it is built without a network.
+    /// Adds the step that fetches the build requirements of an sdist, for a build without network.
     fn requires(&mut self, package: &Package, abi: &Abi) -> String {
         let (matrix, facts) = (self.matrix, self.facts);
         let beside = matrix.tools.iter().filter(|tool| tool.container);
-        // `Facts::check_build_locks` has reported what cannot be chosen.
+        // `Facts::check_build_locks` has already reported the error.
         if let Ok(Some(mut pins)) = facts.build_requirements(matrix, package, abi) {
             for tool in
                 beside.filter(|tool| !pins.iter().any(|pin| same_name(&pin.name, &tool.name))).collect::<Vec<_>>()
@@ -344,7 +344,7 @@ impl Planner<'_> {
         self.pinned(format!("requires-{}", package.id), files)
     }
 
-    /// What a package needs at run time.
+    /// Adds the step that fetches the run-time requirements of a package.
     fn locked(&mut self, package: &Package, abi: &Abi) -> Option<String> {
         let facts = self.facts;
         let pins = facts.locks.get(&(package.id.to_string(), abi.id.to_string()))?;

@@ -1,4 +1,4 @@
-//! The clone that a command works in, and what commands have in common: to plan, to show, to make.
+//! The project of a command, with the operations that commands share: planning, previews and execution.
 
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -21,7 +21,7 @@ use base::{NothingSelected, UsageError, failure, retry};
 use matrix::Matrix;
 use matrix::select::Selection;
 
-/// What the command line says about every command.
+/// Global command line options.
 pub struct OpenOptions<'a> {
     /// `--matrix`
     pub matrix: Option<&'a Path>,
@@ -29,13 +29,13 @@ pub struct OpenOptions<'a> {
     pub jobs: Option<NonZeroUsize>,
     /// `--fake`
     pub fake: bool,
-    /// The command removes things from the cache, which no other command may use meanwhile.
+    /// Whether the command removes cache entries, which requires exclusive access.
     pub prunes: bool,
 }
 
-/// The clone that a command works in.
+/// Clone in which a command runs.
 pub struct Project {
-    /// `matrix.yaml`, and the folder that it lies in.
+    /// Path of `matrix.yaml`.
     pub file: PathBuf,
     pub folder: PathBuf,
     pub matrix: Matrix,
@@ -43,15 +43,15 @@ pub struct Project {
     pub ui: Ui,
     pub cancel: Cancel,
     pub cores: usize,
-    /// `--jobs` was not given.
+    /// Whether `--jobs` was not given.
     pub all_cores: bool,
     pub fake: bool,
-    /// Keeps `prune` from removing what this command uses.
+    /// Lock that prevents `prune` from removing entries in use.
     pub in_use: Option<File>,
 }
 
 impl Project {
-    /// Finds and reads the matrix, and opens the cache.
+    /// Finds and parses the matrix, and opens the cache.
     pub fn open(options: &OpenOptions, cancel: Cancel) -> Result<Project> {
         let file = match options.matrix {
             Some(file) => file.to_owned(),
@@ -64,7 +64,7 @@ impl Project {
         let ui = Ui::detect();
         let cores = std::thread::available_parallelism().map_or(1, |n| n.get());
         let cache = Cache::open(|line| ui.say(line))?;
-        let waiting = || ui.say("waiting until `cargo xtask cache prune` has ended");
+        let waiting = || ui.say("waiting for `cargo xtask cache prune` to finish");
         let in_use = if options.prunes { None } else { Some(cache.in_use(&cancel, waiting)?) };
         docker::owner::register_below(cache.dir());
         Ok(Project {
@@ -96,7 +96,7 @@ impl Project {
         Ok((plan, facts))
     }
 
-    /// What a step may use in the engine.
+    /// Returns the number of processors that a step may use in the engine.
     pub fn engine_cores(&self, docker: Option<&docker::Docker>) -> usize {
         match docker.and_then(|docker| docker.info().ok()) {
             Some(info) if self.all_cores => usize::try_from(info.cpus).unwrap_or(1).max(1),
@@ -104,7 +104,8 @@ impl Project {
         }
     }
 
-    /// For looking only: as if the engine had this machine's processors, since to ask takes time.
+    /// Returns a context for previews. It assumes that the engine has as many processors as this machine, because
+    /// querying it takes time.
     pub fn context<'a>(&'a self, facts: &'a Facts, docker: Option<&'a docker::Docker>) -> Context<'a> {
         Context {
             cache: &self.cache,
@@ -119,7 +120,7 @@ impl Project {
         }
     }
 
-    /// The engine, if the plan needs one, with all else that it needs of the machine.
+    /// Prepares the machine for a plan, and connects to the engine if the plan needs it.
     pub fn prepare(
         &self,
         plan: &Plan,
@@ -148,18 +149,18 @@ impl Project {
         };
         if let Some(docker) = &docker {
             let removed = docker.remove_leftovers(self.cache.dir());
-            removed.context("cannot remove what an earlier run left in the Docker engine")?;
+            removed.context("cannot remove leftovers of an earlier run from the Docker engine")?;
         }
         Ok(docker)
     }
 
-    /// The environment with the tools that build, installed where that was not done yet.
+    /// Returns the environment with the build tools, which is installed on first use.
     pub fn tools(&self) -> Result<PathBuf> {
         let facts = Facts { fake: self.fake, ..Facts::default() };
         self.environment(&planner::tools(&self.matrix, &facts), &facts)
     }
 
-    /// The same with what the workflows and other files are checked with.
+    /// Returns the environment with the tools that check workflows and other files.
     pub fn checks(&self) -> Result<PathBuf> {
         let action = Action::Tools(Tools { tools: self.matrix.ci.checks.clone() });
         let inputs = BTreeMap::from([("revision".to_owned(), step::revision(&action))]);
@@ -169,18 +170,19 @@ impl Project {
 
     fn environment(&self, plan: &Plan, facts: &Facts) -> Result<PathBuf> {
         let outcomes = run::execute(plan, &self.context(facts, None), &Exchange::new(None, None))?;
-        let outcome = outcomes.values().next().context("no tools were installed: this is a bug")?;
+        let outcome =
+            outcomes.values().next().context("the step that installs the tools has no result: this is a bug")?;
         Ok(step::tools::folder(&self.cache, &outcome.record.key))
     }
 
-    /// Runs a program that has no step of its own, with a log. Where it fails, the error has its last lines.
+    /// Runs a program that is not part of a step, with a log. The error contains the last lines of its output.
     pub fn call(&self, id: &str, what: &str, command: Cmd, input: &str) -> Result<()> {
         self.with_log(id, what, |task| {
             proc::run_with(command, task, &self.cancel, &ProcessIo { input, ..ProcessIo::default() })
         })
     }
 
-    /// The same for a program whose standard output is the answer to a question.
+    /// Runs a program like `call` and returns its standard output.
     pub fn ask(&self, id: &str, what: &str, command: Cmd, input: &str) -> Result<String> {
         self.with_log(id, what, |task| proc::read(command, task, &self.cancel, input))
     }
@@ -193,17 +195,17 @@ impl Project {
         done
     }
 
-    /// A program that is built once and kept, however many processes ask for it at the same time.
+    /// Returns a program, which is built on first use. Only one process builds it at a time.
     pub fn program(&self, name: &str, path: PathBuf, build: impl FnOnce() -> Result<()>) -> Result<PathBuf> {
         if path.is_file() {
             return Ok(path);
         }
-        let waiting = || self.ui.say(&format!("[{name}] waits until another process has built it"));
+        let waiting = || self.ui.say(&format!("[{name}] waiting for another process that builds it"));
         let _lock = self.cache.lock(&format!("{name}.lock"), &self.cancel, waiting)?;
         if !path.is_file() {
             build()?;
         }
-        ensure!(path.is_file(), "the build of {name} left no `{}`", path.display());
+        ensure!(path.is_file(), "the build of {name} did not create `{}`", path.display());
         Ok(path)
     }
 
@@ -213,11 +215,11 @@ impl Project {
 }
 
 fn find_matrix() -> Result<PathBuf> {
-    let here = std::env::current_dir().context("cannot tell the current folder")?;
+    let here = std::env::current_dir().context("cannot determine the current folder")?;
     let found = here.ancestors().map(|folder| folder.join("matrix.yaml")).find(|file| file.is_file());
     found.ok_or_else(|| {
         anyhow!(UsageError(format!(
-            "no matrix.yaml in `{}` or above: change into a clone of the project, or use --matrix",
+            "no matrix.yaml in `{}` or its parent folders: change into a clone of the project, or use --matrix",
             here.display()
         )))
     })

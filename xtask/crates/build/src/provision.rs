@@ -1,4 +1,4 @@
-//! `--yes`: installs and starts what a plan needs; without it, says all that is missing and changes nothing.
+//! Installs and starts what a plan needs (`--yes`), or lists everything that is missing.
 
 mod engine;
 
@@ -10,28 +10,28 @@ use xshell::{Shell, cmd};
 
 use crate::cache::Cache;
 use crate::doctor;
-use crate::doctor::{Check, Fix, State, mmdebstrap, program, programs, root, table};
+use crate::doctor::{Check, CheckState, Fix, mmdebstrap, program, programs, root, table};
 use base::cancel::Cancel;
 use base::platform::Platform;
 use base::ui::Ui;
 use base::{failure, proc};
 use docker::Docker;
 
-/// Seconds to wait for other programs that install packages, unattended upgrades for instance.
+/// Seconds to wait for other programs that install packages, such as unattended upgrades.
 const LOCK_TIMEOUT: u64 = 600;
 
-/// What a plan needs of the machine.
+/// Requirements of a plan.
 pub struct Needs<'a> {
-    /// The platform that the engine must have.
+    /// Required platform of the engine.
     pub platform: Platform,
     pub docker: bool,
     /// Programs that only some commands need, with their Debian packages.
     pub programs: &'a [(&'static str, &'static str)],
-    /// Whether a root file system must be bootstrapped, as far as this engine is concerned.
+    /// Returns whether a root file system must be bootstrapped with this engine.
     pub bootstrap: &'a dyn Fn(&Docker) -> bool,
 }
 
-/// Makes sure that what is needed is there: installs and starts it with `yes`, else says all that is missing.
+/// Checks the requirements. With `yes`, installs and starts what is missing, otherwise fails with a list.
 pub fn prepare(needs: &Needs, yes: bool, cache: &Cache, ui: &Ui, cancel: &Cancel) -> Result<Option<Docker>> {
     let mut missing: Vec<Check> = programs();
     missing.extend(needs.programs.iter().map(|(name, package)| program(name, package)));
@@ -40,27 +40,28 @@ pub fn prepare(needs: &Needs, yes: bool, cache: &Cache, ui: &Ui, cancel: &Cancel
         let (found, check) = doctor::engine(needs.platform);
         missing.push(check);
         let bootstrap = mmdebstrap();
-        if bootstrap.state == State::Missing && found.as_ref().is_none_or(|docker| (needs.bootstrap)(docker)) {
+        if bootstrap.state == CheckState::Missing && found.as_ref().is_none_or(|docker| (needs.bootstrap)(docker)) {
             missing.push(bootstrap);
         }
         connected = found;
     }
-    // A check that Ctrl-C ended has found nothing missing.
+    // An interrupted check did not find anything missing.
     cancel.check()?;
-    missing.retain(|check| check.state == State::Missing);
+    missing.retain(|check| check.state == CheckState::Missing);
     if missing.is_empty() {
         return Ok(connected);
     }
     let person = missing.iter().any(|check| matches!(check.fix, None | Some(Fix::Person(_))));
     if !yes || person {
-        let hint = if person { "" } else { "\nor let `--yes` do it" };
-        return Err(anyhow!("this machine lacks something:\n{}{hint}", table(&missing).trim_end()));
+        let hint = if person { "" } else { "\nor use `--yes` to do this automatically" };
+        return Err(anyhow!("requirements are missing on this machine:\n{}{hint}", table(&missing).trim_end()));
     }
     if !root() {
-        // Asks for the password here, where it can be typed.
-        let allowed = Command::new("sudo").arg("-v").status().context("cannot start `sudo`: run this as root")?;
+        // Ask for the password now, while the terminal is free.
+        let allowed =
+            Command::new("sudo").arg("-v").status().context("cannot start `sudo`: run this command as root")?;
         if !allowed.success() {
-            bail!("sudo refused: run these by hand, then try again:\n{}", table(&missing).trim_end());
+            bail!("sudo failed: run these commands manually, then try again:\n{}", table(&missing).trim_end());
         }
     }
     let mut packages = Vec::new();
@@ -86,12 +87,12 @@ fn install(packages: &[&str], cache: &Cache, ui: &Ui, cancel: &Cancel) -> Result
     let (program, before) = (program[0], &program[1..]);
     let lock = format!("DPkg::Lock::Timeout={LOCK_TIMEOUT}");
     let apt = |arguments: &[&str]| {
-        // In English, since its messages are looked at.
+        // Use English messages, because they are parsed below.
         let settings = ["DEBIAN_FRONTEND=noninteractive", "LC_ALL=C.UTF-8"];
         let command = cmd!(shell, "{program} {before...} {settings...} apt-get -o {lock} {arguments...}");
         proc::run(command, &task, cancel)
     };
-    let waiting = || task.waiting("waiting for another program that uses apt");
+    let waiting = || task.waiting("waiting for another program to release the lock of apt");
     let updated = update(&|| apt(&["update"]), &waiting, Duration::from_secs(2), cancel);
     let installed = updated.and_then(|()| apt(&[&["install", "-y"], packages].concat()));
     let done = installed.map_err(|error| anyhow!("{}", failure::explain(&error, &task)));
@@ -99,8 +100,8 @@ fn install(packages: &[&str], cache: &Cache, ui: &Ui, cancel: &Cancel) -> Result
     done
 }
 
-/// Runs `apt-get update`, again for as long as another program holds the lock on the package lists. apt itself
-/// waits for the lock of dpkg only.
+/// Runs `apt-get update` and repeats it while another program holds the lock of the package lists; apt itself waits
+/// only for the lock of dpkg.
 fn update(update: &dyn Fn() -> Result<()>, waiting: &dyn Fn(), pause: Duration, cancel: &Cancel) -> Result<()> {
     let began = Instant::now();
     loop {
@@ -126,7 +127,7 @@ mod tests {
     use super::update;
     use base::cancel::Cancel;
 
-    /// Calls of `apt-get update` whose first one fails with `error`, and how the last one ended.
+    /// Runs `update` with a first call that fails with `error`. Returns the number of calls and the result.
     fn updates(error: &str) -> (u32, Result<()>) {
         let calls = Cell::new(0);
         let call = || {
@@ -141,7 +142,7 @@ mod tests {
     }
 
     #[test]
-    fn another_program_that_uses_apt_is_waited_for() {
+    fn update_waits_for_other_users_of_apt() {
         let (calls, result) = updates("E: Unable to lock directory /var/lib/apt/lists/");
         assert_eq!((calls, result.is_ok()), (2, true));
         let (calls, result) = updates("E: The repository has no Release file.");

@@ -1,4 +1,4 @@
-//! The closing table of a run: what was built, what failed, and what was not built because of that.
+//! Final table of a run: built artefacts, failed steps, and rows that could not be built.
 
 use anyhow::Result;
 
@@ -9,44 +9,44 @@ use crate::step::proof::NOT_LOADABLE;
 use base::ui::{bytes, seconds};
 use base::{summary, ui};
 
-/// A line of the table for a step without a result.
-pub struct Failure {
+/// Table row of a step without a result.
+pub struct FailedRow {
     artefact: String,
     tag: String,
     state: &'static str,
-    /// Why it was not started; empty for a step that failed.
+    /// Reason why it was not started; empty for a step that failed.
     why: String,
 }
 
-/// The steps that failed, and the rows that were not built, in the order of the plan.
-pub fn failures(plan: &Plan, attempt: &Attempt) -> Vec<Failure> {
+/// Returns the failed steps and the rows that were not built, in the order of the plan.
+pub fn failures(plan: &Plan, attempt: &Attempt) -> Vec<FailedRow> {
     let line = |id: &String, action: &Action| {
         let (state, why) = match attempt.not_built.get(id) {
             _ if attempt.failed.contains(id) => ("FAILED", String::new()),
             None => return None,
             Some(_) if !action.is_row() => return None,
-            Some(NotBuilt::Needs(step)) => ("not built", format!("because of {step}")),
+            Some(NotBuilt::Needs(step)) => ("not built", format!("needs {step}")),
             Some(NotBuilt::Stopped) => ("not built", "without --keep-going".to_owned()),
         };
         let (artefact, tag) = action.row_name().unwrap_or((id, "-"));
         let (artefact, tag) = (artefact.to_owned(), tag.to_owned());
-        Some(Failure { artefact, tag, state, why })
+        Some(FailedRow { artefact, tag, state, why })
     };
     plan.steps.iter().filter_map(|step| line(&step.id, &step.action)).collect()
 }
 
-/// Prints the table; on GitHub it is also added to the job's summary.
-pub fn publish(manifest: &Manifest, failures: &[Failure]) -> Result<()> {
+/// Prints the table, and adds it to the job summary on GitHub.
+pub fn publish(manifest: &Manifest, failures: &[FailedRow]) -> Result<()> {
     let table = table(manifest, failures);
     summary::add(&summary::block(&table))?;
     ui::print_result(&table)
 }
 
-/// One line per artefact and failure.
-fn table(manifest: &Manifest, failures: &[Failure]) -> String {
+/// Formats one line per artefact and failure.
+fn table(manifest: &Manifest, failures: &[FailedRow]) -> String {
     let built = manifest.artefacts.iter().map(|entry| {
         [
-            // Images are told apart by their tags alone.
+            // The tag alone identifies an image.
             if entry.kind == "image" {
                 "image".to_owned()
             } else if entry.kind == "base" {
@@ -74,12 +74,12 @@ fn table(manifest: &Manifest, failures: &[Failure]) -> String {
     });
     let head = ["ARTEFACT", "TAG", "SIZE", "TIME", "STATE", "SHA-256", "GIL"].map(str::to_owned);
     let all: Vec<[String; 7]> = std::iter::once(head).chain(built).chain(failed).collect();
-    // Numbers are read from the right.
+    // Align numbers to the right.
     let table = ui::columns(&all, |column| column == 2 || column == 3);
     table + &not_loadable(manifest)
 }
 
-/// A line for each image with modules that cannot be loaded: no import of the image reaches them.
+/// Formats a line for each image with modules that cannot be loaded and that no import of the image reaches.
 fn not_loadable(manifest: &Manifest) -> String {
     let noted = manifest.artefacts.iter().filter_map(|entry| Some((&entry.tag, entry.notes.get(NOT_LOADABLE)?)));
     noted.map(|(tag, modules)| format!("not loadable in {tag}, and not imported: {modules}\n")).collect()
@@ -90,7 +90,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn modules_that_cannot_be_loaded_stand_below_the_table() {
+    fn modules_that_cannot_be_loaded_are_listed_below_the_table() {
         let image = |notes: &str| {
             let text = format!(
                 r#"{{"id": "proof-x", "kind": "image", "name": "demo", "tag": "x", "file": "demo:x", "sha256": "00",

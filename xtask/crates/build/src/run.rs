@@ -1,4 +1,4 @@
-//! Executes a plan: steps in parallel, each looked up in the cache first, all of them cancellable.
+//! Executes a plan: runs steps in parallel after looking up their results in the cache.
 
 mod forecast;
 
@@ -17,73 +17,69 @@ use base::{disk, failure, summary};
 
 pub use forecast::forecast;
 
-/// How a step ended.
+/// Result of a step.
 #[derive(Debug, Clone)]
 pub struct Outcome {
     pub record: Record,
     pub cached: bool,
-    /// Keys of the steps that it was made from, by id.
+    /// Keys of the steps it was built from, by id.
     pub inputs: BTreeMap<String, String>,
 }
 
-/// What an execution came to.
+/// Result of an execution.
 pub struct Attempt {
-    /// The steps that were made, or were found made, by id.
+    /// Results of the steps that were executed or found, by id.
     pub done: BTreeMap<String, Outcome>,
-    /// The ids of the steps that failed, in the order in which they did.
+    /// Ids of the failed steps in the order of their failures.
     pub failed: Vec<String>,
-    /// The steps that were asked for and never started.
+    /// Requested steps that were not started.
     pub not_built: BTreeMap<String, NotBuilt>,
-    /// The keys of all steps, as far as they are known.
+    /// Keys of all steps, as far as known.
     pub keys: BTreeMap<String, Option<String>>,
     pub interrupted: bool,
 }
 
-/// Why a step was not started.
+/// Reason why a step was not started.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum NotBuilt {
     /// It needs the result of this step, which failed.
     Needs(String),
-    /// Another step failed first, and the run was not told to keep going.
+    /// Another step failed first, and `--keep-going` was not given.
     Stopped,
 }
 
 impl Attempt {
-    /// The outcomes of a run in which nothing failed; else an error that names the steps that did.
+    /// Returns the outcomes if nothing failed. The error lists the failed steps.
     pub fn complete(self) -> Result<BTreeMap<String, Outcome>> {
         ensure!(!self.interrupted, "interrupted");
         ensure!(
             self.failed.is_empty(),
-            "{} failed, as shown above; the same command continues where this run stopped",
+            "{} failed (see above); run the same command again to continue",
             quoted(self.failed)
         );
-        ensure!(
-            self.not_built.is_empty(),
-            "{} could not be started: this is a bug",
-            quoted(self.not_built.into_keys())
-        );
+        ensure!(self.not_built.is_empty(), "{} were not started: this is a bug", quoted(self.not_built.into_keys()));
         Ok(self.done)
     }
 }
 
-/// What is known so far.
+/// State of an execution.
 #[derive(Default)]
-struct Progress {
+struct ExecutionState {
     keys: BTreeMap<String, Option<String>>,
     done: BTreeMap<String, Outcome>,
-    /// Keys of steps that are neither here nor in the registry: these must be made.
+    /// Keys of steps that are neither cached nor in the registry and must be executed.
     absent: BTreeSet<String>,
     running: BTreeSet<String>,
     failed: Vec<String>,
 }
 
-impl Progress {
+impl ExecutionState {
     fn key(&self, id: &str) -> Option<&String> {
         self.keys.get(id)?.as_ref()
     }
 
-    /// How a step ended. When Debian's archive gave something else than before, steps downstream
-    /// have other keys than those under which they were found: then they have not ended.
+    /// Returns the result of a step. If Debian's archive has changed, dependent steps have new keys, and results
+    /// under their old keys do not count.
     fn outcome(&self, id: &str) -> Option<&Outcome> {
         self.done.get(id).filter(|outcome| Some(&outcome.record.key) == self.key(id))
     }
@@ -97,47 +93,46 @@ impl Progress {
     }
 }
 
-/// What is to be done for a step: look for what was made before, which needs no other step; then make it.
+/// StepWork on a step: first look it up, which needs no other step, then execute it.
 #[derive(Clone, Copy)]
-enum Work {
+enum StepWork {
     Look,
     Make,
 }
 
-/// Makes the rows of the plan, and of the other steps those that are needed for what is neither
-/// cached nor in the registry. After the first failure the steps that run are finished and no others
-/// are started. An error if any step failed.
+/// Executes the rows of a plan, and other steps as far as results that are neither cached nor in the registry need
+/// them. After the first failure, running steps finish and no others start. Fails if any step failed.
 pub fn execute(plan: &Plan, context: &Context, exchange: &Exchange) -> Result<BTreeMap<String, Outcome>> {
     execute_with(plan, &|_| false, context, exchange)
 }
 
-/// The same, and the steps that are `asked` for although nothing that is made needs them.
+/// Like [`execute`], with further steps for which `requested` holds.
 pub fn execute_with(
     plan: &Plan,
-    asked: &dyn Fn(&Step) -> bool,
+    requested: &dyn Fn(&Step) -> bool,
     context: &Context,
     exchange: &Exchange,
 ) -> Result<BTreeMap<String, Outcome>> {
-    attempt(plan, asked, context, exchange, false).complete()
+    attempt(plan, requested, context, exchange, false).complete()
 }
 
-/// The same, and tells of failures in its result. With `keep_going` every step is made that does not
-/// need the result of one that failed.
+/// Like [`execute_with`], but returns failures in the result. With `keep_going`, all steps that do not depend on a
+/// failed one are executed.
 pub fn attempt(
     plan: &Plan,
-    asked: &dyn Fn(&Step) -> bool,
+    requested: &dyn Fn(&Step) -> bool,
     context: &Context,
     exchange: &Exchange,
     keep_going: bool,
 ) -> Attempt {
-    let mut first = Progress::default();
+    let mut first = ExecutionState::default();
     first.keys = keys(plan, &first, context, exchange);
-    // What is there already travels too, needed here or not; and images do even where the proof,
-    // which nobody takes from others, is all that is left of them here.
+    // Cached results are pushed as well, even if they are not needed here. Images are pushed even if only their proof
+    // is cached, because proofs are not shared.
     let here = |step: &Step, key: &String| usable(step, key, context, |_| {}).is_some();
     let travels =
         |step: &Step| matches!(step.action, Action::Image(_)) || first.key(&step.id).is_some_and(|key| here(step, key));
-    // A step that fetches files whose pins were never checked would not run where all that needs it is cached.
+    // A step that fetches files must run if their pins were never checked, even if all dependent steps are cached.
     let unchecked = |step: &Step| match &step.action {
         Action::Fetch(fetch) => {
             let checked = |key: &String| matches!(context.cache.record(key), Ok(Some(_)));
@@ -145,14 +140,14 @@ pub fn attempt(
         }
         _ => false,
     };
-    let wanted = |step: &Step| asked(step) || unchecked(step) || (exchange.pushes() && travels(step));
-    let asked = plan.steps.iter().filter(|step| wanted(step));
-    let asked: BTreeSet<&str> = asked.map(|step| step.id.as_str()).collect();
-    let run = Run { plan, context, exchange, asked, urgency: plan.urgency(), keep_going, changed: Condvar::new() };
+    let wanted = |step: &Step| requested(step) || unchecked(step) || (exchange.pushes() && travels(step));
+    let requested = plan.steps.iter().filter(|step| wanted(step));
+    let requested: BTreeSet<&str> = requested.map(|step| step.id.as_str()).collect();
+    let run = Run { plan, context, exchange, requested, urgency: plan.urgency(), keep_going, changed: Condvar::new() };
 
     let progress = Mutex::new(first);
     let workers = context.cores.clamp(1, plan.steps.len().max(1));
-    // Beside the steps, one after another: an upload must not hold up what needs a processor.
+    // Uploads run sequentially on their own thread, because they need no processor.
     let (upload, uploads) = mpsc::channel::<(&Step, Record)>();
     std::thread::scope(|scope| {
         scope.spawn(|| uploads.into_iter().for_each(|(step, record)| exchange.publish(step, &record, context)));
@@ -161,44 +156,43 @@ pub fn attempt(
             let upload = upload.clone();
             scope.spawn(move || {
                 while let Some((step, work)) = run.next(progress) {
-                    if let Some(record) = run.work(step, work, progress) {
+                    if let Some(record) = run.perform(step, work, progress) {
                         let _ = upload.send((step, record));
                     }
                     run.changed.notify_all();
                 }
             });
         }
-        // The uploads end when the last worker has ended.
+        // Ends the upload thread once all workers have ended.
         drop(upload);
     });
     run.result(progress.into_inner().unwrap_or_else(PoisonError::into_inner))
 }
 
-/// What all workers share and none changes.
+/// Immutable state shared by all workers.
 struct Run<'a> {
     plan: &'a Plan,
     context: &'a Context<'a>,
     exchange: &'a Exchange,
-    /// The steps that are asked for besides the rows: those whose results are here, and are to be in
-    /// the registry, among them.
-    asked: BTreeSet<&'a str>,
+    /// Steps requested in addition to rows, including those whose cached results are to be pushed.
+    requested: BTreeSet<&'a str>,
     urgency: BTreeMap<&'a str, u32>,
     keep_going: bool,
     changed: Condvar,
 }
 
 impl<'a> Run<'a> {
-    /// The ids of the steps that something needs, as far as is known by now.
-    fn wanted(&self, progress: &Progress) -> BTreeSet<&'a str> {
-        // Not yet looked for counts as there.
-        let there = |step: &Step| {
+    /// Returns the ids of the steps that are needed, as far as known.
+    fn wanted(&self, progress: &ExecutionState) -> BTreeSet<&'a str> {
+        // A step that was not looked up yet counts as available.
+        let available = |step: &Step| {
             progress.outcome(&step.id).is_some() || (progress.key(&step.id).is_some() && !progress.absent(&step.id))
         };
-        self.plan.wanted(|step| self.asked.contains(step.id.as_str()), there)
+        self.plan.wanted(|step| self.requested.contains(step.id.as_str()), available)
     }
 
-    /// What was made, what failed, and what was not started for which reason.
-    fn result(&self, progress: Progress) -> Attempt {
+    /// Returns the completed, failed and not started steps.
+    fn result(&self, progress: ExecutionState) -> Attempt {
         let mut blocked: BTreeMap<&str, &str> = BTreeMap::new();
         for step in &self.plan.steps {
             let cause = step.needs.iter().find_map(|need| match progress.has_failed(need) {
@@ -226,9 +220,9 @@ impl<'a> Run<'a> {
         }
     }
 
-    /// Waits for a step that can be worked on and takes the most urgent; none when nothing is left to start.
-    fn next(&self, progress: &Mutex<Progress>) -> Option<(&'a Step, Work)> {
-        let mut progress = held(progress);
+    /// Waits for a step that is ready and returns the most urgent one; `None` if no more steps will start.
+    fn next(&self, progress: &Mutex<ExecutionState>) -> Option<(&'a Step, StepWork)> {
+        let mut progress = lock_mutex(progress);
         loop {
             if self.context.cancel.is_set() || (!self.keep_going && !progress.failed.is_empty()) {
                 return None;
@@ -244,11 +238,11 @@ impl<'a> Run<'a> {
             let ready = waiting.clone().filter(idle).filter_map(|step| {
                 progress.key(&step.id)?;
                 match progress.absent(&step.id) {
-                    false => Some((step, Work::Look)),
-                    true => met(step).then_some((step, Work::Make)),
+                    false => Some((step, StepWork::Look)),
+                    true => met(step).then_some((step, StepWork::Make)),
                 }
             });
-            // The first of equals, so that a plan is executed in the order in which it is printed.
+            // Of equally urgent steps the first is taken, so execution follows the printed order.
             let ready = ready.rev().max_by_key(|(step, _)| self.urgency.get(step.id.as_str()).copied());
             if let Some((step, work)) = ready {
                 progress.running.insert(step.id.clone());
@@ -262,26 +256,27 @@ impl<'a> Run<'a> {
         }
     }
 
-    /// Does it, notes how it ended, and returns what is there now.
-    fn work(&self, step: &Step, work: Work, progress: &Mutex<Progress>) -> Option<Record> {
+    /// Performs the work, stores the result, and returns the record to upload.
+    fn perform(&self, step: &Step, work: StepWork, progress: &Mutex<ExecutionState>) -> Option<Record> {
         let (key, needs) = {
-            let progress = held(progress);
+            let progress = lock_mutex(progress);
             let needs =
                 step.needs.iter().filter_map(|need| Some((need.clone(), progress.outcome(need)?.record.clone())));
             (progress.key(&step.id).cloned().unwrap_or_default(), needs.collect::<BTreeMap<String, Record>>())
         };
-        // A bug in one step must not leave the others waiting for it.
+        // A panic in one step must not block the others.
         let result = catch_unwind(AssertUnwindSafe(|| match work {
-            Work::Look => self.look(step, &key),
-            Work::Make => self.make(step, &key, &needs).map(Some),
+            StepWork::Look => self.look_up(step, &key),
+            StepWork::Make => self.make(step, &key, &needs).map(Some),
         }))
-        .unwrap_or_else(|_| Err(anyhow!("[{}] panicked, see above: this is a bug", step.id)))
-        // Afterwards: the names of modules are not part of the key, so that a build is kept when they are wrong.
+        .unwrap_or_else(|_| Err(anyhow!("[{}] panicked: this is a bug", step.id)))
+        // Check imports after the build: module names are not part of the key, so the build remains valid if they are
+        // wrong.
         .and_then(|found| match &found {
             Some((record, _)) => step::wheel::check_imports(&step.action, record, self.context).map(|()| found),
             None => Ok(None),
         });
-        let mut progress = held(progress);
+        let mut progress = lock_mutex(progress);
         progress.running.remove(&step.id);
         match result {
             Ok(Some((record, cached))) => {
@@ -298,14 +293,14 @@ impl<'a> Run<'a> {
                 None
             }
             Err(error) => {
-                // Said at once: what is still under way may take minutes.
+                // Print the error immediately, because running steps may take minutes.
                 if !self.context.cancel.is_set() {
                     self.context.ui.say(&format!("error: {error:#}"));
                     summary::add_step_failure(&error, self.context.ui);
                     if !self.keep_going && !progress.running.is_empty() {
                         self.context.ui.say(
-                            "the steps that are running are finished and no others are started; with `--keep-going` \
-                             all others are",
+                            "running steps are finished and no others are started; use `--keep-going` \
+                             to start all steps that do not depend on the failed one",
                         );
                     }
                 }
@@ -315,10 +310,10 @@ impl<'a> Run<'a> {
         }
     }
 
-    /// What was made before, here or elsewhere, and whether anybody has it.
-    fn look(&self, step: &Step, key: &str) -> Result<Option<(Record, bool)>> {
+    /// Looks up a result in the cache and the registry. The flag tells whether the registry has it.
+    fn look_up(&self, step: &Step, key: &str) -> Result<Option<(Record, bool)>> {
         let (context, exchange) = (self.context, self.exchange);
-        let _lock = self.alone(step, key)?;
+        let _lock = self.lock_step(step, key)?;
         if let Some(found) = self.found(step, key)? {
             return Ok(Some(found));
         }
@@ -336,13 +331,13 @@ impl<'a> Run<'a> {
                 task.end("not pulled");
                 Ok(None)
             }
-            Err(error) => Err(self.told(step, error, task)),
+            Err(error) => Err(self.explain_error(step, error, task)),
         }
     }
 
-    /// Makes it, unless another process just has.
+    /// Executes a step, unless another process has just done so.
     fn make(&self, step: &Step, key: &str, needs: &BTreeMap<String, Record>) -> Result<(Record, bool)> {
-        let _lock = self.alone(step, key)?;
+        let _lock = self.lock_step(step, key)?;
         if let Some(found) = self.found(step, key)? {
             return Ok(found);
         }
@@ -359,13 +354,13 @@ impl<'a> Run<'a> {
                 task.end("ok");
                 Ok((record, false))
             }
-            Err(error) => Err(self.told(step, error, task)),
+            Err(error) => Err(self.explain_error(step, error, task)),
         }
     }
 
-    /// Held until the record is written: a second process waits here and then finds it.
-    fn alone(&self, step: &Step, key: &str) -> Result<std::fs::File> {
-        let waiting = || self.context.ui.say(&format!("[{}] waits for another process that does the same", step.id));
+    /// Locks a step until its record is written, so that a second process waits and then finds the record.
+    fn lock_step(&self, step: &Step, key: &str) -> Result<std::fs::File> {
+        let waiting = || self.context.ui.say(&format!("[{}] waiting for another process that runs this step", step.id));
         let lock = self.context.cache.lock(&format!("{key}.lock"), self.context.cancel, waiting);
         lock.with_context(|| format!("[{}]", step.id))
     }
@@ -378,7 +373,7 @@ impl<'a> Run<'a> {
         context.cache.touch(key);
         match rename(&record, context) {
             Ok(()) => task.end("cached"),
-            Err(error) => return Err(self.told(step, error, task)),
+            Err(error) => return Err(self.explain_error(step, error, task)),
         }
         Ok(Some((record, true)))
     }
@@ -387,7 +382,7 @@ impl<'a> Run<'a> {
         self.context.ui.start(&step.id, &step.action.describe(), &self.context.cache.log(&log_name(&step.id, key)))
     }
 
-    /// Calls `work` with a log and an empty folder.
+    /// Calls `work` with a task and an empty scratch folder.
     fn with<T>(
         &self,
         step: &Step,
@@ -402,10 +397,10 @@ impl<'a> Run<'a> {
         work(&Env { id: &step.id, key, needs, scratch: scratch.path(), task, context: self.context })
     }
 
-    /// An error with all that helps to mend it.
-    fn told(&self, step: &Step, error: anyhow::Error, task: Task) -> anyhow::Error {
+    /// Adds log, last lines and command to the error of a step, and ends its task.
+    fn explain_error(&self, step: &Step, error: anyhow::Error, task: Task) -> anyhow::Error {
         let mut text = format!("[{}] {}", step.id, failure::explain(&error, &task));
-        // Programs report a full disk in many ways, or not at all.
+        // Many programs do not report a full disk clearly.
         let folders = [self.context.cache.dir(), &std::env::temp_dir()];
         if let Some(full) = disk::explain_full(&text, &[], &folders).filter(|_| !text.contains("the disk ")) {
             text.push_str(&format!("\n    {full}"));
@@ -415,16 +410,21 @@ impl<'a> Run<'a> {
     }
 }
 
-/// The key of each step as far as it is known, now that this much is done.
-fn keys(plan: &Plan, progress: &Progress, context: &Context, exchange: &Exchange) -> BTreeMap<String, Option<String>> {
+/// Returns the keys of all steps that are known at this point.
+fn keys(
+    plan: &Plan,
+    progress: &ExecutionState,
+    context: &Context,
+    exchange: &Exchange,
+) -> BTreeMap<String, Option<String>> {
     plan.keys(|step, key| match progress.done.get(&step.id).filter(|outcome| outcome.record.key == key) {
         Some(outcome) => outcome.record.output.content.clone(),
         None => content(step, key, context, exchange, true),
     })
 }
 
-/// What the outside world gave a step of this key when it ran last, here or where the registry's
-/// images were made. Whether its image is still there does not matter to what was made of it.
+/// Returns the recorded content of a step, from the cache or the registry. It is valid even if the step's image no
+/// longer exists.
 fn content(step: &Step, key: &str, context: &Context, exchange: &Exchange, remember: bool) -> Option<String> {
     match context.cache.record(key) {
         Ok(Some(record)) => return record.output.content,
@@ -433,7 +433,7 @@ fn content(step: &Step, key: &str, context: &Context, exchange: &Exchange, remem
         Err(_) => return None,
     }
     let record = exchange.note(step, key, context)?;
-    // The next run must not have to ask for it, nor come to other keys.
+    // Store the record, so that the next run has the same keys without asking the registry.
     if remember
         && let Ok(_lock) = context.cache.lock(&format!("{key}.lock"), context.cancel, || {})
         && let Ok(None) = context.cache.record(key)
@@ -443,28 +443,29 @@ fn content(step: &Step, key: &str, context: &Context, exchange: &Exchange, remem
     record.output.content
 }
 
-/// The record of a key, if all that it speaks of is still there and unchanged; else `refuse` is told why.
+/// Returns the record of a key if its files and images still exist unchanged; otherwise calls `refuse` with the
+/// reason.
 fn usable(step: &Step, key: &str, context: &Context, refuse: impl Fn(String)) -> Option<Record> {
     let checked = context.cache.record(key).and_then(|record| match record {
         None => Ok(None),
         Some(record) => {
             context.cache.check(&record)?;
             step::wheel::recognise(&step.action, &record, context.cache)?;
-            let there = present(step, &record, context)?;
-            // Steps of the same definition share a key, and the record speaks of the one that ran.
-            Ok(there.then(|| Record { id: step.id.clone(), ..record }))
+            let available = present(step, &record, context)?;
+            // Steps of equal definition share a key; use the id of this one.
+            Ok(available.then(|| Record { id: step.id.clone(), ..record }))
         }
     });
     match checked {
         Ok(record) => record,
         Err(error) => {
-            refuse(format!("the cached result is refused and made again: {error:#}"));
+            refuse(format!("the cached result is invalid and built again: {error:#}"));
             None
         }
     }
 }
 
-/// Whether what lies outside the store (images, the tools' environment) is there as recorded.
+/// Returns whether results outside the cache (images, the environment of tools) exist as recorded.
 fn present(step: &Step, record: &Record, context: &Context) -> Result<bool> {
     if context.facts.fake {
         return Ok(true);
@@ -479,7 +480,7 @@ fn present(step: &Step, record: &Record, context: &Context) -> Result<bool> {
     }
 }
 
-/// Gives an image that was found made its name for people again, if another has taken it meanwhile.
+/// Restores the user-visible name of a cached image if another image has it.
 fn rename(record: &Record, context: &Context) -> Result<()> {
     let (Some(image), Some(docker)) = (&record.output.image, context.docker) else { return Ok(()) };
     let Some((repository, tag)) = image.name.as_deref().and_then(|name| name.rsplit_once(':')) else { return Ok(()) };
@@ -490,6 +491,6 @@ fn rename(record: &Record, context: &Context) -> Result<()> {
     Ok(())
 }
 
-fn held<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+fn lock_mutex<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -56,7 +56,7 @@ impl Record {
         let label = |name: &str| found.labels.get(name).cloned().unwrap_or_default();
         let version = |id: &str| label(&labels::wheel(id)).split(' ').next().unwrap_or_default().to_owned();
         Ok(Record {
-            date: doctor::said("date", &["-u", "+%Y-%m-%d"])?.trim().to_owned(),
+            date: doctor::read_output("date", &["-u", "+%Y-%m-%d"])?.trim().to_owned(),
             python,
             optimized: label(labels::INTERPRETER_BUILD) == InterpreterBuild::Optimized.as_str(),
             gil: image.gil,

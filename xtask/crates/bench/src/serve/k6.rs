@@ -66,7 +66,9 @@ impl<'a> K6<'a> {
         }
         let (how, from) = how(project, docker, serve, &folder)?;
         let (version, digest) = match &how {
-            Runner::Program(path) => (doctor::said(&path.display().to_string(), &["version"])?, digest::of_file(path)?),
+            Runner::Program(path) => {
+                (doctor::read_output(&path.display().to_string(), &["version"])?, digest::of_file(path)?)
+            }
             Runner::Image(id) => (serve.k6.split('@').next().unwrap_or_default().to_owned(), id.clone()),
         };
         let version = version.lines().next().unwrap_or_default().trim().to_owned();

@@ -13,7 +13,7 @@ use rustix::io::Errno;
 use rustix::process::{Pid, test_kill_process};
 
 use crate::cache::Cache;
-use crate::doctor::{Fix, engine, root, said, systemd};
+use crate::doctor::{Fix, engine, read_output, root, systemd};
 use base::cancel::Cancel;
 use base::platform::Platform;
 use base::ui::Ui;
@@ -150,7 +150,7 @@ impl Log {
                 path.display().to_string(),
             ),
             Log::Journal => (
-                said("journalctl", &["-u", "docker", "-n", "8", "--no-pager", "-o", "cat"]).unwrap_or_default(),
+                read_output("journalctl", &["-u", "docker", "-n", "8", "--no-pager", "-o", "cat"]).unwrap_or_default(),
                 "`journalctl -u docker`".to_owned(),
             ),
         };
@@ -197,7 +197,7 @@ fn join_group(detail: &str, ui: &Ui) -> Result<Docker> {
     if std::env::var_os(TRIED).is_some() || root() {
         bail!("{detail}");
     }
-    let user = said("id", &["-un"])?;
+    let user = read_output("id", &["-un"])?;
     ui.say(&format!(
         "[doctor] adding the user `{user}` to the group `docker`, as `--yes` allows: members of this group can do \
          all that root can do on this machine; `sudo gpasswd --delete {user} docker` reverts it"

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Mutex;
 
-use super::{content, held};
+use super::{content, lock_mutex};
 use crate::cache::{BuiltImage, Record};
 use crate::exchange::Exchange;
 use crate::plan::{Action, Plan, Status, Step};
@@ -24,10 +24,10 @@ pub fn forecast(
     let pulled = Mutex::new(BTreeSet::new());
     let there = |step: &Step| {
         let offered = || key(step).is_some_and(|key| matches!(exchange.offer(step, &key, context), Ok(Some(_))));
-        cached.contains(step.id.as_str()) || (offered() && held(&pulled).insert(step.id.clone()))
+        cached.contains(step.id.as_str()) || (offered() && lock_mutex(&pulled).insert(step.id.clone()))
     };
     let wanted = plan.wanted(|_| false, there);
-    let pulled = held(&pulled);
+    let pulled = lock_mutex(&pulled);
     let status = plan.steps.iter().map(|step| {
         let status = match key(step) {
             _ if cached.contains(step.id.as_str()) => Status::Cached,

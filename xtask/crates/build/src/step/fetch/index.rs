@@ -68,7 +68,7 @@ fn html_entries(text: &str) -> Vec<Entry> {
         // Longer links are refused anyway, and a hostile page must not be searched as a whole for each hash.
         let before = &text[text.floor_char_boundary(start.max(at.saturating_sub(LONGEST)))..at];
         start = at + MARK.len();
-        // The value of an attribute may stand without quotes; then the last quote is_file_of_release to an earlier tag.
+        // The value of an attribute may stand without quotes; then the last quote belongs to an earlier tag.
         let quoted =
             before.rfind(['"', '\'']).map(|quote| &before[quote + 1..]).filter(|link| !link.contains(['<', '>']));
         let link = quoted.or_else(|| before.rsplit_once("href=").map(|(_, link)| link));
