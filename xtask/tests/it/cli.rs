@@ -798,7 +798,7 @@ fn wheels_are_built_twice_and_compared() {
         "  aerospike_stamp.py: ",
         "second  ",
         "|somewhere else/c|",
-        &format!("names the folder `{}` ", clone.top.join("cache").display()),
+        &format!("contains the local folder `{}` ", clone.top.join("cache").display()),
     ] {
         assert!(out.contains(part), "`{part}` expected: {out}");
     }

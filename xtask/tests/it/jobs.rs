@@ -211,7 +211,7 @@ fn a_manifest_that_leads_elsewhere_is_refused() {
         ("\"name\": \"aerospike-py\"", "\"name\": \"aerospike\"", "has the id `wheel-aerospike-py-cp314t` instead"),
         ("\"key\": \"", "\"key\": \"../", "is not a SHA-256"),
         ("\"tag\": \"cp314t\"", "\"tag\": \"cp314\"", "its manifest has the id"),
-        ("\"kind\": \"wheel\"", "\"kind\": \"image\"", "the matrix has no image with the row"),
+        ("\"kind\": \"wheel\"", "\"kind\": \"image\"", "the matrix has no image for the row"),
     ] {
         let (_one, other) = travelled();
         forge(&other, from, to);
