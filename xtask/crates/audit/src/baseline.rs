@@ -6,7 +6,8 @@ use std::fmt::Write as _;
 use anyhow::Result;
 use serde::{Deserialize, Serialize};
 
-use super::{Finding, rules};
+use crate::finding::Finding;
+use crate::rules;
 use matrix::Matrix;
 
 /// The file.

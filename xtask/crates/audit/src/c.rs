@@ -9,8 +9,8 @@ use std::collections::BTreeMap;
 
 use anyhow::{Context, Result, bail};
 
-use super::Found;
-use super::rules::{self, Rule};
+use crate::finding::{FILE_LEVEL, Found};
+use crate::rules::{self, Rule};
 use lex::{Kind, Token};
 
 /// Everything in one file. Code that the preprocessor would leave out is looked at too: nobody knows
@@ -101,7 +101,7 @@ impl<'t> Scan<'t> {
                     self.declaration(&without_directives(&tokens[statement..at]), function.as_deref());
                     statement = at + 1;
                 }
-                _ => self.word(&tokens[at..], function.as_deref().unwrap_or(super::FILE_LEVEL)),
+                _ => self.word(&tokens[at..], function.as_deref().unwrap_or(FILE_LEVEL)),
             }
             if open.blocks == 0 {
                 function = None;
@@ -187,14 +187,14 @@ impl<'t> Scan<'t> {
             let count: usize = parts.map(|part| declaration::mutable_statics(part, true).len()).sum();
             for _ in 0..count {
                 let note = format!("declared by the macro `{}`", name.text);
-                self.add(&rules::C_STATIC, name.line, name.column, super::FILE_LEVEL, call(tokens), note);
+                self.add(&rules::C_STATIC, name.line, name.column, FILE_LEVEL, call(tokens), note);
             }
             tokens = declaration::after_parenthesis(&tokens[1..]);
         }
         for name in declaration::mutable_statics(tokens, at_file_level) {
             let snippet = declaration::head(tokens, name);
             let note = format!("`{}`", name.text);
-            let place = function.unwrap_or(super::FILE_LEVEL);
+            let place = function.unwrap_or(FILE_LEVEL);
             self.add(&rules::C_STATIC, name.line, name.column, place, snippet, note);
         }
     }

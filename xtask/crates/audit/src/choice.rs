@@ -6,7 +6,7 @@ use std::path::{Component, Path, PathBuf};
 use anyhow::Result;
 use serde_json::{Value, json};
 
-use super::language::Language;
+use crate::language::Language;
 
 /// Names of folders with other people's code.
 const VENDORED: [&str; 11] = [

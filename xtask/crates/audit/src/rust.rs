@@ -15,8 +15,8 @@ use syn::spanned::Spanned as _;
 use syn::visit::{self, Visit};
 use syn::{Attribute, FnArg, ReceiverKind, Safety, Signature, Type};
 
-use super::Found;
-use super::rules::{self, Rule};
+use crate::finding::{FILE_LEVEL, Found};
+use crate::rules::{self, Rule};
 use attributes::{Gil, PyClass};
 use pointers::Pointers;
 
@@ -87,7 +87,7 @@ impl Scan<'_> {
             line: start.line,
             column: start.column + 1,
             function: match self.around.is_empty() {
-                true => super::FILE_LEVEL.to_owned(),
+                true => FILE_LEVEL.to_owned(),
                 false => self.around.join("::"),
             },
             snippet,

@@ -4,9 +4,11 @@
 
 use serde_json::{Value, json};
 
-use super::baseline::{Review, Verdict};
-use super::declared::Declared;
-use super::{Finding, Judged, rules};
+use crate::baseline::{Review, Verdict};
+use crate::declared::Declared;
+use crate::finding::Finding;
+use crate::report::Judged;
+use crate::rules;
 
 /// URIs are relative to a package's source; its run says which.
 const BASE: &str = "SOURCE";

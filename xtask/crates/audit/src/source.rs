@@ -6,9 +6,10 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context as _, Result, bail};
 use xshell::{Shell, cmd};
 
-use super::choice::{self, LeftOut};
-use super::language::Language;
-use super::{FILE_LEVEL, Finding, Found, c, rules, rust};
+use crate::choice::{self, LeftOut};
+use crate::finding::{FILE_LEVEL, Finding, Found, identified};
+use crate::language::Language;
+use crate::{c, rules, rust};
 use base::environment::{self, Purpose};
 use base::working_copy;
 use base::{digest, ui};
@@ -92,7 +93,7 @@ impl Source {
                 }
                 Some(Language::C) => match c::scan(&self.read(file)?) {
                     Ok(found) => {
-                        scanned.findings.extend(super::identified(&name, found));
+                        scanned.findings.extend(identified(&name, found));
                         scanned.c += 1;
                     }
                     Err(error) => {
@@ -111,7 +112,7 @@ impl Source {
         for (file, found) in crates {
             // `tests.rs` is a file, `tests/` a folder of more.
             if !tests.iter().any(|test| file.with_extension("").starts_with(test)) {
-                scanned.findings.extend(super::identified(&file.display().to_string(), found.found));
+                scanned.findings.extend(identified(&file.display().to_string(), found.found));
                 scanned.rust += 1;
             }
         }
@@ -144,7 +145,7 @@ impl Source {
             snippet: digest::of(self.read(file)?),
             note: why.to_owned(),
         };
-        scanned.findings.extend(super::identified(&name, vec![found]));
+        scanned.findings.extend(identified(&name, vec![found]));
         scanned.unread.push(name);
         Ok(())
     }
@@ -163,12 +164,6 @@ fn test_files(file: &Path, found: &rust::Scanned) -> Vec<PathBuf> {
     let own = ["mod", "lib", "main"].iter().any(|name| stem == *name);
     let folder = if own { parent.to_owned() } else { parent.join(stem) };
     found.test_modules.iter().map(|name| folder.join(name)).collect()
-}
-
-/// A fingerprint that survives moved lines: of rule, file, function and code, and of how many equal ones came before.
-pub fn print(finding: &super::Found, file: &str, before: usize) -> String {
-    let text = format!("{}\n{file}\n{}\n{}\n{before}", finding.rule.id, finding.function, finding.snippet);
-    digest::of(text).chars().take(12).collect()
 }
 
 /// How the table names what cannot be read.

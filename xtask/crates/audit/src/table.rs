@@ -3,8 +3,10 @@
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
-use super::baseline::{Review, Reviewed, Verdict};
-use super::{Finding, Judged, source};
+use crate::baseline::{Review, Reviewed, Verdict};
+use crate::finding::Finding;
+use crate::report::Judged;
+use crate::source;
 
 /// Columns of a terminal that nobody has made wider.
 const WIDTH: usize = 80;

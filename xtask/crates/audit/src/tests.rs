@@ -1,7 +1,10 @@
 //! The outputs, each from the same findings.
 
-use super::baseline::{Baseline, Reviewed, Verdict};
-use super::{Judged, Report, document, identified, judge, refuse, rust, sarif, source, table};
+use crate::baseline::{Baseline, Reviewed, Verdict};
+use crate::finding::identified;
+use crate::json::document;
+use crate::report::{Judged, Report, judge, refuse};
+use crate::{rust, sarif, source, table};
 use matrix::Matrix;
 
 const CODE: &str = "fn first() { unsafe { a() } }\nfn second() { unsafe { b() } }\nfn third() { unsafe { c() } }";
@@ -123,7 +126,7 @@ fn the_baselines_of_the_matrix_are_judged_to_the_end() {
 #[test]
 fn each_rule_is_documented() {
     let text = include_str!("../../../../docs/audit.md");
-    for rule in super::rules::ALL {
+    for rule in crate::rules::ALL {
         let row = format!("| `{}` | {} | {} |", rule.id, rule.title, rule.level.word());
         assert!(text.contains(&row), "docs/audit.md lacks: {row}");
     }

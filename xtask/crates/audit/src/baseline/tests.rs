@@ -1,7 +1,8 @@
 //! Each way in which findings and reviews can disagree.
 
 use super::{Baseline, Verdict};
-use crate::{Finding, identified, rust};
+use crate::finding::{Finding, identified};
+use crate::rust;
 
 fn findings(text: &str) -> Vec<Finding> {
     identified("src/lib.rs", rust::scan(text).unwrap().found)
