@@ -7,11 +7,11 @@ use crate::common::{Clone, text};
 #[test]
 fn what_was_downloaded_is_held_against_the_manifest_that_came_with_it() {
     let clone = Clone::new();
-    clone.good(&["wheels", "--package", "aerospike-py", "--abi", "cp314t"]);
+    clone.good(&["wheels", "--package", "acme-py", "--abi", "cp314t"]);
     let wheel = clone.wheel("-cp314t-");
-    let printed = clone.good(&["sbom", "--out", "wheels", "wheel-aerospike-py-cp314t"]);
+    let printed = clone.good(&["sbom", "--out", "wheels", "wheel-acme-py-cp314t"]);
     let sbom = clone.wheel(".cdx.json");
-    assert_eq!(clone.good(&["sbom", "wheel-aerospike-py-cp314t"]), fs::read_to_string(&sbom).unwrap());
+    assert_eq!(clone.good(&["sbom", "wheel-acme-py-cp314t"]), fs::read_to_string(&sbom).unwrap());
     assert_eq!(printed.split_whitespace().last(), sbom.file_name().unwrap().to_str());
 
     let away = clone.top.join("downloaded");
@@ -34,7 +34,7 @@ fn what_was_downloaded_is_held_against_the_manifest_that_came_with_it() {
     assert!(clone.bad(1, &verify).contains("it is not the file that was built"));
     // Somebody else's manifest does not list it: that is no proof.
     fs::write(&manifest, "{\"schema\": 1, \"artefacts\": []}").unwrap();
-    assert!(clone.bad(1, &verify).contains("does not list `aerospike_py-"));
+    assert!(clone.bad(1, &verify).contains("does not list `acme_py-"));
     fs::remove_file(&manifest).unwrap();
     clone.bad(2, &verify);
 }
@@ -43,8 +43,8 @@ fn what_was_downloaded_is_held_against_the_manifest_that_came_with_it() {
 fn bills_of_materials_go_with_what_they_tell_of() {
     let clone = Clone::new();
     clone.good(&["image", "314t"]);
-    clone.good(&["sbom", "--out", "wheels", "314t", "wheel-aerospike-py-cp314t"]);
-    clone.bad(2, &["sbom", "314t", "wheel-aerospike-py-cp314t"]);
+    clone.good(&["sbom", "--out", "wheels", "314t", "wheel-acme-py-cp314t"]);
+    clone.bad(2, &["sbom", "314t", "wheel-acme-py-cp314t"]);
     let folder = clone.top.join("machines/proof-314t");
     let exported = clone.top.join("machines").display().to_string();
     clone.good(&["export", "proof-314t", &exported]);
@@ -60,7 +60,7 @@ fn bills_of_materials_go_with_what_they_tell_of() {
     // The same image again is still told of, another one is not.
     clone.good(&["image", "314t"]);
     assert!(arrived.exists());
-    clone.edit("pypi: {version: 0.14.4, sha256: 2a856c78", "pypi: {version: 0.14.5, sha256: 3a856c78");
+    clone.edit("pypi: {version: 1.4.2, sha256: c6d3ee3e", "pypi: {version: 1.4.3, sha256: 3a856c78");
     clone.good(&["image", "314t"]);
     assert!(!arrived.exists());
 }
@@ -70,19 +70,19 @@ fn bills_of_materials_go_with_what_they_tell_of() {
 fn a_fallback_of_the_root_file_system_is_named_and_not_published() {
     let clone = Clone::new();
     let run = |arguments: &[&str]| clone.command(arguments).env("XTASK_FAKE_FALLBACK", "yes").output().unwrap();
-    let output = run(&["wheels", "--package", "aerospike", "--abi", "cp314t"]);
+    let output = run(&["wheels", "--package", "acme", "--abi", "cp314t"]);
     let said = text(&output.stderr);
     let note = "bootstrapped by a test, instead of the pinned `debian:";
     assert!(output.status.success() && said.contains(&format!("warning: the root file system is {note}")), "{said}");
     let manifest = fs::read_to_string(clone.project().join("wheels/manifest.json")).unwrap();
     assert!(manifest.contains(&format!("\"root file system\": \"{note}")), "{manifest}");
-    let wheel = clone.wheel("aerospike-").display().to_string();
+    let wheel = clone.wheel("acme-").display().to_string();
     let verified = clone.good(&["verify", &wheel]);
     assert!(verified.contains(&format!("  root        {note}")), "{verified}");
 
     let (from, dist) = (clone.top.join("from"), clone.top.join("dist").display().to_string());
     fs::create_dir_all(&from).unwrap();
-    fs::rename(clone.project().join("wheels"), from.join("wheel-aerospike-cp314t")).unwrap();
+    fs::rename(clone.project().join("wheels"), from.join("wheel-acme-cp314t")).unwrap();
     let from = from.display().to_string();
     let refused = clone.bad(1, &["collect", &from, "--publish", &dist]);
     assert!(refused.contains("cannot be published: its root file system is bootstrapped"), "{refused}");

@@ -5,9 +5,9 @@
 
 use std::path::Path;
 
-use crate::common::{Clone, files};
+use crate::common::{Clone, copy_folder, matrix_has};
 use crate::plain::{self, Builder, Package, Stored};
-use crate::real::{SETUPTOOLS, run};
+use crate::real::{SETUPTOOLS, has_abis, run};
 
 /// A package of `tests/cases`.
 pub struct Case {
@@ -51,11 +51,22 @@ pub fn case(folder: &str) -> &'static Case {
     CASES.iter().find(|case| case.folder == folder).unwrap_or_else(|| panic!("no case is called `{folder}`"))
 }
 
-/// A copy of the project with a package for each of these cases. `Clone::edit` adds images or other fields.
+/// The invented project with a package for each of these cases, for `--fake` and audits.
 pub fn project(folders: &[&str]) -> Clone {
-    let clone = Clone::new();
+    add(Clone::new(), folders)
+}
+
+/// The interpreters and tools of the project's own matrix with a package for each of these cases. `None` if that has
+/// none of these ABIs, or no maturin for a case that it builds: the test is skipped.
+pub fn real_project(folders: &[&str], abis: &[&str]) -> Option<Clone> {
+    let maturin = folders.iter().any(|folder| matches!(case(folder).with, With::Maturin));
+    let possible = has_abis(abis) && (!maturin || matrix_has("tools", &["maturin", "ziglang", "pip"]));
+    possible.then(|| add(Clone::without_packages(), folders))
+}
+
+fn add(clone: Clone, folders: &[&str]) -> Clone {
     for folder in folders {
-        copy(&Path::new("tests/cases").join(folder), &clone.project().join("cases").join(folder));
+        copy_folder(&Path::new("tests/cases").join(folder), &clone.project().join("cases").join(folder));
         let Case { package, import, with, .. } = case(folder);
         let build = match with {
             With::Setuptools => {
@@ -66,13 +77,8 @@ pub fn project(folders: &[&str]) -> Clone {
             ),
             With::Maturin => "with: maturin, platform: manylinux_2_28_x86_64".to_owned(),
         };
-        clone.edit(
-            "\npackages:\n",
-            &format!(
-                "\npackages:\n  - id: {package}\n    import: {import}\n    source: {{path: cases/{folder}}}\n    \
-                 build: {{{build}}}\n"
-            ),
-        );
+        let row = format!("{{id: {package}, import: {import}, source: {{path: cases/{folder}}}, build: {{{build}}}}}");
+        clone.add("packages", &row);
     }
     clone
 }
@@ -83,15 +89,6 @@ pub fn build(clone: &Clone, folders: &[&str], abi: &str) {
     let arguments: Vec<&str> = ["wheels", "--quick", "--abi", abi].into_iter().chain(packages).collect();
     let (output, said) = run(clone, &arguments);
     assert!(output.status.success(), "{said}");
-}
-
-/// Copies the files of a folder, those with a dot in front of their name included.
-fn copy(from: &Path, to: &Path) {
-    for file in files(from) {
-        let to = to.join(file.strip_prefix(from).unwrap());
-        std::fs::create_dir_all(to.parent().unwrap()).unwrap();
-        std::fs::copy(&file, &to).unwrap_or_else(|error| panic!("{}: {error}", file.display()));
-    }
 }
 
 #[test]
@@ -106,11 +103,8 @@ fn every_case_has_a_row_that_the_matrix_accepts() {
 #[ignore = "needs a Docker engine"]
 fn stable_abi_modules_and_versions_with_zeros_are_built_checked_and_imported() {
     let folders = ["abi3-inside", "calver"];
-    let clone = project(&folders);
-    clone.edit(
-        "\nimages:\n",
-        "\nimages:\n  - {tag: legal, abi: cp311, packages: [abi3-inside, calver-demo], gil: \"on\"}\n",
-    );
+    let Some(clone) = real_project(&folders, &["cp311", "cp314t"]) else { return };
+    clone.add("images", "{tag: legal, abi: cp311, packages: [abi3-inside, calver-demo], gil: \"on\"}");
     build(&clone, &folders, "cp314t");
     let (output, said) = run(&clone, &["image", "legal", "--quick"]);
     assert!(output.status.success(), "{said}");
@@ -124,11 +118,11 @@ fn stable_abi_modules_and_versions_with_zeros_are_built_checked_and_imported() {
 #[test]
 #[ignore = "needs a Docker engine"]
 fn a_missing_run_time_dependency_names_who_requires_it_and_the_field() {
-    let clone = project(&["calver"]);
+    let Some(clone) = real_project(&["calver"], &["cp311"]) else { return };
     let setup = clone.project().join("cases/calver/setup.py");
     let text = std::fs::read_to_string(&setup).unwrap();
     std::fs::write(&setup, text.replace("packages=[],", "packages=[], install_requires=['numpy>=2'],")).unwrap();
-    clone.edit("\nimages:\n", "\nimages:\n  - {tag: incomplete, abi: cp311, packages: [calver-demo], gil: \"on\"}\n");
+    clone.add("images", "{tag: incomplete, abi: cp311, packages: [calver-demo], gil: \"on\"}");
     let (output, said) = run(&clone, &["image", "incomplete", "--quick"]);
     assert_eq!(output.status.code(), Some(1), "{said}");
     let wanted = "`calver-demo` requires `numpy>=2`, which is not in the image: the lock file `cp311.txt` in the folder \
@@ -172,7 +166,7 @@ fn compare(clone: &Clone, asked: &[(&str, &[(&str, &str)])], abi: &str, devel: &
 fn wheels_of_the_cases_do_what_those_of_the_plain_tools_do() {
     let folders =
         ["abi3-inside", "build-order", "c-beside-python", "calver", "optional-module", "shared-source", "workspace"];
-    let clone = project(&folders);
+    let Some(clone) = real_project(&folders, &["cp314t"]) else { return };
     build(&clone, &folders, "cp314t");
     compare(
         &clone,
@@ -196,7 +190,7 @@ fn wheels_of_the_cases_do_what_those_of_the_plain_tools_do() {
         "cp314t",
         "devel-shared-source-cp314t",
     );
-    let clone = project(&["nested-manifest", "shared-source"]);
+    let Some(clone) = real_project(&["nested-manifest", "shared-source"], &["cp314t"]) else { return };
     build(&clone, &["nested-manifest"], "cp314t");
     let asked: &[(&str, &str)] = &[("workspace_demo.flag()", "False"), ("workspace_demo.answer()", "42")];
     compare(&clone, &[("nested-manifest", asked)], "cp314t", "devel-shared-source-cp314t");
@@ -205,7 +199,7 @@ fn wheels_of_the_cases_do_what_those_of_the_plain_tools_do() {
 #[test]
 #[ignore = "needs a Docker engine"]
 fn object_files_of_modules_are_never_mixed_up() {
-    let clone = project(&["shared-source"]);
+    let Some(clone) = real_project(&["shared-source"], &["cp311"]) else { return };
     // Each build has another number of jobs.
     let check = ["wheels", "--quick", "--package", "shared-source", "--abi", "cp311", "--check-reproducible"];
     let (output, said) = run(&clone, &check);
@@ -226,11 +220,8 @@ fn a_build_lock_without_a_fitting_wheel_is_exit_code_2() {
 #[test]
 #[ignore = "needs a Docker engine"]
 fn build_requirements_may_differ_by_abi() {
-    let clone = project(&["numpy-headers"]);
-    clone.edit(
-        "\nimages:\n",
-        "\nimages:\n  - {tag: numpy-case, abi: cp314t, packages: [benchmark-app, numpy-headers], gil: \"off\"}\n",
-    );
+    let Some(clone) = real_project(&["numpy-headers"], &["cp311", "cp314", "cp314t"]) else { return };
+    clone.add("images", "{tag: numpy-case, abi: cp314t, packages: [numpy-headers], gil: \"off\"}");
     let wheels =
         ["wheels", "--quick", "--package", "numpy-headers", "--abi", "cp311", "--abi", "cp314", "--abi", "cp314t"];
     let (output, said) = run(&clone, &wheels);

@@ -5,29 +5,63 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
+use serde_yaml::{Mapping, Value};
 use tempfile::TempDir;
 
-/// A copy of what the tool reads, with a cache of its own; gone when the test ends.
+/// A project in a temporary folder, with a cache of its own.
 pub struct Clone {
     pub top: PathBuf,
     _folder: TempDir,
 }
 
 impl Clone {
+    /// The invented project of `crates/fixture`, with the tool's own files below `docker/`.
     pub fn new() -> Clone {
+        let clone = Clone::empty();
+        copy_folder(Path::new("crates/fixture/project"), &clone.project());
+        clone
+    }
+
+    /// The project itself as far as its images need it: its own matrix, and all of `docker/`.
+    pub fn of_project() -> Clone {
+        let clone = Clone::empty();
+        copy_folder(Path::new("../docker"), &clone.project().join("docker"));
+        copy_file(Path::new("../matrix.yaml"), &clone.project().join("matrix.yaml"));
+        clone
+    }
+
+    /// The interpreters and tools of the project's own matrix, without its packages and images: [`Clone::add`] adds
+    /// those that a test needs. What they are built with is in the cache after `cargo xtask ci`.
+    pub fn without_packages() -> Clone {
+        let clone = Clone::empty();
+        copy_file(Path::new("../matrix.yaml"), &clone.project().join("matrix.yaml"));
+        clone.change(|matrix| {
+            for optional in ["bench", "server"] {
+                matrix.remove(optional);
+            }
+            for list in ["packages", "images"] {
+                matrix.insert(list.into(), Value::Sequence(Vec::new()));
+            }
+            matrix["ci"]["publish"] = Value::Sequence(Vec::new());
+            let apt = matrix["apt"].as_sequence_mut().unwrap();
+            if !apt.iter().any(|set| set["id"] == "compile") {
+                apt.push(serde_yaml::from_str("{id: compile, packages: [build-essential]}").unwrap());
+            }
+        });
+        clone
+    }
+
+    fn empty() -> Clone {
         let folder = tempfile::Builder::new().prefix("xtask-test-").tempdir().unwrap();
         let top = folder.path().to_owned();
         // Cargo runs tests in the folder of their package; where they were compiled may be another
         // clone, with which this one shares its target folder.
-        let source = Path::new("..");
-        fs::create_dir_all(top.join("project/docker")).unwrap();
-        fs::copy(source.join("xtask/tests/matrix.yaml"), top.join("project/matrix.yaml")).unwrap();
-        // Byte code comes and goes while tests of Python run.
-        let lasting = |file: &PathBuf| !file.components().any(|part| part.as_os_str() == "__pycache__");
-        for file in files(&source.join("docker")).into_iter().filter(lasting) {
-            let to = top.join("project").join(file.strip_prefix(source).unwrap());
-            fs::create_dir_all(to.parent().unwrap()).unwrap();
-            fs::copy(&file, to).unwrap();
+        let docker = Path::new("../docker");
+        for entry in fs::read_dir(docker).unwrap().flatten().filter(|entry| entry.path().is_file()) {
+            copy_file(&entry.path(), &top.join("project/docker").join(entry.file_name()));
+        }
+        for folder in ["suites/proving", "undeclared"] {
+            copy_folder(&docker.join(folder), &top.join("project/docker").join(folder));
         }
         Clone { top, _folder: folder }
     }
@@ -77,6 +111,20 @@ impl Clone {
         fs::write(&path, matrix.replacen(from, to, 1)).unwrap();
     }
 
+    /// Changes the matrix as a value; comments and layout are lost.
+    pub fn change(&self, change: impl FnOnce(&mut Mapping)) {
+        let path = self.project().join("matrix.yaml");
+        let mut matrix = serde_yaml::from_str(&fs::read_to_string(&path).unwrap()).unwrap();
+        change(&mut matrix);
+        fs::write(&path, serde_yaml::to_string(&matrix).unwrap()).unwrap();
+    }
+
+    /// Adds a row, given as YAML, to a list of the matrix.
+    pub fn add(&self, list: &str, row: &str) {
+        let row = serde_yaml::from_str(row).unwrap_or_else(|error| panic!("{row}: {error}"));
+        self.change(|matrix| matrix[list].as_sequence_mut().unwrap().push(row));
+    }
+
     /// Another tag for an image, wherever the matrix names it.
     pub fn rename(&self, tag: &str, to: &str) {
         let path = self.project().join("matrix.yaml");
@@ -98,6 +146,25 @@ impl Clone {
         left.extend(files(&self.top).into_iter().filter(|path| path.extension().is_some_and(|ext| ext == "part")));
         left
     }
+}
+
+/// The project's own matrix.
+pub fn own_matrix() -> Value {
+    serde_yaml::from_str(&fs::read_to_string("../matrix.yaml").unwrap()).unwrap()
+}
+
+/// Whether a list of the project's own matrix has all these rows. A test about rows that it does not have is skipped,
+/// since a clone of the project may have replaced its matrix.
+pub fn matrix_has(list: &str, ids: &[&str]) -> bool {
+    let matrix = own_matrix();
+    let rows = matrix[list].as_sequence().unwrap();
+    let known =
+        |id: &str| rows.iter().any(|row| ["id", "tag", "name"].iter().any(|field| row[*field].as_str() == Some(id)));
+    let missing: Vec<&&str> = ids.iter().filter(|id| !known(id)).collect();
+    if !missing.is_empty() {
+        println!("skipped: `{list}` of matrix.yaml does not have {missing:?}");
+    }
+    missing.is_empty()
 }
 
 /// Waits until a condition is met. The limit only ends a test that has failed: no test depends on how long it takes.
@@ -147,6 +214,20 @@ pub fn write_program(path: &Path, text: &str) {
 
 pub fn text(bytes: &[u8]) -> String {
     String::from_utf8_lossy(bytes).into_owned()
+}
+
+pub fn copy_file(from: &Path, to: &Path) {
+    fs::create_dir_all(to.parent().unwrap()).unwrap();
+    fs::copy(from, to).unwrap_or_else(|error| panic!("{}: {error}", from.display()));
+}
+
+/// Copies the files of a folder, those with a dot in front of their name included.
+pub fn copy_folder(from: &Path, to: &Path) {
+    // Byte code comes and goes while tests of Python run.
+    let lasting = |file: &PathBuf| !file.components().any(|part| part.as_os_str() == "__pycache__");
+    for file in files(from).into_iter().filter(lasting) {
+        copy_file(&file, &to.join(file.strip_prefix(from).unwrap()));
+    }
 }
 
 pub fn files(folder: &Path) -> Vec<PathBuf> {

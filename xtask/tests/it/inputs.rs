@@ -9,8 +9,8 @@ use crate::common::{Clone, text};
 /// A script that resolves nothing, and a package whose locks it makes.
 fn with_script(script: &str) -> Clone {
     let clone = Clone::new();
-    clone.edit("locks: docker/app/locks\n", "locks: own/locks\n");
-    clone.edit("        locks: docker/suites/locks\n", "        locks: own/locks\n");
+    clone.edit("locks: app/locks\n", "locks: own/locks\n");
+    clone.edit("        locks: tests/locks\n", "        locks: own/locks\n");
     let own = clone.project().join("own");
     fs::create_dir_all(own.join("locks")).unwrap();
     fs::write(own.join("lock.py"), script).unwrap();

@@ -60,7 +60,7 @@ fn the_jobs_of_everything() {
 #[test]
 fn the_jobs_when_only_the_application_has_changed() {
     let (clone, commit) = committed();
-    let file = clone.project().join("docker/app/pyproject.toml");
+    let file = clone.project().join("app/pyproject.toml");
     fs::write(&file, fs::read_to_string(&file).unwrap() + "\n").unwrap();
     golden_jobs("jobs-app.json", &since(&clone, &commit));
 }
@@ -68,7 +68,7 @@ fn the_jobs_when_only_the_application_has_changed() {
 #[test]
 fn the_jobs_when_the_version_of_one_package_has_changed() {
     let (clone, commit) = committed();
-    clone.edit("pypi: {version: 0.14.4, sha256: 2a856c78", "pypi: {version: 0.14.5, sha256: 3a856c78");
+    clone.edit("pypi: {version: 1.4.2, sha256: c6d3ee3e", "pypi: {version: 1.4.3, sha256: 3a856c78");
     golden_jobs("jobs-version.json", &since(&clone, &commit));
 }
 
@@ -85,10 +85,10 @@ fn what_is_cached_is_no_job() {
     let clone = Clone::new();
     clone.good(&["wheels", "--abi", "cp314t"]);
     let jobs = planned(&clone, &[]);
-    assert!(!ids(&jobs, "wheels").contains(&"wheel-aerospike-py-cp314t"), "{jobs:#}");
-    assert!(ids(&jobs, "wheels").contains(&"wheel-aerospike-py-cp314"), "{jobs:#}");
+    assert!(!ids(&jobs, "wheels").contains(&"wheel-acme-py-cp314t"), "{jobs:#}");
+    assert!(ids(&jobs, "wheels").contains(&"wheel-acme-py-cp314"), "{jobs:#}");
     let every = planned(&clone, &["--event", "release"]);
-    assert!(ids(&every, "wheels").contains(&"wheel-aerospike-py-cp314t"), "a release looks at everything");
+    assert!(ids(&every, "wheels").contains(&"wheel-acme-py-cp314t"), "a release looks at everything");
 }
 
 #[test]
@@ -111,8 +111,8 @@ fn a_toolchain_that_has_changed_changes_what_it_compiles() {
     let (clone, commit) = committed();
     fs::write(clone.project().join("rust-toolchain.toml"), "").unwrap();
     let jobs = since(&clone, &commit);
-    assert!(ids(&jobs, "wheels").contains(&"wheel-aerospike-py-cp314t"), "{jobs:#}");
-    assert!(!ids(&jobs, "wheels").contains(&"wheel-aerospike-cp314t"), "{jobs:#}");
+    assert!(ids(&jobs, "wheels").contains(&"wheel-acme-py-cp314t"), "{jobs:#}");
+    assert!(!ids(&jobs, "wheels").contains(&"wheel-acme-cp314t"), "{jobs:#}");
 }
 
 #[test]
@@ -151,7 +151,7 @@ fn what_cannot_be_compared_counts_as_changed_and_is_said() {
 fn travelled() -> (Clone, Clone) {
     let (one, other) = (Clone::new(), Clone::new());
     one.good(&["wheels", "--abi", "cp314t"]);
-    for package in ["aerospike-py", "aerospike", "benchmark-app"] {
+    for package in ["acme-py", "acme", "demo-app"] {
         one.good(&["export", &format!("wheel-{package}-cp314t"), &incoming(&other)]);
     }
     (one, other)
@@ -161,7 +161,7 @@ fn incoming(machine: &Clone) -> String {
     machine.top.join("incoming").display().to_string()
 }
 
-const ROW: &str = "wheel-aerospike-py-cp314t";
+const ROW: &str = "wheel-acme-py-cp314t";
 
 /// Changes the manifest of a delivered row.
 fn forge(machine: &Clone, from: &str, to: &str) {
@@ -174,9 +174,9 @@ fn forge(machine: &Clone, from: &str, to: &str) {
 #[test]
 fn wheels_of_an_earlier_job_are_used() {
     let (one, other) = travelled();
-    let table = other.good(&["image", "314t-with-official", "--wheels-from", &incoming(&other)]);
+    let table = other.good(&["image", "314t-with-acme", "--wheels-from", &incoming(&other)]);
     let state = |row: &str| table.lines().find(|line| line.starts_with(row)).unwrap().contains(" taken ");
-    assert!(state("aerospike-py ") && state("aerospike ") && state("benchmark-app "), "{table}");
+    assert!(state("acme-py ") && state("acme ") && state("demo-app "), "{table}");
     assert!(!state("image "), "{table}");
     let manifest = fs::read_to_string(other.project().join("wheels/manifest.json")).unwrap();
     assert!(manifest.contains(&format!("\"taken_from\": \"{}/{ROW}\"", incoming(&other))), "{manifest}");
@@ -191,8 +191,7 @@ fn wheels_of_an_earlier_job_are_used() {
 fn a_wheel_that_was_tampered_with_is_refused() {
     let (_one, other) = travelled();
     let folder = other.top.join("incoming");
-    let wheel =
-        crate::common::files(&folder).into_iter().find(|path| path.display().to_string().contains("aerospike_py-"));
+    let wheel = crate::common::files(&folder).into_iter().find(|path| path.display().to_string().contains("acme_py-"));
     let wheel = wheel.unwrap();
     let mut bytes = fs::read(&wheel).unwrap();
     let middle = bytes.len() / 2;
@@ -206,9 +205,9 @@ fn a_wheel_that_was_tampered_with_is_refused() {
 #[test]
 fn a_manifest_that_leads_elsewhere_is_refused() {
     for (from, to, said) in [
-        ("\"file\": \"aerospike_py-", "\"file\": \"../aerospike_py-", "is not a plain file name"),
-        ("\"id\": \"wheel-aerospike-py-cp314t\"", "\"id\": \"root\"", "but its manifest lists `root`"),
-        ("\"name\": \"aerospike-py\"", "\"name\": \"aerospike\"", "has the id `wheel-aerospike-py-cp314t` instead"),
+        ("\"file\": \"acme_py-", "\"file\": \"../acme_py-", "is not a plain file name"),
+        ("\"id\": \"wheel-acme-py-cp314t\"", "\"id\": \"root\"", "but its manifest lists `root`"),
+        ("\"name\": \"acme-py\"", "\"name\": \"acme\"", "has the id `wheel-acme-py-cp314t` instead"),
         ("\"key\": \"", "\"key\": \"../", "is not a SHA-256"),
         ("\"tag\": \"cp314t\"", "\"tag\": \"cp314\"", "its manifest has the id"),
         ("\"kind\": \"wheel\"", "\"kind\": \"image\"", "the matrix has no image for the row"),
@@ -226,10 +225,10 @@ fn a_job_delivers_its_own_row_only() {
     let (_one, other) = travelled();
     let folder = other.top.join("incoming");
     // The job of another row delivers this one, too, with other bytes.
-    fs::rename(folder.join(ROW), folder.join("wheel-aerospike-py-cp311")).unwrap();
+    fs::rename(folder.join(ROW), folder.join("wheel-acme-py-cp311")).unwrap();
     for command in [vec!["collect"], vec!["wheels", "--abi", "cp314t", "--wheels-from"]] {
         let said = other.bad(1, &[command, vec![&incoming(&other)]].concat());
-        assert!(said.contains("may contain only the row `wheel-aerospike-py-cp311`"), "{said}");
+        assert!(said.contains("may contain only the row `wheel-acme-py-cp311`"), "{said}");
         assert!(said.contains(&format!("lists `{ROW}`")), "{said}");
     }
 }
@@ -237,13 +236,13 @@ fn a_job_delivers_its_own_row_only() {
 #[test]
 fn a_row_that_is_delivered_twice_is_refused() {
     let (one, other) = travelled();
-    let second = other.top.join("incoming/wheel-aerospike-cp314t");
+    let second = other.top.join("incoming/wheel-acme-cp314t");
     for file in crate::common::files(&one.project().join("wheels")) {
         fs::copy(&file, second.join(file.file_name().unwrap())).unwrap();
     }
     for command in [vec!["collect"], vec!["wheels", "--abi", "cp314t", "--wheels-from"]] {
         let said = other.bad(1, &[command, vec![&incoming(&other)]].concat());
-        let both = said.contains(&format!("incoming/{ROW}`")) && said.contains("incoming/wheel-aerospike-cp314t`");
+        let both = said.contains(&format!("incoming/{ROW}`")) && said.contains("incoming/wheel-acme-cp314t`");
         assert!(both && said.contains("is delivered twice"), "{said}");
     }
 }
@@ -263,15 +262,15 @@ fn what_was_planned_is_delivered_with_the_planned_keys() {
     );
     assert!(collect(&jobs).status.success());
     // A key that depends on Debian's archive may be another on the day of the build.
-    let official = jobs["wheels"]["include"].as_array().unwrap().iter().position(|row| row["fixed"] == false).unwrap();
-    jobs["wheels"]["include"][official]["key"] = "0".repeat(64).into();
+    let built = jobs["wheels"]["include"].as_array().unwrap().iter().position(|row| row["fixed"] == false).unwrap();
+    jobs["wheels"]["include"][built]["key"] = "0".repeat(64).into();
     assert!(collect(&jobs).status.success());
     let mut other_key = jobs.clone();
     other_key["wheels"]["include"][0]["key"] = "0".repeat(64).into();
     let mut without = jobs.clone();
     without["wheels"]["include"].as_array_mut().unwrap().remove(0);
     let mut more = jobs.clone();
-    more["wheels"]["include"][0]["id"] = "wheel-aerospike-py-cp314".into();
+    more["wheels"]["include"][0]["id"] = "wheel-acme-py-cp314".into();
     for (jobs, part) in [(other_key, "was planned"), (without, "which was not planned"), (more, "was not planned")] {
         let output = collect(&jobs);
         assert_eq!(output.status.code(), Some(1));
@@ -287,16 +286,16 @@ fn what_was_planned_is_delivered_with_the_planned_keys() {
 fn other_bytes_of_a_known_key_are_published_as_they_were_delivered() {
     let (_one, other) = travelled();
     // A build that gives other bytes each time.
-    let mut make = other.command(&["wheels", "--package", "aerospike-py", "--abi", "cp314t"]);
+    let mut make = other.command(&["wheels", "--package", "acme-py", "--abi", "cp314t"]);
     assert!(make.env("XTASK_FAKE_STAMP", ROW).output().unwrap().status.success());
-    let here = fs::read(other.wheel("aerospike_py-")).unwrap();
+    let here = fs::read(other.wheel("acme_py-")).unwrap();
     let output = other.run(&["collect", &incoming(&other)]);
     assert!(output.status.success(), "{}", text(&output.stderr));
     assert!(text(&output.stderr).contains("is not the wheel that is cached here"), "{}", text(&output.stderr));
-    assert_ne!(fs::read(other.wheel("aerospike_py-")).unwrap(), here);
+    assert_ne!(fs::read(other.wheel("acme_py-")).unwrap(), here);
     // The cache keeps what was made here.
-    other.good(&["wheels", "--package", "aerospike-py", "--abi", "cp314t"]);
-    assert_eq!(fs::read(other.wheel("aerospike_py-")).unwrap(), here);
+    other.good(&["wheels", "--package", "acme-py", "--abi", "cp314t"]);
+    assert_eq!(fs::read(other.wheel("acme_py-")).unwrap(), here);
 }
 
 #[test]

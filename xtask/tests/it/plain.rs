@@ -6,7 +6,7 @@ use std::process::Command;
 
 use serde_json::Value;
 
-use crate::common::{Clone, files, run, text};
+use crate::common::{Clone, files, own_matrix, run, text};
 
 /// A package that was built by this project, to be compared.
 pub struct Package<'a> {
@@ -42,8 +42,12 @@ impl Stored {
     }
 }
 
+/// The pip that the project's matrix pins.
 fn pip() -> Stored {
-    Stored::new("pip-26.3-py3-none-any.whl", "f3b60b20ffaadd4415ed7957212a38ac63fa4c5fa375bd0f4a797777940fad13")
+    let matrix = own_matrix();
+    let pip = matrix["tools"].as_sequence().unwrap().iter().find(|tool| tool["name"] == "pip").unwrap();
+    let [version, sha256] = ["version", "sha256"].map(|field| pip[field].as_str().unwrap());
+    Stored::new(&format!("pip-{version}-py3-none-any.whl"), sha256)
 }
 
 /// Builds the packages with the plain tools, compares the wheels, and returns the answers of each.

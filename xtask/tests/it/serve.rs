@@ -7,6 +7,7 @@ use std::process::{Command, Output, Stdio};
 use serde_json::Value;
 
 use crate::common::{Clone, containers_of, text, wait_until};
+use crate::service::has_application;
 
 /// In the clone itself, where the stand-in is compiled; results go to `out`.
 fn serve(arguments: &[&str], out: &Path) -> Command {
@@ -33,7 +34,10 @@ fn docker(arguments: &[&str]) -> bool {
 #[test]
 #[ignore = "needs a Docker engine, the images and k6"]
 fn a_short_run_is_measured_and_drawn() {
-    let clone = Clone::new();
+    if !has_application() {
+        return;
+    }
+    let clone = Clone::of_project();
     let out = clone.top.join("results");
     let arguments = ["--config", "311,314t-stages", "--scenario", "single,stress", "--repeat", "1", "--duration", "3s"];
     let output = serve(&arguments, &out).output().unwrap();
@@ -82,7 +86,10 @@ fn a_short_run_is_measured_and_drawn() {
 #[test]
 #[ignore = "needs a Docker engine, the images and k6"]
 fn an_application_that_is_killed_gives_no_number() {
-    let clone = Clone::new();
+    if !has_application() {
+        return;
+    }
+    let clone = Clone::of_project();
     let out = clone.top.join("results");
     let arguments = ["--config", "314t", "--scenario", "single", "--repeat", "1", "--duration", "40s"];
     let child = serve(&arguments, &out).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 
 use crate::common::{Clone, containers_of, standin, text, wait_until};
+use crate::service::has_application;
 
 /// Where nobody listens: for suites whose clients need no server.
 const NOWHERE: &str = "127.0.0.1:1";
@@ -23,7 +24,7 @@ fn said(output: &Output) -> String {
 
 /// A copy of the project with `adapter` at the end of the adapter for `client`.
 fn with_adapter(client: &str, adapter: &str) -> Clone {
-    let clone = Clone::new();
+    let clone = Clone::of_project();
     let file = clone.project().join(format!("docker/suites/clients/{client}.py"));
     let right = fs::read_to_string(&file).unwrap();
     fs::write(file, format!("{right}\n{adapter}")).unwrap();
@@ -45,7 +46,10 @@ fn junit(clone: &Clone, tag: &str) -> String {
 #[test]
 #[ignore = "needs a Docker engine and the images"]
 fn smoke_and_a_short_storm_pass() {
-    let (clone, server) = (Clone::new(), standin());
+    if !has_application() {
+        return;
+    }
+    let (clone, server) = (Clone::of_project(), standin());
     for tag in ["311", "314t", "314t-with-official"] {
         // The official client does not declare that it runs without the GIL: no storm is bound to pass there.
         let storm = tag != "314t-with-official";
@@ -71,7 +75,10 @@ fn only_hung_at_the_end(said: &str) -> bool {
 #[test]
 #[ignore = "needs a Docker engine and the images"]
 fn an_older_interpreter_ends_with_threads_in_the_client() {
-    let (clone, server) = (Clone::new(), standin());
+    if !has_application() {
+        return;
+    }
+    let (clone, server) = (Clone::of_project(), standin());
     let storm = ["311", "--server", &server, "--package", "aerospike-py", "--scenario", "shutdown", "--repeat", "3"];
     let (output, said) = in_clone(&clone, &storm);
     assert!(output.status.success(), "{said}");
@@ -94,6 +101,9 @@ class Adapter(Adapter):
 #[test]
 #[ignore = "needs a Docker engine and the images"]
 fn the_storm_finds_the_known_crash_without_the_early_import() {
+    if !has_application() {
+        return;
+    }
     let clone = with_adapter("aerospike", HALF_IMPORTED);
     let server = standin();
     let run = |more: &[&str]| {
@@ -121,6 +131,9 @@ fn the_storm_finds_the_known_crash_without_the_early_import() {
 #[test]
 #[ignore = "needs a Docker engine and the images"]
 fn a_client_that_answers_wrong_fails_the_smoke_suite() {
+    if !has_application() {
+        return;
+    }
     let clone = with_adapter(
         "aerospike_py",
         "class Adapter(client.Adapter):\n    \
@@ -140,6 +153,9 @@ fn a_client_that_answers_wrong_fails_the_smoke_suite() {
 #[test]
 #[ignore = "needs a Docker engine and the images"]
 fn a_hang_and_a_crash_are_reported_with_their_stacks() {
+    if !has_application() {
+        return;
+    }
     let adapter = "import faulthandler, time\nclass Adapter(client.Adapter):\n    \
          def connect(self): return {}\n    \
          def close(self, client): pass\n    \
@@ -177,7 +193,10 @@ fn checkout(folder: PathBuf, test: &str) -> String {
 #[test]
 #[ignore = "needs a Docker engine and the images"]
 fn own_tests_run_against_what_is_installed_and_can_fail() {
-    let clone = Clone::new();
+    if !has_application() {
+        return;
+    }
+    let clone = Clone::of_project();
     let run = |name: &str, test: &str| {
         let source = checkout(clone.top.join(name), test);
         in_clone(&clone, &["314t", "--suite", "upstream", "--server", NOWHERE, "--source", &source])
@@ -218,7 +237,10 @@ fn own_tests_run_against_what_is_installed_and_can_fail() {
 #[test]
 #[ignore = "needs a Docker engine and the images"]
 fn what_is_wrong_is_said_and_nothing_is_left_when_it_is_interrupted() {
-    let clone = Clone::new();
+    if !has_application() {
+        return;
+    }
+    let clone = Clone::of_project();
     let fails = |arguments: &[&str], code: i32, text: &str| {
         let (output, said) = in_clone(&clone, arguments);
         assert!(output.status.code() == Some(code) && said.contains(text), "{said}");

@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use crate::cases::project;
+use crate::cases::real_project;
 use crate::real::run;
 
 /// `beside` is undeclared and switches the GIL on; `optdemo` is declared, has a module that needs Tk, and is
@@ -10,11 +10,8 @@ use crate::real::run;
 #[test]
 #[ignore = "needs a Docker engine"]
 fn an_image_with_the_gil_on_and_a_module_that_cannot_be_loaded_has_one_verdict() {
-    let clone = project(&["c-beside-python", "optional-module"]);
-    clone.edit(
-        "\nimages:\n",
-        "\nimages:\n  - {tag: one-verdict, abi: cp314t, packages: [c-beside-python, optional-module], gil: \"on\"}\n",
-    );
+    let Some(clone) = real_project(&["c-beside-python", "optional-module"], &["cp314t"]) else { return };
+    clone.add("images", "{tag: one-verdict, abi: cp314t, packages: [c-beside-python, optional-module], gil: \"on\"}");
     let (output, told) = run(&clone, &["image", "one-verdict", "--quick"]);
     assert!(output.status.success(), "{told}");
     assert!(told.contains("not loadable in one-verdict, and not imported: optdemo._tk: ModuleNotFoundError"), "{told}");

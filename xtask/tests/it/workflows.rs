@@ -18,7 +18,7 @@ fn pull_request(hub: &Hub, change: impl FnOnce(&Clone)) -> Run {
 }
 
 fn new_version(clone: &Clone) {
-    clone.edit("pypi: {version: 0.14.4, sha256: 2a856c78", "pypi: {version: 0.14.5, sha256: 3a856c78");
+    clone.edit("pypi: {version: 1.4.2, sha256: c6d3ee3e", "pypi: {version: 1.4.3, sha256: 3a856c78");
 }
 
 fn results(run: &Run) -> Vec<(&str, &str)> {
@@ -37,10 +37,10 @@ fn small() -> Hub {
     let mut matrix = fs::read_to_string(&path).unwrap();
     for (from, to) in [
         ("  - id: cp314\n", "  - id: cp314t\n"),
-        ("      - {abi: cp314, sha256", "\n  # The application"),
+        ("      - {abi: cp314, sha256", "\n  # A service in Python only"),
         ("  - {tag: \"314\"", "  - {tag: 314t,"),
-        ("  - {tag: 314t,", "  # The official client does not declare"),
-        ("  # What `cargo xtask bench serve` loads", "\n# What `cargo xtask up` starts"),
+        ("  - {tag: 314t,", "  # `acme` does not declare"),
+        ("  serve:\n    k6:", "\nserver:\n"),
     ] {
         let (start, end) = (matrix.find(from).unwrap(), matrix.find(to).unwrap());
         matrix.replace_range(start..end, "");
@@ -58,15 +58,12 @@ fn a_change_runs_the_rows_that_it_touches() {
     let calls: Vec<&str> =
         run.calls.lines().filter(|call| call.contains(" wheels ") || call.contains(" image ")).collect();
     assert_eq!(calls.len(), 3 + 4, "{calls:#?}");
-    assert!(calls[0].starts_with("cargo xtask wheels --package aerospike-py --abi cp311 --yes"), "{calls:#?}");
-    assert!(calls[6].starts_with("cargo xtask image 314t-with-official --yes --wheels-from incoming"), "{calls:#?}");
+    assert!(calls[0].starts_with("cargo xtask wheels --package acme-py --abi cp311 --yes"), "{calls:#?}");
+    assert!(calls[6].starts_with("cargo xtask image 314t-with-acme --yes --wheels-from incoming"), "{calls:#?}");
     // Each image job found the wheel of the earlier one, and made the others itself.
-    assert!(run.said.contains("[wheel-aerospike-py-cp314t] build aerospike-py manylinux_2_28_x86_64 ... cached"));
-    assert_eq!(
-        run.said.matches("[wheel-aerospike-py-cp314t] build aerospike-py manylinux_2_28_x86_64 ... ok").count(),
-        1
-    );
-    assert!(run.said.contains("on your machine: cargo xtask wheels --package aerospike-py --abi cp314t\n"));
+    assert!(run.said.contains("[wheel-acme-py-cp314t] build acme-py manylinux_2_28_x86_64 ... cached"));
+    assert_eq!(run.said.matches("[wheel-acme-py-cp314t] build acme-py manylinux_2_28_x86_64 ... ok").count(), 1);
+    assert!(run.said.contains("on your machine: cargo xtask wheels --package acme-py --abi cp314t\n"));
     assert_eq!(run.summary.matches("ARTEFACT").count(), 3 + 4 + 1, "each job's table: {}", run.summary);
     assert!(run.summary.contains("forced off"), "{}", run.summary);
 }
@@ -82,19 +79,17 @@ fn the_next_push_takes_what_the_last_one_made_by_its_key() {
     };
     let state = |run: &Run, how: &str| {
         assert!(went_well(run), "{:?}\n{}", run.results, run.said);
-        run.said
-            .matches(&format!("[wheel-aerospike-py-cp311] build aerospike-py manylinux_2_28_x86_64 ... {how}"))
-            .count()
+        run.said.matches(&format!("[wheel-acme-py-cp311] build acme-py manylinux_2_28_x86_64 ... {how}")).count()
     };
     let first = again();
     assert_eq!(state(&first, "ok"), 1, "{}", first.said);
-    let key = first.calls.lines().find(|call| call.starts_with("cache wheel-aerospike-py-cp311-")).unwrap();
+    let key = first.calls.lines().find(|call| call.starts_with("cache wheel-acme-py-cp311-")).unwrap();
     assert_eq!(key.rsplit('-').next().unwrap().len(), 64, "{key}");
     let second = again();
     assert!(second.calls.contains(key), "{}", second.calls);
     assert_eq!(state(&second, "ok"), 0, "{}", second.said);
     assert!(state(&second, "cached") > 0, "{}", second.said);
-    hub.clone.edit("pypi: {version: 0.14.5, sha256: 3a856c78", "pypi: {version: 0.14.5, sha256: 4a856c78");
+    hub.clone.edit("pypi: {version: 1.4.3, sha256: 3a856c78", "pypi: {version: 1.4.3, sha256: 4a856c78");
     let third = again();
     assert!(!third.calls.contains(key), "{}", third.calls);
     assert_eq!(state(&third, "ok"), 1, "{}", third.said);
@@ -122,22 +117,22 @@ fn a_push_and_a_new_branch_are_planned_too() {
 #[test]
 fn a_failed_row_is_the_conclusion_with_the_local_command() {
     let mut hub = Hub::new();
-    hub.env.insert("XTASK_FAKE_FAIL".to_owned(), "wheel-aerospike-py-cp314t".to_owned());
+    hub.env.insert("XTASK_FAKE_FAIL".to_owned(), "wheel-acme-py-cp314t".to_owned());
     let run = pull_request(&hub, new_version);
     assert_eq!(
         (&*run.results["wheels"], &*run.results["images"], &*run.results["conclusion"]),
         ("failure", "skipped", "failure")
     );
     for part in
-        ["| this line is the last", "On your machine:", "cargo xtask wheels --package aerospike-py --abi cp314t --yes"]
+        ["| this line is the last", "On your machine:", "cargo xtask wheels --package acme-py --abi cp314t --yes"]
     {
         assert!(run.summary.contains(part), "`{part}` expected: {}", run.summary);
     }
-    assert!(run.said.contains("::error title=cargo xtask wheels --package aerospike-py"), "{}", run.said);
+    assert!(run.said.contains("::error title=cargo xtask wheels --package acme-py"), "{}", run.said);
 }
 
 fn tamper(name: &str, folder: &Path) {
-    if name == "wheel-aerospike-py-cp314t" || name == "release" {
+    if name == "wheel-acme-py-cp314t" || name == "release" {
         let wheel = files(folder).into_iter().find(|path| path.extension().is_some_and(|ext| ext == "whl")).unwrap();
         let mut bytes = fs::read(&wheel).unwrap();
         bytes.push(0);
@@ -157,10 +152,10 @@ fn a_wheel_tampered_with_between_jobs_is_refused() {
 
 /// A job that delivers another job's row instead of its own, as a build script could arrange.
 fn deliver_another_row(name: &str, folder: &Path) {
-    if name == "wheel-benchmark-app-cp314t" {
+    if name == "wheel-demo-app-cp314t" {
         let manifest = folder.join("manifest.json");
         let text = fs::read_to_string(&manifest).unwrap();
-        fs::write(&manifest, text.replace("benchmark-app", "aerospike-py")).unwrap();
+        fs::write(&manifest, text.replace("demo-app", "acme-py")).unwrap();
     }
 }
 
@@ -263,7 +258,7 @@ fn a_release_publishes_what_is_ours_and_checks_it_on_arrival() {
     assert_eq!((&*run.results["pypi"], &*run.results["release"]), ("skipped", "skipped"), "{}", run.said);
     assert!(!run.calls.contains("docker push") && !run.calls.contains("gh release"), "{}", run.calls);
 
-    hub.clone.edit("publish: []", "publish: [aerospike-py]");
+    hub.clone.edit("publish: []", "publish: [acme-py]");
     hub.commit();
     let run = hub.run("release.yml", "push", json!({}));
     assert_eq!((&*run.results["pypi"], &*run.results["release"]), ("failure", "skipped"), "{}", run.said);
@@ -271,9 +266,9 @@ fn a_release_publishes_what_is_ours_and_checks_it_on_arrival() {
     hub.meddle = None;
     let run = hub.run("release.yml", "push", json!({}));
     assert!(went_well(&run), "{:?}\n{}", run.results, run.said);
-    assert!(run.said.contains("dist/aerospike_py-0.14.4-cp314-cp314t-manylinux_2_28_x86_64.whl: OK"), "{}", run.said);
-    assert!(!run.said.contains("dist/aerospike-"), "{}", run.said);
-    assert!(run.calls.contains("docker push ghcr.io/someone/project:314t-with-official-v1"), "{}", run.calls);
+    assert!(run.said.contains("dist/acme_py-1.4.2-cp314-cp314t-manylinux_2_28_x86_64.whl: OK"), "{}", run.said);
+    assert!(!run.said.contains("dist/acme-"), "{}", run.said);
+    assert!(run.calls.contains("docker push ghcr.io/someone/project:314t-with-acme-v1"), "{}", run.calls);
     let release: Vec<&str> = run.calls.lines().filter(|call| call.starts_with("gh release ")).collect();
     let parts = ["view v1", "create v1", "upload v1", "edit v1"];
     assert!(release.iter().zip(parts).all(|(call, part)| call.contains(part)) && release.len() == 4, "{release:#?}");

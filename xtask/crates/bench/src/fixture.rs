@@ -30,8 +30,8 @@ pub fn folder(name: &str, seed: u64, slower: f64) -> Folder {
 pub fn record(folder: &Path, seed: u64, slower: f64) -> Record {
     let matrix = Matrix::parse(fixture::MATRIX, "matrix.yaml").unwrap();
     let serve = matrix.bench.unwrap().serve.unwrap();
-    let text = include_str!("../../../../docs/results/original.yaml");
-    let original = Matrix::read_beside(text, "original.yaml").unwrap();
+    let text = std::fs::read_to_string(fixture::invented().join("results/original.yaml")).unwrap();
+    let original = Matrix::read_beside(&text, "original.yaml").unwrap();
     let chosen = ["311-stages", "314t-stages"];
     let configs = serve.configs.iter().filter(|config| chosen.contains(&&*config.id)).map(|config| Config {
         asked: config.clone(),
@@ -83,7 +83,7 @@ fn run(folder: &Path, random: &mut Random, id: &str, config: &str, pace: f64, gi
         let requests: Vec<Request> = (0..60)
             .map(|number| Request {
                 at: f64::from(number) / 15.0,
-                client: "py-async".to_owned(),
+                client: "async".to_owned(),
                 status: if number == 30 { 503 } else { 200 },
                 ms: pace * (0.6 + 0.4 * random.below(1000) as f64 / 1000.0),
             })
@@ -108,7 +108,7 @@ fn run(folder: &Path, random: &mut Random, id: &str, config: &str, pace: f64, gi
 
 /// As if the application had counted the same, and its client two stages.
 fn series(requests: &[Request], pace: f64) -> Vec<Series> {
-    let client = BTreeMap::from([("client_type".to_owned(), "py-async".to_owned())]);
+    let client = BTreeMap::from([("client_type".to_owned(), "async".to_owned())]);
     let under = |end: f64| requests.iter().filter(|one| one.ms <= end * 1000.0).count() as f64;
     let buckets = (1..=60).map(|step| f64::from(step) * 0.005).map(|end| (end, under(end))).collect();
     let sum = requests.iter().map(|one| one.ms / 1000.0).sum();
@@ -120,7 +120,7 @@ fn series(requests: &[Request], pace: f64) -> Vec<Series> {
         buckets,
     };
     let stage = |name: &str, ms: f64| Series {
-        name: "db_client_internal_stage_seconds".to_owned(),
+        name: "client_stage_seconds".to_owned(),
         labels: BTreeMap::from([("stage".to_owned(), name.to_owned())]),
         count: 60.0,
         sum: 60.0 * ms / 1000.0,

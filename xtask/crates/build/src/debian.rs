@@ -165,7 +165,7 @@ mod tests {
         assert_eq!(
             error.to_string(),
             "matrix.yaml: apt[].packages: Debian bookworm has no package `libyaml-devel`, which the apt set \
-             `aerospike-build` lists; similar names are `libyaml-dev`, `libyaml-0-2`"
+             `acme-build` lists; similar names are `libyaml-dev`, `libyaml-0-2`"
         );
     }
 

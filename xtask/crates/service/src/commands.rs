@@ -156,7 +156,7 @@ mod tests {
     fn a_service_without_a_server_gets_none() {
         let text = fixture::MATRIX;
         let mut matrix = matrix::Matrix::parse(text, "matrix.yaml").unwrap();
-        let app = matrix.packages.iter_mut().find(|package| package.id == *"benchmark-app").unwrap();
+        let app = matrix.packages.iter_mut().find(|package| package.id == *"demo-app").unwrap();
         let serve = app.serve.as_mut().unwrap();
         let asked = |server| Up { tag: "314t".to_owned(), server, records: 1000, port: 8000, yes: false };
         let standin = || Server::Standin;

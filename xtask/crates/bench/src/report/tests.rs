@@ -45,7 +45,7 @@ fn more_errors_than_successes_are_in_the_first_line() {
     }
     record.write(&folder.0).unwrap();
     let failed = draw(&folder.0).unwrap().unwrap();
-    assert!(failed.starts_with("more errors than successes in 311-stages, py-async, single ("), "{failed}");
+    assert!(failed.starts_with("more errors than successes in 311-stages, async, single ("), "{failed}");
     assert!(!failed.contains("314t"), "{failed}");
     let (markdown, html) = (read(&folder.0, "report.md"), read(&folder.0, "report.html"));
     assert!(markdown.lines().next().unwrap().contains("More errors than successes"), "{markdown}");
@@ -70,7 +70,7 @@ fn what_was_not_completed_gives_no_number() {
     assert!(markdown.contains("exit code 137") && !markdown.contains("charts/"), "{markdown}");
     // Of what was not measured not even a zero.
     let latency = markdown.split("## Latency").nth(1).unwrap().split("## ").next().unwrap();
-    assert!(latency.contains("| 3.11 with GIL, stages on | py-async | – | – | – | – | – | – |"), "{latency}");
+    assert!(latency.contains("| 3.11 with GIL, stages on | async | – | – | – | – | – | – |"), "{latency}");
     assert!(!latency.lines().filter(|line| line.starts_with("| 3.")).any(|line| line.contains('(')), "{latency}");
 }
 
@@ -88,7 +88,7 @@ fn the_same_image_with_other_variables_is_compared_with_itself() {
         report.split("## The same image: against 3.14t").nth(1).map(|rest| rest.split("## ").next().unwrap().to_owned())
     };
     let section = told(&record).unwrap();
-    assert!(section.contains("| once more | py-async, p95 of single | 0.0 %"), "{section}");
+    assert!(section.contains("| once more | async, p95 of single | 0.0 %"), "{section}");
     record.configs[2].digest.push('0');
     assert_eq!(told(&record), None);
 }
@@ -115,12 +115,12 @@ fn the_same_twice_does_not_differ_and_a_slowed_one_does() {
     compare::run(&old.0, &same.0).unwrap();
     assert!(rows(&same.0).iter().all(|row| !row.verdict.shown()), "of the same twice");
     let error = compare::run(&old.0, &slow.0).unwrap_err().to_string();
-    assert!(error.contains("of 6 figures are worse, the first: 314t-stages: p95 of single, py-async"), "{error}");
+    assert!(error.contains("of 6 figures are worse, the first: 314t-stages: p95 of single, async"), "{error}");
     // The one that was not slowed is not among them.
     let (before, after) = (Record::read(&old.0).unwrap(), Record::read(&slow.0).unwrap());
     let rows = rows(&slow.0);
     let worse: Vec<&str> = rows.iter().filter(|row| row.verdict.worse()).map(|row| row.name.as_str()).collect();
-    assert_eq!(worse, ["314t-stages: p95 of single, py-async", "314t-stages: p95 of stress, py-async"]);
+    assert_eq!(worse, ["314t-stages: p95 of single, async", "314t-stages: p95 of stress, async"]);
     assert!(compare::told(&before, &after, &rows).contains("a stand-in server: its speed says nothing"));
     // Faster is no regression.
     compare::run(&slow.0, &old.0).unwrap();

@@ -256,7 +256,7 @@ mod tests {
         };
         assert_eq!((pick(&[]).unwrap(), pick(&["314t", "311"]).unwrap()), (serve.configs.len(), 2));
         let error = pick(&["313t"]).unwrap_err().to_string();
-        assert!(error.contains("no configuration `313t`") && error.contains("`314t-with-official`"), "{error}");
+        assert!(error.contains("no configuration `313t`") && error.contains("`314t-with-acme`"), "{error}");
     }
 
     /// Every figure of the original has a place in our report.
@@ -264,9 +264,9 @@ mod tests {
     fn the_original_speaks_of_what_is_measured() {
         let matrix = Matrix::parse(fixture::MATRIX, "matrix.yaml").unwrap();
         let serve = matrix.bench.unwrap().serve.unwrap();
-        let top = fixture::project();
+        let top = fixture::invented();
         let original = original(&top, &serve).unwrap().unwrap();
-        assert!(original.figures.len() > 40);
+        assert!(!original.figures.is_empty());
         for theirs in &original.figures {
             let config = serve.configs.iter().find(|config| *config.id == *theirs.config);
             let config = config.unwrap_or_else(|| panic!("{theirs:?}"));

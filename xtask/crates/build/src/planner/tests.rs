@@ -49,16 +49,16 @@ fn the_same_inputs_give_the_same_keys() {
 
 #[test]
 fn a_source_changes_its_wheels_and_their_images_only() {
-    let ids = edited("2a856c78967605a5449e7236c09feabc4d5ca3abeec69ce60b16bd23c28af8e0", &"a".repeat(64));
-    assert!(has(&ids, "wheel-aerospike-py-cp311") && has(&ids, "proof-314t"), "{ids:?}");
-    assert!(!has(&ids, "wheel-aerospike-cp314t") && !has(&ids, "python-cp314t"), "{ids:?}");
+    let ids = edited("c6d3ee3ecc84267f38059f72176d4bacbf4965158c543578283ed9fb72930f4a", &"a".repeat(64));
+    assert!(has(&ids, "wheel-acme-py-cp311") && has(&ids, "proof-314t"), "{ids:?}");
+    assert!(!has(&ids, "wheel-acme-cp314t") && !has(&ids, "python-cp314t"), "{ids:?}");
 }
 
 #[test]
 fn an_interpreters_source_changes_what_is_built_with_it() {
-    let ids = edited("7e32597b99e5d9a39abed35de4693fa169df3e5850d4c334337ffd6a19a36db6", &"a".repeat(64));
-    assert!(has(&ids, "python-cp314t") && has(&ids, "wheel-aerospike-cp314t") && has(&ids, "proof-314"), "{ids:?}");
-    assert!(!has(&ids, "wheel-aerospike-py-cp314t") && !has(&ids, "base-cp311"), "{ids:?}");
+    let ids = edited("ff98a34ef69eb6e688bc6f80c901f0ea28a0805f9493af84294e461064e82e8f", &"a".repeat(64));
+    assert!(has(&ids, "python-cp314t") && has(&ids, "wheel-acme-cp314t") && has(&ids, "proof-314"), "{ids:?}");
+    assert!(!has(&ids, "wheel-acme-py-cp314t") && !has(&ids, "base-cp311"), "{ids:?}");
 }
 
 #[test]
@@ -72,7 +72,7 @@ fn a_lock_file_changes_the_images_of_its_package_and_abi() {
         place: String::new(),
     };
     let locked = |sha256| {
-        let key = ("benchmark-app".to_owned(), "cp314t".to_owned());
+        let key = ("demo-app".to_owned(), "cp314t".to_owned());
         Facts { locks: BTreeMap::from([(key, vec![pin(sha256)])]), ..facts() }
     };
     let keys = |facts: &Facts| keys(&planned(REAL, facts), "that day");
@@ -80,13 +80,7 @@ fn a_lock_file_changes_the_images_of_its_package_and_abi() {
     let ids: Vec<&String> = before.iter().filter(|(id, key)| after.get(*id) != Some(key)).map(|(id, _)| id).collect();
     assert_eq!(
         ids,
-        [
-            "image-314t",
-            "image-314t-with-official",
-            "locked-benchmark-app-cp314t",
-            "proof-314t",
-            "proof-314t-with-official"
-        ]
+        ["image-314t", "image-314t-with-acme", "locked-demo-app-cp314t", "proof-314t", "proof-314t-with-acme"]
     );
 }
 
@@ -98,25 +92,25 @@ fn a_place_to_download_from_changes_the_download_only() {
 #[test]
 fn tools_change_what_they_make() {
     let ids = edited("{name: ziglang, version: 0.17.1", "{name: ziglang, version: 0.17.2");
-    assert!(has(&ids, "wheel-aerospike-py-cp314t") && !has(&ids, "wheel-aerospike-cp314t"), "{ids:?}");
-    let ids = edited("05fd2dd4b743217cd5f66066adc95b03a079424b1f0a878ad1e40fe2cdea4704", &"a".repeat(64));
-    assert!(has(&ids, "wheel-aerospike-cp314t") && !has(&ids, "wheel-aerospike-py-cp314t"), "auditwheel: {ids:?}");
+    assert!(has(&ids, "wheel-acme-py-cp314t") && !has(&ids, "wheel-acme-cp314t"), "{ids:?}");
+    let ids = edited("ee0480ffdc8942e339a8a1da5441b3a70ca6a85334dc58f6bb92d0a0e13981bb", &"a".repeat(64));
+    assert!(has(&ids, "wheel-acme-cp314t") && !has(&ids, "wheel-acme-py-cp314t"), "auditwheel: {ids:?}");
     // uv installs what a container builds with: its digest counts there, the name of its version nowhere.
     assert_eq!(
         edited("{name: uv, version: 0.13.9", "{name: uv, version: 0.13.8"),
-        ["requires-aerospike", "requires-benchmark-app", "tool-uv", "tools"]
+        ["requires-acme", "requires-demo-app", "tool-uv", "tools"]
     );
 }
 
 #[test]
 fn exceptions_of_a_build_change_its_wheel() {
     for (from, to, affected) in [
-        ("build: {with: maturin, ", "build: {jobs: 1, with: maturin, ", "wheel-aerospike-py-cp311"),
-        ("      apt: aerospike-build", "      apt: aerospike-build\n      jobs: 1", "wheel-aerospike-cp314t"),
-        ("      apt: aerospike-build", "      apt: aerospike-build\n      debug_info: true", "wheel-aerospike-cp314t"),
+        ("build: {with: maturin, ", "build: {jobs: 1, with: maturin, ", "wheel-acme-py-cp311"),
+        ("      apt: acme-build", "      apt: acme-build\n      jobs: 1", "wheel-acme-cp314t"),
+        ("      apt: acme-build", "      apt: acme-build\n      debug_info: true", "wheel-acme-cp314t"),
     ] {
         let ids = edited(from, to);
-        assert!(has(&ids, affected) && !has(&ids, "wheel-benchmark-app-cp314t"), "{ids:?}");
+        assert!(has(&ids, affected) && !has(&ids, "wheel-demo-app-cp314t"), "{ids:?}");
     }
 }
 
@@ -126,35 +120,35 @@ fn compilers_and_their_configuration_change_wheels() {
         [Facts { rustc: "rustc 1.96.0".to_owned(), ..facts() }, Facts { cargo_config: "another".to_owned(), ..facts() }]
     {
         let ids = changed(REAL, &facts, "that day");
-        assert!(has(&ids, "wheel-aerospike-py-cp311") && has(&ids, "image-311"), "{ids:?}");
-        assert!(!has(&ids, "wheel-aerospike-cp314t"), "{ids:?}");
+        assert!(has(&ids, "wheel-acme-py-cp311") && has(&ids, "image-311"), "{ids:?}");
+        assert!(!has(&ids, "wheel-acme-cp314t"), "{ids:?}");
     }
 }
 
 #[test]
 fn what_the_archive_gives_changes_all_that_is_built_on_it() {
     let ids = changed(REAL, &facts(), "another day");
-    assert!(has(&ids, "python-cp314t") && has(&ids, "wheel-aerospike-cp314t") && has(&ids, "proof-311"), "{ids:?}");
-    assert!(!has(&ids, "root") && !has(&ids, "wheel-aerospike-py-cp314t"), "{ids:?}");
+    assert!(has(&ids, "python-cp314t") && has(&ids, "wheel-acme-cp314t") && has(&ids, "proof-311"), "{ids:?}");
+    assert!(!has(&ids, "root") && !has(&ids, "wheel-acme-py-cp314t"), "{ids:?}");
 }
 
 #[test]
 fn without_a_record_of_the_archive_keys_are_not_known() {
     let keys = planned(REAL, &facts()).keys(|_, _| None);
-    assert!(keys["root"].is_some() && keys["wheel-aerospike-py-cp314t"].is_some());
+    assert!(keys["root"].is_some() && keys["wheel-acme-py-cp314t"].is_some());
     assert!(keys["python-cp314t"].is_none() && keys["proof-314t"].is_none());
 }
 
 #[test]
 fn an_apt_package_changes_its_set() {
     let ids = edited("libyaml-dev, zlib1g-dev]", "zlib1g-dev]");
-    assert!(has(&ids, "devel-aerospike-cp314t") && has(&ids, "wheel-aerospike-cp314t"), "{ids:?}");
+    assert!(has(&ids, "devel-acme-cp314t") && has(&ids, "wheel-acme-cp314t"), "{ids:?}");
     assert!(!has(&ids, "python-cp314t") && !has(&ids, "proof-314t"), "{ids:?}");
 }
 
 #[test]
 fn the_base_image_changes_everything_on_it() {
-    let ids = edited("sha256:88200866", "sha256:98200866");
+    let ids = edited("sha256:864abeda", "sha256:98200866");
     assert!(has(&ids, "root") && has(&ids, "python-cp314") && has(&ids, "proof-311"), "{ids:?}");
 }
 
@@ -163,10 +157,10 @@ fn scripts_change_the_steps_that_use_them() {
     for (file, affected, not) in [
         ("docker/python.Dockerfile", "python-cp314t", "base-cp311"),
         ("docker/base.Dockerfile", "base-cp314t", "python-cp314t"),
-        ("docker/build-wheel.sh", "wheel-aerospike-cp314t", "base-cp314t"),
-        ("docker/parallel_compile.py", "wheel-aerospike-cp314t", "base-cp314t"),
-        ("docker/image.Dockerfile", "image-314t", "wheel-aerospike-cp314t"),
-        ("docker/compile_bytecode.py", "image-314t", "wheel-aerospike-cp314t"),
+        ("docker/build-wheel.sh", "wheel-acme-cp314t", "base-cp314t"),
+        ("docker/parallel_compile.py", "wheel-acme-cp314t", "base-cp314t"),
+        ("docker/image.Dockerfile", "image-314t", "wheel-acme-cp314t"),
+        ("docker/compile_bytecode.py", "image-314t", "wheel-acme-cp314t"),
         ("docker/gil_probe.py", "proof-314t", "image-314t"),
         ("docker/builder.Dockerfile", "apt-cpython-build", "root"),
     ] {
@@ -194,19 +188,16 @@ fn what_is_there_makes_what_it_was_made_of_needless() {
     let wanted = plan.wanted(|_| false, |_| false);
     assert!(everything.iter().all(|id| wanted.contains(id)), "from nothing, all is needed");
     let rows = plan.wanted(|_| false, |_| true);
-    assert!(rows.contains("proof-314t") && rows.contains("base-cp314t") && rows.contains("wheel-aerospike-cp314t"));
+    assert!(rows.contains("proof-314t") && rows.contains("base-cp314t") && rows.contains("wheel-acme-cp314t"));
     assert!(!rows.contains("image-314t") && !rows.contains("python-cp314t") && !rows.contains("tools"), "{rows:?}");
-    let one = plan.wanted(|step| step.id == "root", |step| step.id != "wheel-aerospike-cp314t");
-    assert!(
-        one.contains("devel-aerospike-cp314t") && one.contains("root") && !one.contains("python-cp314t"),
-        "{one:?}"
-    );
+    let one = plan.wanted(|step| step.id == "root", |step| step.id != "wheel-acme-cp314t");
+    assert!(one.contains("devel-acme-cp314t") && one.contains("root") && !one.contains("python-cp314t"), "{one:?}");
 }
 
 #[test]
 fn an_environment_variable_changes_its_image_only() {
     let ids = edited("env: {PYTHON_GIL: \"0\"}", "env: {PYTHON_GIL: \"0\", MODE: fast}");
-    assert_eq!(ids, ["image-314t-with-official", "proof-314t-with-official"]);
+    assert_eq!(ids, ["image-314t-with-acme", "proof-314t-with-acme"]);
 }
 
 #[test]
@@ -221,12 +212,12 @@ fn quick_and_fake_are_never_taken_for_the_real_thing() {
 
 #[test]
 fn a_working_copy_is_its_content() {
-    let pin = "pypi: {version: 0.14.4, sha256: 2a856c78967605a5449e7236c09feabc4d5ca3abeec69ce60b16bd23c28af8e0}";
-    let text = REAL.replace(pin, "path: ../aerospike-py");
+    let pin = "pypi: {version: 1.4.2, sha256: c6d3ee3ecc84267f38059f72176d4bacbf4965158c543578283ed9fb72930f4a}";
+    let text = REAL.replace(pin, "path: ../acme-py");
     let at = |content: &str, folder: &str| {
         let mut facts = Facts { project: folder.into(), ..facts() };
-        facts.working_copies.insert("aerospike-py".to_owned(), content.to_owned());
-        keys(&planned(&text, &facts), "that day")["wheel-aerospike-py-cp314t"].clone()
+        facts.working_copies.insert("acme-py".to_owned(), content.to_owned());
+        keys(&planned(&text, &facts), "that day")["wheel-acme-py-cp314t"].clone()
     };
     assert_eq!(at("one", "/here"), at("one", "/there"));
     assert_ne!(at("one", "/here"), at("two", "/here"));
@@ -247,6 +238,6 @@ fn the_chain_that_takes_longest_is_started_first() {
     let plan = planned(REAL, &facts());
     let urgency = plan.urgency();
     assert!(urgency["root"] > urgency["python-cp314t-optimized"]);
-    assert!(urgency["python-cp314t-optimized"] > urgency["wheel-aerospike-py-cp314t"]);
-    assert!(urgency["wheel-aerospike-py-cp314t"] > urgency["python-cp314t"]);
+    assert!(urgency["python-cp314t-optimized"] > urgency["wheel-acme-py-cp314t"]);
+    assert!(urgency["wheel-acme-py-cp314t"] > urgency["python-cp314t"]);
 }

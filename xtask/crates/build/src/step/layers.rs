@@ -14,15 +14,21 @@ use super::text;
 use crate::cache::{Cache, Record};
 use crate::host::{ca_bundle, proxies};
 use fixture::Folder;
+use matrix::{Abi, Interpreter, Matrix};
 
 fn engine() -> Docker {
     owner::register_below(&std::env::temp_dir().join(format!("xtask-layers-{}", std::process::id())));
     Docker::connect().unwrap()
 }
 
+/// The matrix that the pipeline has built.
+fn own_matrix() -> Matrix {
+    Matrix::parse(&fixture::own_matrix(), "matrix.yaml").unwrap()
+}
+
 /// What the pipeline called an image that it has made; the newest, if there are several.
 fn made(id: &str) -> String {
-    let wanted = format!("reference=aerospike-benchmark/build:{id}-*");
+    let wanted = format!("reference={}/build:{id}-*", own_matrix().name);
     let output =
         Command::new("docker").args(["images", "--format", "{{.Repository}}:{{.Tag}}", "--filter", &wanted]).output();
     let listed = String::from_utf8(output.unwrap().stdout).unwrap();
@@ -83,8 +89,17 @@ fn layers_of_base_images() {
         network: Network::None,
         ..Build::default()
     };
-    same_layers(base("distribution", &[("ROOT", "apt-python3.11-runtime")]));
-    same_layers(base("slim", &[("ROOT", "apt-cpython-runtime"), ("DEVEL", "python-cp314t")]));
+    // One interpreter of each kind.
+    let matrix = own_matrix();
+    let distribution = matrix.abis.iter().find_map(|abi| abi.interpreter.distribution.as_ref());
+    if let Some(distribution) = distribution {
+        same_layers(base("distribution", &[("ROOT", &format!("apt-{}", distribution.runtime_apt))]));
+    }
+    let compiled = matrix.abis.iter().rev().find(|abi| abi.interpreter.source.is_some());
+    if let Some(abi @ Abi { interpreter: Interpreter { source: Some(source), .. }, .. }) = compiled {
+        let root = format!("apt-{}", source.runtime_apt);
+        same_layers(base("slim", &[("ROOT", &root), ("DEVEL", &format!("python-{}", abi.id))]));
+    }
 }
 
 #[test]
@@ -110,7 +125,7 @@ fn layers_of_an_image() {
             text("compile_bytecode.py", include_str!("../../../../../docker/compile_bytecode.py"), 0o644),
             tool("uv"),
         ],
-        args: BTreeMap::from([("BASE".into(), made("base-cp311"))]),
+        args: BTreeMap::from([("BASE".into(), made(&format!("base-{}", own_matrix().abis[0].id)))]),
         network: Network::None,
         ..Build::default()
     });

@@ -10,7 +10,7 @@ use base::cancel::Cancel;
 use base::ui::Ui;
 use download::testing::{TestServer, direct_client, empty, send};
 
-const SHA: &str = "7e32597b99e5d9a39abed35de4693fa169df3e5850d4c334337ffd6a19a36db6";
+const SHA: &str = "ff98a34ef69eb6e688bc6f80c901f0ea28a0805f9493af84294e461064e82e8f";
 
 fn found(text: &str, page: &Url) -> Result<Option<FileLocation>> {
     find_in_index(&index::entries(text)?, page, SHA)
@@ -73,11 +73,11 @@ fn a_login_goes_to_the_index_only() {
 
 #[test]
 fn a_digest_of_another_version_is_noticed() {
-    assert!(is_file_of_release("aerospike_py-0.14.4.tar.gz", "aerospike-py", "0.14.4"));
-    assert!(is_file_of_release("aerospike-19.3.0-cp314-cp314-manylinux_2_28_x86_64.whl", "aerospike", "19.3.0"));
-    assert!(!is_file_of_release("aerospike_py-0.14.4.tar.gz", "aerospike-py", "0.14"));
-    assert!(!is_file_of_release("aerospike_py-0.14.4.tar.gz", "aerospike", "0.14.4"));
-    assert!(!is_file_of_release("aerospike_py-0.14.4.tar.gz", "aerospike-py", "0.99.4"));
+    assert!(is_file_of_release("acme_py-1.4.2.tar.gz", "acme-py", "1.4.2"));
+    assert!(is_file_of_release("acme-7.3.0-cp314-cp314-manylinux_2_28_x86_64.whl", "acme", "7.3.0"));
+    assert!(!is_file_of_release("acme_py-1.4.2.tar.gz", "acme-py", "0.14"));
+    assert!(!is_file_of_release("acme_py-1.4.2.tar.gz", "acme", "1.4.2"));
+    assert!(!is_file_of_release("acme_py-1.4.2.tar.gz", "acme-py", "1.99.2"));
     // PEP 625 normalises the name and the version, older build backends neither.
     assert!(is_file_of_release("calver_demo-2026.8.1.tar.gz", "Calver.Demo", "2026.08.1"));
     assert!(is_file_of_release("calver-demo-2026.08.1.tar.gz", "calver_demo", "2026.8.1"));
