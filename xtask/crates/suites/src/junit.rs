@@ -1,10 +1,13 @@
-//! The results as JUnit's XML, which is what continuous integration shows.
+//! Test results as JUnit XML, for continuous integration services.
 
-use std::fmt::Write as _;
+use std::time::Duration;
+
+use anyhow::{Context as _, Result};
+use quick_junit::{NonSuccessKind, Report, TestCase, TestCaseStatus, TestSuite};
 
 use super::result::{Case, Outcome, Results, UPSTREAM};
 
-/// One element of a suite.
+/// A process or a test, as one test case of the report.
 struct Item<'a> {
     suite: &'a str,
     client: &'a str,
@@ -13,13 +16,13 @@ struct Item<'a> {
     outcome: Outcome,
     seconds: f64,
     message: &'a str,
-    /// The message with all that belongs to it.
+    /// The whole output that belongs to the message.
     text: &'a str,
     stderr: &'a str,
 }
 
-/// A document with a suite for each suite and client, and an element for each process and test.
-pub fn document(tag: &str, results: &Results, cases: &[Case]) -> String {
+/// Returns a report with a test suite for each suite and client, and a test case for each process and test.
+pub fn document(tag: &str, results: &Results, cases: &[Case]) -> Result<String> {
     let processes =
         results.processes.iter().filter(|process| process.suite != UPSTREAM || process.outcome != Outcome::Passed);
     let processes = processes.map(|process| Item {
@@ -44,79 +47,51 @@ pub fn document(tag: &str, results: &Results, cases: &[Case]) -> String {
         text: if test.text.is_empty() { &test.message } else { &test.text },
         stderr: "",
     });
-    let items: Vec<Item> = processes.chain(tests).collect();
-    let mut groups: Vec<(&str, &str)> = Vec::new();
-    for item in &items {
-        if !groups.contains(&(item.suite, item.client)) {
-            groups.push((item.suite, item.client));
-        }
+    let mut suites: Vec<((&str, &str), TestSuite)> = Vec::new();
+    for item in processes.chain(tests) {
+        let key = (item.suite, item.client);
+        let at = suites.iter().position(|(other, _)| *other == key).unwrap_or_else(|| {
+            suites.push((key, TestSuite::new(format!("{tag} {} {}", item.suite, item.client))));
+            suites.len() - 1
+        });
+        let fix = cases.iter().find(|case| (&*case.suite, &*case.client, &*case.name) == (key.0, key.1, item.case));
+        let suite = &mut suites[at].1;
+        suite.add_test_case(test_case(tag, &item, fix.and_then(|case| case.fix.as_deref())));
+        suite.set_time(suite.time.unwrap_or_default() + duration(item.seconds));
     }
-    let mut out = "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<testsuites>\n".to_owned();
-    for (suite, client) in groups {
-        let of: Vec<&Item> = items.iter().filter(|item| (item.suite, item.client) == (suite, client)).collect();
-        let fix = |item: &Item| {
-            let case = |case: &&Case| (&*case.suite, &*case.client, &*case.name) == (suite, client, item.case);
-            cases.iter().find(case).and_then(|case| case.fix.as_deref())
-        };
-        let bad = |item: &&&Item| !matches!(item.outcome, Outcome::Passed | Outcome::Skipped);
-        let known = |item: &&&Item| bad(item) && fix(item).is_some();
-        let failures = of.iter().filter(|item| bad(item) && !known(item)).count();
-        let skipped = of.iter().filter(|item| item.outcome == Outcome::Skipped || known(item)).count();
-        let seconds: f64 = of.iter().map(|item| item.seconds).sum();
-        let _ = writeln!(
-            out,
-            "  <testsuite name=\"{}\" tests=\"{}\" failures=\"{failures}\" errors=\"0\" skipped=\"{skipped}\" \
-             time=\"{seconds:.3}\">",
-            escape(&format!("{tag} {suite} {client}")),
-            of.len()
-        );
-        for item in of {
-            element(&mut out, tag, item, fix(item));
-        }
-        out.push_str("  </testsuite>\n");
-    }
-    out + "</testsuites>\n"
+    let mut report = Report::unnamed();
+    report.add_test_suites(suites.into_iter().map(|(_, suite)| suite));
+    report.to_string().context("cannot write the JUnit report")
 }
 
-fn element(out: &mut String, tag: &str, item: &Item, fix: Option<&str>) {
-    let class = escape(&format!("{tag}.{}.{}", item.suite, item.client));
-    let _ = write!(
-        out,
-        "    <testcase classname=\"{class}\" name=\"{}\" time=\"{:.3}\">",
-        escape(&item.name),
-        item.seconds
-    );
+/// A test case. A failure that is known, with its `fix`, counts as skipped.
+fn test_case(tag: &str, item: &Item, fix: Option<&str>) -> TestCase {
+    let mut status = match (item.outcome, fix) {
+        (Outcome::Passed, _) => TestCaseStatus::success(),
+        (Outcome::Skipped, _) | (_, Some(_)) => TestCaseStatus::skipped(),
+        _ => TestCaseStatus::non_success(NonSuccessKind::Failure),
+    };
     match (item.outcome, fix) {
         (Outcome::Passed, _) => {}
         (Outcome::Skipped, _) => {
-            let _ = write!(out, "<skipped message=\"{}\"/>", escape(item.message));
+            status.set_message(item.message);
         }
         (_, Some(fix)) => {
-            let _ = write!(out, "<skipped message=\"{}\"/>", escape(&format!("known: {}; {fix}", item.message)));
+            status.set_message(format!("known: {}; {fix}", item.message));
         }
         _ => {
-            let _ = write!(out, "<failure message=\"{}\">{}</failure>", escape(item.message), escape(item.text));
+            status.set_message(item.message).set_description(item.text);
         }
     }
+    let mut case = TestCase::new(item.name.as_str(), status);
+    case.set_classname(format!("{tag}.{}.{}", item.suite, item.client)).set_time(duration(item.seconds));
     if !item.stderr.is_empty() {
-        let _ = write!(out, "<system-err>{}</system-err>", escape(item.stderr));
+        case.set_system_err(item.stderr);
     }
-    out.push_str("</testcase>\n");
+    case
 }
 
-/// Text for XML 1.0, which has no way to write most control characters.
-fn escape(text: &str) -> String {
-    let mut out = String::with_capacity(text.len());
-    for c in text.chars() {
-        match c {
-            '<' => out.push_str("&lt;"),
-            '>' => out.push_str("&gt;"),
-            '&' => out.push_str("&amp;"),
-            '"' => out.push_str("&quot;"),
-            '\n' | '\t' => out.push(c),
-            c if c < ' ' || matches!(c, '\u{7f}'..='\u{9f}' | '\u{fffe}' | '\u{ffff}') => out.push('\u{fffd}'),
-            c => out.push(c),
-        }
-    }
-    out
+/// The duration; zero for a number of seconds that is none.
+fn duration(seconds: f64) -> Duration {
+    Duration::try_from_secs_f64(seconds).unwrap_or_default()
 }

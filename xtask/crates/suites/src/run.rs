@@ -53,7 +53,7 @@ pub fn run(project: &Project, asked: &Options) -> Result<()> {
     let broken = result::broken_promises(&results, &rule);
     let out = asked.out.clone().unwrap_or_else(|| project.folder.join("test-results").join(&asked.tag));
     std::fs::create_dir_all(&out).with_context(|| format!("cannot make `{}`", out.display()))?;
-    cache::write(&out.join("junit.xml"), junit::document(&asked.tag, &results, &cases).as_bytes())?;
+    cache::write(&out.join("junit.xml"), junit::document(&asked.tag, &results, &cases)?.as_bytes())?;
 
     let server = said_by_server(&kind, &results.servers);
     let free = if free_threaded { "t" } else { "" };
