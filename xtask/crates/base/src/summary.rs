@@ -64,7 +64,7 @@ fn local(arguments: impl Iterator<Item = OsString>) -> String {
                     arguments.next();
                 }
             }
-            _ => words.push(shell_quoted(&word)),
+            _ => words.push(shell_quoted(&word).into_owned()),
         }
     }
     words.join(" ")
@@ -82,7 +82,7 @@ mod tests {
         assert_eq!(command("image 314t --yes --wheels-from incoming"), "cargo xtask image 314t --yes");
         assert_eq!(command("image 314t --push=a/b --quick"), "cargo xtask image 314t --quick");
         let odd = local(["wheels".into(), "it's here".into()].into_iter());
-        assert_eq!(odd, "cargo xtask wheels 'it'\\''s here'");
+        assert_eq!(odd, "cargo xtask wheels \"it's here\"");
     }
 
     #[test]

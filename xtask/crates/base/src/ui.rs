@@ -256,13 +256,9 @@ pub fn quoted(names: impl IntoIterator<Item = impl std::fmt::Display>) -> String
     names.into_iter().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ")
 }
 
-/// Quotes a word for a POSIX shell if necessary.
-pub fn shell_quoted(word: &str) -> String {
-    let plain = |c: char| c.is_ascii_alphanumeric() || "-_./:=@,+".contains(c);
-    match !word.is_empty() && word.chars().all(plain) {
-        true => word.to_owned(),
-        false => format!("'{}'", word.replace('\'', "'\\''")),
-    }
+/// Quotes a word for a POSIX shell if necessary. Arguments of a program never contain NUL, which cannot be quoted.
+pub fn shell_quoted(word: &str) -> Cow<'_, str> {
+    shlex::try_quote(word).unwrap_or(Cow::Borrowed(word))
 }
 
 /// Formats a duration: `12.3s`, `4m 30s`.
@@ -283,34 +279,14 @@ pub fn bytes(size: u64) -> String {
 fn plain(line: &str) -> String {
     let line = line.trim_end_matches(['\r', '\n']);
     let line = line.rsplit('\r').next().unwrap_or(line);
-    let mut out = String::with_capacity(line.len());
-    let mut chars = line.chars().peekable();
-    while let Some(c) = chars.next() {
-        match c {
-            // ECMA-48: `ESC [` starts a sequence that a letter, `@` or `~` ends; `ESC ]`, a title or link, is ended
-            // by BEL or `ESC \`; any other escape takes one more character.
-            '\u{1b}' => match chars.next() {
-                Some('[') => while chars.next().is_some_and(|c| !('@'..='~').contains(&c)) {},
-                Some(']') => {
-                    while let Some(c) = chars.next() {
-                        if c == '\u{7}' || (c == '\u{1b}' && chars.next_if_eq(&'\\').is_some()) {
-                            break;
-                        }
-                    }
-                }
-                _ => {}
-            },
-            '\t' => out.push(' '),
-            c if !c.is_control() => out.push(c),
-            _ => {}
-        }
-    }
-    out
+    let text = strip_ansi_escapes::strip_str(line.replace('\t', " "));
+    // Among them are those from U+0080 to U+009F, which terminals obey as well.
+    text.replace(char::is_control, "")
 }
 
-/// Formats rows as a table with aligned columns, separated by one space; columns for which `right` holds are
+/// Formats rows as a table with aligned columns and `gap` between them; columns for which `right` holds are
 /// right-aligned.
-pub fn columns<const N: usize>(rows: &[[String; N]], right: impl Fn(usize) -> bool) -> String {
+pub fn columns<const N: usize>(rows: &[[String; N]], gap: &str, right: impl Fn(usize) -> bool) -> String {
     let width = |column: usize| rows.iter().map(|row| row[column].chars().count()).max().unwrap_or(0);
     let widths: [usize; N] = std::array::from_fn(width);
     let mut out = String::new();
@@ -319,7 +295,7 @@ pub fn columns<const N: usize>(rows: &[[String; N]], right: impl Fn(usize) -> bo
             true => format!("{:>1$}", row[column], widths[column]),
             false => format!("{:<1$}", row[column], widths[column]),
         };
-        let line = std::array::from_fn::<String, N, _>(cell).join(" ");
+        let line = std::array::from_fn::<String, N, _>(cell).join(gap);
         out.push_str(line.trim_end());
         out.push('\n');
     }
@@ -335,8 +311,9 @@ mod tests {
         assert_eq!(plain("\u{1b}[1;31merror\u{1b}[0m: x\ty\r\n"), "error: x y");
         assert_eq!(plain("10%\r20%\u{1b}[K"), "20%");
         assert_eq!(plain("\u{1b}]0;title\u{7}a\u{1b}]8;;http://h\u{1b}\\link\u{1b}]8;;\u{1b}\\"), "alink");
-        assert_eq!(plain("\u{1b}(Bx\u{7}"), "Bx");
+        assert_eq!(plain("\u{1b}(Bx\u{7}"), "x");
         assert_eq!(plain("\u{1b}[31"), "");
+        assert_eq!(plain("\u{1b}P0;1|17/ab\u{1b}\\a\u{8}\u{9b}b\u{85}c ü"), "abc ü");
     }
 
     #[test]

@@ -75,7 +75,7 @@ fn table(manifest: &Manifest, failures: &[FailedRow]) -> String {
     let head = ["ARTEFACT", "TAG", "SIZE", "TIME", "STATE", "SHA-256", "GIL"].map(str::to_owned);
     let all: Vec<[String; 7]> = std::iter::once(head).chain(built).chain(failed).collect();
     // Align numbers to the right.
-    let table = ui::columns(&all, |column| column == 2 || column == 3);
+    let table = ui::columns(&all, " ", |column| column == 2 || column == 3);
     table + &not_loadable(manifest)
 }
 

@@ -35,7 +35,7 @@ pub fn show(cache: &Cache) -> Result<String> {
     let row = |kind: &str, count: usize, size: u64| [kind.to_owned(), count.to_string(), bytes(size)];
     let mut rows: Vec<_> = kinds.iter().map(|(kind, (count, size))| row(kind, *count, *size)).collect();
     rows.push(row("all", items.len(), items.iter().map(|item| item.size).sum()));
-    Ok(format!("{}\n{}", cache.dir().display(), ui::columns(&rows, |column| column > 0)))
+    Ok(format!("{}\n{}", cache.dir().display(), ui::columns(&rows, " ", |column| column > 0)))
 }
 
 /// Removes what nothing refers to, then what was not used for longest, until at most `limit` bytes are left.

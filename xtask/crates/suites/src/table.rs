@@ -25,7 +25,7 @@ pub fn table(cases: &[Case]) -> String {
     });
     let head = ["SUITE", "CLIENT", "CASE", "RUNS", "FAILED", "SKIP", "BOUND"].map(str::to_owned);
     let all: Vec<[String; 7]> = std::iter::once(head).chain(rows).collect();
-    ui::columns(&all, |column| column >= 3)
+    ui::columns(&all, " ", |column| column >= 3)
 }
 
 /// The upper 95 % bound of the failure rate; only of what was repeated to the end it is one.

@@ -216,17 +216,10 @@ fn join_group(detail: &str, ui: &Ui) -> Result<Docker> {
     Err(anyhow!(error)).context("you are in the group `docker` now: log in anew, then run the same command again")
 }
 
-/// A word as a shell takes it, whatever its encoding.
+/// Quotes a word for a POSIX shell, whatever its encoding. An argument never contains NUL, which cannot be quoted.
 fn quoted(word: &OsStr) -> OsString {
-    let mut bytes = vec![b'\''];
-    for byte in word.as_bytes() {
-        match byte {
-            b'\'' => bytes.extend_from_slice(b"'\\''"),
-            other => bytes.push(*other),
-        }
-    }
-    bytes.push(b'\'');
-    OsString::from_vec(bytes)
+    let bytes = shlex::bytes::try_quote(word.as_bytes());
+    bytes.map_or_else(|_| word.to_owned(), |bytes| OsString::from_vec(bytes.into_owned()))
 }
 
 #[cfg(test)]
