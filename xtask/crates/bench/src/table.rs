@@ -19,17 +19,7 @@ const HEAD: [&str; 7] = ["ROW", "OURS", "PLAIN", "OURS/PLAIN", "TARGET", "", "LO
 pub fn text(rows: &[(Row, Samples)]) -> String {
     let mut lines = vec![HEAD.map(str::to_owned)];
     lines.extend(rows.iter().map(|(row, samples)| cells(*row, samples)));
-    let widths: Vec<usize> = (0..HEAD.len())
-        .map(|column| lines.iter().map(|line| line[column].chars().count()).max().unwrap_or(0))
-        .collect();
-    let mut out = String::new();
-    for line in &lines {
-        let mut text = String::new();
-        for (cell, width) in line.iter().zip(&widths) {
-            let _ = write!(text, "{cell:<width$}  ");
-        }
-        let _ = writeln!(out, "{}", text.trim_end());
-    }
+    let mut out = ui::columns(&lines, "  ", |_| false);
     for (row, samples) in rows {
         if let Some(note) = note(*row, samples) {
             let _ = writeln!(out, "{note}");

@@ -182,30 +182,23 @@ fn tell(project: &Project, rows: &[Row]) -> Result<()> {
 
 /// A line for each input, with what is to be said of it below.
 fn table(rows: &[Row]) -> String {
-    let head = Row { newest: "NEWEST".to_owned(), ..Row::new("INPUT", "PINNED", State::Current, "") };
-    let width = |cell: fn(&Row) -> &str| {
-        rows.iter().chain([&head]).map(|row| cell(row).chars().count()).max().unwrap_or_default()
-    };
-    let (inputs, pins) = (width(|row| &row.input), width(|row| &row.pinned));
-    let newest = width(|row| &row.newest);
+    let mut cells = vec![["INPUT", "PINNED", "NEWEST", "STATE"].map(str::to_owned)];
+    cells.extend(rows.iter().map(|row| {
+        let state = match row.state {
+            State::Current => "current",
+            State::Newer => "newer",
+            State::Unasked => "not asked",
+        };
+        [row.input.clone(), row.pinned.clone(), row.newest.clone(), state.to_owned()]
+    }));
+    let table = ui::columns(&cells, " ", |_| false);
+    let notes = std::iter::once("").chain(rows.iter().map(|row| row.note.as_str()));
     let mut out = String::new();
-    let mut line = |row: &Row, state: &str| {
-        let text = format!("{:inputs$} {:pins$} {:newest$} {state}", row.input, row.pinned, row.newest);
-        let _ = writeln!(out, "{}", text.trim_end());
-        for line in row.note.lines() {
+    for (line, note) in table.lines().zip(notes) {
+        let _ = writeln!(out, "{line}");
+        for line in note.lines() {
             let _ = writeln!(out, "    {line}");
         }
-    };
-    line(&head, "STATE");
-    for row in rows {
-        line(
-            row,
-            match row.state {
-                State::Current => "current",
-                State::Newer => "newer",
-                State::Unasked => "not asked",
-            },
-        );
     }
     out
 }

@@ -74,10 +74,10 @@ pub fn told(before: &Record, after: &Record, rows: &[Row]) -> String {
             out.push_str(&format!("warning: the {name} is incomplete: {why}\n"));
         }
     }
-    let width = rows.iter().map(|row| row.name.chars().count()).max().unwrap_or(0);
-    for Row { name, verdict } in rows {
-        let words = verdict.words().replace("**", "");
-        out.push_str(&format!("{name:<width$}  {}  {words}\n", verdict.size()));
-    }
+    let cells = |Row { name, verdict }: &Row| {
+        [name.clone(), format!("{}  {}", verdict.size(), verdict.words().replace("**", ""))]
+    };
+    let cells: Vec<[String; 2]> = rows.iter().map(cells).collect();
+    out.push_str(&ui::columns(&cells, "  ", |_| false));
     out
 }

@@ -138,7 +138,7 @@ impl Package {
             );
         }
         let sha256 = wheel.hashes.get("sha256").map(|hash| hash.to_ascii_lowercase());
-        let sha256 = sha256.filter(|hash| hash.len() == 64 && hash.chars().all(|c| c.is_ascii_hexdigit()));
+        let sha256 = sha256.filter(|hash| base::digest::is_digest(hash));
         let sha256 = sha256.with_context(|| format!("`{file}` has no SHA-256 of 64 hexadecimal digits"))?;
         let url = wheel.url.clone();
         ensure!(url.as_ref().is_none_or(|url| url.starts_with("https://")), "the `url` of `{file}` is not https");

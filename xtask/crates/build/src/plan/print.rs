@@ -7,6 +7,7 @@ use serde::Serialize;
 use serde_json::{Value, json};
 
 use super::{Action, Plan, Step};
+use base::ui;
 
 /// What would happen to a step.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -36,16 +37,16 @@ impl Status {
 
 /// One line per step: id, status, start of the key, what it does.
 pub fn text(plan: &Plan, keys: &BTreeMap<String, Option<String>>, status: &dyn Fn(&Step) -> Status) -> String {
-    let width = plan.steps.iter().map(|step| step.id.len()).max().unwrap_or(0);
-    let mut out = String::new();
+    let mut rows = Vec::new();
     let mut count = BTreeMap::new();
     for step in &plan.steps {
         let key = keys.get(&step.id).cloned().flatten();
         let status = status(step);
         *count.entry(status.word()).or_insert(0) += 1;
         let key = key.as_deref().map_or("-", |key| &key[..12]);
-        let _ = writeln!(out, "{:width$}  {:6}  {key:12}  {}", step.id, status.word(), step.action.describe());
+        rows.push([step.id.clone(), status.word().to_owned(), key.to_owned(), step.action.describe()]);
     }
+    let mut out = ui::columns(&rows, "  ", |_| false);
     let counts: Vec<String> = count.iter().map(|(word, n)| format!("{n} {word}")).collect();
     let _ = writeln!(out, "{} steps: {}", plan.steps.len(), counts.join(", "));
     if count.contains_key("later") {
