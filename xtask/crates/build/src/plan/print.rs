@@ -44,7 +44,7 @@ pub fn text(plan: &Plan, keys: &BTreeMap<String, Option<String>>, status: &dyn F
         let status = status(step);
         *count.entry(status.word()).or_insert(0) += 1;
         let key = key.as_deref().map_or("-", |key| &key[..12]);
-        rows.push([step.id.clone(), status.word().to_owned(), key.to_owned(), step.action.describe()]);
+        rows.push([step.id.clone(), format!("{:6}", status.word()), key.to_owned(), step.action.describe()]);
     }
     let mut out = ui::columns(&rows, "  ", |_| false);
     let counts: Vec<String> = count.iter().map(|(word, n)| format!("{n} {word}")).collect();
