@@ -545,7 +545,7 @@ def query_executed_twice():
     from aerospike import exception
 
     client = connect()
-    for _ in range(40):
+    for _ in range(15):
         query = client.query("test", "patches")
         query.apply("module", "function", ["text" * 1000, [1, 2, 3] * 100, {"a": "b"}])
 
