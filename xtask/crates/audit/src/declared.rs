@@ -77,7 +77,7 @@ fn proof(project: &Project, package: &Package, all: &Manifest, wheel: &Entry, mo
         let Ok(text) = std::fs::read_to_string(&path) else { continue };
         let verdict: GilReport =
             serde_json::from_str(&text).with_context(|| format!("`{}` is not a proof of the GIL", path.display()))?;
-        let same = |name: &str| same_name(name, &package.id);
+        let same = |name: &str| same_name(name, package.distribution());
         let found = verdict.distributions.iter().find(|distribution| same(&distribution.name));
         if let Some(found) = found.and_then(|found| found.modules.iter().find(|found| found.name == module)) {
             // The image may be older than the wheel.

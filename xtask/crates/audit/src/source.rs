@@ -44,13 +44,16 @@ pub struct Scanned {
 pub fn of(project: &Project, packages: &[&Package]) -> Result<Vec<Source>> {
     let facts = project.facts(false)?;
     let plan = planner::sources(&project.matrix, packages, &facts);
-    let asked = |step: &plan::Step| matches!(step.action, Action::Fetch(_));
+    let asked = |step: &plan::Step| matches!(step.action, Action::Fetch(_) | Action::Patch(_));
     let context = project.context(&facts, None);
     let made = run::execute_with(&plan, &asked, &context, &Exchange::new(None, None))?;
     let mut sources = Vec::new();
     for package in packages {
         let Some(folder) = package.working_copy(&project.folder) else {
-            let id = plan::sdist_id(&package.id);
+            let id = match package.build.patches {
+                Some(_) => plan::patched_id(&package.id),
+                None => plan::sdist_id(package.distribution()),
+            };
             let file = made.get(&id).and_then(|outcome| outcome.record.output.files.first());
             let file = file.with_context(|| format!("`{id}` made no file: this is a bug"))?;
             let scratch = project.cache.scratch(&format!("audit-{}", package.id))?;

@@ -5,14 +5,14 @@ use std::ffi::OsString;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result, anyhow};
+use anyhow::{Context, Result, anyhow, ensure};
 
 use base::platform::Platform;
 
 use crate::cache::Cache;
 use crate::lock::pylock::{self, Pylock};
 use crate::lock::{self, Pin};
-use crate::plan::Origin;
+use crate::plan::{Origin, PatchFile};
 use base::working_copy::digest_folder;
 use base::{UsageError, digest};
 use matrix::{Abi, Builder, Matrix, Package};
@@ -40,6 +40,8 @@ pub struct Facts {
     pub working_copies: BTreeMap<String, String>,
     /// Run-time requirements, by package and ABI.
     pub locks: BTreeMap<(String, String), Vec<Pin>>,
+    /// The patches of packages, by package, in the order in which they are applied.
+    pub patches: BTreeMap<String, Vec<PatchFile>>,
     /// Locked build requirements, by package.
     pub build_locks: BTreeMap<String, Pylock>,
     /// Text of the files below `docker/`, by path relative to the project folder.
@@ -86,6 +88,7 @@ impl Facts {
         }
         facts.read_locks(matrix)?;
         facts.read_build_locks(matrix)?;
+        facts.read_patches(matrix)?;
         Ok(facts)
     }
 
@@ -104,6 +107,18 @@ impl Facts {
                 }
             }
         }
+    }
+
+    /// Reads the patches in the folders that `build.patches` of the packages names.
+    fn read_patches(&mut self, matrix: &Matrix) -> Result<()> {
+        for package in &matrix.packages {
+            let Some(patches) = &package.build.patches else { continue };
+            let read = read_patches(&self.project.join(&*patches.folder)).map_err(|error| {
+                anyhow!(UsageError(format!("matrix.yaml: packages[].build.patches of `{}`: {error:#}", package.id)))
+            })?;
+            self.patches.insert(package.id.to_string(), read);
+        }
+        Ok(())
     }
 
     /// Reads the files named in `build.lock` of the packages.
@@ -145,6 +160,30 @@ impl Facts {
         }
         Ok(())
     }
+}
+
+/// Reads the files `*.patch` in `folder`, sorted by name.
+fn read_patches(folder: &Path) -> Result<Vec<PatchFile>> {
+    let entries = fs::read_dir(folder).with_context(|| format!("cannot list `{}`", folder.display()))?;
+    let mut patches = Vec::new();
+    for entry in entries {
+        let path = entry?.path();
+        if path.extension().is_none_or(|extension| extension != "patch") {
+            continue;
+        }
+        let text = fs::read_to_string(&path).with_context(|| format!("cannot read `{}`", path.display()))?;
+        let head = text.split("\n--- ").next().unwrap_or_default();
+        ensure!(
+            !head.starts_with("--- ") && !head.trim().is_empty(),
+            "`{}` has no text above its first `--- ` that says what the patch does and why",
+            path.display()
+        );
+        let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        patches.push(PatchFile { name, sha256: digest::of(&text), text });
+    }
+    ensure!(!patches.is_empty(), "`{}` has no file `*.patch`", folder.display());
+    patches.sort_by(|one, other| one.name.cmp(&other.name));
+    Ok(patches)
 }
 
 fn working_copies(matrix: &Matrix, project: &Path) -> Result<BTreeMap<String, String>> {

@@ -197,9 +197,10 @@ fn store_wheel(project: &Project, delivery: &Delivery, entry: &Entry) -> Result<
     }
     let package = project.matrix.package(&entry.name);
     let package = package.with_context(|| format!("`{}` is not a package of the matrix", entry.name))?;
+    let version = package.wheel_version();
     let expect = ExpectedWheel {
-        distribution: &package.id,
-        version: package.version(),
+        distribution: package.distribution(),
+        version: version.as_deref(),
         abi: &entry.tag,
         platform: None,
         max_glibc: parse_glibc(&project.matrix.root.glibc),

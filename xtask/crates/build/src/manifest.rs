@@ -108,13 +108,15 @@ impl Manifest {
         for step in &plan.steps {
             let Some(outcome) = outcomes.get(&step.id) else { continue };
             let (kind, name, tag) = match &step.action {
-                Action::Maturin(maturin) => ("wheel", maturin.wheel.package.clone(), maturin.wheel.abi.clone()),
-                Action::Container(container) => ("wheel", container.wheel.package.clone(), container.wheel.abi.clone()),
-                Action::Published(published) => ("wheel", published.package.clone(), published.abi.clone()),
+                Action::Maturin(_) | Action::Container(_) | Action::Published(_) => match step.action.wheel() {
+                    Some(wheel) => ("wheel", wheel.package.to_owned(), wheel.abi.to_owned()),
+                    None => continue,
+                },
                 Action::Base(base) => ("base", format!("{repository}/python"), base.tag.clone()),
                 Action::Proof(proof) => ("image", repository.to_owned(), proof.tag.clone()),
                 Action::Tools(_)
                 | Action::Fetch(_)
+                | Action::Patch(_)
                 | Action::Root(_)
                 | Action::Apt(_)
                 | Action::Python(_)

@@ -14,7 +14,7 @@ use base::digest;
 use matrix::{GilState, InterpreterBuild, Serve, Tool};
 
 pub use github::{Jobbing, Jobs, jobs};
-pub use ids::{locked_id, proof_id, sdist_id, wheel_id};
+pub use ids::{locked_id, patched_id, proof_id, sdist_id, wheel_id};
 pub use print::{Status, json, text};
 
 /// Part of every key. Increase to invalidate all cached artefacts.
@@ -46,6 +46,7 @@ pub struct Step {
 pub enum Action {
     Tools(Tools),
     Fetch(Fetch),
+    Patch(Patch),
     Root(Root),
     Apt(Apt),
     Python(Python),
@@ -100,6 +101,28 @@ pub struct Imports {
     pub names: Vec<(String, usize)>,
     /// Wheels of the package's lock file, which may provide the modules.
     pub locked: Vec<Pin>,
+}
+
+/// An sdist with patches applied.
+#[derive(Debug, Clone, Serialize)]
+pub struct Patch {
+    pub package: String,
+    /// The version that the patched source must have.
+    pub version: String,
+    /// The step that fetches the sdist.
+    pub sdist: String,
+    /// In the order in which they are applied.
+    pub patches: Vec<PatchFile>,
+}
+
+/// One file of a series of patches.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct PatchFile {
+    pub name: String,
+    pub sha256: String,
+    /// The text, which its digest stands for in the key.
+    #[serde(skip)]
+    pub text: String,
 }
 
 /// Debian root file system image.
@@ -174,6 +197,9 @@ pub struct Container {
 #[derive(Debug, Clone, Serialize)]
 pub struct Wheel {
     pub package: String,
+    /// The name of the distribution, where it is not that of the package.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub distribution: Option<String>,
     pub version: Option<String>,
     pub abi: String,
     pub platform: String,
@@ -240,11 +266,20 @@ enum Identity {
 #[derive(Debug, Clone, Copy)]
 pub struct StepWheel<'a> {
     pub package: &'a str,
+    /// The name of the distribution, as in the wheel.
+    pub distribution: &'a str,
     pub version: Option<&'a str>,
     pub abi: &'a str,
     pub imports: &'a Imports,
     /// The definition of a wheel that is built here; none for a wheel that the vendor publishes.
     pub built: Option<&'a Wheel>,
+}
+
+impl Wheel {
+    /// The name of the distribution, as in the wheel.
+    pub fn distribution(&self) -> &str {
+        self.distribution.as_deref().unwrap_or(&self.package)
+    }
 }
 
 impl Action {
@@ -253,16 +288,25 @@ impl Action {
         match self {
             Action::Maturin(Maturin { wheel, .. }) | Action::Container(Container { wheel, .. }) => Some(StepWheel {
                 package: &wheel.package,
+                distribution: wheel.distribution(),
                 version: wheel.version.as_deref(),
                 abi: &wheel.abi,
                 imports: &wheel.imports,
                 built: Some(wheel),
             }),
             Action::Published(Published { package, version, abi, imports, .. }) => {
-                Some(StepWheel { package, version: version.as_deref(), abi, imports, built: None })
+                Some(StepWheel {
+                    package,
+                    distribution: package,
+                    version: version.as_deref(),
+                    abi,
+                    imports,
+                    built: None,
+                })
             }
             Action::Tools(_)
             | Action::Fetch(_)
+            | Action::Patch(_)
             | Action::Root(_)
             | Action::Apt(_)
             | Action::Python(_)
@@ -282,6 +326,7 @@ impl Action {
             Action::Proof(proof) => Some(("image", &proof.tag)),
             Action::Tools(_)
             | Action::Fetch(_)
+            | Action::Patch(_)
             | Action::Root(_)
             | Action::Apt(_)
             | Action::Python(_)
@@ -298,7 +343,8 @@ impl Action {
                 let digests: Vec<&str> = fetch.files.iter().map(|file| &*file.sha256).collect();
                 Identity::Known(digest::of(digests.join("\n")))
             }
-            Action::Python(_)
+            Action::Patch(_)
+            | Action::Python(_)
             | Action::Base(_)
             | Action::Maturin(_)
             | Action::Container(_)
@@ -311,7 +357,11 @@ impl Action {
     /// Returns whether steps of this kind use the Docker engine.
     pub fn needs_docker(&self) -> bool {
         match self {
-            Action::Tools(_) | Action::Fetch(_) | Action::Maturin(_) | Action::Published(_) => false,
+            Action::Tools(_)
+            | Action::Fetch(_)
+            | Action::Patch(_)
+            | Action::Maturin(_)
+            | Action::Published(_) => false,
             Action::Root(_)
             | Action::Apt(_)
             | Action::Python(_)
@@ -336,7 +386,7 @@ impl Action {
     fn weight(&self) -> u32 {
         match self {
             Action::Tools(_) => 10,
-            Action::Fetch(_) | Action::Published(_) => 2,
+            Action::Fetch(_) | Action::Patch(_) | Action::Published(_) => 2,
             Action::Root(_) => 30,
             Action::Apt(_) => 25,
             Action::Python(python) => python.build.seconds(),

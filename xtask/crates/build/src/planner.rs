@@ -7,10 +7,10 @@ use anyhow::Result;
 use crate::facts::Facts;
 use crate::lock::Pin;
 use crate::plan::{
-    Action, Apt, Base, Container, Download, Fetch, Image, Imports, Maturin, Origin, Plan, Proof, Published, Python,
+    Action, Apt, Base, Container, Download, Fetch, Image, Imports, Maturin, Origin, Patch, Plan, Proof, Published, Python,
     Root, Step, Tools, Wheel,
 };
-use crate::plan::{locked_id, proof_id, sdist_id, wheel_id};
+use crate::plan::{locked_id, patched_id, proof_id, sdist_id, wheel_id};
 use crate::step;
 use base::digest;
 use matrix::select::Selection;
@@ -220,9 +220,9 @@ impl Planner<'_> {
     fn wheel(&mut self, package: &Package, abi: &Abi) -> String {
         let id = wheel_id(&package.id, &abi.id);
         let glibc = self.matrix.root.glibc.to_string();
-        let version = package.version().map(str::to_owned);
+        let version = package.wheel_version();
         if let (Some(pin), Some(pypi)) = (package.published_for(&abi.id), &package.source.pypi) {
-            let file = vec![(&*package.id, &pypi.version, pin)];
+            let file = vec![(package.distribution(), &pypi.version, pin)];
             let fetch = self.pinned(format!("published-{}-{}", package.id, abi.id), file);
             let action = Action::Published(Published {
                 package: package.id.to_string(),
@@ -237,6 +237,7 @@ impl Planner<'_> {
         let sdist = self.sdist(package);
         let wheel = Wheel {
             package: package.id.to_string(),
+            distribution: package.distribution.as_ref().map(|name| name.to_string()),
             version,
             abi: abi.id.to_string(),
             platform: package.build.platform.to_string(),
@@ -292,7 +293,16 @@ impl Planner<'_> {
 
     fn sdist(&mut self, package: &Package) -> Option<String> {
         let pypi = package.source.pypi.as_ref()?;
-        Some(self.pinned(sdist_id(&package.id), vec![(&*package.id, &pypi.version, &pypi.sha256)]))
+        let name = package.distribution();
+        let sdist = self.pinned(sdist_id(name), vec![(name, &pypi.version, &pypi.sha256)]);
+        let Some(patches) = self.facts.patches.get(&*package.id) else { return Some(sdist) };
+        let action = Action::Patch(Patch {
+            package: package.id.to_string(),
+            version: package.wheel_version().unwrap_or_default(),
+            sdist: sdist.clone(),
+            patches: patches.clone(),
+        });
+        Some(self.add(patched_id(&package.id), vec![sdist], &[], action))
     }
 
     /// Adds the image in which a package's C code is compiled for an ABI. The optimisation of the interpreter does

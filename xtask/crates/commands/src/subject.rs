@@ -9,7 +9,7 @@ use build::manifest::{Entry, Manifest};
 use build::{Project, doctor};
 use matrix::Package;
 use wheelfile::parse_glibc;
-use wheelfile::{ExpectedWheel, WheelName, WheelReport};
+use wheelfile::{same_version, ExpectedWheel, WheelName, WheelReport};
 
 /// A manifest, and where it lies with what it lists.
 pub struct Listed {
@@ -122,9 +122,10 @@ pub fn checked(project: &Project, path: &Path, listed: &Listed) -> Result<WheelR
             bail!("its ABI tag `{}` is not one of the matrix: {known}", tags.join("."));
         }
     };
+    let version = package.wheel_version();
     let expect = ExpectedWheel {
-        distribution: &package.id,
-        version: package.version(),
+        distribution: package.distribution(),
+        version: version.as_deref(),
         abi,
         platform: None,
         max_glibc: parse_glibc(&project.matrix.root.glibc),
@@ -133,8 +134,11 @@ pub fn checked(project: &Project, path: &Path, listed: &Listed) -> Result<WheelR
 }
 
 fn package_of<'p>(project: &'p Project, name: &WheelName) -> Result<&'p Package> {
-    let named = |package: &&Package| wheelfile::same_name(&package.id, &name.distribution);
-    project.matrix.packages.iter().find(named).with_context(|| {
+    let named = |package: &&Package| wheelfile::same_name(package.distribution(), &name.distribution);
+    let built = |package: &&Package| package.wheel_version().is_some_and(|version| same_version(&version, &name.version));
+    let packages = || project.matrix.packages.iter().filter(named);
+    // A distribution may have a row as it is and a row with patches; the wheel's version tells which one it is.
+    packages().find(built).or_else(|| packages().next()).with_context(|| {
         let known = ui::quoted(project.matrix.packages.iter().map(|package| &package.id));
         format!("`{}` is not a package of the matrix: {known}", name.distribution)
     })

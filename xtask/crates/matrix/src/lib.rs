@@ -25,7 +25,7 @@ pub use ci::{Ci, Crate};
 pub use edit::variant;
 pub use gil::GilState;
 pub use interpreter::InterpreterBuild;
-pub use package::{Audit, Build, Builder, Package, PackageSource, Published, Pypi, Serve, ServeEnv};
+pub use package::{Audit, Build, Builder, Package, PackageSource, Patches, Published, Pypi, Serve, ServeEnv};
 pub use parse::place;
 pub use replace::{Edit, replaced};
 pub use schema::{Abi, AptSet, Distribution, FromSource, Image, Interpreter, Matrix, Root, Server, Source};

@@ -14,8 +14,11 @@ use crate::words::{Digest, Location, Module, Version, Word};
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct Package {
-    /// Name of the distribution on the package index.
+    /// Name of the row. It is also the name of the distribution on the package index, unless `distribution` is set.
     pub id: Word,
+    /// Name of the distribution on the package index, where it is not the `id`: a patched build of `demo` has the
+    /// row `demo-patched` and `distribution: demo`.
+    pub distribution: Option<Word>,
     /// Modules that every image with this package must be able to import, at least one:
     /// `[aerospike, aerospike_helpers]`.
     pub import: Vec<Module>,
@@ -39,6 +42,21 @@ pub struct Package {
 }
 
 impl Package {
+    /// Returns the name of the distribution on the package index.
+    pub fn distribution(&self) -> &str {
+        self.distribution.as_ref().unwrap_or(&self.id)
+    }
+
+    /// Returns the version that a wheel of the package has: the pinned version, with the local version label of the
+    /// patches; `None` for a working copy.
+    pub fn wheel_version(&self) -> Option<String> {
+        let version = self.version()?;
+        Some(match &self.build.patches {
+            Some(patches) => format!("{version}+{}", patches.local_version),
+            None => version.to_owned(),
+        })
+    }
+
     /// Returns the pinned version; `None` for a working copy, which determines its version when it is built.
     pub fn version(&self) -> Option<&str> {
         self.source.pypi.as_ref().map(|pypi| &*pypi.version)
@@ -153,6 +171,21 @@ pub struct Build {
     /// Build requirements as a `pylock.toml` file (PEP 751), relative to `matrix.yaml`, instead of `requires`. The
     /// wheels are selected for each ABI. For `with: container` only.
     pub lock: Option<Location>,
+    /// Patches that are applied to the sdist before the wheel is built. Only for `source.pypi`.
+    pub patches: Option<Patches>,
+}
+
+/// Patches of a package.
+#[derive(Debug, Clone, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[serde(deny_unknown_fields)]
+pub struct Patches {
+    /// Folder with the files `*.patch`, relative to `matrix.yaml`. They are applied in the order of their names with
+    /// `patch -p1 --fuzz=0`. Each begins with a text that says what the patch does and why.
+    pub folder: Location,
+    /// Local version label (PEP 440) of the patched wheel: `ft1` for the version `19.3.0+ft1`. One of the patches
+    /// must set that version in the source.
+    pub local_version: Word,
 }
 
 /// The build tool of a wheel.

@@ -8,7 +8,7 @@ use std::path::{Component, Path};
 use crate::bench::{Bench, BenchBuild, BenchContainer, BenchMaturin};
 use crate::ci::Ci;
 use crate::gil::GilState;
-use crate::package::{Audit, Build, Builder, Package, PackageSource, Published, Pypi, Serve, ServeEnv};
+use crate::package::{Audit, Build, Builder, Package, PackageSource, Patches, Published, Pypi, Serve, ServeEnv};
 use crate::schema::{Abi, AptSet, Distribution, FromSource, Image, Interpreter, Matrix, Root, Server, Source};
 use crate::suites;
 use crate::tool::Tool;
@@ -131,7 +131,7 @@ fn check_abi(matrix: &Matrix, abi: &Abi) -> Check {
 }
 
 fn check_package(matrix: &Matrix, package: &Package) -> Check {
-    let Package { id, import, source, build, published, locks: _, serve, audit, tests } = package;
+    let Package { id, distribution: _, import, source, build, published, locks: _, serve, audit, tests } = package;
     if import.is_empty() {
         return at(id, "packages[].import", format!("`{id}` must list at least one module to import"));
     }
@@ -145,7 +145,10 @@ fn check_package(matrix: &Matrix, package: &Package) -> Check {
         }
         _ => return at(id, "packages[].source", format!("`{id}` needs exactly one of `pypi` and `path`")),
     }
-    let Build { with, platform, apt, requires, lock, jobs: _, debug_info } = build;
+    let Build { with, platform, apt, requires, lock, jobs: _, debug_info, patches } = build;
+    if let Some(Patches { folder, local_version }) = patches {
+        check_patches(package, folder, local_version)?;
+    }
     let glibc = matrix.platform.glibc(platform);
     if glibc.is_none() && *platform != *"any" {
         let message = format!(
@@ -258,6 +261,14 @@ fn check_image(matrix: &Matrix, image: &Image) -> Check {
         known("images[].packages", package, matrix.packages.iter().map(|package| &package.id))?;
     }
     unique("images[].packages", packages.iter())?;
+    for (n, id) in packages.iter().enumerate() {
+        let distribution = |id: &Word| matrix.package(id).map(Package::distribution);
+        let same = |other: &&Word| distribution(other).zip(distribution(id)).is_some_and(|(a, b)| same_name(a, b));
+        if let Some(other) = packages.iter().take(n).find(same) {
+            let message = format!("`{other}` and `{id}` are the same distribution: `{tag}` can have only one of them");
+            return at(id, "images[].packages", message);
+        }
+    }
     needs_tools(matrix, tag, "images[]", &["uv", "pip"], false)?;
     let mut services = packages.iter().filter(|id| matrix.package(id).is_some_and(|package| package.serve.is_some()));
     if let (Some(first), Some(second)) = (services.next(), services.next()) {
@@ -405,3 +416,23 @@ fn problem(ordinal: usize, field: &str, message: String) -> ValidationError {
 fn at(word: &Word, field: &str, message: String) -> Check {
     Err(problem(word.ordinal, field, message))
 }
+/// Checks what the schema cannot: patches need an sdist, which the vendor's wheels are not built from.
+fn check_patches(package: &Package, folder: &Location, local_version: &Word) -> Check {
+    below("packages[].build.patches.folder", folder, "the folder of matrix.yaml")?;
+    let label = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '.';
+    if !local_version.chars().all(label) || local_version.starts_with('.') || local_version.ends_with('.') {
+        let message = format!("`{local_version}` is no local version label (PEP 440), such as `ft1`");
+        return at(local_version, "packages[].build.patches.local_version", message);
+    }
+    if package.source.pypi.is_none() {
+        let message = "patches belong to `source.pypi` only: change the files of a working copy itself".to_owned();
+        return Err(problem(folder.ordinal, "packages[].build.patches", message));
+    }
+    if let Some(wheel) = package.published.first() {
+        let message = "a wheel of the vendor is not patched: remove `published`, or give the patched build a row of \
+                       its own with `distribution`";
+        return at(&wheel.abi, "packages[].published", message.to_owned());
+    }
+    Ok(())
+}
+

@@ -5,6 +5,11 @@ pub fn sdist_id(package: &str) -> String {
     format!("sdist-{package}")
 }
 
+/// The id of the step that applies a package's patches to its sdist.
+pub fn patched_id(package: &str) -> String {
+    format!("patched-{package}")
+}
+
 /// The id of a wheel's row.
 pub fn wheel_id(package: &str, abi: &str) -> String {
     format!("wheel-{package}-{abi}")

@@ -32,6 +32,7 @@ pub fn run(action: &Action, env: &Env) -> Result<Output> {
         Action::Published(step) => {
             let wheel = Wheel {
                 package: step.package.clone(),
+                distribution: None,
                 version: step.version.clone(),
                 abi: step.abi.clone(),
                 platform: env.context.facts.platform.manylinux((2, 28)),
@@ -47,6 +48,10 @@ pub fn run(action: &Action, env: &Env) -> Result<Output> {
             let files: Result<Vec<_>> =
                 fetch.files.iter().map(|file| env.context.cache.put(file.sha256.as_bytes(), &file.name)).collect();
             Ok(Output { files: files?, ..Output::default() })
+        }
+        Action::Patch(patch) => {
+            let name = format!("{}-{}.tar.gz", patch.package, patch.version);
+            Ok(Output { files: vec![env.context.cache.put(env.key.as_bytes(), &name)?], ..Output::default() })
         }
         Action::Proof(proof) => {
             let mut output = image(env);
@@ -69,7 +74,7 @@ fn image(env: &Env) -> Output {
 /// A real wheel, which passes the same checks, with an extension module that does nothing, or none.
 fn wheel(wheel: &Wheel, env: &Env) -> Result<Output> {
     let platform = env.context.facts.platform;
-    let distribution = wheelfile::normalise(&wheel.package).replace('-', "_");
+    let distribution = wheelfile::normalise(wheel.distribution()).replace('-', "_");
     let version = wheel.version.clone().unwrap_or_else(|| "0".to_owned());
     let python = wheel.abi.trim_end_matches('t');
     let suffix = format!("cpython-{}-{}.so", wheel.abi.trim_start_matches("cp"), platform.multiarch());

@@ -7,6 +7,7 @@ pub mod fake;
 pub mod fetch;
 pub mod image;
 pub mod maturin;
+pub mod patch;
 pub mod pin;
 pub mod proof;
 pub mod python;
@@ -68,6 +69,7 @@ pub fn run(action: &Action, env: &Env) -> Result<Output> {
     match action {
         Action::Tools(tools) => tools::run(tools, env),
         Action::Fetch(fetch) => fetch::run(fetch, env),
+        Action::Patch(patch) => patch::run(patch, env),
         Action::Root(root) => root::run(root, env),
         Action::Apt(apt) => apt::run(apt, env),
         Action::Python(python) => python::run(python, env),
@@ -85,6 +87,7 @@ pub fn revision(action: &Action) -> String {
     let (own, wheel) = match action {
         Action::Tools(_) => (tools::REVISION, None),
         Action::Fetch(_) => (fetch::REVISION, None),
+        Action::Patch(_) => (patch::REVISION, None),
         Action::Root(_) => (root::REVISION, None),
         Action::Apt(_) => (apt::REVISION, None),
         Action::Python(_) => (python::REVISION, None),

@@ -7,16 +7,17 @@ use std::path::Path;
 
 use proc_macro2::{Delimiter, Group, TokenStream, TokenTree};
 
-use super::{apt, base_image, container, fetch, image, maturin, proof, python, root, tools, wheel};
+use super::{apt, base_image, container, fetch, image, maturin, patch, proof, python, root, tools, wheel};
 use base::digest;
 
 /// The recorded digests: a line for each step, with its revision.
 const RECORD: &str = "src/step/revisions.txt";
 
 /// The code that can change the result of each kind of step.
-const CODE: [(&str, u32, &[&str]); 11] = [
+const CODE: [(&str, u32, &[&str]); 12] = [
     ("tools", tools::REVISION, &["step/tools.rs"]),
     ("fetch", fetch::REVISION, &["step/fetch.rs", "step/fetch/index.rs"]),
+    ("patch", patch::REVISION, &["step/patch.rs"]),
     ("root", root::REVISION, &["step/root.rs", "host.rs"]),
     ("apt", apt::REVISION, &["step/apt.rs", "host.rs"]),
     ("python", python::REVISION, &["step/python.rs"]),

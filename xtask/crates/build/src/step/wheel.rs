@@ -7,7 +7,7 @@ use anyhow::{Context as _, Result, bail};
 use xshell::{Shell, cmd};
 
 use super::{Context, Env};
-use crate::cache::{Cache, Output, Record};
+use crate::cache::{Artefact, Cache, Output, Record};
 use crate::plan::{Action, Origin, Published, StepWheel, Wheel};
 use base::environment::{self, Purpose};
 use base::proc;
@@ -50,7 +50,7 @@ pub fn keep(wheel: &Wheel, out: &Path, env: &Env) -> Result<Output> {
         bail!("the build of `{}` left not one wheel but {}", wheel.package, wheels.len());
     };
     let expect = ExpectedWheel {
-        distribution: &wheel.package,
+        distribution: wheel.distribution(),
         version: wheel.version.as_deref(),
         abi: &wheel.abi,
         platform: Some(&wheel.platform),
@@ -74,9 +74,9 @@ fn notes(report: &wheelfile::WheelReport, made_by: &str) -> BTreeMap<String, Str
 
 /// Refuses a record that speaks of a wheel of another package, version or ABI than the step's.
 pub fn recognise(action: &Action, record: &Record, cache: &Cache) -> Result<()> {
-    let Some(StepWheel { package, version, abi, .. }) = action.wheel() else { return Ok(()) };
+    let Some(StepWheel { distribution, version, abi, .. }) = action.wheel() else { return Ok(()) };
     let [file] = record.output.files.as_slice() else { bail!("not one wheel but {}", record.output.files.len()) };
-    let expect = ExpectedWheel { distribution: package, version, abi, platform: None, max_glibc: None };
+    let expect = ExpectedWheel { distribution, version, abi, platform: None, max_glibc: None };
     wheelfile::check_names_only(&cache.blob(&file.sha256), &file.name, &expect)
 }
 
@@ -115,12 +115,7 @@ pub fn unpack(wheel: &Wheel, folder: &Path, env: &Env) -> Result<()> {
     }
     std::fs::create_dir_all(folder)?;
     if let Some(sdist) = &wheel.sdist {
-        let archive = env.context.cache.blob(&env.file(sdist)?.sha256);
-        let shell = Shell::new()?;
-        // Times of now, not of the archive: Cargo compares them with those of its last build.
-        let command = cmd!(shell, "tar -xzmf {archive} -C {folder} --strip-components=1 --no-same-owner");
-        let command = environment::apply(command, Purpose::Local);
-        return proc::run(command, env.task, env.context.cancel);
+        return unpack_sdist(env.file(sdist)?, folder, env);
     }
     let from = wheel.folder.as_deref().context("a wheel without a source: this is a bug")?;
     for name in working_copy::list_folder(from)? {
@@ -131,6 +126,16 @@ pub fn unpack(wheel: &Wheel, folder: &Path, env: &Env) -> Result<()> {
         std::fs::copy(from.join(&name), &to).with_context(|| format!("cannot copy `{}`", name.display()))?;
     }
     unchanged(wheel, from)
+}
+
+/// Unpacks an sdist into `folder`, without its top folder.
+pub fn unpack_sdist(sdist: &Artefact, folder: &Path, env: &Env) -> Result<()> {
+    std::fs::create_dir_all(folder)?;
+    let archive = env.context.cache.blob(&sdist.sha256);
+    let shell = Shell::new()?;
+    // Files get the present time and not that of the archive, because Cargo compares it with that of its last build.
+    let command = cmd!(shell, "tar -xzmf {archive} -C {folder} --strip-components=1 --no-same-owner");
+    proc::run(environment::apply(command, Purpose::Local), env.task, env.context.cancel)
 }
 
 /// The key speaks of the content that was there when the plan was made.

@@ -16,7 +16,7 @@ pub fn projects(matrix: &Matrix) -> BTreeMap<String, Vec<String>> {
     }
     for package in &matrix.packages {
         if let Some(pypi) = &package.source.pypi {
-            projects.entry(package.id.to_string()).or_default().push(pypi.sha256.to_string());
+            projects.entry(package.distribution().to_owned()).or_default().push(pypi.sha256.to_string());
         }
     }
     projects
@@ -30,7 +30,7 @@ pub fn rows(matrix: &Matrix, text: &str, answer: &Answer) -> Vec<Row> {
         tools(matrix).map(|(input, tool)| row(input, tool, releases(&tool.name), target)).collect();
     for package in &matrix.packages {
         if let Some(pypi) = &package.source.pypi {
-            rows.extend(package_rows(matrix, package, pypi, text, releases(&package.id), target));
+            rows.extend(package_rows(matrix, package, pypi, text, releases(package.distribution()), target));
         }
     }
     rows
