@@ -19,6 +19,8 @@ pub const UNDECLARED: &str = "dev.wheel-matrix.gil.undeclared";
 pub const PORT: &str = "dev.wheel-matrix.port";
 /// Precedes the name of a package; the value is its version and the SHA-256 of its wheel.
 const WHEEL: &str = "dev.wheel-matrix.wheel.";
+/// A patch of the source that a wheel was built from: its file name and SHA-256; a property in the bill of materials.
+pub const PATCH: &str = "dev.wheel-matrix.patch";
 /// Whether the interpreter is free-threaded; a property in the bill of materials of an image.
 pub const FREE_THREADED: &str = "dev.wheel-matrix.free-threaded";
 

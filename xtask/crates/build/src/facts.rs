@@ -219,7 +219,7 @@ fn cargo_config(compiled_below: &Path, env: &dyn Fn(&str) -> Option<OsString>) -
 
 #[cfg(test)]
 mod tests {
-    use super::cargo_config;
+    use super::{cargo_config, read_patches};
     use fixture::Folder;
 
     #[test]
@@ -242,5 +242,18 @@ mod tests {
         assert_ne!(at("cargo"), above, "`config` takes precedence");
         let once = at("nowhere");
         assert_eq!(at("user/.cargo"), once, "the home may be a parent folder: the same file");
+    }
+
+    #[test]
+    fn patches_are_sorted_and_say_what_they_do() {
+        let folder = Folder::new("patches");
+        let read = || read_patches(&folder.0).map_err(|error| format!("{error:#}"));
+        assert!(read().unwrap_err().contains("has no file `*.patch`"));
+        let text = |head: &str| format!("{head}--- a/x\n+++ b/x\n@@ -1 +1 @@\n-a\n+b\n");
+        folder.write("README", "x").write("0002-b.patch", &text("Why.\n\n")).write("0001-a.patch", &text("Why.\n\n"));
+        let names: Vec<String> = read().unwrap().into_iter().map(|patch| patch.name).collect();
+        assert_eq!(names, ["0001-a.patch", "0002-b.patch"]);
+        folder.write("0003-c.patch", &text(""));
+        assert!(read().unwrap_err().contains("0003-c.patch` has no text above"));
     }
 }

@@ -294,16 +294,14 @@ impl Action {
                 imports: &wheel.imports,
                 built: Some(wheel),
             }),
-            Action::Published(Published { package, version, abi, imports, .. }) => {
-                Some(StepWheel {
-                    package,
-                    distribution: package,
-                    version: version.as_deref(),
-                    abi,
-                    imports,
-                    built: None,
-                })
-            }
+            Action::Published(Published { package, version, abi, imports, .. }) => Some(StepWheel {
+                package,
+                distribution: package,
+                version: version.as_deref(),
+                abi,
+                imports,
+                built: None,
+            }),
             Action::Tools(_)
             | Action::Fetch(_)
             | Action::Patch(_)
@@ -357,11 +355,7 @@ impl Action {
     /// Returns whether steps of this kind use the Docker engine.
     pub fn needs_docker(&self) -> bool {
         match self {
-            Action::Tools(_)
-            | Action::Fetch(_)
-            | Action::Patch(_)
-            | Action::Maturin(_)
-            | Action::Published(_) => false,
+            Action::Tools(_) | Action::Fetch(_) | Action::Patch(_) | Action::Maturin(_) | Action::Published(_) => false,
             Action::Root(_)
             | Action::Apt(_)
             | Action::Python(_)

@@ -7,8 +7,8 @@ use anyhow::Result;
 use crate::facts::Facts;
 use crate::lock::Pin;
 use crate::plan::{
-    Action, Apt, Base, Container, Download, Fetch, Image, Imports, Maturin, Origin, Patch, Plan, Proof, Published, Python,
-    Root, Step, Tools, Wheel,
+    Action, Apt, Base, Container, Download, Fetch, Image, Imports, Maturin, Origin, Patch, Plan, Proof, Published,
+    Python, Root, Step, Tools, Wheel,
 };
 use crate::plan::{locked_id, patched_id, proof_id, sdist_id, wheel_id};
 use crate::step;

@@ -128,10 +128,11 @@ impl Project {
         yes: bool,
         exchange: &Exchange,
     ) -> Result<Option<docker::Docker>> {
+        let patches = plan.steps.iter().any(|step| matches!(step.action, Action::Patch(_)));
         let needs = provision::Needs {
             platform: self.matrix.platform,
             docker: plan.steps.iter().any(|step| step.action.needs_docker()),
-            programs: &[],
+            programs: if patches { &[("patch", "patch")] } else { &[] },
             bootstrap: &|docker| {
                 let (_, status) = run::forecast(plan, &self.context(facts, Some(docker)), exchange);
                 let image = self.matrix.root.image.as_deref();

@@ -16,8 +16,9 @@ use xshell::{Shell, cmd};
 
 use crate::subject::{self, Listed, Subject};
 use base::environment::{self, Purpose};
-use base::{UsageError, digest, ui};
+use base::{UsageError, digest, labels, ui};
 use build::manifest::{Manifest, Sbom};
+use build::step::patch;
 use build::{Project, cache};
 
 /// The schema itself is in one of the pinned checks.
@@ -72,7 +73,11 @@ fn make(project: &Project, listed: &Listed, item: &str) -> Result<Made> {
     let (subject, file, document) = match subject::find(project, listed, item)? {
         Subject::Wheel(path) => {
             let report = subject::checked(project, &path, listed)?;
-            let document = wheel::describe(&path, &report)?;
+            let mut document = wheel::describe(&path, &report)?;
+            let patches = listed.wheel(&report.file_name).and_then(|entry| entry.notes.get(patch::NOTE));
+            for patch in patches.iter().flat_map(|patches| patches.lines()) {
+                document.describe_subject(labels::PATCH, patch);
+            }
             (report.sha256, format!("{}.cdx.json", report.file_name), document)
         }
         Subject::Image { reference, image } => {

@@ -9,7 +9,7 @@ use build::manifest::{Entry, Manifest};
 use build::{Project, doctor};
 use matrix::Package;
 use wheelfile::parse_glibc;
-use wheelfile::{same_version, ExpectedWheel, WheelName, WheelReport};
+use wheelfile::{ExpectedWheel, WheelName, WheelReport, same_version};
 
 /// A manifest, and where it lies with what it lists.
 pub struct Listed {
@@ -135,7 +135,8 @@ pub fn checked(project: &Project, path: &Path, listed: &Listed) -> Result<WheelR
 
 fn package_of<'p>(project: &'p Project, name: &WheelName) -> Result<&'p Package> {
     let named = |package: &&Package| wheelfile::same_name(package.distribution(), &name.distribution);
-    let built = |package: &&Package| package.wheel_version().is_some_and(|version| same_version(&version, &name.version));
+    let built =
+        |package: &&Package| package.wheel_version().is_some_and(|version| same_version(&version, &name.version));
     let packages = || project.matrix.packages.iter().filter(named);
     // A distribution may have a row as it is and a row with patches; the wheel's version tells which one it is.
     packages().find(built).or_else(|| packages().next()).with_context(|| {

@@ -435,4 +435,3 @@ fn check_patches(package: &Package, folder: &Location, local_version: &Word) -> 
     }
     Ok(())
 }
-

@@ -84,7 +84,9 @@ impl Action {
                 let names: Vec<&str> = fetch.files.iter().map(|file| &*file.name).collect();
                 format!("download {}", names.join(", "))
             }
-            Action::Patch(patch) => format!("apply {} patches: {} {}", patch.patches.len(), patch.package, patch.version),
+            Action::Patch(patch) => {
+                format!("apply {} patches: {} {}", patch.patches.len(), patch.package, patch.version)
+            }
             Action::Root(root) => format!("Debian {} root file system", root.suite),
             Action::Apt(apt) => format!("install {} Debian packages on {}", apt.packages.len(), apt.base),
             Action::Python(python) => {

@@ -16,6 +16,9 @@ use super::{Env, wheel};
 use crate::cache::Output;
 use crate::plan::{Patch, PatchFile};
 
+/// The note with a line `NAME SHA256` for each patch, of a patched sdist and of the wheels that are built from it.
+pub const NOTE: &str = "patches";
+
 /// Part of this step's key. Raise it if a change of the code can change the result.
 pub const REVISION: u32 = 1;
 
@@ -28,9 +31,9 @@ pub fn run(step: &Patch, env: &Env) -> Result<Output> {
     let name = format!("{}-{}.tar.gz", step.package, step.version);
     let archive = env.scratch.join(&name);
     pack(&top, &format!("{}-{}", step.package, step.version), &archive)?;
-    let names: Vec<&str> = step.patches.iter().map(|patch| patch.name.as_str()).collect();
+    let names: Vec<String> = step.patches.iter().map(|patch| format!("{} {}", patch.name, patch.sha256)).collect();
     let file = env.context.cache.take(&archive, &name)?;
-    Ok(Output { files: vec![file], notes: [("patches".to_owned(), names.join(" "))].into(), ..Output::default() })
+    Ok(Output { files: vec![file], notes: [(NOTE.to_owned(), names.join("\n"))].into(), ..Output::default() })
 }
 
 /// Applies one patch to the source in `top`. Every line of context must match.
@@ -78,3 +81,6 @@ fn pack(top: &Path, folder: &str, archive: &Path) -> Result<()> {
 
 /// The time of all files: 1980, the oldest that a wheel can hold.
 const TIME: u64 = 315_532_800;
+
+#[cfg(test)]
+mod tests;

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context as _, Result, bail};
 use xshell::{Shell, cmd};
 
-use super::{Context, Env};
+use super::{Context, Env, patch};
 use crate::cache::{Artefact, Cache, Output, Record};
 use crate::plan::{Action, Origin, Published, StepWheel, Wheel};
 use base::environment::{self, Purpose};
@@ -58,7 +58,13 @@ pub fn keep(wheel: &Wheel, out: &Path, env: &Env) -> Result<Output> {
     };
     let report = wheelfile::check(&path, &expect)?;
     let file = env.context.cache.take(&path, &report.file_name)?;
-    Ok(Output { files: vec![file], notes: notes(&report, "built from source"), ..Output::default() })
+    let mut notes = notes(&report, "built from source");
+    if let Some(sdist) = &wheel.sdist
+        && let Some(patches) = env.needs.get(sdist.as_str()).and_then(|sdist| sdist.notes.get(patch::NOTE))
+    {
+        notes.insert(patch::NOTE.to_owned(), patches.clone());
+    }
+    Ok(Output { files: vec![file], notes, ..Output::default() })
 }
 
 fn notes(report: &wheelfile::WheelReport, made_by: &str) -> BTreeMap<String, String> {

@@ -70,7 +70,7 @@ impl Document {
     pub fn new(subject: Component, components: Vec<Component>) -> Document {
         let of = subject.reference.clone();
         let depends_on = components.iter().map(|part| part.reference.clone()).collect();
-        let tool = Component::new("application", env!("CARGO_PKG_NAME"), env!("CARGO_PKG_VERSION"));
+        let tool = Component::new("application", "xtask", env!("CARGO_PKG_VERSION"));
         Document {
             schema: format!("http://cyclonedx.org/schema/bom-{SPEC}.schema.json"),
             bom_format: "CycloneDX",
@@ -80,6 +80,11 @@ impl Document {
             components,
             dependencies: vec![Dependency { of, depends_on }],
         }
+    }
+
+    /// Adds a property to what the document describes.
+    pub fn describe_subject(&mut self, name: &str, value: &str) {
+        self.metadata.component.property(name, value);
     }
 
     pub fn text(&self) -> Result<String> {
