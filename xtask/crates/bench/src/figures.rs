@@ -5,10 +5,10 @@ use std::path::Path;
 
 use anyhow::Result;
 
-use super::infer::{self, Estimate};
-use super::prometheus::{Series, merged};
-use super::record::{Phase, Record, Run};
-use super::samples::{self, Request, quantile};
+use crate::infer::{self, Estimate};
+use crate::prometheus::{Series, merged};
+use crate::record::{Phase, Record, Run};
+use crate::samples::{self, Request, quantile};
 
 /// All scenarios of a run together.
 pub const ALL: &str = "all";

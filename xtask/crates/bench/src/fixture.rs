@@ -4,10 +4,10 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use super::prometheus::Series;
-use super::random::Random;
-use super::record::{Config, K6, Load, Machine, Phase, Record, Run, Runtime, Server};
-use super::samples::{self, Request};
+use crate::prometheus::Series;
+use crate::random::Random;
+use crate::record::{Config, K6, Load, Machine, Phase, Record, Run, Runtime, Server};
+use crate::samples::{self, Request};
 use matrix::Matrix;
 
 /// A folder that is gone when the test ends.

@@ -2,7 +2,7 @@
 //! smallest difference that so many could have shown. One run is one value: requests inside it are not
 //! independent of each other.
 
-use super::random::Random;
+use crate::random::Random;
 
 /// The chance of a false alarm that is accepted.
 pub const ALPHA: f64 = 0.05;

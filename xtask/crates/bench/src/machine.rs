@@ -5,7 +5,7 @@ use std::path::Path;
 
 use anyhow::Result;
 
-use super::plain::docker_client;
+use crate::plain::docker_client;
 use base::git;
 use base::ui::bytes;
 use build::doctor::read_output;
@@ -65,4 +65,9 @@ fn field(path: &str, name: &str) -> Option<String> {
     let text = fs::read_to_string(path).ok()?;
     let value = text.lines().find_map(|line| line.strip_prefix(name)?.trim_start().strip_prefix(':'))?;
     Some(value.split_whitespace().collect::<Vec<_>>().join(" "))
+}
+
+/// The current time in UTC, as a part of file names.
+pub fn file_time() -> Result<String> {
+    build::doctor::read_output("date", &["-u", "+%Y%m%dT%H%M%SZ"])
 }

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context as _, Result};
 use xshell::{Cmd, Shell, cmd};
 
-use super::rows::Row;
+use crate::rows::Row;
 use build::Project;
 use build::cache::{Artefact, Cache, Record};
 use build::exchange::Exchange;

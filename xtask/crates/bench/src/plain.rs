@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context as _, Result};
 use xshell::{Cmd, Shell, cmd};
 
-use super::ours::Ready;
+use crate::ours::Ready;
 use base::environment::{self, Purpose};
 use base::platform::Platform;
 use build::host;

@@ -8,7 +8,7 @@ use std::path::Path;
 use anyhow::{Context as _, Result, bail};
 use serde::{Deserialize, Serialize};
 
-use super::prometheus::Series;
+use crate::prometheus::Series;
 use build::cache;
 use matrix::{GilState, ReferenceFigures, ServeConfig, ServerSide};
 

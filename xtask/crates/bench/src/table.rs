@@ -5,8 +5,8 @@ use std::path::Path;
 
 use anyhow::{Context, Result};
 
-use super::rows::Row;
-use super::stats::{Samples, Spread};
+use crate::rows::Row;
+use crate::stats::{Samples, Spread};
 use base::ui;
 
 /// Between these lines of the documentation stands what was measured.

@@ -1,7 +1,17 @@
 //! That only what went well becomes a number.
 
-use super::*;
+use std::collections::BTreeMap;
+use std::fs::{self, File};
+use std::path::PathBuf;
+use std::time::Duration;
+
+use xshell::{Shell, cmd};
+
+use crate::build_rows::{LIMIT, last_lines};
+use crate::rows::Row;
+use crate::timings::units;
 use base::cancel::Cancel;
+use base::proc;
 
 fn log() -> (PathBuf, File) {
     static COUNT: std::sync::atomic::AtomicU32 = std::sync::atomic::AtomicU32::new(0);

@@ -1,6 +1,6 @@
 //! Whether two sets of runs differ, in words that say no more than was shown.
 
-use super::infer::{self, ALPHA, Estimate};
+use crate::infer::{self, ALPHA, Estimate};
 
 /// Which way a figure should go.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

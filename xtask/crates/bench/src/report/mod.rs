@@ -15,8 +15,8 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context as _, Result, anyhow};
 use clap::Args;
 
-use super::figures::{Figures, Of};
-use super::record::Record;
+use crate::figures::{Figures, Of};
+use crate::record::Record;
 use base::{UsageError, ui};
 use build::cache;
 use page::Page;

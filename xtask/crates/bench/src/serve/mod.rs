@@ -13,9 +13,10 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use anyhow::{Context as _, Result, anyhow, bail, ensure};
 use clap::Args;
 
-use super::random::Random;
-use super::record::{Config, FILE, Load, Record, Server};
-use super::{file_time, machine, report};
+use crate::machine::{self, file_time};
+use crate::random::Random;
+use crate::record::{Config, FILE, Load, Record, Server};
+use crate::report;
 use base::{UsageError, labels, ui};
 use build::Project;
 use docker::Docker;

@@ -1,0 +1,320 @@
+//! Measures the rows of `cargo xtask bench build`: this tool and the plain tools in turn, from the same sources.
+
+use std::cell::Cell;
+use std::collections::BTreeMap;
+use std::fs::{self, File};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, anyhow};
+use xshell::{Cmd, Shell, cmd};
+
+use crate::machine::{self, file_time};
+use crate::ours::{Ours, Ready};
+use crate::plain::Plain;
+use crate::rows::Row;
+use crate::stats::{Sample, Samples};
+use crate::timings::crates;
+use crate::work::quietly;
+use base::environment::{self, Purpose};
+use base::{proc, ui};
+use build::Project;
+use docker::Docker;
+use matrix::select::{self, Selection};
+use matrix::{Abi, BenchBuild};
+
+/// No single command takes longer; what does hangs.
+pub const LIMIT: Duration = Duration::from_secs(2 * 3600);
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Side {
+    Ours,
+    Plain,
+}
+
+pub struct Bench<'a> {
+    pub project: &'a Project,
+    pub what: &'a BenchBuild,
+    pub show: bool,
+    /// In the user's clone.
+    pub shell: Shell,
+    /// With the two packages that are compared; and with all that the image has.
+    pub ours: Ours<'a>,
+    pub whole: Ours<'a>,
+    pub plain: Plain,
+    /// Our working copy of the package, where one line is changed.
+    pub copy: PathBuf,
+    /// Whether a side has built the wheels and changed nothing since: ours, plain.
+    pub warm: [Cell<bool>; 2],
+}
+
+impl Bench<'_> {
+    /// All runs of a row: in pairs, and each pair in the other order than the one before.
+    pub fn row(&self, row: Row, repeat: usize, docker: Option<&Docker>) -> Result<Samples> {
+        let path = self.project.cache.log(&format!("bench-{}", row.id()));
+        let log = File::create(&path).with_context(|| format!("cannot write the log file `{}`", path.display()))?;
+        let done = self.runs(row, repeat, &log);
+        if let (Err(_), Some(docker)) = (&done, docker) {
+            // Of a run of ours that was ended.
+            for ours in [&self.ours, &self.whole] {
+                let _ = docker.remove_leftovers(ours.cache_folder());
+            }
+        }
+        done.map_err(|error| {
+            anyhow!("[{}] {error:#}{}\n    whole log: {}", row.id(), last_lines(&path), path.display())
+        })
+    }
+
+    fn runs(&self, row: Row, repeat: usize, log: &File) -> Result<Samples> {
+        let say = |text: &str| self.project.ui.say(&format!("[bench] {}: {text}", row.id()));
+        say("prepares");
+        let ready = self.prepare(row, log)?;
+        let mut samples = Samples::default();
+        for pair in 0..repeat {
+            let sides = if pair % 2 == 0 { [Side::Ours, Side::Plain] } else { [Side::Plain, Side::Ours] };
+            for side in sides.into_iter().filter(|side| *side == Side::Ours || row.compares()) {
+                let commands = self.reset(row, side, &ready, log)?;
+                if self.show && pair == 0 {
+                    commands.iter().for_each(|command| self.project.ui.say(&format!("    $ {command}")));
+                }
+                let load = machine::load();
+                let mut seconds = 0.0;
+                for command in commands {
+                    seconds += proc::time(command, log, LIMIT, &self.project.cancel)?.as_secs_f64();
+                }
+                let (name, list) = match side {
+                    Side::Ours => ("ours", &mut samples.ours),
+                    Side::Plain => ("plain", &mut samples.plain),
+                };
+                let parts = match side {
+                    Side::Ours => self.parts(row)?,
+                    Side::Plain => BTreeMap::new(),
+                };
+                if repeat < 10 {
+                    say(&format!("{name} {} of {repeat}: {}", pair + 1, ui::seconds(seconds)));
+                }
+                list.push(Sample { seconds, load, parts });
+            }
+        }
+        Ok(samples)
+    }
+
+    fn selection(&self, row: Row) -> Result<Selection> {
+        let (maturin, container) = (&self.what.maturin, &self.what.container);
+        let list = |words: &[&str]| words.iter().map(|word| word.to_string()).collect::<Vec<_>>();
+        match row {
+            Row::WheelsCold | Row::WheelsUnchanged | Row::WheelsOneLine => {
+                let abis: Vec<String> = maturin.abis.iter().map(|abi| abi.to_string()).collect();
+                select::wheels(self.ours.matrix(), &abis, &list(&[&maturin.package]))
+            }
+            Row::OfficialCold | Row::OfficialUnchanged => {
+                select::wheels(self.ours.matrix(), &list(&[&container.abi]), &list(&[&container.package]))
+            }
+            Row::ImageCold | Row::ImageUnchanged | Row::Everything => {
+                select::images(self.ours(row).matrix(), &list(&[&self.what.image]))
+            }
+            Row::Plan | Row::Xtask => Ok(Selection::default()),
+        }
+    }
+
+    fn ours(&self, row: Row) -> &Ours<'_> {
+        match row {
+            Row::ImageCold | Row::ImageUnchanged => &self.whole,
+            _ => &self.ours,
+        }
+    }
+
+    /// What neither side is measured for.
+    fn prepare(&self, row: Row, log: &File) -> Result<Option<Ready>> {
+        self.ours(row).lay_out(&[], "")?;
+        if !row.compares() {
+            return Ok(None);
+        }
+        let ready = self.ours(row).prepare(row, &self.selection(row)?)?;
+        let source = self.plain.source();
+        match row {
+            Row::WheelsCold | Row::WheelsUnchanged | Row::WheelsOneLine | Row::Everything => {
+                if !source.exists() {
+                    let sdist = ready.files(&format!("sdist-{}", self.what.maturin.package))?;
+                    let (_, sdist) = sdist.first().context("an sdist of no file: this is a bug")?;
+                    self.all([self.plain.unpack(sdist, &source)?, self.plain.unpack(sdist, &self.copy)?], log)?;
+                    self.all([self.plain.fetch_crates()], log)?;
+                }
+                if matches!(row, Row::WheelsUnchanged | Row::WheelsOneLine) {
+                    for side in [Side::Ours, Side::Plain] {
+                        if !self.warm[side as usize].get() {
+                            self.all(self.wheels(side, &ready)?, log)?;
+                            self.warm[side as usize].set(true);
+                        }
+                    }
+                }
+            }
+            Row::OfficialCold | Row::OfficialUnchanged => {
+                self.quietly(&["rm", "--force", &self.plain.container()]);
+                self.all(self.plain.start_container(self.what, &ready, self.ours.matrix())?, log)?;
+                if row == Row::OfficialUnchanged {
+                    self.all(self.official(Side::Ours)?, log)?;
+                    self.all(self.official(Side::Plain)?, log)?;
+                }
+            }
+            Row::ImageUnchanged => {
+                self.all(self.image(row, Side::Ours, &ready)?, log)?;
+                self.all(self.image(row, Side::Plain, &ready)?, log)?;
+            }
+            Row::ImageCold | Row::Plan | Row::Xtask => {}
+        }
+        Ok(Some(ready))
+    }
+
+    /// Brings one side to where the row begins; what comes back is measured.
+    fn reset(&self, row: Row, side: Side, ready: &Option<Ready>, log: &File) -> Result<Vec<Cmd<'_>>> {
+        let Some(ready) = ready else { return self.alone(row) };
+        let selection = self.selection(row)?;
+        let nonce = format!("{}-{}", std::process::id(), file_time()?);
+        match (row, side) {
+            (Row::WheelsCold, _) => {
+                match side {
+                    Side::Ours => self.ours.forget(row, &selection)?,
+                    Side::Plain => self.plain.forget(&["target", "wheels"])?,
+                }
+                // It is, when the run that follows has ended well; else no row follows.
+                self.warm[side as usize].set(true);
+                self.wheels(side, ready)
+            }
+            (Row::WheelsUnchanged, _) => self.wheels(side, ready),
+            (Row::WheelsOneLine, _) => {
+                let folder = if side == Side::Ours { self.copy.clone() } else { self.plain.source() };
+                change(&folder.join(&*self.what.maturin.touch))?;
+                if side == Side::Plain {
+                    return self.wheels(side, ready);
+                }
+                let matrix = self.ours.with_working_copy(&self.what.maturin.package, &self.copy)?;
+                Ok(vec![self.our_wheels(&matrix)?])
+            }
+            (Row::OfficialCold | Row::OfficialUnchanged, Side::Ours) => {
+                if row == Row::OfficialCold {
+                    self.ours.forget(row, &selection)?;
+                }
+                self.official(side)
+            }
+            (Row::OfficialCold | Row::OfficialUnchanged, Side::Plain) => {
+                self.all([self.plain.forget_wheels(row == Row::OfficialCold)], log)?;
+                self.official(side)
+            }
+            (Row::ImageCold, Side::Ours) => {
+                self.whole.lay_out(&["image.Dockerfile"], &nonce)?;
+                self.image(row, side, ready)
+            }
+            (Row::ImageCold | Row::ImageUnchanged, _) => self.image(row, side, ready),
+            (Row::Everything, Side::Ours) => {
+                self.ours.forget(row, &selection)?;
+                self.warm[Side::Ours as usize].set(false);
+                let all = ["builder.Dockerfile", "python.Dockerfile", "base.Dockerfile", "image.Dockerfile"];
+                self.ours.lay_out(&all, &nonce)?;
+                self.image(row, side, ready)
+            }
+            (Row::Everything, Side::Plain) => {
+                self.plain.forget(&["everything-target", "runtime"])?;
+                self.plain.everything(self.what, ready, self.ours.matrix())
+            }
+            (Row::Plan | Row::Xtask, _) => self.alone(row),
+        }
+    }
+
+    /// What nothing is compared with.
+    fn alone(&self, row: Row) -> Result<Vec<Cmd<'_>>> {
+        let shell = &self.shell;
+        if row == Row::Plan {
+            // The user's own project and cache: what a person waits for.
+            let program = std::env::current_exe().context("cannot tell which program this is")?;
+            let matrix = &self.project.file;
+            let fake: &[&str] = if self.project.fake { &["--fake"] } else { &[] };
+            return Ok(vec![cmd!(shell, "{program} --matrix {matrix} {fake...} plan")]);
+        }
+        self.plain.forget(&["xtask"])?;
+        let target = self.plain.path("xtask");
+        let build = cmd!(shell, "cargo build --locked --package xtask --timings --target-dir {target}");
+        Ok(vec![environment::apply(build, Purpose::Cargo)])
+    }
+
+    fn wheels(&self, side: Side, ready: &Ready) -> Result<Vec<Cmd<'_>>> {
+        match side {
+            Side::Ours => Ok(vec![self.our_wheels(self.ours.matrix_file())?]),
+            Side::Plain => {
+                let known = |abi: &_| self.ours.matrix().abi(abi);
+                let abis: Vec<&Abi> = self.what.maturin.abis.iter().filter_map(|abi| known(abi)).collect();
+                self.plain.maturin(ready, "target", "wheels", &abis)
+            }
+        }
+    }
+
+    fn our_wheels(&self, matrix: &Path) -> Result<Cmd<'_>> {
+        let mut arguments = vec!["wheels", "--package", &self.what.maturin.package];
+        self.what.maturin.abis.iter().for_each(|abi| arguments.extend(["--abi", abi]));
+        self.ours.command(&arguments, matrix)
+    }
+
+    fn official(&self, side: Side) -> Result<Vec<Cmd<'_>>> {
+        let (package, abi) = (&self.what.container.package, &self.what.container.abi);
+        Ok(vec![match side {
+            Side::Ours => {
+                let arguments = ["wheels", "--package", package, "--abi", abi, "--quick"];
+                self.ours.command(&arguments, self.ours.matrix_file())?
+            }
+            Side::Plain => self.plain.pip_wheel(self.what, self.ours.matrix())?,
+        }])
+    }
+
+    fn image(&self, row: Row, side: Side, ready: &Ready) -> Result<Vec<Cmd<'_>>> {
+        let ours = self.ours(row);
+        Ok(vec![match side {
+            Side::Ours => ours.command(&["image", &self.what.image, "--quick"], ours.matrix_file())?,
+            Side::Plain => self.plain.image_build(self.what, ready, row == Row::ImageCold)?,
+        }])
+    }
+
+    /// What our side's time consists of, where it did something.
+    fn parts(&self, row: Row) -> Result<BTreeMap<String, f64>> {
+        match row {
+            Row::WheelsCold | Row::OfficialCold | Row::ImageCold | Row::Everything => {
+                self.ours(row).parts(row, &self.selection(row)?)
+            }
+            Row::Xtask => crates(&self.plain.path("xtask/cargo-timings/cargo-timing.html")),
+            Row::WheelsUnchanged | Row::WheelsOneLine | Row::OfficialUnchanged | Row::ImageUnchanged | Row::Plan => {
+                Ok(BTreeMap::new())
+            }
+        }
+    }
+
+    /// Runs what is not measured.
+    fn all<'c>(&self, commands: impl IntoIterator<Item = Cmd<'c>>, log: &File) -> Result<()> {
+        for command in commands {
+            proc::time(command, log, LIMIT, &self.project.cancel)?;
+        }
+        Ok(())
+    }
+}
+
+/// Appends a line of code that is another each time.
+fn change(file: &Path) -> Result<()> {
+    use std::io::Write as _;
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default().as_nanos();
+    let mut open = File::options().append(true).open(file).with_context(|| {
+        format!("cannot change `{}`: correct `bench.build.maturin.touch` in matrix.yaml", file.display())
+    })?;
+    writeln!(open, "pub fn changed_{now}() -> u128 {{ {now} }}")?;
+    Ok(())
+}
+
+impl Bench<'_> {
+    fn quietly(&self, arguments: &[&str]) {
+        quietly(self.plain.docker(), arguments);
+    }
+}
+
+/// The end of what was said before it failed.
+pub fn last_lines(log: &Path) -> String {
+    let text = fs::read(log).map(|bytes| String::from_utf8_lossy(&bytes).into_owned()).unwrap_or_default();
+    let lines: Vec<&str> = text.lines().filter(|line| !line.trim().is_empty()).collect();
+    lines.iter().skip(lines.len().saturating_sub(25)).map(|line| format!("\n    | {line}")).collect()
+}
