@@ -7,9 +7,10 @@ use std::io::{self, Write};
 
 use crate::code::Code;
 use crate::command::{self, Target, Work};
+use crate::reader::{Malformed, Parsed, Reader};
 use crate::server::Server;
 use crate::store::Namespace;
-use crate::wire::{FRAME_HEADER, Fields, Frame, Malformed, Message, Op, Parsed, Reader, flag, frame, message_header};
+use crate::wire::{FRAME_HEADER, Fields, Frame, Message, Op, flag, frame, message_header};
 
 /// A server's default, `batch-max-requests`.
 const MAX_ROWS: u32 = 5000;

@@ -1,7 +1,7 @@
 //! A stand-in for an Aerospike server: the part of its wire protocol that a batch-reading application
 //! needs, kept in memory, for machines that reach neither a cluster nor the vendor's image.
 //!
-//! Read it in this order: `session` (one connection), `wire` (bytes to messages and back), `command`
+//! Read it in this order: `session` (one connection), `wire` and `reader` (bytes to messages and back), `command`
 //! (one record) and `batch` (many), `store` and `value` (what is kept), `info` (what clients ask about
 //! the cluster). What it does not do it answers with the protocol's own error code.
 //!
@@ -16,6 +16,7 @@ mod draft;
 mod info;
 mod listener;
 mod msgpack;
+mod reader;
 mod server;
 mod session;
 mod store;

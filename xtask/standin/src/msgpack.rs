@@ -5,7 +5,7 @@
 
 use std::cmp::Ordering;
 
-use crate::wire::{Malformed, Parsed, Reader};
+use crate::reader::{Malformed, Parsed, Reader};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kind {

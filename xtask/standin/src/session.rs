@@ -6,9 +6,10 @@ use std::net::SocketAddr;
 use crate::budget::Share;
 use crate::code::Code;
 use crate::command::{self, Target, Work};
+use crate::reader::Malformed;
 use crate::server::Server;
 use crate::store::Digest;
-use crate::wire::{FRAME_HEADER, Frame, Malformed, Message, flag, frame, message_header, parse_frame_header};
+use crate::wire::{FRAME_HEADER, Frame, Message, flag, frame, message_header, parse_frame_header};
 use crate::{batch, info};
 
 /// Longer messages are refused. Records have at most 1 MiB; only batches of writes come near.

@@ -4,6 +4,7 @@
 //! (`length, type, data`), then operations (`length, op, particle type, flags, name length, name, value`).
 
 use crate::code::Code;
+use crate::reader::{Malformed, Parsed, Reader};
 use crate::value::Value;
 
 pub const VERSION: u8 = 2;
@@ -77,12 +78,6 @@ pub mod op {
     pub const HLL_MODIFY: u8 = 16;
 }
 
-/// The message is not what it says it is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Malformed(pub &'static str);
-
-pub type Parsed<T> = Result<T, Malformed>;
-
 fn frame_header(kind: u8, length: usize) -> [u8; FRAME_HEADER] {
     let mut header = (length as u64).to_be_bytes();
     header[0] = VERSION;
@@ -128,42 +123,6 @@ pub fn parse_frame_header(header: [u8; FRAME_HEADER]) -> Parsed<(u8, u64)> {
     let mut length = header;
     length[..2].fill(0);
     Ok((kind, u64::from_be_bytes(length)))
-}
-
-/// Takes numbers and slices off the front of a message.
-#[derive(Debug, Clone, Copy)]
-pub struct Reader<'a>(pub &'a [u8]);
-
-impl<'a> Reader<'a> {
-    pub fn take(&mut self, length: usize) -> Parsed<&'a [u8]> {
-        let (head, rest) = self.0.split_at_checked(length).ok_or(Malformed("shorter than it says"))?;
-        self.0 = rest;
-        Ok(head)
-    }
-
-    pub fn array<const N: usize>(&mut self) -> Parsed<[u8; N]> {
-        let (head, rest) = self.0.split_first_chunk::<N>().ok_or(Malformed("shorter than it says"))?;
-        self.0 = rest;
-        Ok(*head)
-    }
-
-    pub fn u8(&mut self) -> Parsed<u8> {
-        self.array::<1>().map(|[byte]| byte)
-    }
-
-    pub fn u16(&mut self) -> Parsed<u16> {
-        self.array().map(u16::from_be_bytes)
-    }
-
-    pub fn u32(&mut self) -> Parsed<u32> {
-        self.array().map(u32::from_be_bytes)
-    }
-
-    /// A length, and as many bytes as it says.
-    fn sized(&mut self) -> Parsed<Reader<'a>> {
-        let length = self.u32()? as usize;
-        self.take(length).map(Reader)
-    }
 }
 
 /// The fields that mean something here; the others are skipped, as a server does.

@@ -3,6 +3,7 @@
 // A test that meets something unexpected says so by ending.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
+mod architecture;
 mod audit;
 mod bills;
 mod cases;
