@@ -396,3 +396,34 @@ fn a_known_crash_that_cannot_be_reproduced_is_an_error() {
     check_error(client, "", "- scenario: first-batch-read", &["`acme` needs a `client` to reproduce the crash"]);
     check_error("signal: SIGSEGV", "signal: segfault", "signal: segfault", &["`segfault` is not the name of a signal"]);
 }
+
+#[test]
+fn patches_need_an_sdist_and_a_row_of_their_own() {
+    let text = fixture::with_patched_row();
+    let matrix = Matrix::parse(&text, "matrix.yaml").unwrap();
+    let patched = matrix.package("acme-patched").unwrap();
+    assert_eq!((patched.distribution(), patched.wheel_version().as_deref()), ("acme", Some("7.3.0+ft1")));
+    let message = |from: &str, to: &str| {
+        assert!(text.contains(from), "the matrix has no `{from}`");
+        format!("{:#}", Matrix::parse(&text.replacen(from, to, 1), "matrix.yaml").expect_err("the matrix is valid"))
+    };
+    for (from, to, expected) in [
+        ("local_version: ft1", "local_version: ft-1", "no local version label (PEP 440)"),
+        ("folder: patches/acme", "folder: ../patches", "not a relative path inside the folder of matrix.yaml"),
+        (
+            "[acme-py, acme, demo-app]",
+            "[acme-py, acme, acme-patched]",
+            "`acme` and `acme-patched` are the same distribution",
+        ),
+    ] {
+        let error = message(from, to);
+        assert!(error.contains(expected), "{error}");
+    }
+    // The vendor's wheel is not patched, and a working copy is changed itself.
+    let patches = "      apt: acme-build\n      patches: {folder: patches/acme, local_version: ft1}\n";
+    let error = error("      apt: acme-build\n", patches);
+    assert!(error.contains("a wheel of the vendor is not patched"), "{error}");
+    let source = "    source: {path: app}\n    build:\n";
+    let error = self::error(source, &format!("{source}      patches: {{folder: patches, local_version: ft1}}\n"));
+    assert!(error.contains("patches belong to `source.pypi` only"), "{error}");
+}

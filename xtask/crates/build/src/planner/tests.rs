@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 
 use super::plan;
 use crate::facts::Facts;
-use crate::plan::Plan;
+use crate::plan::{PatchFile, Plan};
+use base::digest;
 use matrix::Matrix;
 use matrix::select::Selection;
 
@@ -221,6 +222,25 @@ fn a_working_copy_is_its_content() {
     };
     assert_eq!(at("one", "/here"), at("one", "/there"));
     assert_ne!(at("one", "/here"), at("two", "/here"));
+}
+
+#[test]
+fn a_patch_changes_the_patched_row_only() {
+    let facts = |text: &str| {
+        let patch = PatchFile { name: "0001.patch".to_owned(), sha256: digest::of(text), text: text.to_owned() };
+        Facts { patches: BTreeMap::from([("acme-patched".to_owned(), vec![patch])]), ..facts() }
+    };
+    let matrix = fixture::with_patched_row();
+    let plan = |text: &str| planned(&matrix, &facts(text));
+    let (one, other) = (keys(&plan("one"), "that day"), keys(&plan("other"), "that day"));
+    let changed: Vec<&String> = one.iter().filter(|(id, key)| other.get(*id) != Some(key)).map(|(id, _)| id).collect();
+    assert!(changed.iter().all(|id| id.contains("acme-patched")), "{changed:?}");
+    assert!(changed.iter().any(|id| *id == "wheel-acme-patched-cp314t"), "{changed:?}");
+    // Both rows are built from one sdist, and the version tells their wheels apart.
+    assert!(one.contains_key("sdist-acme") && !one.contains_key("sdist-acme-patched"));
+    let plan = plan("one");
+    let wheel = plan.step("wheel-acme-patched-cp314t").and_then(|step| step.action.wheel()).unwrap();
+    assert_eq!((wheel.distribution, wheel.version), ("acme", Some("7.3.0+ft1")));
 }
 
 #[test]
