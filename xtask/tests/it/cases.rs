@@ -126,7 +126,7 @@ fn a_missing_run_time_dependency_names_who_requires_it_and_the_field() {
     let (output, said) = run(&clone, &["image", "incomplete", "--quick"]);
     assert_eq!(output.status.code(), Some(1), "{said}");
     let wanted = "`calver-demo` requires `numpy>=2`, which is not in the image: the lock file `cp311.txt` in the folder \
-                  `locks` of `calver-demo` must have it";
+                  `locks` of `calver-demo` must contain it";
     assert!(said.contains(wanted), "{said}");
 }
 

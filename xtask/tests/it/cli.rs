@@ -845,7 +845,7 @@ fn a_module_that_the_wheel_does_not_have_is_named_with_those_that_it_has() {
     let line = matrix.lines().position(|line| line.contains("acme_pi]")).unwrap() + 1;
     let place = format!("matrix.yaml:{line}:23: packages[].import: `acme_py-1.4.2-cp314-cp314t-");
     assert!(said.contains(&place), "{said}");
-    assert!(said.contains("has no module `acme_pi`; the modules in it are `_acme_py`, `acme_py`"), "{said}");
+    assert!(said.contains("has no module `acme_pi`; its modules are `_acme_py`, `acme_py`"), "{said}");
     assert!(!said.contains("made again"), "{said}");
     clone.edit("import: [acme_py, acme_pi]", "import: [acme_py]");
     assert!(clone.good(&rows).contains(" cached "));
@@ -890,7 +890,7 @@ fn a_wrong_pin_fails_although_everything_is_cached() {
         fs::write(&path, right.replace(pin, &wrong)).unwrap();
         let said = clone.bad(1, rows);
         let line = before.lines().count().max(1);
-        let parts = format!(": the SHA-256 that is pinned for `{name}=={version}99` is that of `{name} {version}`");
+        let parts = format!(": the SHA-256 pinned for `{name}=={version}99` belongs to `{name} {version}`");
         assert!(said.contains(&format!("matrix.yaml:{line}:")) && said.contains(&parts), "{said}");
         // Another spelling of the same version is no other version.
         fs::write(&path, right.replace(pin, &pin.replace(version, &format!("{version}.0")))).unwrap();
@@ -917,7 +917,7 @@ fn a_wrong_pin_in_a_lock_file_fails_although_everything_is_cached() {
     clone.good(&["image", "314t"]);
     write("2.3.1");
     let said = clone.bad(1, &["image", "314t"]);
-    let parts = "docker/locks/cp314t.txt:3: the SHA-256 that is pinned for `numpy==2.3.1` is that of `numpy 2.4.6`";
+    let parts = "docker/locks/cp314t.txt:3: the SHA-256 pinned for `numpy==2.3.1` belongs to `numpy 2.4.6`";
     assert!(said.contains(parts), "{said}");
 }
 

@@ -384,7 +384,7 @@ fn a_wrong_image_under_a_key_is_refused_and_replaced() {
     docker(&["push", &base]);
     lab.forget("base-cp311");
     let refused = lab.good(&["--cache-from", &repository, "--push", &repository]);
-    assert!(refused.contains("changed after it was made"), "{refused}");
+    assert!(refused.contains("changed after it was built"), "{refused}");
     ended(&refused, "base-cp311", "ok");
 
     // That run has put the right one in its place.

@@ -13,7 +13,7 @@ use crate::lock::Pin;
 use base::digest;
 use matrix::{GilState, InterpreterBuild, Serve, Tool};
 
-pub use github::{Jobbing, Jobs, jobs};
+pub use github::{JobOptions, Jobs, jobs};
 pub use ids::{locked_id, patched_id, proof_id, sdist_id, wheel_id};
 pub use print::{Status, json, text};
 

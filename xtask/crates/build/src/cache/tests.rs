@@ -1,4 +1,4 @@
-//! Folders and locks that several processes use at once.
+//! Tests of folders and locks shared by several processes.
 
 use super::*;
 
@@ -14,7 +14,7 @@ fn top(name: &str) -> Top {
     Top(std::env::temp_dir().join(format!("xtask-cache-{}-{name}", std::process::id())))
 }
 
-/// Two containers that share a cache have processes of the same id: what one process does twice stands for them.
+/// Processes in containers that share a cache can have equal ids; one process doing it twice models this.
 #[test]
 fn two_runs_of_one_step_do_not_share_a_scratch_folder() {
     let top = top("scratch");
@@ -29,7 +29,7 @@ fn two_runs_of_one_step_do_not_share_a_scratch_folder() {
 }
 
 #[test]
-fn folders_of_killed_runs_are_removed_by_the_next_run_and_no_others() {
+fn only_folders_of_killed_runs_are_removed() {
     let top = top("killed");
     let cache = Cache::at(&top.0).unwrap();
     let used = cache.scratch("used").unwrap();
@@ -52,7 +52,7 @@ fn a_cache_in_use_is_not_pruned() {
     assert!(cache.alone().is_err());
     drop(two);
     let alone = cache.alone().unwrap();
-    // Whoever waits for its end can be interrupted.
+    // Waiting for the lock can be interrupted.
     assert_eq!(
         format!("{:#}", cache.in_use(&cancel, || cancel.set()).unwrap_err()),
         "cannot lock the cache: interrupted"

@@ -1,4 +1,4 @@
-//! What is to be known of a result besides its bytes, as a label of the image that it travels in.
+//! Metadata of a shared result, stored in a label of the image that transports it.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -13,20 +13,19 @@ use base::labels;
 use base::platform::Platform;
 use docker::Image;
 
-/// Set in an image without one by BuildKit, and assumed by the engine: it makes no difference.
+/// Set by BuildKit in an image without a PATH and assumed by the engine, so its presence makes no difference.
 const USUAL_PATH: &str = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
-/// What a step knows of its result (what it stands for in the keys of others, its notes, its name) is
-/// known only when that is there, so it cannot be in the image's own labels.
+/// Metadata of a result. It is known only after the result was built, so it cannot be part of the image's own labels.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct Passport {
-    /// The digest of what the image was when it was made. Labels are inherited: an image that
-    /// somebody built on this one has the same. None where only files travel.
+    /// Fingerprint of the image. Labels are inherited: an image built on top of this one has the same label, but
+    /// another fingerprint. `None` for an image that only transports files.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub image: Option<String>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub files: Vec<Artefact>,
-    /// Wall time that it took.
+    /// Wall time of the step in seconds.
     pub seconds: f64,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub name: Option<String>,
@@ -37,35 +36,36 @@ pub struct Passport {
 }
 
 impl Passport {
-    /// That of an image, if the image is what the step of `key` made.
+    /// Returns the passport of an image if the step of `key` built this image.
     pub fn of_image(image: &Image, key: &str, platform: Platform, action: &Action) -> Result<Passport> {
         let passport = read(image, key, platform)?;
         let found = fingerprint(image);
         match &passport.image {
             Some(made) if *made == found => {}
             Some(made) => bail!(
-                "it was changed after it was made: its layers and settings have the SHA-256 `{found}`, not `{made}`"
+                "it was changed after it was built: its layers and settings have the SHA-256 `{found}`, not `{made}`"
             ),
-            None => bail!("its label `{}` is that of files", labels::PASSPORT),
+            None => bail!("its label `{}` describes files, not an image", labels::PASSPORT),
         }
         let same = action.is_recorded() == passport.content.is_some();
-        ensure!(same, "its label `{}` is that of another kind of step", labels::PASSPORT);
+        ensure!(same, "its label `{}` describes another kind of step", labels::PASSPORT);
         Ok(passport)
     }
 
-    /// That of an image of nothing but files, if the step of `key` made them; `accept` checks them.
+    /// Returns the passport of an image that only transports files, if the step of `key` created them; check them
+    /// with `accept`.
     pub fn of_files(image: &Image, key: &str, platform: Platform) -> Result<Passport> {
         let passport = read(image, key, platform)?;
-        ensure!(passport.image.is_none(), "its label `{}` is that of an image", labels::PASSPORT);
+        ensure!(passport.image.is_none(), "its label `{}` describes an image, not files", labels::PASSPORT);
         Ok(passport)
     }
 
-    /// Moves the files with these names from the folder `from` into `out`, if they are those that were made.
+    /// Moves the files `names` from `from` to `out` after checking their digests.
     pub fn accept(&self, names: &[String], from: &Path, out: &Path) -> Result<()> {
-        std::fs::create_dir_all(out).with_context(|| format!("cannot make `{}`", out.display()))?;
+        std::fs::create_dir_all(out).with_context(|| format!("cannot create `{}`", out.display()))?;
         for name in names {
             let known = self.files.iter().find(|file| file.name == *name && !name.contains('/'));
-            let known = known.with_context(|| format!("its file `{name}` is not one of those that were made"))?;
+            let known = known.with_context(|| format!("its file `{name}` is not listed in its label"))?;
             let found = digest::of_file(&from.join(name))?;
             ensure!(found == known.sha256, "`{name}` has the SHA-256 `{found}`, not `{}`", known.sha256);
             std::fs::rename(from.join(name), out.join(name)).with_context(|| format!("cannot write `{name}`"))?;
@@ -83,16 +83,17 @@ fn read(image: &Image, key: &str, platform: Platform) -> Result<Passport> {
     }
     let label =
         image.labels.get(labels::PASSPORT).with_context(|| format!("it has no label `{}`", labels::PASSPORT))?;
-    serde_json::from_str(label).with_context(|| format!("its label `{}` cannot be read", labels::PASSPORT))
+    serde_json::from_str(label).with_context(|| format!("its label `{}` is invalid", labels::PASSPORT))
 }
 
-/// The digest of all that a program in the image can tell: further labels change its id, but not this.
+/// Returns the digest of everything in the image that programs can observe. Further labels change the image id, but
+/// not the fingerprint.
 pub fn fingerprint(image: &Image) -> String {
     let env: Vec<&String> = image.env.iter().filter(|entry| *entry != USUAL_PATH).collect();
-    // What an engine writes where no folder was set.
+    // Value that engines write if no folder was set.
     let workdir = if image.workdir.is_empty() { "/" } else { &image.workdir };
     let identity = (&image.layers, env, &image.user, &image.entrypoint, &image.command, workdir);
-    // Text and lists of it: serialisation cannot fail.
+    // Serialising text and lists of text cannot fail.
     digest::of(serde_json::to_vec(&identity).unwrap_or_default())
 }
 

@@ -1,24 +1,24 @@
-//! The name of a repository in a registry, as a person gives it.
+//! Name of a repository in a registry, as given on the command line.
 
 use std::fmt;
 
-/// The name of an image without tag and digest: `ghcr.io/me/cache`.
+/// Name of an image without tag and digest: `ghcr.io/me/cache`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Repository(String);
 
 impl Repository {
-    /// Checks a name by the grammar of the OCI distribution specification.
+    /// Parses a name by the grammar of the OCI distribution specification.
     pub fn parse(text: &str) -> Result<Repository, String> {
         let wrong = |why: &str| Err(format!("{why}: write it as `ghcr.io/me/cache` or `127.0.0.1:5000/cache`"));
         if text.contains('@') {
-            return wrong("a repository has no digest");
+            return wrong("a repository name must not contain a digest");
         }
         let (host, path) = match text.split_once('/') {
             Some((host, path)) if host.contains(['.', ':']) || host == "localhost" => (Some(host), path),
             _ => (None, text),
         };
         if path.contains(':') || (host.is_none() && text.contains(':')) {
-            return wrong("a repository has no tag, since the keys are the tags");
+            return wrong("a repository name must not contain a tag, because keys are used as tags");
         }
         let (name, port) = host.map_or(("", None), |host| match host.split_once(':') {
             Some((name, port)) => (name, Some(port)),
@@ -27,24 +27,24 @@ impl Repository {
         let plain = |c: char| c.is_ascii_alphanumeric() || c == '.' || c == '-';
         let edges = |part: &str| part.starts_with(['.', '-']) || part.ends_with(['.', '-']);
         if host.is_some() && (name.is_empty() || !name.chars().all(plain) || edges(name) || name.contains("..")) {
-            return wrong("its registry is no name of a host");
+            return wrong("its registry is not a valid host name");
         }
         if port.is_some_and(|port| port.parse::<u16>().is_err()) {
-            return wrong("its registry's port is no number");
+            return wrong("the port of its registry is not a number");
         }
         if text.len() > 255 || !path.split('/').all(component) {
-            return wrong("it is no image repository, in small letters");
+            return wrong("it is not a valid repository name in lower case");
         }
         Ok(Repository(text.to_owned()))
     }
 
-    /// The name here of what the step `id` made: the tag is that of the engine's own name.
+    /// Returns the image name of the step `id` in this repository. The tag is that of the name in the engine.
     pub fn name(&self, id: &str, key: &str) -> String {
         format!("{self}:{id}-{}", &key[..16])
     }
 }
 
-/// Words of small letters and digits, between them `.`, `_`, `__` or dashes.
+/// Returns whether the text consists of lower-case letters and digits, separated by `.`, `_`, `__` or dashes.
 fn component(text: &str) -> bool {
     let word = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit();
     let between = |part: &str| matches!(part, "" | "." | "_" | "__") || part.chars().all(|c| c == '-');

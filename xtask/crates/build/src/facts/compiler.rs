@@ -1,5 +1,5 @@
-//! Which Rust compiler this is. To ask it would take half as long again as planning does, so its answer
-//! is remembered for as long as its files are the same.
+//! Determines the Rust compiler. Calling `rustc` takes half as long as planning itself, so the answer is cached as
+//! long as the compiler's files are unchanged.
 
 use std::ffi::OsString;
 use std::fs;
@@ -11,25 +11,25 @@ use anyhow::{Context, Result, bail};
 
 use crate::cache::{self, Cache};
 
-/// What `rustc -vV` says. `cache` is where the answer is remembered.
+/// Returns the relevant output of `rustc -vV`. The answer is stored in `cache`.
 pub fn identity(cache: &Cache) -> Result<String> {
     let Some(rustc) = chosen(&|name| std::env::var_os(name)) else { return ask(Path::new("rustc")) };
-    // A cache that cannot be written is no reason to fail.
+    // An unwritable cache is not an error.
     match cache.state("rustc") {
         Ok(folder) => remember(&rustc, &folder.join("identity")),
         Err(_) => ask(&rustc),
     }
 }
 
-/// The compiler that `rustc` stands for. Where rustup has started us, it says which toolchain it
-/// chose, for what we start too; its stand-in of that name takes longer to find it than the answer.
+/// Returns the compiler of the toolchain that rustup selected. rustup sets variables for programs it starts; calling
+/// its proxy `rustc` would take longer.
 fn chosen(env: &dyn Fn(&str) -> Option<OsString>) -> Option<PathBuf> {
     let toolchain = PathBuf::from(env("RUSTUP_TOOLCHAIN")?);
     let beside = Path::new(&env("CARGO")?).with_file_name("rustc");
     (beside.components().any(|part| part.as_os_str() == toolchain) && beside.is_file()).then_some(beside)
 }
 
-/// The answer in the file `remembered`, if it is that of these files.
+/// Returns the answer stored in `remembered` if it belongs to the same files, otherwise asks the compiler.
 fn remember(rustc: &Path, remembered: &Path) -> Result<String> {
     let Some(files) = files(rustc) else { return ask(rustc) };
     let known = fs::read_to_string(remembered).ok();
@@ -37,13 +37,13 @@ fn remember(rustc: &Path, remembered: &Path) -> Result<String> {
         return Ok(answer.to_owned());
     }
     let answer = ask(rustc)?;
-    // Nor is a disk that is full.
+    // A full disk must not make planning fail.
     let _ = cache::write(remembered, format!("{files}{answer}").as_bytes());
     Ok(answer)
 }
 
-/// The compiler's program and libraries. The time of the last change of a file's state (`ctime`) is the
-/// kernel's: unlike that of its contents, nobody can set it back.
+/// Describes the files of the compiler. The change time (`ctime`) is set by the kernel and cannot be set back, unlike
+/// the modification time.
 fn files(rustc: &Path) -> Option<String> {
     let libraries = fs::read_dir(rustc.parent()?.parent()?.join("lib")).ok()?;
     let mut paths: Vec<PathBuf> = libraries.flatten().map(|entry| entry.path()).filter(|path| path.is_file()).collect();
@@ -77,7 +77,7 @@ mod tests {
     use fixture::Folder;
 
     #[test]
-    fn the_compiler_is_the_one_that_rustup_chose() {
+    fn the_compiler_of_rustups_toolchain_is_used() {
         let folder = Folder::new("compiler");
         folder.write("toolchains/1.95.0-x/bin/rustc", "").write("usr/bin/rustc", "");
         let chosen = |toolchain: Option<&str>, cargo: &str| {
@@ -90,13 +90,13 @@ mod tests {
         };
         let rustc = chosen(Some("1.95.0-x"), "toolchains/1.95.0-x/bin/cargo");
         assert_eq!(rustc.as_deref(), Some("toolchains/1.95.0-x/bin/rustc"));
-        // Not rustup's cargo, another toolchain's, one without a compiler.
+        // Cargo without rustup, cargo of another toolchain, and a toolchain without compiler.
         assert_eq!(chosen(None, "usr/bin/cargo"), None);
         assert_eq!(chosen(Some("1.96.0-x"), "toolchains/1.95.0-x/bin/cargo"), None);
         assert_eq!(chosen(Some("1.95.0-x"), "toolchains/1.95.0-x/other/cargo"), None);
     }
 
-    /// A compiler that tells how often it was asked.
+    /// Creates a compiler that counts its calls.
     fn compiler(name: &str) -> Folder {
         let folder = Folder::new(name);
         folder.write("lib/librustc_driver-1.so", "driver").write("cache/there", "");
@@ -110,23 +110,23 @@ mod tests {
     }
 
     #[test]
-    fn a_compiler_is_asked_once() {
+    fn a_compiler_is_called_once() {
         let folder = compiler("once");
         assert_eq!(answer(&folder), ("rustc 1.95.0".to_owned(), 1));
         assert_eq!(answer(&folder), ("rustc 1.95.0".to_owned(), 1));
     }
 
     #[test]
-    fn a_compiler_that_changed_is_asked_again() {
+    fn a_changed_compiler_is_called_again() {
         let folder = compiler("changed");
         answer(&folder);
-        // In place, of the same size, and the time of its contents set back.
+        // Change the file in place, with the same size and modification time.
         for (file, from, to, asked) in [("bin/rustc", "1.95.0", "1.95.1", 2), ("lib/librustc_driver-1.so", "d", "D", 3)]
         {
             let path = folder.0.join(file);
             let modified = fs::metadata(&path).unwrap().modified().unwrap();
             let text = fs::read_to_string(&path).unwrap().replace(from, to);
-            // The kernel's clock ticks every few milliseconds.
+            // The resolution of the kernel's clock is a few milliseconds.
             std::thread::sleep(std::time::Duration::from_millis(20));
             folder.write_program(file, &text);
             fs::File::open(&path).unwrap().set_times(FileTimes::new().set_modified(modified)).unwrap();
@@ -137,7 +137,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_remembered_may_be_nonsense_or_impossible_to_write() {
+    fn an_invalid_or_unwritable_cached_answer_is_ignored() {
         let folder = compiler("nonsense");
         folder.write("cache/rustc", "rustc 1.0.0");
         assert_eq!(answer(&folder), ("rustc 1.95.0".to_owned(), 1));

@@ -1,7 +1,8 @@
-//! Lock files by PEP 751 (`pylock.toml`): one file for all ABIs, from which the wheels of one ABI are chosen.
+//! Lock files in the format of PEP 751 (`pylock.toml`): one file for all ABIs, from which the wheels for one ABI are
+//! selected.
 //!
-//! Format: <https://packaging.python.org/en/latest/specifications/pylock-toml/>. No environment marker
-//! tells free-threaded interpreters from others, so the choice among the wheels goes by their tags.
+//! Format: <https://packaging.python.org/en/latest/specifications/pylock-toml/>. No environment marker distinguishes
+//! free-threaded interpreters, so wheels are selected by their tags.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -17,7 +18,7 @@ use base::platform::Platform;
 use matrix::Abi;
 use wheelfile::{Fit, TargetInterpreter, WheelName, same_name};
 
-/// The parts of a `pylock.toml` that say which wheels to install.
+/// Parts of a `pylock.toml` that determine which wheels are installed.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub struct Pylock {
@@ -25,7 +26,7 @@ pub struct Pylock {
     requires_python: Option<String>,
     #[serde(default)]
     packages: Vec<Package>,
-    /// The path and the text of the file, to name lines.
+    /// Path and text of the file, for line numbers in errors.
     #[serde(skip)]
     file: String,
     #[serde(skip)]
@@ -52,7 +53,7 @@ struct Wheel {
 }
 
 impl Wheel {
-    /// The file name, which the format allows to leave out where the address ends with it.
+    /// Returns the file name, which the format allows to omit if the URL ends with it.
     fn file_name(&self) -> Result<&str> {
         let place = self.name.as_deref().or(self.path.as_deref()).or(self.url.as_deref());
         let place = place.context("a wheel has neither `name`, `path` nor `url`")?;
@@ -60,7 +61,7 @@ impl Wheel {
     }
 }
 
-/// Reads `file`, a path from the folder `top`; errors name it.
+/// Reads `file`, a path relative to `top`.
 pub fn read(top: &Path, file: &str) -> Result<Pylock> {
     let text = std::fs::read_to_string(top.join(file)).map_err(anyhow::Error::from);
     text.and_then(|text| parse(&text, file)).with_context(|| format!("`{file}`"))
@@ -78,7 +79,7 @@ fn parse(text: &str, file: &str) -> Result<Pylock> {
 }
 
 impl Pylock {
-    /// Chooses one wheel of each package that `abi` needs. `glibc` is the newest that a wheel may ask for.
+    /// Selects one wheel of each package that `abi` needs. Wheels must not require a glibc newer than `glibc`.
     pub fn select(&self, abi: &Abi, platform: Platform, glibc: (u32, u32)) -> Result<Vec<Pin>> {
         let python = python_version(abi)?;
         let environment = environment(abi, platform, &python)?;
@@ -93,7 +94,7 @@ impl Pylock {
             check_python(package.requires_python.as_deref(), &python).with_context(|| format!("`{name}`"))?;
             ensure!(
                 !pins.iter().any(|pin| same_name(&pin.name, name)),
-                "`{name}` is locked twice for `{}`: the markers of its entries do not exclude each other",
+                "`{name}` has several entries that apply to `{}`: their markers overlap",
                 abi.id
             );
             let mut pin = package.choose(&interpreter)?;
@@ -103,7 +104,7 @@ impl Pylock {
         Ok(pins)
     }
 
-    /// The line that has a digest, as `file:line`.
+    /// Returns the position of a digest as `file:line`.
     fn place(&self, sha256: &str) -> String {
         match self.text.lines().position(|line| line.to_ascii_lowercase().contains(sha256)) {
             Some(at) => format!("{}:{}", self.file, at + 1),
@@ -113,7 +114,7 @@ impl Pylock {
 }
 
 impl Package {
-    /// The wheel that fits best.
+    /// Returns the best matching wheel.
     fn choose(&self, interpreter: &TargetInterpreter) -> Result<Pin> {
         let mut best: Option<(Fit, &str, WheelName, &Wheel)> = None;
         let mut choices = Vec::new();
@@ -127,27 +128,30 @@ impl Package {
             }
         }
         let Some((_, file, name, wheel)) = best else {
-            let have = if choices.is_empty() { "no wheel at all".to_owned() } else { base::ui::quoted(choices) };
-            bail!("no wheel of `{}` in the lock file fits `{}`: it has {have}", self.name, interpreter.abi);
+            let have = if choices.is_empty() { "no wheels".to_owned() } else { base::ui::quoted(choices) };
+            bail!("no wheel of `{}` in the lock file matches `{}`; its wheels: {have}", self.name, interpreter.abi);
         };
         if let Some(version) = &self.version {
             ensure!(
                 wheelfile::same_version(version, &name.version),
-                "`{file}` is locked as version `{version}` of `{}`",
+                "`{file}` is listed as version `{version}` of `{}`",
                 self.name
             );
         }
         let sha256 = wheel.hashes.get("sha256").map(|hash| hash.to_ascii_lowercase());
         let sha256 = sha256.filter(|hash| base::digest::is_digest(hash));
-        let sha256 = sha256.with_context(|| format!("`{file}` has no SHA-256 of 64 hexadecimal digits"))?;
+        let sha256 = sha256.with_context(|| format!("`{file}` has no valid SHA-256"))?;
         let url = wheel.url.clone();
-        ensure!(url.as_ref().is_none_or(|url| url.starts_with("https://")), "the `url` of `{file}` is not https");
+        ensure!(
+            url.as_ref().is_none_or(|url| url.starts_with("https://")),
+            "the `url` of `{file}` is not an https URL"
+        );
         let file = url.is_some().then(|| file.to_owned());
         Ok(Pin { name: self.name.clone(), version: name.version, sha256, url, file, place: String::new() })
     }
 }
 
-/// `3.11` of the matrix is Debian's interpreter, whose last number does not matter to markers.
+/// `3.11` in the matrix is Debian's interpreter, whose patch version does not affect markers.
 fn python_version(abi: &Abi) -> Result<Version> {
     let full = if abi.python.matches('.').count() < 2 { format!("{}.0", abi.python) } else { abi.python.to_string() };
     Version::from_str(&full).map_err(|error| anyhow!("`{full}` is not a version: {error}"))
@@ -156,7 +160,7 @@ fn python_version(abi: &Abi) -> Result<Version> {
 fn check_python(required: Option<&str>, python: &Version) -> Result<()> {
     let Some(text) = required else { return Ok(()) };
     let required = VersionSpecifiers::from_str(text).map_err(|error| anyhow!("`requires-python`: {error}"))?;
-    ensure!(required.contains(python), "`requires-python` is `{text}`, and the interpreter is Python {python}");
+    ensure!(required.contains(python), "`requires-python` is `{text}`, but the interpreter is Python {python}");
     Ok(())
 }
 
@@ -182,7 +186,7 @@ fn environment(abi: &Abi, platform: Platform, python: &Version) -> Result<Marker
         python_version: short.trim_end_matches('t'),
         sys_platform: "linux",
     });
-    environment.map_err(|error| anyhow!("cannot describe `{}` to markers: {error}", abi.id))
+    environment.map_err(|error| anyhow!("cannot create the marker environment of `{}`: {error}", abi.id))
 }
 
 #[cfg(test)]
@@ -208,7 +212,7 @@ mod tests {
     }
 
     #[test]
-    fn markers_choose_the_entry() {
+    fn markers_select_the_entry() {
         let old = package("demo", "marker = \"python_version < '3.14'\"", &["demo-1-py3-none-any.whl"]);
         let new = package("demo", "marker = \"python_version >= '3.14'\"", &["demo-2-py3-none-any.whl"]);
         let lock = format!("{old}{new}");
@@ -219,22 +223,22 @@ mod tests {
         assert_eq!(select(&windows, "cp314").unwrap(), []);
         let both = format!("{old}{}", package("Demo", "", &["demo-2-py3-none-any.whl"]));
         let error = select(&both, "cp311").unwrap_err().to_string();
-        assert!(error.contains("locked twice for `cp311`"), "{error}");
+        assert!(error.contains("several entries that apply to `cp311`"), "{error}");
     }
 
     #[test]
-    fn a_package_without_a_fitting_wheel_is_named_with_what_it_has() {
+    fn the_error_lists_the_wheels_of_a_package_without_a_match() {
         let lock = package("demo", "", &["demo-1-cp311-cp311-manylinux_2_28_x86_64.whl"]);
         let error = select(&lock, "cp314t").unwrap_err().to_string();
         assert!(error.contains("`demo`") && error.contains("`cp314t`") && error.contains("cp311-cp311"), "{error}");
         let none = select("[[packages]]\nname = 'demo'\n", "cp314").unwrap_err().to_string();
-        assert!(none.contains("no wheel at all"), "{none}");
+        assert!(none.contains("no wheels"), "{none}");
     }
 
     #[test]
-    fn what_cannot_be_trusted_is_refused() {
+    fn invalid_entries_are_errors() {
         let lock = package("demo", "version = '2'", &["demo-1-py3-none-any.whl"]);
-        assert!(select(&lock, "cp314").unwrap_err().to_string().contains("locked as version `2`"));
+        assert!(select(&lock, "cp314").unwrap_err().to_string().contains("listed as version `2`"));
         let lock = package("demo", "", &["demo-1-py3-none-any.whl"]).replace(DIGEST, "abc");
         assert!(select(&lock, "cp314").unwrap_err().to_string().contains("SHA-256"));
         let lock = package("demo", "requires-python = '>=3.12'", &["demo-1-py3-none-any.whl"]);
@@ -243,6 +247,6 @@ mod tests {
         let lock = "[[packages]]\nname = 'demo'\nwheels = [{ url = 'http://host.example/demo-1-py3-none-any.whl', \
                     hashes = { sha256 = 'x' } }]"
             .replace("'x'", &format!("'{DIGEST}'"));
-        assert!(select(&lock, "cp314").unwrap_err().to_string().contains("not https"));
+        assert!(select(&lock, "cp314").unwrap_err().to_string().contains("not an https URL"));
     }
 }

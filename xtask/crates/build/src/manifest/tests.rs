@@ -1,4 +1,4 @@
-//! A manifest may come from anywhere, and a folder may belong to somebody else, too.
+//! Tests with untrusted manifests and with folders that are shared with other projects.
 
 use std::fs;
 use std::path::PathBuf;
@@ -8,7 +8,7 @@ use crate::cache::Cache;
 use base::digest;
 use matrix::Matrix;
 
-/// A folder of this test's own; gone when it ends.
+/// Temporary folder, removed on drop.
 struct Folder(PathBuf);
 
 impl Folder {
@@ -34,7 +34,7 @@ impl Drop for Folder {
     }
 }
 
-/// The row of a wheel with these contents.
+/// Returns the entry of a wheel with these contents.
 fn wheel(id: &str, file: &str, contents: &str) -> Entry {
     Entry {
         id: id.to_owned(),
@@ -86,7 +86,7 @@ fn nothing_outside_of_the_folder_is_removed() {
 }
 
 #[test]
-fn of_rows_that_are_gone_only_the_files_that_were_made_are_removed() {
+fn only_unchanged_files_of_removed_rows_are_deleted() {
     let folder = Folder::new("stale");
     for (name, text) in [("made.whl", "made"), ("changed.whl", "by hand")] {
         fs::write(folder.wheels().join(name), text).unwrap();
@@ -95,11 +95,11 @@ fn of_rows_that_are_gone_only_the_files_that_were_made_are_removed() {
     write(&folder, &rows);
     Manifest::default().publish(&folder.wheels(), Some(&matrix()), &folder.cache()).unwrap();
     assert!(!folder.wheels().join("made.whl").exists());
-    assert!(folder.wheels().join("changed.whl").exists(), "it is not what the manifest says");
+    assert!(folder.wheels().join("changed.whl").exists(), "its content differs from the manifest");
 }
 
 #[test]
-fn another_folder_keeps_what_another_project_has_put_there() {
+fn other_folders_keep_files_of_other_projects() {
     let folder = Folder::new("another");
     fs::write(folder.wheels().join("made.whl"), "made").unwrap();
     write(&folder, &[wheel("wheel-of-another-project-cp314t", "made.whl", "made")]);
@@ -109,7 +109,7 @@ fn another_folder_keeps_what_another_project_has_put_there() {
 }
 
 #[test]
-fn text_for_a_terminal_has_no_control_characters() {
+fn control_characters_are_errors() {
     let mut entry = wheel("wheel-demo-cp314t", "demo.whl", "x");
     entry.notes.insert("gil".to_owned(), "off\n::add-mask::a".to_owned());
     let text = serde_json::to_vec(&Manifest { schema: 1, artefacts: vec![entry], ..Manifest::default() }).unwrap();

@@ -1,4 +1,4 @@
-//! A plan as GitHub's job matrix: what is printed here, `fromJSON` reads in a workflow.
+//! Formats a plan as GitHub job matrices, which workflows parse with `fromJSON`.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -6,8 +6,8 @@ use serde::{Deserialize, Serialize};
 
 use super::{Action, Plan, Step, StepWheel};
 
-/// Two job matrices; wheels travel as artefacts from the first to the second. GitHub refuses an
-/// empty one, so each job asks first whether its matrix has an entry.
+/// Two job matrices; wheels are passed as artefacts from the first to the second. GitHub rejects an empty matrix, so
+/// workflows check `count` before using one.
 #[derive(Debug, Default, Serialize, Deserialize)]
 pub struct Jobs {
     wheels: Rows<WheelJob>,
@@ -30,13 +30,13 @@ struct WheelJob {
     id: String,
     runner: String,
     needs: Vec<String>,
-    /// None as long as it depends on what Debian's archive gives.
+    /// `None` while it depends on the content of Debian's archive.
     key: Option<String>,
-    /// Whether the key depends on nothing that Debian's archive gives, so that the job must have this key.
+    /// Whether the key is independent of Debian's archive, so that the job must produce this key.
     fixed: bool,
-    /// What to write after `cargo xtask`, in CI and on a laptop.
+    /// Arguments of `cargo xtask`, in CI and locally.
     run: String,
-    /// Built here; else the vendor's own is taken.
+    /// Whether the wheel is built here; otherwise the vendor's wheel is downloaded.
     built: bool,
 }
 
@@ -44,18 +44,18 @@ struct WheelJob {
 struct ImageJob {
     id: String,
     runner: String,
-    /// The wheels that it is made of, by their rows' ids, whether these run or are there.
+    /// Row ids of the wheels in the image, whether their jobs run or not.
     needs: Vec<String>,
     key: Option<String>,
     fixed: bool,
     run: String,
     tag: String,
-    /// All steps that it is made of, itself included.
+    /// Ids of all steps of the image, including its own.
     steps: Vec<String>,
 }
 
 impl Jobs {
-    /// The rows by their ids, with the keys that their jobs must have; none where a key may still change.
+    /// Returns the row ids with the keys that their jobs must produce; `None` if a key may still change.
     pub fn keys(&self) -> BTreeMap<String, Option<String>> {
         let wheels = self.wheels.include.iter().map(|row| (&row.id, row.key.as_ref().filter(|_| row.fixed)));
         let images = self.images.include.iter().map(|row| (&row.id, row.key.as_ref().filter(|_| row.fixed)));
@@ -63,17 +63,17 @@ impl Jobs {
     }
 }
 
-/// What the rows have in common.
-pub struct Jobbing<'a> {
+/// Options common to all rows.
+pub struct JobOptions<'a> {
     pub runner: &'a str,
     pub quick: bool,
 }
 
-/// One row for each wheel and each image that is not `left_out`.
+/// Returns one row for each wheel and image that is not `left_out`.
 pub fn jobs(
     plan: &Plan,
     keys: &BTreeMap<String, Option<String>>,
-    common: &Jobbing,
+    common: &JobOptions,
     left_out: &dyn Fn(&Step) -> bool,
 ) -> Jobs {
     let mut jobs = Jobs::default();
@@ -111,7 +111,7 @@ fn wheels_of(plan: &Plan, image: &str) -> Vec<String> {
     }
 }
 
-/// The ids of a step and of all steps below it, in the order of the plan.
+/// Returns the ids of a step and of all steps it depends on, in the order of the plan.
 fn steps_of(plan: &Plan, id: &str) -> Vec<String> {
     let mut wanted = BTreeSet::from([id]);
     for step in plan.steps.iter().rev() {

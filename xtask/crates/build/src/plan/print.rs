@@ -1,4 +1,4 @@
-//! A plan as a person and as a program reads it.
+//! Formats a plan as text and as JSON.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -9,17 +9,17 @@ use serde_json::{Value, json};
 use super::{Action, Plan, Step};
 use base::ui;
 
-/// What would happen to a step.
+/// Planned treatment of a step.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Status {
     Cached,
-    /// The registry has it.
+    /// It is pulled from the registry.
     Pull,
     Build,
-    /// Not there, but nothing that is to be made needs it.
+    /// It is not available, but no step that runs needs it.
     Unused,
-    /// Its key depends on what an earlier step brings in from Debian's archive.
+    /// Its key depends on the content of Debian's archive, which an earlier step determines.
     Later,
 }
 
@@ -35,7 +35,7 @@ impl Status {
     }
 }
 
-/// One line per step: id, status, start of the key, what it does.
+/// Formats one line per step: id, status, start of the key, description.
 pub fn text(plan: &Plan, keys: &BTreeMap<String, Option<String>>, status: &dyn Fn(&Step) -> Status) -> String {
     let mut rows = Vec::new();
     let mut count = BTreeMap::new();
@@ -50,12 +50,12 @@ pub fn text(plan: &Plan, keys: &BTreeMap<String, Option<String>>, status: &dyn F
     let counts: Vec<String> = count.iter().map(|(word, n)| format!("{n} {word}")).collect();
     let _ = writeln!(out, "{} steps: {}", plan.steps.len(), counts.join(", "));
     if count.contains_key("later") {
-        out.push_str("`later`: the key is known when the Debian packages it is built on are installed\n");
+        out.push_str("`later`: the key is unknown until the Debian packages it depends on are installed\n");
     }
     out
 }
 
-/// The same as one JSON document: `{"schema": 1, "steps": [{id, status, key, needs, action, inputs}]}`.
+/// Returns the plan as a JSON document: `{"schema": 1, "steps": [{id, status, key, needs, action, inputs}]}`.
 pub fn json(plan: &Plan, keys: &BTreeMap<String, Option<String>>, status: &dyn Fn(&Step) -> Status) -> Value {
     let steps: Vec<Value> = plan
         .steps
@@ -75,7 +75,7 @@ pub fn json(plan: &Plan, keys: &BTreeMap<String, Option<String>>, status: &dyn F
 }
 
 impl Action {
-    /// What it does, in a few words.
+    /// Describes the step in a few words.
     pub fn describe(&self) -> String {
         match self {
             Action::Tools(tools) => format!("install {} pinned tools", tools.tools.len()),

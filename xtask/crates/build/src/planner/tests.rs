@@ -49,21 +49,21 @@ fn the_same_inputs_give_the_same_keys() {
 }
 
 #[test]
-fn a_source_changes_its_wheels_and_their_images_only() {
+fn a_source_affects_only_its_wheels_and_their_images() {
     let ids = edited("c6d3ee3ecc84267f38059f72176d4bacbf4965158c543578283ed9fb72930f4a", &"a".repeat(64));
     assert!(has(&ids, "wheel-acme-py-cp311") && has(&ids, "proof-314t"), "{ids:?}");
     assert!(!has(&ids, "wheel-acme-cp314t") && !has(&ids, "python-cp314t"), "{ids:?}");
 }
 
 #[test]
-fn an_interpreters_source_changes_what_is_built_with_it() {
+fn an_interpreters_source_affects_what_is_built_with_it() {
     let ids = edited("ff98a34ef69eb6e688bc6f80c901f0ea28a0805f9493af84294e461064e82e8f", &"a".repeat(64));
     assert!(has(&ids, "python-cp314t") && has(&ids, "wheel-acme-cp314t") && has(&ids, "proof-314"), "{ids:?}");
     assert!(!has(&ids, "wheel-acme-py-cp314t") && !has(&ids, "base-cp311"), "{ids:?}");
 }
 
 #[test]
-fn a_lock_file_changes_the_images_of_its_package_and_abi() {
+fn a_lock_file_affects_the_images_of_its_package_and_abi() {
     let pin = |sha256: char| crate::lock::Pin {
         name: "numpy".to_owned(),
         version: "2.4.0".to_owned(),
@@ -86,17 +86,17 @@ fn a_lock_file_changes_the_images_of_its_package_and_abi() {
 }
 
 #[test]
-fn a_place_to_download_from_changes_the_download_only() {
+fn a_download_url_affects_only_the_download() {
     assert_eq!(edited("https://www.python.org/ftp", "https://mirror.example/ftp"), ["source-cpython-3.14.5"]);
 }
 
 #[test]
-fn tools_change_what_they_make() {
+fn tools_affect_what_they_build() {
     let ids = edited("{name: ziglang, version: 0.17.1", "{name: ziglang, version: 0.17.2");
     assert!(has(&ids, "wheel-acme-py-cp314t") && !has(&ids, "wheel-acme-cp314t"), "{ids:?}");
     let ids = edited("ee0480ffdc8942e339a8a1da5441b3a70ca6a85334dc58f6bb92d0a0e13981bb", &"a".repeat(64));
     assert!(has(&ids, "wheel-acme-cp314t") && !has(&ids, "wheel-acme-py-cp314t"), "auditwheel: {ids:?}");
-    // uv installs what a container builds with: its digest counts there, the name of its version nowhere.
+    // uv installs the build requirements in containers, so its digest counts there; its version is not used.
     assert_eq!(
         edited("{name: uv, version: 0.13.9", "{name: uv, version: 0.13.8"),
         ["requires-acme", "requires-demo-app", "tool-uv", "tools"]
@@ -104,7 +104,7 @@ fn tools_change_what_they_make() {
 }
 
 #[test]
-fn exceptions_of_a_build_change_its_wheel() {
+fn build_options_affect_the_wheel() {
     for (from, to, affected) in [
         ("build: {with: maturin, ", "build: {jobs: 1, with: maturin, ", "wheel-acme-py-cp311"),
         ("      apt: acme-build", "      apt: acme-build\n      jobs: 1", "wheel-acme-cp314t"),
@@ -116,7 +116,7 @@ fn exceptions_of_a_build_change_its_wheel() {
 }
 
 #[test]
-fn compilers_and_their_configuration_change_wheels() {
+fn compilers_and_their_configuration_affect_wheels() {
     for facts in
         [Facts { rustc: "rustc 1.96.0".to_owned(), ..facts() }, Facts { cargo_config: "another".to_owned(), ..facts() }]
     {
@@ -127,34 +127,34 @@ fn compilers_and_their_configuration_change_wheels() {
 }
 
 #[test]
-fn what_the_archive_gives_changes_all_that_is_built_on_it() {
+fn the_content_of_the_archive_affects_everything_built_on_it() {
     let ids = changed(REAL, &facts(), "another day");
     assert!(has(&ids, "python-cp314t") && has(&ids, "wheel-acme-cp314t") && has(&ids, "proof-311"), "{ids:?}");
     assert!(!has(&ids, "root") && !has(&ids, "wheel-acme-py-cp314t"), "{ids:?}");
 }
 
 #[test]
-fn without_a_record_of_the_archive_keys_are_not_known() {
+fn keys_are_unknown_without_recorded_archive_content() {
     let keys = planned(REAL, &facts()).keys(|_, _| None);
     assert!(keys["root"].is_some() && keys["wheel-acme-py-cp314t"].is_some());
     assert!(keys["python-cp314t"].is_none() && keys["proof-314t"].is_none());
 }
 
 #[test]
-fn an_apt_package_changes_its_set() {
+fn an_apt_package_affects_its_set() {
     let ids = edited("libyaml-dev, zlib1g-dev]", "zlib1g-dev]");
     assert!(has(&ids, "devel-acme-cp314t") && has(&ids, "wheel-acme-cp314t"), "{ids:?}");
     assert!(!has(&ids, "python-cp314t") && !has(&ids, "proof-314t"), "{ids:?}");
 }
 
 #[test]
-fn the_base_image_changes_everything_on_it() {
+fn the_base_image_affects_everything_on_it() {
     let ids = edited("sha256:864abeda", "sha256:98200866");
     assert!(has(&ids, "root") && has(&ids, "python-cp314") && has(&ids, "proof-311"), "{ids:?}");
 }
 
 #[test]
-fn scripts_change_the_steps_that_use_them() {
+fn scripts_affect_the_steps_that_use_them() {
     for (file, affected, not) in [
         ("docker/python.Dockerfile", "python-cp314t", "base-cp311"),
         ("docker/base.Dockerfile", "base-cp314t", "python-cp314t"),
@@ -183,11 +183,11 @@ fn the_revision_is_part_of_every_key() {
 }
 
 #[test]
-fn what_is_there_makes_what_it_was_made_of_needless() {
+fn inputs_of_available_results_are_not_needed() {
     let plan = planned(REAL, &facts());
     let everything: Vec<&str> = plan.steps.iter().map(|step| step.id.as_str()).collect();
     let wanted = plan.wanted(|_| false, |_| false);
-    assert!(everything.iter().all(|id| wanted.contains(id)), "from nothing, all is needed");
+    assert!(everything.iter().all(|id| wanted.contains(id)), "without results, all steps are needed");
     let rows = plan.wanted(|_| false, |_| true);
     assert!(rows.contains("proof-314t") && rows.contains("base-cp314t") && rows.contains("wheel-acme-cp314t"));
     assert!(!rows.contains("image-314t") && !rows.contains("python-cp314t") && !rows.contains("tools"), "{rows:?}");
@@ -196,13 +196,13 @@ fn what_is_there_makes_what_it_was_made_of_needless() {
 }
 
 #[test]
-fn an_environment_variable_changes_its_image_only() {
+fn an_environment_variable_affects_only_its_image() {
     let ids = edited("env: {PYTHON_GIL: \"0\"}", "env: {PYTHON_GIL: \"0\", MODE: fast}");
     assert_eq!(ids, ["image-314t-with-acme", "proof-314t-with-acme"]);
 }
 
 #[test]
-fn quick_and_fake_are_never_taken_for_the_real_thing() {
+fn quick_and_fake_builds_have_their_own_keys() {
     let ids = changed(REAL, &Facts { quick: true, ..facts() }, "that day");
     assert!(has(&ids, "base-cp314t") && has(&ids, "image-314t") && !has(&ids, "base-cp311"), "{ids:?}");
     // How the interpreter is optimised changes no wheel.
@@ -212,7 +212,7 @@ fn quick_and_fake_are_never_taken_for_the_real_thing() {
 }
 
 #[test]
-fn a_working_copy_is_its_content() {
+fn a_working_copy_is_identified_by_its_content() {
     let pin = "pypi: {version: 1.4.2, sha256: c6d3ee3ecc84267f38059f72176d4bacbf4965158c543578283ed9fb72930f4a}";
     let text = REAL.replace(pin, "path: ../acme-py");
     let at = |content: &str, folder: &str| {
@@ -254,7 +254,7 @@ fn each_step_comes_after_what_it_needs() {
 }
 
 #[test]
-fn the_chain_that_takes_longest_is_started_first() {
+fn the_longest_chain_is_the_most_urgent() {
     let plan = planned(REAL, &facts());
     let urgency = plan.urgency();
     assert!(urgency["root"] > urgency["python-cp314t-optimized"]);

@@ -1,4 +1,4 @@
-//! Starts the Docker engine and waits until it answers.
+//! Starts the Docker engine and waits until it responds.
 
 use std::ffi::{OsStr, OsString};
 use std::fs::{self, File};
@@ -19,51 +19,51 @@ use base::platform::Platform;
 use base::ui::Ui;
 use docker::Docker;
 
-/// How often the engine is started. One that was killed leaves a pid file, of which its successor complains
-/// as long as a process of that number is there.
+/// Maximum number of starts. A killed engine leaves a pid file, and the next one exits if a process with that id
+/// exists.
 const STARTS: u32 = 2;
-/// Lines of the engine's log that are shown when it has exited.
+/// Number of lines of the engine's log shown after it exited.
 const LINES: usize = 8;
 
-/// What a look at the engine finds.
+/// State of the engine.
 enum Look<T> {
     Answers(T),
-    /// It does not answer, for this reason; the flag says whether starting it can help.
+    /// It does not respond, for this reason; the flag tells whether starting it can help.
     Silent(String, bool),
 }
 
-/// An engine that answers, or one that this user may not talk to, for the given reason.
+/// Engine that responds, or one that this user may not access, with the reason.
 enum Reached {
     Engine(Box<Docker>),
     Forbidden(String),
 }
 
-/// A start of the engine.
+/// Started engine.
 struct Launched {
-    /// None where systemd does the work, and has failed.
+    /// `None` if systemd failed to start it.
     pid: Option<Pid>,
     log: Log,
 }
 
-/// Where the engine writes its log.
+/// Location of the engine's log.
 #[derive(Clone)]
 enum Log {
     File(PathBuf),
     Journal,
 }
 
-/// How to bring the engine up.
+/// Procedure and time limits for starting the engine.
 struct BringUp<'a, T> {
     look: &'a dyn Fn() -> Look<T>,
     start: &'a dyn Fn() -> Result<Launched>,
     say: &'a dyn Fn(&str),
-    /// Time before the first start, and before the second.
+    /// Delays before the first and the second start.
     pauses: [Duration; 2],
-    /// Time until it must answer.
+    /// Time limit for the engine to respond.
     patience: Duration,
 }
 
-/// Starts the engine where it does not answer, and waits until it does. `--yes` was given.
+/// Starts the engine unless it responds, and waits for it. Requires `--yes`.
 pub fn start(platform: Platform, cache: &Cache, ui: &Ui, cancel: &Cancel) -> Result<Docker> {
     let log = cache.log("dockerd");
     let look = || match engine(platform) {
@@ -77,7 +77,7 @@ pub fn start(platform: Platform, cache: &Cache, ui: &Ui, cancel: &Cancel) -> Res
         ui.say("[doctor] starting the Docker engine");
         if systemd() { start_service() } else { launch(&["dockerd"], !root(), &log) }
     };
-    // The package may be starting it at this moment.
+    // The package installation may be starting it at this moment.
     let first = if systemd() { Duration::from_secs(3) } else { Duration::ZERO };
     let bring_up = BringUp {
         look: &look,
@@ -98,7 +98,7 @@ impl<T> BringUp<'_, T> {
         let mut not_before = began + self.pauses[0];
         let (mut launched, mut starts): (Option<Launched>, u32) = (None, 0);
         loop {
-            // In this order: an engine that has exited since the look is seen in the next round.
+            // Check in this order: an engine that exits after this check is noticed in the next round.
             let gone = launched.as_ref().is_some_and(|launched| !launched.is_running());
             let (why, can_start) = match (self.look)() {
                 Look::Answers(found) => return Ok(found),
@@ -109,7 +109,7 @@ impl<T> BringUp<'_, T> {
                 if starts == STARTS {
                     bail!("the Docker engine was started {STARTS} times and exited each time:\n{lines}");
                 }
-                (self.say)(&format!("[doctor] the Docker engine exited, and is started once more:\n{lines}"));
+                (self.say)(&format!("[doctor] the Docker engine exited; starting it again:\n{lines}"));
                 not_before = Instant::now() + self.pauses[1];
             }
             if can_start && launched.is_none() && Instant::now() >= not_before {
@@ -118,7 +118,7 @@ impl<T> BringUp<'_, T> {
             }
             if began.elapsed() > self.patience {
                 let log = launched.map(|launched| format!("\n{}", launched.log.last_lines())).unwrap_or_default();
-                bail!("the Docker engine did not answer within {} s: {why}{log}", self.patience.as_secs());
+                bail!("the Docker engine did not respond within {} s: {why}{log}", self.patience.as_secs());
             }
             cancel.check()?;
             std::thread::sleep(Duration::from_millis(200));
@@ -130,19 +130,19 @@ impl Launched {
     fn is_running(&self) -> bool {
         let Some(pid) = self.pid else { return false };
         let stat = fs::read_to_string(format!("/proc/{}/stat", pid.as_raw_nonzero())).unwrap_or_default();
-        // The state comes after the name, which is in parentheses and may contain some.
+        // The state follows the name, which is in parentheses and may contain parentheses itself.
         match stat.rsplit_once(") ").and_then(|(_, rest)| rest.chars().next()) {
-            // It has ended, and nobody has asked for its exit code.
+            // The process has ended and was not reaped yet.
             Some('Z' | 'X') => false,
             Some(_) => true,
-            // Processes of other users may be hidden; a signal that is not allowed tells that there is one.
+            // Processes of other users may be hidden; a signal that is not permitted shows that the process exists.
             None => test_kill_process(pid) != Err(Errno::SRCH),
         }
     }
 }
 
 impl Log {
-    /// The last lines, and where all of them are.
+    /// Returns the last lines of the log and its location.
     fn last_lines(&self) -> String {
         let (text, name) = match self {
             Log::File(path) => (
@@ -161,16 +161,16 @@ impl Log {
     }
 }
 
-/// Starts the engine as systemd's service; systemd watches it from then on.
+/// Starts the engine as a systemd service.
 fn start_service() -> Result<Launched> {
     let mut command = Command::new(if root() { "env" } else { "sudo" });
     let status = command.args(["systemctl", "start", "docker"]).status().context("cannot start `systemctl`")?;
-    // Where it succeeds, this process stands for the service, and runs for as long as somebody waits.
+    // On success, systemd supervises the service; use this process's id, which always exists.
     let pid = if status.success() { Some(rustix::process::getpid()) } else { None };
     Ok(Launched { pid, log: Log::Journal })
 }
 
-/// Starts a program in a session of its own, so that it outlives this process and the terminal.
+/// Starts a program in its own session, so that it survives this process and the terminal.
 fn launch(command: &[&str], sudo: bool, log: &Path) -> Result<Launched> {
     let output = File::create(log).with_context(|| format!("cannot write `{}`", log.display()))?;
     let words = ["setsid", "--fork", "sh", "-c", "echo $$; exec \"$@\" >&2 </dev/null", "sh"];
@@ -190,8 +190,8 @@ fn launch(command: &[&str], sudo: bool, log: &Path) -> Result<Launched> {
     Ok(Launched { pid, log })
 }
 
-/// Puts the user into the engine's group, and runs this command again as a member of it: a new login would
-/// be needed otherwise.
+/// Adds the user to the engine's group and runs this command again as a member, because the group would otherwise be
+/// effective only after a new login.
 fn join_group(detail: &str, ui: &Ui) -> Result<Docker> {
     const TRIED: &str = "XTASK_JOINED_DOCKER_GROUP";
     if std::env::var_os(TRIED).is_some() || root() {
@@ -199,8 +199,8 @@ fn join_group(detail: &str, ui: &Ui) -> Result<Docker> {
     }
     let user = read_output("id", &["-un"])?;
     ui.say(&format!(
-        "[doctor] adding the user `{user}` to the group `docker`, as `--yes` allows: members of this group can do \
-         all that root can do on this machine; `sudo gpasswd --delete {user} docker` reverts it"
+        "[doctor] adding the user `{user}` to the group `docker`, as `--yes` allows: members of this group have \
+         root privileges on this machine; `sudo gpasswd --delete {user} docker` reverts it"
     ));
     let added = Command::new("sudo").args(["usermod", "-aG", "docker", &user]).status();
     let status = added.context("cannot start `sudo`")?;
@@ -213,7 +213,7 @@ fn join_group(detail: &str, ui: &Ui) -> Result<Docker> {
         again.push(quoted(&word));
     }
     let error = Command::new("sg").args(["docker", "-c"]).arg(again).env(TRIED, "yes").exec();
-    Err(anyhow!(error)).context("you are in the group `docker` now: log in anew, then run the same command again")
+    Err(anyhow!(error)).context("you were added to the group `docker`: log in again, then run the same command again")
 }
 
 /// Quotes a word for a POSIX shell, whatever its encoding. An argument never contains NUL, which cannot be quoted.

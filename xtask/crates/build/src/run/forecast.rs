@@ -1,4 +1,4 @@
-//! What a run would do with each step, found out without running any.
+//! Predicts what a run would do with each step, without running any.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Mutex;
@@ -9,8 +9,8 @@ use crate::exchange::Exchange;
 use crate::plan::{Action, Plan, Status, Step};
 use crate::step::{self, Context};
 
-/// What would happen to each step, as far as can be told without running any. Nothing is hashed
-/// here: a file that was changed without changing its size is refused by the run that needs it.
+/// Predicts the status of each step. Files are not hashed: if a file changed but kept its size, the run that uses it
+/// will reject it.
 pub fn forecast(
     plan: &Plan,
     context: &Context,
@@ -20,7 +20,7 @@ pub fn forecast(
     let key = |step: &Step| keys.get(&step.id).cloned().flatten();
     let records = plan.steps.iter().filter_map(|step| Some((step.id.as_str(), on_record(step, &key(step)?, context)?)));
     let cached = with_images(records.collect(), context);
-    // To look is to ask the registry: once for each step that is wanted.
+    // Query the registry once for each requested step.
     let pulled = Mutex::new(BTreeSet::new());
     let there = |step: &Step| {
         let offered = || key(step).is_some_and(|key| matches!(exchange.offer(step, &key, context), Ok(Some(_))));
@@ -42,19 +42,19 @@ pub fn forecast(
     (keys, status)
 }
 
-/// The record of a key, if its files are there.
+/// Returns the record of a key if its files exist.
 fn on_record(step: &Step, key: &str, context: &Context) -> Option<Record> {
     let record = context.cache.record(key).ok().flatten().filter(|record| context.cache.holds(record))?;
     let tools = matches!(step.action, Action::Tools(_)) && !context.facts.fake;
     (!tools || step::tools::complete(context.cache, key)).then_some(record)
 }
 
-/// The steps whose image, where there is one, the engine has; it is asked for all of them in one go.
+/// Returns the steps whose images exist in the engine, with one query for all of them.
 fn with_images<'a>(records: BTreeMap<&'a str, Record>, context: &Context) -> BTreeSet<&'a str> {
     let image = |record: &Record| record.output.image.clone().filter(|_| !context.facts.fake);
     let images: Vec<BuiltImage> = records.values().filter_map(image).collect();
     let references: Vec<&str> = images.iter().map(|image| image.reference.as_str()).collect();
-    // An engine that does not answer has none.
+    // If the engine does not respond, no image is available.
     let there = context.docker.and_then(|docker| docker.image_ids(&references).ok()).unwrap_or_default();
     let present = |record: &Record| image(record).is_none_or(|image| there.get(&image.reference) == Some(&image.id));
     records.into_iter().filter(|(_, record)| present(record)).map(|(id, _)| id).collect()

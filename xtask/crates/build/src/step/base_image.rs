@@ -1,4 +1,4 @@
-//! `python:<version>[t]-slim`: a compiled CPython or Debian's own, without what only compiling needs.
+//! Base image `python:<version>[t]-slim`: a compiled CPython or Debian's, without build dependencies.
 
 use base::labels;
 use std::collections::BTreeMap;
@@ -10,7 +10,7 @@ use crate::cache::Output;
 use crate::plan::Base;
 use docker::{Build, Network};
 
-/// Part of this step's key. Raise it if a change of the code can change the result.
+/// Part of this step's key. Increase it if a code change can change the result.
 pub const REVISION: u32 = 1;
 
 pub fn run(base: &Base, env: &Env) -> Result<Output> {

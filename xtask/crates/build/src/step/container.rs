@@ -1,4 +1,4 @@
-//! Wheels built in a container without a network, from an sdist and pinned build requirements.
+//! Builds wheels in a container without network, from an sdist and pinned build requirements.
 
 mod messages;
 
@@ -18,7 +18,7 @@ use base::ui::quoted;
 use base::working_copy;
 use docker::{Content, ContextFile, Job, Network};
 
-/// Part of this step's key. Raise it if a change of the code can change the result.
+/// Part of this step's key. Increase it if a code change can change the result.
 pub const REVISION: u32 = 1;
 
 pub fn run(step: &Container, env: &Env) -> Result<Output> {
@@ -45,7 +45,7 @@ pub fn run(step: &Container, env: &Env) -> Result<Output> {
     let jobs = step.jobs.map_or(cores, |jobs| jobs.get().min(cores));
     let job = Job {
         image,
-        // One pipe for both streams keeps the order of their lines.
+        // Both streams share one pipe, which keeps the order of their lines.
         command: ["/bin/sh", "-c", "exec /in/build-wheel.sh 2>&1"].map(str::to_owned).to_vec(),
         env: vec![
             ("PLATFORM".to_owned(), own.platform.clone()),
@@ -97,9 +97,9 @@ fn working_copy(step: &Wheel) -> Result<Vec<ContextFile>> {
     Ok(files)
 }
 
-/// Asks Debian's archive which package has the file; said in an error, so a failure is only a hint less.
+/// Returns a hint which Debian package contains the file. A failure only makes the error less helpful.
 fn debian_package(file: &str, image: &str, env: &Env) -> String {
-    env.task.waiting(&format!("asking Debian's archive which package has `{file}`"));
+    env.task.waiting(&format!("searching Debian's archive for the package that contains `{file}`"));
     let script = "apt-get update -qq && apt-get install -y -qq --no-install-recommends apt-file && apt-file update \
                   && exec apt-file search --package-only -- \"$FILE\"";
     let job = Job {
@@ -111,7 +111,7 @@ fn debian_package(file: &str, image: &str, env: &Env) -> String {
             .collect(),
         user: Some("root"),
         network: Network::Default,
-        // apt downloads as a user of its own and installs files of several owners.
+        // apt downloads files as a user of its own and installs files of several owners.
         capabilities: &["CHOWN", "DAC_OVERRIDE", "FOWNER", "SETGID", "SETUID"],
         timeout: Some(Duration::from_secs(180)),
         ..Job::default()
@@ -129,11 +129,11 @@ fn debian_package(file: &str, image: &str, env: &Env) -> String {
     let file = file.trim_start_matches('/');
     if packages.is_empty() {
         return format!(
-            ": `{file}` is missing; `apt-file search {file}` names its Debian package, which belongs into the package's apt set in matrix.yaml"
+            ": `{file}` is missing; `apt-file search {file}` finds its Debian package; add that to the package's apt set in matrix.yaml"
         );
     }
     format!(
-        ": `{file}` is missing, which is in {} of Debian: add it to the package's apt set in matrix.yaml",
+        ": `{file}` is missing, which is in the Debian package {}: add it to the package's apt set in matrix.yaml",
         quoted(packages)
     )
 }

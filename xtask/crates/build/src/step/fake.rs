@@ -1,6 +1,6 @@
-//! Small stand-ins for every step, so that the whole pipeline is tested in seconds, without Docker and without a network.
+//! Fast fakes of all steps, for testing the whole pipeline in seconds without Docker and network.
 //!
-//! Their keys differ from those of real steps, so that a stand-in is never taken for the real thing.
+//! Their keys differ from those of real steps, so a fake result is never used instead of a real one.
 
 use std::collections::BTreeMap;
 
@@ -13,10 +13,10 @@ use base::digest;
 use wheelfile::NewWheel;
 
 pub fn run(action: &Action, env: &Env) -> Result<Output> {
-    // Ids of steps that are to fail, separated by commas.
+    // Comma-separated ids of steps that fail.
     if std::env::var("XTASK_FAKE_FAIL").is_ok_and(|ids| ids.split(',').any(|id| id == env.id)) {
         env.task.line("this line is the last that the step says");
-        bail!("told to fail by XTASK_FAKE_FAIL");
+        bail!("failed as requested by XTASK_FAKE_FAIL");
     }
     if let Ok(id) = std::env::var("XTASK_FAKE_HANG")
         && id == env.id
@@ -71,7 +71,7 @@ fn image(env: &Env) -> Output {
     Output { image: Some(image), notes: BTreeMap::new(), ..Output::default() }
 }
 
-/// A real wheel, which passes the same checks, with an extension module that does nothing, or none.
+/// Writes a valid wheel with an extension module that does nothing, or without one.
 fn wheel(wheel: &Wheel, env: &Env) -> Result<Output> {
     let platform = env.context.facts.platform;
     let distribution = wheelfile::normalise(wheel.distribution()).replace('-', "_");
@@ -97,7 +97,7 @@ fn wheel(wheel: &Wheel, env: &Env) -> Result<Output> {
     for (name, _) in &wheel.imports.names {
         new.files.push((format!("{}/__init__.py", name.replace('.', "/")), Vec::new()));
     }
-    // The one way to see a wheel that no second build gives again.
+    // Makes a wheel that is not reproducible.
     if std::env::var("XTASK_FAKE_STAMP").is_ok_and(|id| id == env.id) {
         let text = format!("built in {} for {:?}", env.scratch.display(), std::env::var_os("USER"));
         new.files.push((format!("{distribution}_stamp.py"), text.into_bytes()));

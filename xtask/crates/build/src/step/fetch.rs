@@ -1,4 +1,4 @@
-//! Downloads pinned files; nothing is used or kept before its digest was checked.
+//! Downloads pinned files. No file is used or stored before its digest was checked.
 
 mod index;
 
@@ -16,7 +16,7 @@ use base::digest;
 use download::{Client, DownloadProgress, DownloadRequest, LARGEST_FILE, LARGEST_PAGE, Url};
 use wheelfile::{is_file_of_release, normalise};
 
-/// Part of this step's key. Raise it if a change of the code can change the result.
+/// Part of this step's key. Increase it if a code change can change the result.
 pub const REVISION: u32 = 1;
 
 /// JSON (PEP 691) is preferred to HTML (PEP 503).
@@ -35,14 +35,14 @@ fn fetch_all(fetch: &Fetch, net: &Net) -> Result<Output> {
     Ok(output)
 }
 
-/// Takes a file from the cache, else downloads it; it is kept even if another file of the step fails.
+/// Returns a file from the cache, or downloads and stores it, even if other files of the step fail.
 fn keep(file: &Download, net: &Net) -> Result<Artefact> {
     let (env, cache) = (net.env, net.env.context.cache);
-    // Files of several steps, and of several processes, may be the same.
+    // Several steps or processes may need the same file.
     let key = digest::of(format!("file {} {}", file.name, file.sha256));
     let waiting = || env.task.waiting(&format!("waiting for another step that downloads `{}`", file.name));
     let _lock = cache.lock(&format!("{key}.lock"), env.context.cancel, waiting)?;
-    // What cannot be read, or has changed, is downloaded again.
+    // An unreadable or changed file is downloaded again.
     let known = cache.record(&key).ok().flatten().filter(|record| cache.check(record).is_ok());
     if let Some(kept) = known.and_then(|record| record.output.files.into_iter().next()) {
         env.task.line(&format!("{} is in the cache", kept.name));
@@ -64,7 +64,7 @@ fn download(file: &Download, net: &Net) -> Result<Artefact> {
     } else {
         FileLocation { urls: urls(&file.from, env)?, name: file.name.clone(), size: None }
     };
-    // An earlier step may have fetched it by another name.
+    // Another step may have stored the file under another name.
     let blob = env.context.cache.blob(&file.sha256);
     if digest::of_file(&blob).is_ok_and(|found| found == file.sha256) {
         env.task.line(&format!("{} is in the cache", place.name));
@@ -85,7 +85,7 @@ fn download(file: &Download, net: &Net) -> Result<Artefact> {
     if remote.is_empty() && !errors.is_empty() {
         bail!(errors.join("; "));
     }
-    ensure!(!remote.is_empty(), "no place to download it from: apt on this machine names no Debian mirror");
+    ensure!(!remote.is_empty(), "no URL to download it from: apt on this machine has no Debian mirror configured");
     let wanted = DownloadRequest {
         urls: &remote,
         sha256: Some(&file.sha256),
@@ -97,18 +97,18 @@ fn download(file: &Download, net: &Net) -> Result<Artefact> {
     env.context.cache.take(&path, &place.name)
 }
 
-/// Where a file is.
+/// URLs, name and size of a file.
 struct FileLocation {
     urls: Vec<Url>,
     name: String,
     size: Option<u64>,
 }
 
-/// The network, as far as a step needs it; each part is made when it is first needed.
+/// Network access of a step; each part is initialised on first use.
 struct Net<'a> {
     env: &'a Env<'a>,
     client: OnceCell<Client>,
-    /// The URL of the package index.
+    /// URL of the package index.
     index: OnceCell<String>,
 }
 
@@ -122,7 +122,7 @@ impl Net<'_> {
     }
 }
 
-/// What a cell holds, made now if it is empty.
+/// Returns the value of a cell, which is initialised on first use.
 fn made<T>(cell: &OnceCell<T>, make: impl FnOnce() -> Result<T>) -> Result<&T> {
     if let Some(value) = cell.get() {
         return Ok(value);
@@ -131,7 +131,7 @@ fn made<T>(cell: &OnceCell<T>, make: impl FnOnce() -> Result<T>) -> Result<&T> {
     Ok(cell.get_or_init(|| value))
 }
 
-/// The places of a pinned file, as URLs.
+/// Returns the URLs of a pinned file.
 fn urls(places: &[String], env: &Env) -> Result<Vec<Url>> {
     let mut urls = Vec::new();
     for place in places {
@@ -147,11 +147,11 @@ fn urls(places: &[String], env: &Env) -> Result<Vec<Url>> {
     Ok(urls)
 }
 
-/// Asks the package index for the file with a digest, which must be of the pinned name and version.
+/// Finds the file with a digest in the package index and checks its name and version.
 fn look_up(file: &Download, net: &Net) -> Result<FileLocation> {
     let (project, version) = file.name.split_once("==").context("a pin without `==`: this is a bug")?;
     let index = made(&net.index, || index_url(net.env))?;
-    // PEP 503: the normalised name must be asked for.
+    // PEP 503 requires the normalised name.
     let page = download::parse_url(&format!("{}/{}/", index.trim_end_matches('/'), normalise(project)))
         .context("the URL of the package index (PIP_INDEX_URL or pip's configuration) cannot be used")?;
     let path = net.env.scratch.join("index");
@@ -160,12 +160,12 @@ fn look_up(file: &Download, net: &Net) -> Result<FileLocation> {
         DownloadRequest { urls: &pages, sha256: None, size: None, largest: LARGEST_PAGE, accept: Some(INDEX_PAGE) };
     let mut from = net.download(&wanted, &path, "index")?;
     let [page] = pages;
-    // After a redirect to another host the name and password are not sent on.
+    // After a redirect to another host, name and password are not sent.
     if same_origin(&page, &from) {
         log_in(&mut from, &page);
     }
-    let text = std::fs::read_to_string(&path).context("the package index answered with something that is not text")?;
-    let refused = || format!("the package index's entry for `{project}` is refused");
+    let text = std::fs::read_to_string(&path).context("the response of the package index is not text")?;
+    let refused = || format!("the package index's entry for `{project}` is invalid");
     let entries = index::entries(&text).with_context(refused)?;
     let Some(place) = find_in_index(&entries, &from, &file.sha256).with_context(refused)? else {
         bail!(
@@ -176,7 +176,7 @@ fn look_up(file: &Download, net: &Net) -> Result<FileLocation> {
     };
     if !is_file_of_release(&place.name, project, version) {
         bail!(
-            "the pinned SHA-256 is that of `{}`: correct the version or the digest; {}",
+            "the pinned SHA-256 belongs to `{}`: correct the version or the digest; {}",
             place.name,
             index::describe(&entries, project, version, net.env.context.facts.platform)
         );
@@ -184,11 +184,10 @@ fn look_up(file: &Download, net: &Net) -> Result<FileLocation> {
     Ok(place)
 }
 
-/// The file with a digest, with its URL and a name that are checked.
+/// Returns the file with a digest, with a checked URL and name.
 fn find_in_index(entries: &[index::Entry], page: &Url, sha256: &str) -> Result<Option<FileLocation>> {
     let Some(entry) = entries.iter().find(|entry| entry.sha256 == sha256) else { return Ok(None) };
-    let name =
-        file_name(&entry.name).context("its file name contains characters that no file name of a package has")?;
+    let name = file_name(&entry.name).context("its file name contains invalid characters")?;
     let mut url = download::join_url(page, &entry.link)?;
     if same_origin(page, &url) && url.username().is_empty() {
         log_in(&mut url, page);
@@ -200,20 +199,21 @@ fn same_origin(one: &Url, other: &Url) -> bool {
     one.origin() == other.origin()
 }
 
-/// Copies name and password from one URL to another.
+/// Copies user name and password from one URL to another.
 fn log_in(url: &mut Url, from: &Url) {
-    // Fails for URLs without a host only, which were refused before.
+    // Fails only for URLs without host, which were rejected before.
     let _ = url.set_username(from.username());
     let _ = url.set_password(from.password());
 }
 
-/// What an index calls a file becomes a path here: letters, digits and what PEP 427 and 625 need.
+/// Returns the file name if it contains only letters, digits and characters allowed by PEP 427 and PEP 625, because
+/// it is used as a path.
 fn file_name(name: &str) -> Option<String> {
     let plain = |c: char| c.is_ascii_alphanumeric() || "._-+!".contains(c);
     (!name.is_empty() && !name.starts_with('.') && name.chars().all(plain)).then(|| name.to_owned())
 }
 
-/// The index that this user's pip is set up with: its own default where nobody changed it.
+/// Returns the package index that the user's pip is configured for, or pip's default.
 fn index_url(env: &Env) -> Result<String> {
     if let Ok(url) = std::env::var("PIP_INDEX_URL")
         && !url.is_empty()
@@ -229,10 +229,10 @@ fn index_url(env: &Env) -> Result<String> {
                   flat = {k: v for s in d.values() for k, v in s.items()} if all(isinstance(v, dict) for v in d.values()) else d\n\
                   print(flat.get('install.index-url') or flat.get('global.index-url') or PyPI.simple_url)";
     let output = cmd!(shell, "{python} -c {script}").quiet().ignore_stderr().read();
-    output.context("cannot ask pip for its package index: set PIP_INDEX_URL")
+    output.context("cannot read the package index from pip's configuration: set PIP_INDEX_URL")
 }
 
-/// The mirrors that apt takes packages from; none on a system without apt.
+/// Returns the mirrors that apt uses; empty on a system without apt.
 fn debian_mirrors(env: &Env) -> Vec<String> {
     let sites = host::index_targets("$(SITE)");
     let shown = |site: &String| download::parse_url(site).map(|url| download::display_url(&url)).unwrap_or_default();

@@ -1,4 +1,4 @@
-//! Puts wheels on a base image, without a network; the result is tagged only when it is proven.
+//! Installs wheels on a base image without network. The image is tagged only after its check.
 
 use base::labels;
 use std::collections::BTreeMap;
@@ -12,13 +12,13 @@ use docker::{Build, ContextFile, Network};
 use matrix::Serve;
 use wheelfile::{WheelName, same_name};
 
-/// Part of this step's key. Raise it if a change of the code can change the result.
+/// Part of this step's key. Increase it if a code change can change the result.
 pub const REVISION: u32 = 1;
 
 pub fn run(image: &Image, env: &Env) -> Result<Output> {
     let mut image_labels = BTreeMap::from([
         (labels::TITLE.to_owned(), format!("{}:{}", image.repository, image.tag)),
-        // Not the base's, which is CPython's version.
+        // Overrides the version label of the base image, which is that of CPython.
         (labels::VERSION.to_owned(), image.tag.clone()),
         (labels::ABI.to_owned(), image.abi.clone()),
     ]);
@@ -65,7 +65,7 @@ pub fn run(image: &Image, env: &Env) -> Result<Output> {
     Ok(Output { image: Some(built), ..Output::default() })
 }
 
-/// All wheels of an image, with the list that uv goes by.
+/// All wheels of an image with the requirements file for uv.
 #[derive(Default)]
 struct Wheelhouse {
     files: Vec<ContextFile>,
@@ -76,7 +76,7 @@ impl Wheelhouse {
     fn add(&mut self, wheel: &Artefact, env: &Env) -> Result<WheelName> {
         let name = WheelName::parse(&wheel.name)?;
         let pin = format!("{}=={} --hash=sha256:{}\n", name.distribution, name.version, wheel.sha256);
-        // Two packages may have locked the same wheel; uv refuses different ones itself.
+        // Two packages may lock the same wheel; uv itself rejects conflicting ones.
         if !self.pins.contains(&pin) {
             self.pins.push_str(&pin);
             self.files.push(env.stored(&format!("wheelhouse/{}", wheel.name), wheel));
@@ -90,12 +90,12 @@ impl Wheelhouse {
     }
 }
 
-/// The requirement between two installed distributions that is not met, as `uv pip check` says it.
+/// Unmet requirement of an installed distribution, parsed from the output of `uv pip check`.
 #[derive(Debug, PartialEq, Eq)]
 struct Unmet<'l> {
     package: &'l str,
     requirement: &'l str,
-    /// Another version than the wanted one.
+    /// Installed version, if it is the wrong one.
     installed: Option<&'l str>,
 }
 
@@ -110,21 +110,22 @@ impl<'l> Unmet<'l> {
     }
 }
 
-/// An error that names the lock files to correct, where the wheels of an image do not have what they require.
+/// Returns an error with the lock files to correct if requirements of the image's wheels are not met.
 fn unmet(lines: &[String], image: &Image, env: &Env) -> Option<String> {
     let mut found = Vec::new();
     for Unmet { package, requirement, installed } in lines.iter().filter_map(|line| Unmet::parse(line)) {
-        let state = installed.map_or("is not in the image".to_owned(), |version| format!("is there as {version}"));
+        let state = installed.map_or("is not installed".to_owned(), |version| format!("is installed as {version}"));
         let mend = match locks_of(package, image, env) {
-            Some(id) => format!("the lock file `{}.txt` in the folder `locks` of `{id}` must have it", image.abi),
-            None => format!("a lock file `{}.txt` of one of the packages must have it", image.abi),
+            Some(id) => format!("the lock file `{}.txt` in the folder `locks` of `{id}` must contain it", image.abi),
+            None => format!("a lock file `{}.txt` of one of the packages must contain it", image.abi),
         };
         found.push(format!("`{package}` requires `{requirement}`, which {state}: {mend}"));
     }
     (!found.is_empty()).then(|| found.join("\n"))
 }
 
-/// The package of the matrix that a distribution in an image belongs to: itself, or the one whose lock file has it.
+/// Returns the package of the matrix that a distribution belongs to: the package itself, or the one whose lock file
+/// contains it.
 fn locks_of(distribution: &str, image: &Image, env: &Env) -> Option<String> {
     if let Some(id) = image.wheels.keys().find(|id| same_name(id, distribution)) {
         return Some(id.clone());
@@ -138,7 +139,8 @@ fn locks_of(distribution: &str, image: &Image, env: &Env) -> Option<String> {
     image.wheels.keys().find(|id| *step == locked_id(id, &image.abi)).cloned()
 }
 
-/// The lines that start a service. Its settings come from the environment, so the port is the default one.
+/// Returns the Dockerfile instructions that start a service. Its settings come from the environment, so the port is
+/// the default.
 fn start(serve: &Serve) -> Result<String> {
     let (command, health) = (serde_json::to_string(&serve.command)?, serde_json::to_string(&serve.health)?);
     Ok(format!(
@@ -152,7 +154,7 @@ mod tests {
     use super::Unmet;
 
     #[test]
-    fn what_uv_says_of_missing_requirements() {
+    fn uvs_messages_about_unmet_requirements_are_parsed() {
         let missing = Unmet { package: "demo", requirement: "numpy>=2", installed: None };
         assert_eq!(Unmet::parse("The package `demo` requires `numpy>=2`, but it's not installed"), Some(missing));
         let other = Unmet { package: "demo", requirement: "numpy>=2 ; extra == 'x'", installed: Some("1.26.4") };

@@ -1,4 +1,4 @@
-//! Wheels built on the host by maturin with zig, for interpreters that need not be on this machine.
+//! Builds wheels on the host with maturin and zig. The target interpreter need not be installed.
 
 mod config;
 mod crates;
@@ -22,14 +22,14 @@ use base::cancel::Cancel;
 use base::digest;
 use base::proc::{self, ProcessIo};
 
-/// Part of this step's key. Raise it if a change of the code can change the result.
+/// Part of this step's key. Increase it if a code change can change the result.
 pub const REVISION: u32 = 2;
 
-/// Precedes what is wrong in the package's own configuration.
+/// Prefix of errors in the package's own configuration.
 const CONFIG: &str = "in `.cargo/config.toml` of the package";
 
-/// What of the user's environment reaches the compiler: where programs, caches and registries are,
-/// and nothing that changes what is compiled.
+/// Variables of the user's environment that are passed to the compiler: locations of programs, caches and registries,
+/// but nothing that affects compilation.
 const PASSED: [&str; 16] = [
     "HOME",
     "USER",
@@ -53,20 +53,20 @@ pub fn run(step: &Maturin, env: &Env) -> Result<Output> {
     let own = &step.wheel;
     let machine = env.context.facts.platform;
     let target = machine.rust_target();
-    // The variables of the crate `cc` for flags of C and C++ code of one target.
+    // Variables of the crate `cc` with flags for C and C++ code of one target.
     let [cflags, cxxflags] = ["CFLAGS", "CXXFLAGS"].map(|name| format!("{name}_{}", target.replace('-', "_")));
-    // Cargo's folder outlives the step, one for each wheel: shared between ABIs it would be compiled
-    // anew at each change, and has produced broken modules (PyO3 issue 4882).
+    // Cargo's target folder is kept between builds, separately for each wheel: sharing it between ABIs would
+    // recompile at each change and has produced broken modules (PyO3 issue 4882).
     let cache = env.context.cache;
     let abis = cache.state(&format!("cargo/{}", own.package))?;
     let state = cache.state(&format!("cargo/{}/{}", own.package, own.abi))?;
-    let waiting = || env.task.waiting("waits for another build of the same package and ABI");
+    let waiting = || env.task.waiting("waiting for another build of the same package and ABI");
     let _lock = cache.lock(&format!("{}.state.lock", env.id), env.context.cancel, waiting)?;
     let source = state.join("src");
     wheel::unpack(own, &source, env)?;
-    // What does not see PyO3 is the same for every ABI: the first build compiles it with all cores,
-    // the others wait for that and copy it; then the last, long crates are compiled side by side.
-    let waiting = || env.task.waiting("waits until the dependencies are compiled for another ABI");
+    // Crates that do not depend on PyO3 are equal for all ABIs: the first build compiles them with all cores, the
+    // others wait and copy them. The remaining crates are then compiled in parallel.
+    let waiting = || env.task.waiting("waiting for another ABI's build to compile the dependencies");
     let shared = cache.lock(&format!("cargo-{}.lock", own.package), env.context.cancel, waiting)?;
     let build_folder = state.join("target");
     let crates = Crates::read(&source, env.task)?;
@@ -77,10 +77,7 @@ pub fn run(step: &Maturin, env: &Env) -> Result<Output> {
     let text = config::text(&source)?;
     let package = CargoConfig::parse(&text).context(CONFIG)?;
     if package.has_linker(target) {
-        env.context.ui.say(&format!(
-            "[{}] zig links in place of the `linker` that the package's Cargo configuration names",
-            env.id
-        ));
+        env.context.ui.say(&format!("[{}] zig replaces the `linker` of the package's Cargo configuration", env.id));
     }
 
     let tools = tools::installed(env)?;
@@ -92,8 +89,8 @@ pub fn run(step: &Maturin, env: &Env) -> Result<Output> {
         std::env::var("CARGO_HOME").unwrap_or_else(|_| format!("{}/.cargo", std::env::var("HOME").unwrap_or_default()));
     let zig = cache.state("zig")?;
     let unwinder = zig::prepare(&tools, &zig, platform, env)?;
-    // Paths of this machine must not get into the wheel, nor that of the ABI for which a dependency
-    // happened to be compiled first; the same flags for each ABI, or nothing could be shared.
+    // The wheel must not contain paths of this machine or of the ABI for which a dependency was compiled first. All
+    // ABIs use the same flags, otherwise dependencies could not be shared.
     let own_zig = tools.canonicalize()?;
     let folders = step.abis.iter().flat_map(|abi| ["src", "target"].map(|folder| (abi, folder)));
     let maps = folders.map(|(abi, folder)| format!("{}/{abi}/{folder}=/{folder}", abis.display()));
@@ -103,12 +100,12 @@ pub fn run(step: &Maturin, env: &Env) -> Result<Output> {
         .iter()
         .map(|map| format!("--remap-path-prefix={map}"))
         .chain([format!("-Clink-arg={}", unwinder.display()), format!("-Clink-arg={}", zig::NO_UBSAN)]);
-    // The variable replaces what Cargo would read from the package's configuration, which comes first.
+    // The variable replaces the flags that Cargo would read from the package's configuration, so those come first.
     let flags = package_flags.into_iter().chain(flags).collect::<Vec<_>>().join("\u{1f}");
     let maps = maps.into_iter().chain([format!("{}=/zig", own_zig.display())]);
     let c_flags: Vec<String> = maps.map(|map| format!("-ffile-prefix-map={map}")).collect();
-    // The crate `cc` splits them at spaces, or as a shell does where it is told to, which old ones
-    // do not understand.
+    // The crate `cc` splits the flags at spaces; recent versions can use shell quoting, which old versions do not
+    // support.
     let spaces = c_flags.iter().any(|flag| flag.contains(char::is_whitespace));
     let quoted = |flag: String| if spaces { format!("'{flag}'") } else { flag };
     let c_flags = c_flags.into_iter().map(quoted).collect::<Vec<_>>().join(" ");
@@ -120,7 +117,7 @@ pub fn run(step: &Maturin, env: &Env) -> Result<Output> {
     let lock = std::fs::read_to_string(&crates.lock).map_err(|_| {
         let folder = crates.lock.parent().and_then(|folder| folder.strip_prefix(&source).ok()).unwrap_or(Path::new(""));
         anyhow!(
-            "the package has no `{}`, without which nothing says which crates to compile: \
+            "the package has no `{}`, which pins the crates to compile: \
              run `cargo generate-lockfile` there and add the file to the source",
             folder.join("Cargo.lock").display()
         )
@@ -132,15 +129,15 @@ pub fn run(step: &Maturin, env: &Env) -> Result<Output> {
     if !marked(&build_folder, &mark)
         && let Err(error) = inherit(&crates, &build_folder, &abis, &mark, env)
     {
-        // Only slower: everything is compiled.
-        env.task.line(&format!("cannot take over compiled dependencies: {error:#}"));
+        // Not an error: all crates are compiled, which only takes longer.
+        env.task.line(&format!("cannot reuse compiled dependencies: {error:#}"));
     }
     let shared = Mutex::new(Some(shared));
     let release = || {
         if let Ok(mut shared) = shared.lock()
             && shared.is_some()
         {
-            // Without it the others compile everything themselves, which is only slower.
+            // Not an error: without the mark, the other builds compile everything themselves.
             let _ = std::fs::write(build_folder.join(DEPENDENCIES), &mark);
             *shared = None;
         }
@@ -168,7 +165,7 @@ pub fn run(step: &Maturin, env: &Env) -> Result<Output> {
         ("CARGO_TERM_COLOR", "never".to_owned()),
         ("CARGO_BUILD_JOBS", jobs.to_string()),
         ("CARGO_ENCODED_RUSTFLAGS", flags),
-        // The path of the linker's wrapper in it is part of what Cargo compares: one for all ABIs.
+        // Cargo compares the path of the linker wrapper in it, so it must be the same for all ABIs.
         ("XDG_CACHE_HOME", zigbuild.display().to_string()),
         ("ZIG_GLOBAL_CACHE_DIR", zig.display().to_string()),
     ];
@@ -186,14 +183,14 @@ pub fn run(step: &Maturin, env: &Env) -> Result<Output> {
     proc::run_with(command, env.task, env.context.cancel, &talk)
         .with_context(|| format!("cannot build `{}`", own.package))?;
     release();
-    for entry in std::fs::read_dir(&out).context("maturin left no folder with a wheel")? {
+    for entry in std::fs::read_dir(&out).context("maturin did not create a folder with a wheel")? {
         portable::make(&entry?.path(), &source)?;
     }
     wheel::keep(own, &out, env)
 }
 
-/// The key speaks of the compiler that answered in the project's folder; rustup chooses by folder, and
-/// by a file `rust-toolchain.toml`, unless a variable names the toolchain, as below `cargo xtask`.
+/// Checks that the compiler in the package's folder is the one in the key. rustup selects the toolchain by folder and
+/// by `rust-toolchain.toml`, unless a variable is set, as below `cargo xtask`.
 fn same_compiler(source: &Path, expected: &str) -> Result<()> {
     let shell = Shell::new()?;
     shell.change_dir(source);
@@ -206,19 +203,19 @@ fn same_compiler(source: &Path, expected: &str) -> Result<()> {
     let first = |text: &str| text.lines().next().unwrap_or_default().to_owned();
     let way_out = chosen.map_or("start this tool as `cargo xtask`, or set RUSTUP_TOOLCHAIN".to_owned(), |file| {
         format!(
-            "`{file}` of the package chooses it; remove the file, or run `cargo +TOOLCHAIN xtask` with the same one"
+            "`{file}` of the package selects it; remove the file, or run `cargo +TOOLCHAIN xtask` with the same one"
         )
     });
     ensure!(
         found.trim() == expected,
-        "the compiler is `{}` in the package's folder, and `{}` in the project's: {way_out}",
+        "the compiler is `{}` in the package's folder, but `{}` in the project's folder: {way_out}",
         first(&found),
         first(expected)
     );
     Ok(())
 }
 
-/// What `cfg(…)` in the package's configuration may ask for.
+/// Returns the cfgs of the target, against which `cfg(…)` in the package's configuration is evaluated.
 fn target_cfgs(source: &Path, target: &str) -> Result<Vec<cargo_platform::Cfg>> {
     let shell = Shell::new()?;
     shell.change_dir(source);
@@ -226,8 +223,8 @@ fn target_cfgs(source: &Path, target: &str) -> Result<Vec<cargo_platform::Cfg>> 
     config::parse_cfgs(&printed.context("cannot run `rustc --print cfg` in the package's source")?)
 }
 
-/// Empties Cargo's folder if the package's configuration was another one: Cargo does not run build
-/// scripts again when a variable of `[env]` changes.
+/// Empties Cargo's target folder if the package's configuration has changed: Cargo does not rerun build scripts when
+/// a variable in `[env]` changes.
 fn forget_other_configuration(target: &Path, text: &str) -> Result<()> {
     let file = target.join("package-cargo-config");
     let known = std::fs::read_to_string(&file).unwrap_or_default();
@@ -238,32 +235,32 @@ fn forget_other_configuration(target: &Path, text: &str) -> Result<()> {
         std::fs::remove_dir_all(target).with_context(|| format!("cannot empty `{}`", target.display()))?;
     }
     std::fs::create_dir_all(target)?;
-    std::fs::write(file, text).context("cannot write beside Cargo's files")
+    std::fs::write(file, text).context("cannot write to Cargo's target folder")
 }
 
-/// Marks a Cargo folder in which all that the package's own crates need is compiled; its text stands
-/// for the tools, flags and versions with which it was.
+/// Name of the file that marks a target folder with completely compiled dependencies. Its text identifies the tools,
+/// flags and versions used.
 const DEPENDENCIES: &str = "dependencies-complete";
 
 fn marked(target: &Path, mark: &str) -> bool {
     std::fs::read_to_string(target.join(DEPENDENCIES)).is_ok_and(|text| text == mark)
 }
 
-/// Starts `target` from the folder of another ABI that bears the same mark, without anything that sees PyO3.
+/// Copies compiled crates that do not depend on PyO3 to `target` from the folder of another ABI with the same mark.
 fn inherit(crates: &Crates, target: &Path, abis: &Path, mark: &str, env: &Env) -> Result<()> {
     let siblings = std::fs::read_dir(abis).into_iter().flatten().flatten().map(|abi| abi.path().join("target"));
     let Some(from) = siblings.filter(|other| other != target).find(|other| marked(other, mark)) else {
         return Ok(());
     };
-    env.task.line(&format!("taking over the compiled dependencies in {}", from.display()));
+    env.task.line(&format!("reusing the compiled dependencies in {}", from.display()));
     let part = target.with_extension("part");
     for folder in [target, &part] {
         if folder.exists() {
             std::fs::remove_dir_all(folder)?;
         }
     }
-    // The other build may be at its last crate, whose files come and go: they are left out by name,
-    // as is the mark, which only a build of this ABI may set.
+    // The other build may still compile its last crates, so their files are skipped by name. The mark is skipped as
+    // well, because only a build of this ABI may set it.
     let skip = |name: &str| {
         name == DEPENDENCIES
             || name.contains("pyo3")
@@ -276,7 +273,8 @@ fn inherit(crates: &Crates, target: &Path, abis: &Path, mark: &str, env: &Env) -
     Ok(())
 }
 
-/// Copies with times, which Cargo compares; what vanishes meanwhile was temporary.
+/// Copies a folder with timestamps, which Cargo compares. Files that disappear while copying were temporary and are
+/// ignored.
 fn copy_tree(from: &Path, to: &Path, skip: &dyn Fn(&str) -> bool, cancel: &Cancel) -> Result<()> {
     cancel.check()?;
     std::fs::create_dir_all(to)?;

@@ -1,4 +1,4 @@
-//! What each kind of step does; one file a kind, one exhaustive match.
+//! Implementations of all kinds of steps: one file per kind, one exhaustive match.
 
 pub mod apt;
 pub mod base_image;
@@ -28,37 +28,37 @@ use base::labels;
 use base::ui::{Task, Ui};
 use docker::{Build, Content, ContextFile, Docker};
 
-/// What all steps of an execution share.
+/// Data shared by all steps of an execution.
 pub struct Context<'a> {
     pub cache: &'a Cache,
     pub facts: &'a Facts,
     pub ui: &'a Ui,
     pub cancel: &'a Cancel,
-    /// None where no step needs it, or where none can be reached.
+    /// `None` if no step needs the engine or it is not reachable.
     pub docker: Option<&'a Docker>,
-    /// How many steps run side by side, and what each may use.
+    /// Number of parallel steps, and of processors per step.
     pub cores: usize,
-    /// What a step may use in the engine, which may be on a bigger machine.
+    /// Number of processors per step in the engine, which may run on a larger machine.
     pub engine_cores: usize,
-    /// Image names start with this.
+    /// Prefix of image names.
     pub repository: &'a str,
-    /// The root file system must be the pinned image: no fallback is built.
+    /// Whether the root file system must be the pinned image instead of a fallback.
     pub pinned_root: bool,
 }
 
-/// What one step runs with.
+/// Environment of one step.
 pub struct Env<'a> {
     pub id: &'a str,
     pub key: &'a str,
-    /// The outputs of the steps that it needs.
+    /// Outputs of the steps that it needs.
     pub needs: BTreeMap<&'a str, &'a Output>,
-    /// An empty folder, gone when the step has ended.
+    /// Empty folder, removed after the step.
     pub scratch: &'a Path,
     pub task: &'a Task,
     pub context: &'a Context<'a>,
 }
 
-/// Runs one step.
+/// Executes a step.
 pub fn run(action: &Action, env: &Env) -> Result<Output> {
     if let Action::Fetch(fetch) = action {
         pin::check(fetch, env.context)?;
@@ -82,7 +82,7 @@ pub fn run(action: &Action, env: &Env) -> Result<Output> {
     }
 }
 
-/// The revisions of the code that makes the result of a step, for its key.
+/// Returns the revisions of the code that affects the result of a step, for its key.
 pub fn revision(action: &Action) -> String {
     let (own, wheel) = match action {
         Action::Tools(_) => (tools::REVISION, None),
@@ -109,25 +109,25 @@ impl Env<'_> {
         self.needs
             .get(id)
             .copied()
-            .with_context(|| format!("`{id}` is not among what `{}` needs: this is a bug", self.id))
+            .with_context(|| format!("`{id}` is not a dependency of `{}`: this is a bug", self.id))
     }
 
-    /// The reference of the image that the step `id` made.
+    /// Returns the reference of the image that the step `id` built.
     pub fn image(&self, id: &str) -> Result<&str> {
         let image = self.need(id)?.image.as_ref();
-        Ok(&image.with_context(|| format!("`{id}` made no image: this is a bug"))?.reference)
+        Ok(&image.with_context(|| format!("`{id}` created no image: this is a bug"))?.reference)
     }
 
-    /// The only file that the step `id` made.
+    /// Returns the only file that the step `id` created.
     pub fn file(&self, id: &str) -> Result<&Artefact> {
-        self.need(id)?.files.first().with_context(|| format!("`{id}` made no file: this is a bug"))
+        self.need(id)?.files.first().with_context(|| format!("`{id}` created no file: this is a bug"))
     }
 
     pub fn docker(&self) -> Result<&Docker> {
-        self.context.docker.context("no Docker engine: `cargo xtask doctor` says what is missing")
+        self.context.docker.context("no Docker engine: run `cargo xtask doctor`")
     }
 
-    /// The text of a file below `docker/`.
+    /// Returns the text of a file below `docker/`.
     pub fn project_file(&self, name: &str) -> Result<&str> {
         self.context
             .facts
@@ -137,23 +137,23 @@ impl Env<'_> {
             .with_context(|| format!("`{name}` was not read: this is a bug"))
     }
 
-    /// The name under which the engine keeps what this step makes.
+    /// Returns the image reference for the result of this step.
     pub fn reference(&self) -> String {
         format!("{}/build:{}-{}", self.context.repository, self.id, &self.key[..16])
     }
 
-    /// A stored file as part of a build context.
+    /// Returns a cached file as part of a build context.
     pub fn stored(&self, path: &str, file: &Artefact) -> ContextFile {
         ContextFile { path: path.to_owned(), source: Content::File(self.context.cache.blob(&file.sha256)), mode: 0o644 }
     }
 
-    /// The pinned pip, under its own file name, as pip itself demands.
+    /// Returns the pinned pip with its own file name, which pip requires.
     pub fn pip(&self) -> Result<ContextFile> {
         let pip = self.file("tool-pip").context("`tools` in matrix.yaml has no `pip`")?;
         Ok(self.stored(&pip.name, pip))
     }
 
-    /// Builds an image under the name of this step's key, and under `name` for people.
+    /// Builds an image and names it by this step's key, and `name` for users.
     pub fn build(&self, mut build: Build, name: Option<String>) -> Result<BuiltImage> {
         let docker = self.docker()?;
         let reference = self.reference();
@@ -166,7 +166,7 @@ impl Env<'_> {
     }
 }
 
-/// A file of a build context from text.
+/// Returns a file of a build context with this text.
 pub fn text(path: &str, text: &str, mode: u32) -> ContextFile {
     ContextFile { path: path.to_owned(), source: Content::Bytes(text.as_bytes().to_vec()), mode }
 }

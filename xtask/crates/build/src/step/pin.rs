@@ -1,7 +1,7 @@
-//! Compares the name and version that stand beside a pinned digest with those of the file that has the digest.
+//! Compares the name and version of a pin with those in the metadata of the file with its digest.
 //!
-//! The keys of steps that use a download contain its digest only, so that they are found in the cache whatever
-//! name and version stand beside it. Without this comparison a wrong pin fails on an empty machine only.
+//! Keys of download steps contain only digests, so cached files are found whatever name and version a pin has.
+//! Without this check, a wrong pin would fail only on a machine with an empty cache.
 
 use anyhow::{Result, bail};
 
@@ -10,12 +10,12 @@ use crate::cache::Cache;
 use crate::plan::{Download, Fetch};
 use wheelfile::{DeclaredRelease, WheelName};
 
-/// An error where a file of `fetch` that is in the cache is another release than its pin says.
+/// Fails if a cached file of `fetch` belongs to another release than its pin.
 pub fn check(fetch: &Fetch, context: &Context) -> Result<()> {
     let wrong: Vec<String> = contradictions(fetch, context.cache)
         .map(|(file, found)| {
             let (place, pin) = (context.facts.place(&file.origin), &file.name);
-            format!("{place}: the SHA-256 that is pinned for `{pin}` is that of `{found}`: correct the version or the digest")
+            format!("{place}: the SHA-256 pinned for `{pin}` belongs to `{found}`: correct the version or the digest")
         })
         .collect();
     if !wrong.is_empty() {
@@ -24,13 +24,13 @@ pub fn check(fetch: &Fetch, context: &Context) -> Result<()> {
     Ok(())
 }
 
-/// Whether [`check`] would fail.
+/// Returns whether [`check`] would fail.
 pub fn is_contradicted(fetch: &Fetch, cache: &Cache) -> bool {
     contradictions(fetch, cache).next().is_some()
 }
 
-/// The pins whose files say in their own metadata that they are another release. A file that is not in the cache,
-/// or cannot be read, contradicts nothing: it is downloaded, and compared then.
+/// Returns the pins whose files belong to another release according to their metadata. Files that are not cached or
+/// unreadable are skipped; they will be downloaded and checked then.
 fn contradictions<'f>(fetch: &'f Fetch, cache: &'f Cache) -> impl Iterator<Item = (&'f Download, DeclaredRelease)> {
     fetch.files.iter().filter_map(|file| {
         let (name, version) = pinned(file)?;
@@ -39,7 +39,7 @@ fn contradictions<'f>(fetch: &'f Fetch, cache: &'f Cache) -> impl Iterator<Item 
     })
 }
 
-/// The name and version of a pin; none for what is not a Python distribution.
+/// Returns the name and version of a pin; `None` if it is not a Python distribution.
 fn pinned(file: &Download) -> Option<(String, String)> {
     if let Some((name, version)) = file.name.split_once("==") {
         return Some((name.to_owned(), version.to_owned()));

@@ -1,4 +1,4 @@
-//! Proves in an image what the GIL really does, and only then gives the image its tag.
+//! Checks the GIL state of an image and tags the image only if it is as promised.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -13,13 +13,13 @@ use base::labels;
 use docker::{Build, Docker, Job, Network};
 use matrix::gil::GilReport;
 
-/// Part of this step's key. Raise it if a change of the code can change the result.
+/// Part of this step's key. Increase it if a code change can change the result.
 pub const REVISION: u32 = 2;
 
-/// The note with the modules that cannot be loaded, each with the reason; no import of the image reaches them.
+/// Name of the note that lists modules that cannot be loaded and that no import of the image reaches.
 pub const NOT_LOADABLE: &str = "not-loadable";
 
-/// Runs the probe in `image` as the image's own user, without a network.
+/// Runs the probe in `image` as the image's own user, without network.
 pub fn probe(
     docker: &Docker,
     image: &str,
@@ -39,13 +39,13 @@ pub fn probe(
         timeout: Some(Duration::from_secs(600)),
         ..Job::default()
     };
-    // Its document is for programs, so it is not shown while it is printed.
+    // Do not display the output, which is a JSON document.
     let result = docker.run(&job, &|_| {}, cancel)?;
     if result.exit != 0 {
         let last = result.stderr.trim().lines().last().unwrap_or("it printed nothing").to_owned();
         bail!("the GIL probe failed in `{image}` with exit code {}: {last}", result.exit);
     }
-    let verdict = serde_json::from_str(&result.stdout).context("the GIL probe's answer is not its JSON document")?;
+    let verdict = serde_json::from_str(&result.stdout).context("the output of the GIL probe is not a valid report")?;
     Ok((verdict, result.stdout))
 }
 

@@ -1,4 +1,4 @@
-//! CPython compiled from source, in the image that wheels are built in.
+//! Compiles CPython from source in the image in which wheels are built.
 
 use matrix::InterpreterBuild;
 use std::collections::BTreeMap;
@@ -10,7 +10,7 @@ use crate::cache::Output;
 use crate::plan::Python;
 use docker::{Build, Network};
 
-/// Part of this step's key. Raise it if a change of the code can change the result.
+/// Part of this step's key. Increase it if a code change can change the result.
 pub const REVISION: u32 = 1;
 
 pub fn run(python: &Python, env: &Env) -> Result<Output> {

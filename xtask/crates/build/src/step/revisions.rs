@@ -1,4 +1,5 @@
-//! Holds the code of each step against a recorded digest, so that nobody changes a result under an old key.
+//! Compares the code of each step with a recorded digest, so that a change cannot go unnoticed without a new
+//! REVISION.
 
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
@@ -10,7 +11,7 @@ use proc_macro2::{Delimiter, Group, TokenStream, TokenTree};
 use super::{apt, base_image, container, fetch, image, maturin, patch, proof, python, root, tools, wheel};
 use base::digest;
 
-/// The recorded digests: a line for each step, with its revision.
+/// File of recorded digests: one line per step with its revision.
 const RECORD: &str = "src/step/revisions.txt";
 
 /// The code that can change the result of each kind of step.
@@ -91,7 +92,7 @@ fn a_change_of_code_raises_the_revision_or_is_recorded() {
 }
 
 #[test]
-fn every_file_of_a_step_is_recorded_or_harmless() {
+fn every_file_of_a_step_is_listed() {
     let recorded: BTreeSet<String> =
         CODE.iter().flat_map(|(_, _, places)| *places).flat_map(|place| files(&Path::new("src").join(place))).collect();
     for folder in ["src/step", "src/../../wheelfile/src"] {
@@ -103,14 +104,14 @@ fn every_file_of_a_step_is_recorded_or_harmless() {
 }
 
 #[test]
-fn comments_and_tests_do_not_count_and_code_does() {
+fn only_code_counts_not_comments_and_tests() {
     let before = "/// Adds.\nfn add() { one(); }";
     let commented = "/// Adds two.\nfn add() { // here\n one(); }\n#[cfg(test)]\nmod tests { fn t() {} }";
     assert_eq!(essence(before), essence(commented));
     assert_ne!(essence(before), essence("fn add() { two(); }"));
 }
 
-/// The Rust files at `path`, which is a file or a folder, in order.
+/// Returns the Rust files at `path`, which is a file or a folder, sorted.
 fn files(path: &Path) -> Vec<String> {
     if path.is_file() {
         return vec![path.display().to_string()];
@@ -121,12 +122,12 @@ fn files(path: &Path) -> Vec<String> {
     found
 }
 
-/// The code of a file without comments and tests.
+/// Returns the code of a file without comments and tests.
 fn essence(text: &str) -> String {
     without_comments_and_tests(text.parse().unwrap()).to_string()
 }
 
-/// A documentation comment is `#[doc = "…"]` here; other comments are no tokens.
+/// In a token stream, a doc comment is `#[doc = "…"]`; other comments are not tokens.
 fn without_comments_and_tests(tokens: TokenStream) -> TokenStream {
     let mut kept: Vec<TokenTree> = Vec::new();
     let mut tokens = tokens.into_iter();
@@ -143,7 +144,7 @@ fn without_comments_and_tests(tokens: TokenStream) -> TokenStream {
             while matches!(kept.last(), Some(mark) if is(mark, "#!")) {
                 kept.pop();
             }
-            // The item that is for tests only ends with its body or a semicolon.
+            // A test-only item ends with its body or a semicolon.
             let ends = |token: &TokenTree| match token {
                 TokenTree::Group(body) => body.delimiter() == Delimiter::Brace,
                 other => is(other, ";"),
@@ -158,7 +159,7 @@ fn without_comments_and_tests(tokens: TokenStream) -> TokenStream {
     kept.into_iter().collect()
 }
 
-/// Whether a token is one of these punctuation marks.
+/// Returns whether a token is one of these punctuation characters.
 fn is(token: &TokenTree, marks: &str) -> bool {
     matches!(token, TokenTree::Punct(mark) if marks.contains(mark.as_char()))
 }

@@ -1,8 +1,8 @@
-//! The Debian file system under everything: the pinned image, or one that mmdebstrap builds.
+//! Debian root file system: the pinned image, or a fallback built by mmdebstrap.
 //!
-//! Where the matrix pins an image and no registry is in reach, mmdebstrap builds a fallback. It has the
-//! packages of the day, so it is never a final result: the manifest names it, a run that reaches the
-//! registry replaces it, and `--push` and `--pinned-root` refuse it.
+//! If the matrix pins an image and no registry is reachable, mmdebstrap builds a fallback from the current packages.
+//! A fallback is temporary: the manifest records it, the next run that reaches the registry replaces it, and `--push`
+//! and `--pinned-root` reject it.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -19,15 +19,15 @@ use base::environment::{self, Purpose};
 use base::{labels, proc, retry};
 use docker::{Docker, Import, Job, Network};
 
-/// Part of this step's key. Raise it if a change of the code can change the result.
+/// Part of this step's key. Increase it if a code change can change the result.
 pub const REVISION: u32 = 1;
 
-/// The note in a manifest that names a fallback.
+/// Name of the note about a fallback in a manifest.
 pub const NOTE: &str = "root file system";
-/// The note of this step that says how it was made, and how it begins for a pulled image.
+/// Name of the note about the origin, and its prefix for a pulled image.
 const MADE_BY: &str = "made by";
 const PULLED: &str = "pulled ";
-/// Time in which a registry must answer before a fallback is used again.
+/// Time limit for the registry to respond before a fallback is used again.
 const ANSWER: Duration = Duration::from_secs(5);
 
 pub fn run(root: &Root, env: &Env) -> Result<Output> {
@@ -44,8 +44,8 @@ pub fn run(root: &Root, env: &Env) -> Result<Output> {
             (format!("bootstrapped with mmdebstrap, suite {}", root.suite), content)
         }
     };
-    let image = docker.image(&reference)?.context("the engine lost the root image right after it was made")?;
-    // For the log: what the archive gave that day.
+    let image = docker.image(&reference)?.context("the root image is missing in the engine after it was built")?;
+    // Write the package versions to the log.
     packages(&reference, env)?;
     let notes = BTreeMap::from([(MADE_BY.to_owned(), made_by)]);
     Ok(Output {
@@ -56,15 +56,15 @@ pub fn run(root: &Root, env: &Env) -> Result<Output> {
     })
 }
 
-/// Pulls the pinned image; none if no registry is in reach, and a fallback may be used.
+/// Pulls the pinned image; returns `None` if no registry is reachable and a fallback is allowed.
 fn pull(image: &str, reference: &str, env: &Env) -> Result<Option<String>> {
     let (docker, cancel) = (env.docker()?, env.context.cancel);
     let (repository, tag) = reference.rsplit_once(':').context("a reference without a tag: this is a bug")?;
-    let again = |error: &anyhow::Error| env.task.line(&format!("trying again: {error:#}"));
+    let again = |error: &anyhow::Error| env.task.line(&format!("retrying: {error:#}"));
     let work = || docker.pull(image, &|line| env.task.line(line), cancel);
     let error = match retry::repeat(&retry::PAUSES, cancel, docker::is_permanent, again, work) {
         Ok(_) => {
-            // Named without its tag: with a digest, only `name@sha256:…` is sure to be what was pulled.
+            // Refer to it without tag: with a digest, only `name@sha256:…` is guaranteed to be the pulled image.
             docker.tag(image, repository, tag)?;
             return Ok(Some(image.to_owned()));
         }
@@ -73,21 +73,24 @@ fn pull(image: &str, reference: &str, env: &Env) -> Result<Option<String>> {
     cancel.check()?;
     env.task.line(&format!("not pulled: {error:#}"));
     match docker.registry_image(image, cancel) {
-        Ok(Some(_)) => Err(error.context("the registry answers, but the pinned image cannot be pulled; try again")),
+        Ok(Some(_)) => {
+            Err(error.context("the registry responds, but the pinned image cannot be pulled: run the command again"))
+        }
         Ok(None) => bail!("the registry has no image `{image}`: correct `root.image` in matrix.yaml"),
         Err(_) if env.context.pinned_root => Err(error.context(
-            "with --push and --pinned-root the root file system must be the pinned image: use a machine that reaches \
-             its registry, or pin an image of a registry that this one reaches in `root.image` of matrix.yaml",
+            "with --push and --pinned-root the root file system must be the pinned image: use a machine that can reach \
+             its registry, or pin an image of a registry that this machine can reach in `root.image` of matrix.yaml",
         )),
         Err(_) => {
             cancel.check()?;
-            env.task.waiting(&format!("no registry in reach: mmdebstrap builds a fallback for the pinned `{image}`"));
+            env.task
+                .waiting(&format!("no registry is reachable: mmdebstrap builds a fallback for the pinned `{image}`"));
             Ok(None)
         }
     }
 }
 
-/// A root file system on record that is not the image that the matrix pins.
+/// Recorded root file system that is not the pinned image.
 #[derive(Debug)]
 pub struct Fallback {
     key: String,
@@ -95,7 +98,7 @@ pub struct Fallback {
     pub note: String,
 }
 
-/// The fallback that a plan's steps are built on, if they are.
+/// Returns the fallback that a plan's steps depend on, if any.
 pub fn fallback(plan: &Plan, cache: &Cache) -> Result<Option<Fallback>> {
     let keys = plan.keys(|_, _| None);
     for step in &plan.steps {
@@ -110,20 +113,20 @@ pub fn fallback(plan: &Plan, cache: &Cache) -> Result<Option<Fallback>> {
     Ok(None)
 }
 
-/// How a root file system was made, if not from the pinned image.
+/// Returns how a root file system was built, unless it is the pinned image.
 pub fn fallback_note(image: &str, output: &Output) -> Option<String> {
     let made_by = output.notes.get(MADE_BY).filter(|made_by| !made_by.starts_with(PULLED))?;
     Some(format!("{made_by}, instead of the pinned `{image}`"))
 }
 
-/// What this step records of a fallback, for the tool's own tests.
+/// Returns the output of a fallback, for tests.
 pub fn fake_fallback(output: Output) -> Output {
     let notes = BTreeMap::from([(MADE_BY.to_owned(), "bootstrapped by a test".to_owned())]);
     Output { content: Some("bootstrapped".to_owned()), notes, ..output }
 }
 
 impl Fallback {
-    /// Removes the record, so that the pinned image is pulled, if it `must` be or its registry is in reach again.
+    /// Removes the record if `must` is set or the registry is reachable again, so that the pinned image is pulled.
     pub fn give_up(&self, cache: &Cache, docker: &Docker, must: bool) -> Result<bool> {
         let outdated = must || docker.check_registry_within(&self.image, ANSWER).is_ok();
         if outdated {
@@ -133,13 +136,13 @@ impl Fallback {
     }
 }
 
-/// Makes the root file system and returns its digest, which is the same for the same packages.
+/// Builds the root file system and returns its digest, which is equal for equal packages.
 fn bootstrap(root: &Root, reference: &str, env: &Env) -> Result<String> {
     let archive = env.scratch.join("root.tar");
     let suite = &root.suite;
     let shell = Shell::new()?;
-    // A container needs no documentation, translations or package lists; the licences stay. The
-    // package usr-is-merged in place of usrmerge, which would bring all of perl: 75 MB, not 122.
+    // Containers need no documentation, translations or package lists; licences are kept. The package usr-is-merged
+    // replaces usrmerge, which would install perl: 75 MB instead of 122 MB.
     let slim = [
         "--dpkgopt=path-exclude=/usr/share/doc/*",
         "--dpkgopt=path-include=/usr/share/doc/*/copyright",
@@ -152,17 +155,16 @@ fn bootstrap(root: &Root, reference: &str, env: &Env) -> Result<String> {
         "--aptopt=Acquire::Languages \"none\"",
         "--include=usr-is-merged",
         "--hook-dir=/usr/share/mmdebstrap/hooks/merged-usr",
-        // mmdebstrap copies two of them from this machine. Where one is not there, an engine makes it
-        // before each command of a build and removes it afterwards, and the layer says when.
+        // mmdebstrap copies two of these files from the host. The engine creates a missing one before each build
+        // command and removes it afterwards, which would leave timestamps in the layer.
         "--customize-hook=for file in hostname hosts resolv.conf; do \
             : > \"$1/etc/$file\"; chmod 644 \"$1/etc/$file\"; done",
     ];
     let mirrors = mirrors(suite);
     let command = cmd!(shell, "mmdebstrap --variant=minbase {slim...} {suite} {archive} {mirrors...}");
     let command = environment::apply(command, Purpose::Download).env("SOURCE_DATE_EPOCH", "315532800");
-    proc::run(command, env.task, env.context.cancel).context(
-        "cannot bootstrap Debian: the log says which file could not be had; check the network and apt's mirror",
-    )?;
+    proc::run(command, env.task, env.context.cancel)
+        .context("cannot bootstrap Debian: see the log for the file that failed; check the network and apt's mirror")?;
     let labels = BTreeMap::from([(labels::KEY.to_owned(), env.key.to_owned())]);
     let content = digest::of_file(&archive)?;
     let import =
@@ -171,8 +173,8 @@ fn bootstrap(root: &Root, reference: &str, env: &Env) -> Result<String> {
     Ok(content)
 }
 
-/// The mirrors of this suite that apt on this machine takes packages from, as lines of sources.list;
-/// none on another system, where mmdebstrap knows Debian's own.
+/// Returns the mirrors that apt on this machine uses for this suite, as lines of sources.list. Empty on other systems
+/// than Debian, where mmdebstrap uses Debian's default.
 fn mirrors(suite: &str) -> Vec<String> {
     let lines: Vec<String> = host::index_targets("deb $(SITE) $(RELEASE) $(COMPONENT)")
         .into_iter()
@@ -181,11 +183,11 @@ fn mirrors(suite: &str) -> Vec<String> {
             _ => false,
         })
         .collect();
-    // Updates alone would not do.
+    // Mirrors of updates alone are not sufficient.
     if lines.iter().any(|line| line.ends_with(&format!(" {suite} main"))) { lines } else { Vec::new() }
 }
 
-/// Every Debian package of an image with its version, one per line: what the archive gave that day.
+/// Returns all Debian packages of an image with their versions, one per line.
 pub fn packages(image: &str, env: &Env) -> Result<String> {
     let job = Job {
         image,
@@ -225,8 +227,8 @@ mod tests {
             cache.remember(&Record { id: "root".to_owned(), key, seconds: 1.0, output }).unwrap();
             fallback(plan, &cache).unwrap().map(|found| (found.note.clone(), found))
         };
-        assert!(fallback(&pinned, &cache).unwrap().is_none(), "nothing was made yet");
-        // As every run so far has recorded it.
+        assert!(fallback(&pinned, &cache).unwrap().is_none(), "nothing was built yet");
+        // The note as earlier versions recorded it.
         let bootstrapped = "bootstrapped with mmdebstrap, suite bookworm";
         assert!(made(&free, bootstrapped).is_none(), "nothing is pinned");
         assert!(made(&pinned, "pulled debian:x@sha256:1").is_none());

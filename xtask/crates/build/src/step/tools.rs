@@ -1,4 +1,4 @@
-//! Installs the pinned tools into an environment of our own, never into the user's Python.
+//! Installs the pinned tools into a private virtual environment.
 
 use std::fs::File;
 use std::path::{Path, PathBuf};
@@ -12,24 +12,24 @@ use crate::plan::Tools;
 use base::environment::{self, Purpose};
 use base::{disk, proc};
 
-/// Part of this step's key. Raise it if a change of the code can change the result.
+/// Part of this step's key. Increase it if a code change can change the result.
 pub const REVISION: u32 = 1;
 
-/// The folder of the environment with this key.
+/// Returns the folder of the environment with this key.
 pub fn folder(cache: &Cache, key: &str) -> PathBuf {
     cache.dir().join("state").join(format!("tools-{}", &key[..16]))
 }
 
-/// Whether the environment was installed to the end.
+/// Returns whether the environment was installed completely.
 pub fn complete(cache: &Cache, key: &str) -> bool {
     let folder = folder(cache, key);
-    // `bin/python` leads to the user's own, which may be gone after an upgrade.
+    // `bin/python` is a link to the user's Python, which may be gone after an upgrade.
     ["complete", "bin/python"].iter().all(|name| folder.join(name).exists())
 }
 
 pub fn run(tools: &Tools, env: &Env) -> Result<Output> {
     let folder = folder(env.context.cache, env.key);
-    // The scripts in it name its path, so it is made where it stays, and taken away if that fails.
+    // Scripts contain the path of the environment, so it is created at its final path and removed on failure.
     let _ = std::fs::remove_dir_all(&folder);
     install(tools, &folder, env).inspect_err(|_| {
         let _ = std::fs::remove_dir_all(&folder);
@@ -47,8 +47,9 @@ fn install(tools: &Tools, folder: &Path, env: &Env) -> Result<Output> {
 
     let shell = Shell::new()?;
     let run = |command: Cmd| proc::run(environment::apply(command, Purpose::Download), env.task, env.context.cancel);
-    run(cmd!(shell, "python3 -m venv {folder}"))
-        .context("cannot make a virtual environment: python3 needs its venv module (`apt-get install python3-venv`)")?;
+    run(cmd!(shell, "python3 -m venv {folder}")).context(
+        "cannot create a virtual environment: python3 needs its venv module (`apt-get install python3-venv`)",
+    )?;
     let python = folder.join("bin/python");
     run(cmd!(
         shell,
@@ -70,8 +71,8 @@ fn install(tools: &Tools, folder: &Path, env: &Env) -> Result<Output> {
     Ok(output)
 }
 
-/// Marks the environment as installed to its end. After a power loss, the mark must not be there
-/// without the files, so the file system writes these first.
+/// Marks the environment as complete. The files are synchronised to disk first, so that the mark cannot exist without
+/// them after a power loss.
 fn mark_complete(folder: &Path) -> Result<()> {
     let cannot = || format!("cannot mark the tools in `{}` as complete", folder.display());
     let opened = File::open(folder).with_context(cannot)?;
@@ -80,9 +81,9 @@ fn mark_complete(folder: &Path) -> Result<()> {
     opened.sync_all().with_context(cannot)
 }
 
-/// The environment that the step `tools` of this plan installed.
+/// Returns the environment installed by the step `tools` of this plan.
 pub fn installed(env: &Env) -> Result<PathBuf> {
     let output = env.need("tools")?;
-    let name = output.notes.get("folder").context("the tools left no folder: this is a bug")?;
+    let name = output.notes.get("folder").context("the step `tools` recorded no folder: this is a bug")?;
     Ok(env.context.cache.dir().join("state").join(name))
 }

@@ -1,4 +1,4 @@
-//! What all wheels share, however they are made: their source, their checks, and the vendor's own.
+//! Common parts of all wheel steps: unpacking sources, checking wheels, and downloading published wheels.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -15,13 +15,13 @@ use base::ui::quoted;
 use base::working_copy;
 use wheelfile::{ExpectedWheel, Importable, WheelName};
 
-/// Part of the key of every wheel. Raise it if a change of the code can change which wheels pass.
+/// Part of the key of every wheel. Increase it if a code change can change which wheels are accepted.
 pub const REVISION: u32 = 1;
 
-/// 1980-01-01, the oldest time that a zip file can hold.
+/// 1980-01-01, the earliest timestamp in zip files.
 pub const EPOCH: &str = "315532800";
 
-/// Takes the wheel that the vendor publishes.
+/// Downloads the wheel that the vendor publishes.
 pub fn published(step: &Published, env: &Env) -> Result<Output> {
     let file = env.file(&step.fetch)?;
     let path = env.scratch.join(&file.name);
@@ -38,16 +38,16 @@ pub fn published(step: &Published, env: &Env) -> Result<Output> {
     Ok(Output { files: vec![file.clone()], notes: notes(&report, "published by the vendor"), ..Output::default() })
 }
 
-/// Checks the one wheel in `out` and takes it into the store.
+/// Checks the only wheel in `out` and moves it to the cache.
 pub fn keep(wheel: &Wheel, out: &Path, env: &Env) -> Result<Output> {
     let mut wheels: Vec<PathBuf> = std::fs::read_dir(out)
-        .context("the build left no folder with a wheel")?
+        .context("the build did not create a folder with a wheel")?
         .flatten()
         .map(|entry| entry.path())
         .filter(|path| path.extension().is_some_and(|ext| ext == "whl"))
         .collect();
     let (Some(path), true) = (wheels.pop(), wheels.is_empty()) else {
-        bail!("the build of `{}` left not one wheel but {}", wheel.package, wheels.len());
+        bail!("the build of `{}` created {} wheels instead of one", wheel.package, wheels.len());
     };
     let expect = ExpectedWheel {
         distribution: wheel.distribution(),
@@ -78,7 +78,7 @@ fn notes(report: &wheelfile::WheelReport, made_by: &str) -> BTreeMap<String, Str
     ])
 }
 
-/// Refuses a record that speaks of a wheel of another package, version or ABI than the step's.
+/// Checks that a record contains a wheel of the step's package, version and ABI.
 pub fn recognise(action: &Action, record: &Record, cache: &Cache) -> Result<()> {
     let Some(StepWheel { distribution, version, abi, .. }) = action.wheel() else { return Ok(()) };
     let [file] = record.output.files.as_slice() else { bail!("not one wheel but {}", record.output.files.len()) };
@@ -86,8 +86,8 @@ pub fn recognise(action: &Action, record: &Record, cache: &Cache) -> Result<()> 
     wheelfile::check_names_only(&cache.blob(&file.sha256), &file.name, &expect)
 }
 
-/// Refuses a wheel without a module that the matrix names as one of its package. A module may also come from a
-/// wheel of the package's lock file; where one of these is not in the cache, the proof of an image decides.
+/// Checks that a wheel contains the modules listed in the matrix. A module may also be in a wheel of the package's
+/// lock file; if one of these is not cached, the check of the image decides.
 pub fn check_imports(action: &Action, record: &Record, context: &Context) -> Result<()> {
     let Some(StepWheel { imports, .. }) = action.wheel() else { return Ok(()) };
     let [file] = record.output.files.as_slice() else { return Ok(()) };
@@ -107,14 +107,14 @@ pub fn check_imports(action: &Action, record: &Record, context: &Context) -> Res
     }
     let Some((module, ordinal)) = imports.names.iter().find(|(module, _)| !modules.has(module)) else { return Ok(()) };
     bail!(
-        "[{}] {}: packages[].import: `{}` has no module `{module}`; the modules in it are {choices}",
+        "[{}] {}: packages[].import: `{}` has no module `{module}`; its modules are {choices}",
         record.id,
         context.facts.place(&Origin::Matrix(*ordinal)),
         file.name
     )
 }
 
-/// Lays the source out in `folder`, anew each time, so that nothing of an earlier one is left.
+/// Unpacks the source into `folder`, which is emptied first.
 pub fn unpack(wheel: &Wheel, folder: &Path, env: &Env) -> Result<()> {
     if folder.exists() {
         std::fs::remove_dir_all(folder).with_context(|| format!("cannot empty `{}`", folder.display()))?;

@@ -11,7 +11,7 @@ use base::UsageError;
 use base::git::{self, git};
 use build::Project;
 use build::facts::Facts;
-use build::plan::{self, Jobbing, Jobs, Plan, Status, Step};
+use build::plan::{self, JobOptions, Jobs, Plan, Status, Step};
 use build::planner;
 use matrix::Matrix;
 use matrix::select::Selection;
@@ -33,7 +33,7 @@ pub fn jobs(
     let whole = matches!(asked.event.as_deref(), Some("schedule" | "release"));
     let there = |step: &Step| matches!(status(step), Status::Cached | Status::Pull);
     let left_out = |step: &Step| !whole && (there(step) || untouched.contains(&step.id));
-    let common = Jobbing { runner: &project.matrix.ci.runner, quick: facts.quick };
+    let common = JobOptions { runner: &project.matrix.ci.runner, quick: facts.quick };
     Ok(plan::jobs(plan, keys, &common, &left_out))
 }
 

@@ -1,4 +1,4 @@
-//! What is taken from a registry, and what is not.
+//! Tests of which images are accepted from a registry.
 
 use super::*;
 use base::platform::Platform;
@@ -33,7 +33,7 @@ fn image() -> Image {
 }
 
 #[test]
-fn an_image_is_taken_only_for_what_it_is() {
+fn an_image_must_match_its_passport() {
     let python = Action::Python(Python {
         version: "3.14.5".to_owned(),
         free_threaded: true,
@@ -56,12 +56,12 @@ fn an_image_is_taken_only_for_what_it_is() {
         Image { user: String::new(), ..image() },
         Image { command: Vec::new(), ..image() },
     ] {
-        refused(changed, "changed after it was made");
+        refused(changed, "changed after it was built");
     }
     for (name, value, expected) in [
         (labels::KEY, "other", "is `other`, not `k`"),
-        (labels::PASSPORT, "{}", "cannot be read"),
-        (labels::PASSPORT, "no", "cannot be read"),
+        (labels::PASSPORT, "{}", "is invalid"),
+        (labels::PASSPORT, "no", "is invalid"),
     ] {
         let mut image = image();
         image.labels.insert(name.to_owned(), value.to_owned());

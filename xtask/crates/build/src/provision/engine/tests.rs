@@ -1,4 +1,4 @@
-//! An engine that exits is noticed, shown and started once more.
+//! Tests that an engine that exits is detected, reported and started again.
 
 use std::cell::{Cell, RefCell};
 use std::ffi::OsString;
@@ -9,8 +9,8 @@ use std::time::Duration;
 use super::{BringUp, Look, launch, quoted};
 use base::cancel::Cancel;
 
-/// Brings an engine up whose starts are these shell scripts; it answers as soon as its folder has the file
-/// `up`. Returns the result, the number of starts, and what was said.
+/// Starts an engine whose starts are these shell scripts. It responds once the file `up` exists in its folder.
+/// Returns the result, the number of starts, and the messages.
 fn bring_up(name: &str, scripts: &[&str]) -> (anyhow::Result<()>, usize, String) {
     let top = std::env::temp_dir().join(format!("xtask-engine-{}-{name}", std::process::id()));
     let _ = std::fs::remove_dir_all(&top);
@@ -29,7 +29,7 @@ fn bring_up(name: &str, scripts: &[&str]) -> (anyhow::Result<()>, usize, String)
         },
         say: &|text| said.borrow_mut().push_str(text),
         pauses: [Duration::ZERO; 2],
-        // An exit that is not noticed would keep the test waiting for as long.
+        // If an exit were not detected, the test would wait this long.
         patience: Duration::from_secs(3600),
     }
     .run(&Cancel::default());
@@ -40,7 +40,7 @@ fn bring_up(name: &str, scripts: &[&str]) -> (anyhow::Result<()>, usize, String)
 const PID_FILE: &str = "echo failed to start daemon: pid file found >&2; exit 1";
 
 #[test]
-fn an_engine_that_exits_is_started_once_more() {
+fn an_engine_that_exits_is_started_again() {
     let (result, starts, said) = bring_up("again", &[PID_FILE, "touch UP"]);
     result.unwrap();
     assert_eq!(starts, 2);

@@ -1,11 +1,11 @@
-//! What the output of a build in a container says of missing inputs.
+//! Detects missing inputs from the output of a build in a container.
 
 use base::ui::quoted;
 
-/// How build-wheel.sh begins a line with one requirement of the package's pyproject.toml.
+/// Prefix of lines in which build-wheel.sh prints requirements of the package's pyproject.toml.
 const REQUIRES: &str = "build-system.requires: ";
 
-/// Reads a build's output line by line.
+/// Parser of a build's output.
 #[derive(Debug, Default)]
 pub struct Messages {
     /// The first missing header or library, as `apt-file` knows it.
@@ -17,8 +17,7 @@ pub struct Messages {
 }
 
 impl Messages {
-    /// Takes a line, and tells whether people should see it: uv's advice for its own projects does not
-    /// apply here.
+    /// Processes a line. Returns whether to display it: uv's advice for its own projects does not apply here.
     pub fn read(&mut self, line: &str) -> bool {
         if let Some(requirement) = line.strip_prefix(REQUIRES) {
             self.requires.push(requirement.to_owned());
@@ -36,13 +35,13 @@ impl Messages {
         shown
     }
 
-    /// Whether the output names a missing file or module, which says more than its last error.
+    /// Returns whether the output names a missing file or module, which is more helpful than its last error.
     pub fn name_cause(&self) -> bool {
         self.file.is_some() || self.module.is_some()
     }
 
-    /// What to do about a missing Python module, or about make, which ran `jobs` commands at a time;
-    /// empty where the output names no cause.
+    /// Returns a remedy for a missing Python module or a failed parallel make, which ran `jobs` commands at a time.
+    /// Empty if the output names no cause.
     pub fn hint(&self, package: &str, jobs: usize) -> String {
         let Some(module) = &self.module else {
             return match self.make_failed && jobs > 1 {
@@ -58,19 +57,19 @@ impl Messages {
             false => format!("; its pyproject.toml requires {}", quoted(&self.requires)),
         };
         format!(
-            ": the build needs the Python module `{module}`, which is not there: add the package that has it to \
+            ": the build needs the Python module `{module}`, which is missing: add the package that contains it to \
              `build.requires` of `{package}` in matrix.yaml{requires}"
         )
     }
 }
 
-/// `numpy` in `ModuleNotFoundError: No module named 'numpy.core'`.
+/// Extracts `numpy` from `ModuleNotFoundError: No module named 'numpy.core'`.
 fn missing_module(line: &str) -> Option<String> {
     let name = line.strip_prefix("ModuleNotFoundError: No module named '")?.split('\'').next()?;
     name.split('.').next().map(str::to_owned)
 }
 
-/// The header or library that a compiler's or linker's message says is missing.
+/// Extracts the missing header or library from the message of a compiler or linker.
 fn missing_file(line: &str) -> Option<String> {
     let header = line.split_once("fatal error: ").and_then(|(_, rest)| rest.split_once(": No such file"));
     if let Some((header, _)) = header {
@@ -97,9 +96,9 @@ mod tests {
     }
 
     #[test]
-    fn a_missing_build_requirement_is_named_without_uvs_advice() {
+    fn a_missing_build_requirement_is_found_without_uvs_advice() {
         let mut messages = Messages::default();
-        // As uv 0.13.9 prints it.
+        // Output of uv 0.13.9.
         let output = "build-system.requires: setuptools\n\
             build-system.requires: numpy>=2\n\
             ModuleNotFoundError: No module named 'numpy'\n\
@@ -126,7 +125,7 @@ mod tests {
     }
 
     #[test]
-    fn a_failed_make_may_be_one_that_cannot_run_in_parallel() {
+    fn a_failed_make_suggests_a_sequential_build() {
         let mut messages = Messages::default();
         messages.read("make[1]: *** No rule to make target 'generated.h', needed by 'a.o'.  Stop.");
         assert!(messages.hint("a", 2).contains("`build: {jobs: 1}` for `a`"));

@@ -1,4 +1,4 @@
-//! The files that a package index lists for a project: as JSON (PEP 691, PEP 700) or as HTML (PEP 503).
+//! Parses the files that a package index lists for a project, in JSON (PEP 691, PEP 700) or HTML (PEP 503).
 
 use anyhow::{Result, bail};
 use serde_json::Value;
@@ -6,34 +6,34 @@ use serde_json::Value;
 use base::platform::Platform;
 use wheelfile::{WheelName, is_file_of_release};
 
-/// How many files an error lists at most.
+/// Maximum number of files in an error.
 const SHOWN: usize = 20;
 
-/// Bytes of a link before its hash.
+/// Maximum length of a link before its hash, in bytes.
 const LONGEST: usize = 8 << 10;
 
-/// A file that is listed with a SHA-256; nothing in it is checked yet.
+/// Unchecked index entry of a file with a SHA-256.
 pub struct Entry {
-    /// The file's name, as the index has it.
+    /// File name in the index.
     pub name: String,
-    /// Its URL, which may be relative to that of the page.
+    /// URL, possibly relative to the page.
     pub link: String,
-    /// In lower case.
+    /// Lower case.
     pub sha256: String,
-    /// In bytes.
+    /// Size in bytes.
     pub size: Option<u64>,
 }
 
-/// The files on the page of a project. Files with other hashes only cannot be pinned, and are left out.
+/// Returns the files on the page of a project. Files without SHA-256 are skipped, because they cannot be pinned.
 pub fn entries(text: &str) -> Result<Vec<Entry>> {
     let (version, entries) = match serde_json::from_str::<Value>(text) {
         Ok(json) => (json["meta"]["api-version"].as_str().map(str::to_owned), json_entries(&json)),
         Err(_) => (html_version(text), html_entries(text)),
     };
-    // PEP 629: another major version must not be read; without a version it is 1.0.
+    // PEP 629: other major versions must be rejected; the default is 1.0.
     let version = version.unwrap_or_else(|| "1.0".to_owned());
     if version.split('.').next() != Some("1") {
-        bail!("it answers with version `{version}` of the API for package indexes; only version 1 can be read");
+        bail!("it uses version `{version}` of the package index API; only version 1 is supported");
     }
     Ok(entries)
 }
@@ -50,7 +50,7 @@ fn json_entries(json: &Value) -> Vec<Entry> {
     json["files"].as_array().into_iter().flatten().filter_map(entry).collect()
 }
 
-/// What a page in HTML says of its version: `<meta name="pypi:repository-version" content="1.0">`.
+/// Returns the version of an HTML page: `<meta name="pypi:repository-version" content="1.0">`.
 fn html_version(text: &str) -> Option<String> {
     let at = text.find("pypi:repository-version")?;
     let tag = &text[text[..at].rfind('<')?..];
@@ -59,16 +59,16 @@ fn html_version(text: &str) -> Option<String> {
     Some(value.split(['"', '\'', ' ', '/']).next()?.to_owned())
 }
 
-/// Each link ends with the hash of its file.
+/// Parses links, which end with the hash of their file.
 fn html_entries(text: &str) -> Vec<Entry> {
     const MARK: &str = "#sha256=";
     let mut entries = Vec::new();
     let mut start = 0;
     for (at, _) in text.match_indices(MARK) {
-        // Longer links are refused anyway, and a hostile page must not be searched as a whole for each hash.
+        // Longer links are rejected anyway; the limit prevents quadratic time on malicious pages.
         let before = &text[text.floor_char_boundary(start.max(at.saturating_sub(LONGEST)))..at];
         start = at + MARK.len();
-        // The value of an attribute may stand without quotes; then the last quote belongs to an earlier tag.
+        // The attribute value may be unquoted; then the last quote belongs to an earlier tag.
         let quoted =
             before.rfind(['"', '\'']).map(|quote| &before[quote + 1..]).filter(|link| !link.contains(['<', '>']));
         let link = quoted.or_else(|| before.rsplit_once("href=").map(|(_, link)| link));
@@ -81,7 +81,7 @@ fn html_entries(text: &str) -> Vec<Entry> {
     entries
 }
 
-/// Replaces `%2B` and the like in a part of a URL's path.
+/// Decodes `%2B` and similar sequences in a URL path.
 fn decode(part: &str) -> String {
     let mut pieces = part.split('%');
     let mut bytes = pieces.next().unwrap_or_default().as_bytes().to_vec();
@@ -94,7 +94,7 @@ fn decode(part: &str) -> String {
     String::from_utf8_lossy(&bytes).into_owned()
 }
 
-/// For an error: the files of a version that the platform can use, with their digests.
+/// Lists the files of a version that the platform can use with their digests, for an error.
 pub fn describe(entries: &[Entry], project: &str, version: &str, platform: Platform) -> String {
     let usable = |name: &str| WheelName::parse(name).map_or(true, |wheel| wheel.suits_machine(platform.machine()));
     let files: Vec<&Entry> = entries
@@ -106,7 +106,7 @@ pub fn describe(entries: &[Entry], project: &str, version: &str, platform: Platf
     }
     let mut text = format!("of `{project}` {version} the index has");
     for Entry { name, sha256, .. } in files.iter().take(SHOWN) {
-        // The text comes from the index.
+        // Text from the index is untrusted.
         text.push_str(&format!("\n      {sha256}  {}", name.replace(char::is_control, "?")));
     }
     if files.len() > SHOWN {
@@ -124,7 +124,7 @@ mod tests {
     }
 
     #[test]
-    fn a_hostile_page_of_nothing_but_hashes_is_read_in_time_and_memory_that_grow_with_its_size() {
+    fn a_malicious_page_is_parsed_in_linear_time_and_memory() {
         let hash = format!("#sha256={}", "a".repeat(64));
         for start in ["", "\"", "<a href="] {
             let page = format!("{start}{}", hash.repeat((16 << 20) / hash.len()));
@@ -133,7 +133,7 @@ mod tests {
     }
 
     #[test]
-    fn html_pages_are_read_however_they_are_written() {
+    fn all_html_notations_are_parsed() {
         let a = "A".repeat(64);
         let page = format!(
             "<!DOCTYPE html><meta name='pypi:repository-version' content='1.3'>\n\
@@ -152,7 +152,7 @@ mod tests {
     }
 
     #[test]
-    fn pages_of_another_version_of_the_api_are_refused() {
+    fn pages_of_another_api_version_are_errors() {
         let json = |meta: &str| format!(r#"{{"meta": {meta}, "files": [], "versions": ["1"]}}"#);
         assert!(entries(&json(r#"{"api-version": "1.4"}"#)).is_ok() && entries(&json("{}")).is_ok());
         assert!(entries(&json(r#"{"api-version": "2.0"}"#)).is_err());
@@ -161,7 +161,7 @@ mod tests {
     }
 
     #[test]
-    fn files_without_a_sha256_are_left_out() {
+    fn files_without_a_sha256_are_skipped() {
         let a = "a".repeat(64);
         let json = format!(
             r#"{{"files": [{{"filename": "x-1.tar.gz", "url": "x", "hashes": {{"sha256": "{a}"}}, "yanked": "bad"}},
@@ -171,7 +171,7 @@ mod tests {
     }
 
     #[test]
-    fn an_error_lists_what_there_is_of_a_version() {
+    fn an_error_lists_the_files_of_a_version() {
         let entry = |name: &str, digit: &str| Entry {
             name: name.to_owned(),
             link: String::new(),

@@ -32,7 +32,7 @@ fn a_file_is_found_by_digest_in_json_and_in_html() {
 }
 
 #[test]
-fn a_hostile_entry_is_refused() {
+fn a_malicious_entry_is_an_error() {
     let page = download::parse_url("https://index.example/simple/x/").unwrap();
     let entry = |name: &str, url: &str| {
         let name = serde_json::to_string(name).unwrap();
@@ -59,7 +59,7 @@ fn a_hostile_entry_is_refused() {
 }
 
 #[test]
-fn a_login_goes_to_the_index_only() {
+fn a_login_is_sent_only_to_the_index() {
     let page = download::parse_url("https://me:secret@index.example/simple/x/").unwrap();
     let url = |link: &str| {
         let text = format!(r#"<a href="{link}#sha256={SHA}">x-1.whl</a>"#);
@@ -72,7 +72,7 @@ fn a_login_goes_to_the_index_only() {
 }
 
 #[test]
-fn a_digest_of_another_version_is_noticed() {
+fn a_digest_of_another_version_is_an_error() {
     assert!(is_file_of_release("acme_py-1.4.2.tar.gz", "acme-py", "1.4.2"));
     assert!(is_file_of_release("acme-7.3.0-cp314-cp314-manylinux_2_28_x86_64.whl", "acme", "7.3.0"));
     assert!(!is_file_of_release("acme_py-1.4.2.tar.gz", "acme-py", "0.14"));
@@ -153,7 +153,7 @@ fn asked(server: &TestServer, path: &str) -> usize {
 }
 
 #[test]
-fn files_are_kept_although_the_step_fails_and_are_not_fetched_again_for_another_step() {
+fn files_are_kept_if_the_step_fails_and_reused_by_other_steps() {
     let lab = Lab::new("kept");
     let files = || vec![pin("a==1", b"a"), pin("b==1", b"b"), pin("c==1", b"c")];
     let broken = TestServer::start(|_, head, stream| match head.contains(" /f/c ") {
@@ -174,7 +174,7 @@ fn files_are_kept_although_the_step_fails_and_are_not_fetched_again_for_another_
     let named = |name: &str| Download { from: vec!["http://127.0.0.1:9/x".to_owned()], ..pin(name, b"c") };
     assert_eq!(lab.fetch(broken.port, vec![named("other")]).unwrap().files[0].name, "other");
     let error = format!("{:#}", lab.fetch(server.port, vec![pin("c==2", b"c")]).unwrap_err());
-    assert!(error.contains("that of `c-1.tar.gz`"), "{error}");
+    assert!(error.contains("belongs to `c-1.tar.gz`"), "{error}");
     // What has changed in the cache is fetched again.
     fs::write(lab.0.join("v1/blobs").join(digest::of(b"a")), "x").unwrap();
     lab.fetch(server.port, vec![pin("a==1", b"a")]).unwrap();
@@ -182,7 +182,7 @@ fn files_are_kept_although_the_step_fails_and_are_not_fetched_again_for_another_
 }
 
 #[test]
-fn a_hostile_index_gets_no_further_than_an_error() {
+fn a_malicious_index_causes_only_errors() {
     let lab = Lab::new("hostile");
     let written = lab.0.join("written");
     let evil = format!("http://h/x\noutput={0}\nurl=http://h/evil\noutput={0}\nurl=http://h/y\n#", written.display());
@@ -196,14 +196,14 @@ fn a_hostile_index_gets_no_further_than_an_error() {
         false => send(stream, "200 OK", "", page.as_bytes(), page.len()),
     });
     let error = format!("{:#}", lab.fetch(server.port, vec![pin("a==1", b"a")]).unwrap_err());
-    assert!(error.contains("entry for `a` is refused: the URL contains control characters"), "{error}");
+    assert!(error.contains("entry for `a` is invalid: the URL contains control characters"), "{error}");
     assert!(!written.exists());
     let error = format!("{:#}", lab.fetch(server.port, vec![pin("b==1", b"b")]).unwrap_err());
     assert!(error.contains("announces 64.00 KiB, but the file has 1 B"), "{error}");
 }
 
 #[test]
-fn a_wrong_digest_names_the_line_and_the_digests_that_the_index_has() {
+fn a_wrong_digest_error_has_the_line_and_the_digests_of_the_index() {
     let lab = Lab::new("wrong");
     let server = TestServer::start(|_, head, stream| answer(head, stream));
     let wrong = |name: &str, content: &[u8]| {

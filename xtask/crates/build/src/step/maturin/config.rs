@@ -1,8 +1,8 @@
-//! The package's own Cargo configuration: its flags are kept beside those that this project adds.
+//! Cargo configuration of a package, whose flags are kept in addition to those of this project.
 //!
-//! Cargo and maturin run in the top folder of the source, so the only configuration file of the package
-//! that counts is the one there. Everything else in it (`[profile]`, `[patch]`, `[source]`, `[env]`)
-//! Cargo applies itself. Format: <https://doc.rust-lang.org/cargo/reference/config.html>.
+//! Cargo and maturin run in the top folder of the source, so the configuration file there is the only one of the
+//! package that is used. Cargo itself applies its other tables (`[profile]`, `[patch]`, `[source]`, `[env]`). Format:
+//! <https://doc.rust-lang.org/cargo/reference/config.html>.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -12,7 +12,7 @@ use anyhow::{Context as _, Result, bail, ensure};
 use cargo_platform::{Cfg, CfgExpr};
 use serde::Deserialize;
 
-/// `.cargo/config.toml` in the top folder of a package's source, as far as this project has to know it.
+/// Relevant part of `.cargo/config.toml` in the top folder of a package's source.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
 pub struct CargoConfig {
@@ -36,7 +36,7 @@ struct Target {
     rustflags: Flags,
 }
 
-/// Cargo splits a text at blanks.
+/// Cargo splits a string at spaces.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(untagged)]
 enum Flags {
@@ -82,8 +82,8 @@ impl Variable {
     }
 }
 
-/// The text of the package's configuration; empty where it has none. Cargo prefers the name without an
-/// extension.
+/// Returns the text of the package's configuration, or an empty text if there is none. Like Cargo, prefers the file
+/// name without an extension.
 pub fn text(source: &Path) -> Result<String> {
     let names = [".cargo/config", ".cargo/config.toml"];
     let Some(path) = names.iter().map(|name| source.join(name)).find(|path| path.is_file()) else {
@@ -92,11 +92,11 @@ pub fn text(source: &Path) -> Result<String> {
     std::fs::read_to_string(&path).with_context(|| format!("cannot read `{}`", path.display()))
 }
 
-/// Tables of a configuration that change what is compiled.
+/// Tables that affect compilation.
 const EFFECTIVE: [&str; 8] = ["build", "env", "include", "patch", "profile", "source", "target", "unstable"];
 
-/// Refuses a working copy below a folder whose configuration Cargo would use there. The source is
-/// copied without it, so its flags would be lost. Only folders of the same git checkout are looked at.
+/// Fails for a working copy below a folder with a configuration that Cargo would use there. Only the source is
+/// copied, so its flags would be lost. Only folders of the same git checkout are checked.
 pub fn refuse_above(folder: &Path) -> Result<()> {
     let folder = folder.canonicalize()?;
     let Some(top) = folder.ancestors().find(|above| above.join(".git").exists()) else { return Ok(()) };
@@ -105,8 +105,8 @@ pub fn refuse_above(folder: &Path) -> Result<()> {
             .with_context(|| format!("cannot read `.cargo/config.toml` in `{}`", above.display()))?;
         if let Some(name) = EFFECTIVE.iter().find(|name| table.contains_key(**name)) {
             bail!(
-                "`[{name}]` of `.cargo/config.toml` in `{}` would be lost, because it lies outside `{}`: let `path` in \
-                 matrix.yaml name the folder that has it, and put `manifest-path` under `[tool.maturin]` into a pyproject.toml there",
+                "`[{name}]` of `.cargo/config.toml` in `{}` would be lost, because it is outside `{}`: set `path` in \
+                 matrix.yaml to the folder that contains it, and `manifest-path` under `[tool.maturin]` in a pyproject.toml there",
                 above.display(),
                 folder.display()
             );
@@ -116,22 +116,22 @@ pub fn refuse_above(folder: &Path) -> Result<()> {
 }
 
 impl CargoConfig {
-    /// Parses a configuration, and refuses one that cannot be kept as it is.
+    /// Parses a configuration. Fails if it contains settings that cannot be kept.
     pub fn parse(text: &str) -> Result<CargoConfig> {
         let config: CargoConfig = toml::from_str(text)?;
         ensure!(
             config.include.is_none(),
-            "`include` is not supported here, because flags in included files would be lost: put them into the file itself"
+            "`include` is not supported here, because flags in included files would be lost: move them to this file"
         );
         ensure!(
             config.build.rustc.is_none(),
-            "`build.rustc` chooses another compiler than the one that is part of the wheel's key: remove it"
+            "`build.rustc` selects a different compiler than the one in the wheel's key: remove it"
         );
         Ok(config)
     }
 
-    /// The flags for the target that maturin is called with, by Cargo's rules: those of the target and of
-    /// each `cfg(…)` that it meets, else those of `[build]`.
+    /// Returns the flags for the target by Cargo's rules: those of the target and of each matching `cfg(…)`, else
+    /// those of `[build]`.
     pub fn rustflags(&self, target: &str, cfgs: &[Cfg]) -> Result<Vec<String>> {
         let mut flags = self.target.get(target).map(|target| target.rustflags.list()).unwrap_or_default();
         for (name, target) in &self.target {
@@ -147,21 +147,21 @@ impl CargoConfig {
         if flags.is_empty() {
             flags = self.build.rustflags.list();
         }
-        // All ways to write it: `-Clinker=x`, `-C linker=x`, `--codegen=linker=x`, `--codegen linker=x`.
+        // All notations: `-Clinker=x`, `-C linker=x`, `--codegen=linker=x`, `--codegen linker=x`.
         let joined = flags.join(" ").replace("--codegen=", "-C").replace("--codegen ", "-C").replace("-C ", "-C");
         if let Some(flag) = joined.split(' ').find(|flag| flag.starts_with("-Clinker=")) {
-            bail!("the flag `{flag}` chooses another linker than zig, which `with: maturin` links with: remove it");
+            bail!("the flag `{flag}` selects a different linker than zig, which `with: maturin` requires: remove it");
         }
         Ok(flags)
     }
 
-    /// Whether the configuration names a linker for the target; zig takes its place.
+    /// Returns whether the configuration sets a linker for the target. It is replaced by zig.
     pub fn has_linker(&self, target: &str) -> bool {
         self.target.get(target).is_some_and(|target| target.linker.is_some())
     }
 
-    /// The package's flags for its C code (`CFLAGS`) or C++ code (`CXXFLAGS`): the first variable that
-    /// the crate `cc` looks for. `variable` is the name of the one that this project sets for `target`.
+    /// Returns the package's flags for C (`CFLAGS`) or C++ (`CXXFLAGS`) code: the first variable that the crate `cc`
+    /// looks for. `variable` is the variable that this project sets for `target`.
     pub fn c_flags(&self, target: &str, name: &str, variable: &str) -> Result<Option<&str>> {
         ensure!(
             !self.env.get(variable).is_some_and(Variable::is_forced),
@@ -171,7 +171,7 @@ impl CargoConfig {
         Ok(names.iter().find_map(|name| self.env.get(name)).map(Variable::value))
     }
 
-    /// Refuses a variable of `[env]` that would be lost, because this project sets it, too.
+    /// Fails if a variable of `[env]` would be overridden by a variable that this project sets.
     pub fn refuse_replaced<'a>(&self, set: impl IntoIterator<Item = &'a str>) -> Result<()> {
         for name in set {
             ensure!(
@@ -184,7 +184,7 @@ impl CargoConfig {
     }
 }
 
-/// What `rustc --print cfg` says of a target.
+/// Parses the output of `rustc --print cfg`.
 pub fn parse_cfgs(printed: &str) -> Result<Vec<Cfg>> {
     printed.lines().map(|line| Cfg::from_str(line).with_context(|| format!("cannot read the cfg `{line}`"))).collect()
 }
@@ -201,7 +201,7 @@ mod tests {
     }
 
     #[test]
-    fn flags_are_chosen_by_cargos_rules() {
+    fn flags_are_selected_by_cargos_rules() {
         let build = "[build]\nrustflags = [\"--cfg\", \"of_build\"]\n";
         assert_eq!(flags("").unwrap(), [""; 0]);
         assert_eq!(flags(build).unwrap(), ["--cfg", "of_build"]);
@@ -211,7 +211,7 @@ mod tests {
         assert_eq!(flags(&target).unwrap(), ["-Ctarget-cpu=haswell"]);
         let other = format!("{build}[target.aarch64-unknown-linux-gnu]\nrustflags = ['-Cother']\n");
         assert_eq!(flags(&other).unwrap(), ["--cfg", "of_build"]);
-        // All that match are joined, that of the triple first.
+        // All matching entries are joined, that of the triple first.
         let both = format!("[target.'cfg(unix)']\nrustflags = ['-Cunix']\n{target}");
         assert_eq!(flags(&both).unwrap(), ["-Ctarget-cpu=haswell", "-Cunix"]);
         let cfg = "[target.'cfg(all(target_os = \"linux\", not(target_arch = \"x86_64\")))']\nrustflags = ['-Carm']";
@@ -219,18 +219,18 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_kept_is_refused() {
+    fn settings_that_cannot_be_kept_are_errors() {
         let refused = |text: &str| format!("{:#}", flags(text).unwrap_err());
         assert!(refused("include = ['other.toml']").contains("`include` is not supported"));
-        assert!(refused("build.rustc = 'other'").contains("`build.rustc` chooses another compiler"));
+        assert!(refused("build.rustc = 'other'").contains("`build.rustc` selects a different compiler"));
         assert!(
-            refused("build.rustflags = ['-C', 'linker=clang']").contains("`-Clinker=clang` chooses another linker")
+            refused("build.rustflags = ['-C', 'linker=clang']").contains("`-Clinker=clang` selects a different linker")
         );
         assert!(refused("build = 3").contains("build"));
     }
 
     #[test]
-    fn flags_for_c_code_are_found_as_the_crate_cc_finds_them() {
+    fn c_flags_are_found_by_the_rules_of_the_crate_cc() {
         let c_flags = |text: &str| {
             let config = CargoConfig::parse(text).unwrap();
             let found = config.c_flags(TARGET, "CFLAGS", "CFLAGS_x86_64_unknown_linux_gnu");
@@ -244,24 +244,24 @@ mod tests {
     }
 
     #[test]
-    fn a_configuration_above_the_working_copy_is_refused() {
+    fn a_configuration_above_the_working_copy_is_an_error() {
         let top = std::env::temp_dir().join(format!("xtask-above-{}", std::process::id()));
         let folder = top.join("bindings/python");
         std::fs::create_dir_all(&folder).unwrap();
         std::fs::create_dir_all(top.join(".cargo")).unwrap();
         let write = |text: &str| std::fs::write(top.join(".cargo/config.toml"), text).unwrap();
         write("[build]\nrustflags = ['--cfg', 'a']\n");
-        assert!(refuse_above(&folder).is_ok(), "there is no checkout that both belong to");
+        assert!(refuse_above(&folder).is_ok(), "both are not in the same checkout");
         std::fs::create_dir(top.join(".git")).unwrap();
         assert!(refuse_above(&folder).unwrap_err().to_string().starts_with("`[build]` of `.cargo/config.toml`"));
         assert!(refuse_above(&top).is_ok(), "its own configuration is copied with it");
         write("[alias]\nxtask = 'run'\n");
-        assert!(refuse_above(&folder).is_ok(), "this changes nothing that is compiled");
+        assert!(refuse_above(&folder).is_ok(), "this does not affect compilation");
         std::fs::remove_dir_all(top).unwrap();
     }
 
     #[test]
-    fn variables_that_would_be_lost_are_refused() {
+    fn variables_that_would_be_lost_are_errors() {
         let config = |text: &str| CargoConfig::parse(text).unwrap().refuse_replaced(["SOURCE_DATE_EPOCH"]);
         assert!(config("env.OTHER = '1'").is_ok());
         assert!(config("env.SOURCE_DATE_EPOCH = {value = '1', force = true}").is_ok());

@@ -1,4 +1,4 @@
-//! The Cargo workspace of a package: which crates it brings, and where its Cargo.lock lies.
+//! Cargo workspace of a package: its crates and its Cargo.lock.
 
 use std::path::{Path, PathBuf};
 
@@ -8,18 +8,18 @@ use xshell::{Shell, cmd};
 
 use base::ui::Task;
 
-/// The crates that a package brings itself.
+/// Crates of a package's workspace.
 pub struct Crates {
-    /// Cargo.lock of the workspace.
+    /// Path of the workspace's Cargo.lock.
     pub lock: PathBuf,
-    /// Parts of the file names that Cargo gives to what it makes of them.
+    /// Prefixes of the file names of their build results.
     pub names: Vec<String>,
-    /// How Cargo's line begins when everything but the extension module is compiled; none where a
-    /// build script would make it print that line too early.
+    /// Prefix of the line that Cargo prints when only the extension module remains to be compiled; `None` if a build
+    /// script would cause the line earlier.
     pub last: Option<String>,
 }
 
-/// What `cargo metadata` prints, as far as it is needed.
+/// Relevant part of the output of `cargo metadata`.
 #[derive(Deserialize)]
 struct Metadata {
     packages: Vec<Package>,
@@ -40,7 +40,7 @@ struct Target {
 }
 
 impl Crates {
-    /// Asks Cargo. What it writes to standard error goes to the log of `task`, and into the error.
+    /// Runs `cargo metadata`. Its standard error is written to the log of `task`, and the cause to the error.
     pub fn read(source: &Path, task: &Task) -> Result<Crates> {
         let manifest = manifest(source)?;
         let shown = manifest.strip_prefix(source).unwrap_or(&manifest).display();
@@ -51,12 +51,12 @@ impl Crates {
         let said = String::from_utf8_lossy(&output.stderr);
         said.lines().for_each(|line| task.line(line));
         if !output.status.success() {
-            let cause = said.lines().find_map(|line| line.strip_prefix("error: ")).unwrap_or("it gave no reason");
+            let cause = said.lines().find_map(|line| line.strip_prefix("error: ")).unwrap_or("no reason given");
             bail!("cargo cannot read `{shown}`: {cause}");
         }
         let metadata: Metadata = serde_json::from_slice(&output.stdout).context("cannot read `cargo metadata`")?;
         Crates::of(&metadata, &manifest)
-            .with_context(|| format!("`{shown}` is none of the crates that `cargo metadata` lists for it"))
+            .with_context(|| format!("`cargo metadata` does not list a crate for `{shown}`"))
     }
 
     fn of(metadata: &Metadata, manifest: &Path) -> Option<Crates> {
@@ -76,7 +76,7 @@ impl Crates {
     }
 }
 
-/// `pyproject.toml`, as far as it says where the crate is.
+/// Relevant part of `pyproject.toml`.
 #[derive(Default, Deserialize)]
 #[serde(default)]
 struct PyProject {
@@ -103,7 +103,7 @@ struct Maturin {
     python_source: Option<PathBuf>,
 }
 
-/// Finds the Cargo.toml that maturin builds, by maturin's rules.
+/// Returns the Cargo.toml that maturin builds, by maturin's rules.
 fn manifest(source: &Path) -> Result<PathBuf> {
     let path = source.join("pyproject.toml");
     let project: PyProject = match std::fs::read_to_string(&path) {
@@ -123,7 +123,7 @@ fn manifest(source: &Path) -> Result<PathBuf> {
         format!("the package has no `{shown}`: correct `manifest-path` under `[tool.maturin]` in its pyproject.toml")
     })?;
     if !found.starts_with(source.canonicalize()?) {
-        bail!("`{shown}` lies outside the package's source: let `source` in matrix.yaml name the folder above");
+        bail!("`{shown}` is outside the package's source: use a parent folder in `source` in matrix.yaml");
     }
     Ok(found)
 }
@@ -133,7 +133,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_manifest_is_the_one_that_maturin_builds() {
+    fn the_manifest_is_found_by_maturins_rules() {
         let top = std::env::temp_dir().join(format!("xtask-manifest-{}", std::process::id()));
         let write = |name: &str, text: &str| {
             std::fs::create_dir_all(top.join(name).parent().unwrap()).unwrap();
@@ -162,7 +162,7 @@ mod tests {
             manifest_path: PathBuf::from(format!("/src/{name}/Cargo.toml")),
             targets: kinds.iter().map(|kind| Target { name: name.to_owned(), kind: vec![kind.to_string()] }).collect(),
         };
-        // Another library of the workspace is compiled in between, or has a build script.
+        // Another library of the workspace is compiled before it, or has a build script.
         let packages = vec![package("a-py", &["cdylib"]), package("other", &["cdylib", "custom-build"])];
         let metadata = Metadata { packages, workspace_root: PathBuf::from("/src") };
         let crates = Crates::of(&metadata, Path::new("/src/a-py/Cargo.toml")).unwrap();

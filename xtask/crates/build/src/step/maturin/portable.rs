@@ -1,10 +1,10 @@
-//! Takes out of a wheel what would tell of the machine that built it: else no other gives the same bytes.
+//! Removes paths of the build machine from a wheel, so that other machines build the same bytes.
 
 use std::path::Path;
 
 use anyhow::{Context as _, Result};
 
-/// `source` is where it was built: maturin's bill of materials (SBOM) names crates by their folder.
+/// Removes the paths from a wheel built in `source`. maturin's SBOM names crates by their folder.
 pub fn make(wheel: &Path, source: &Path) -> Result<()> {
     let from = source.to_string_lossy();
     let url = as_in_url(&from);
@@ -15,10 +15,10 @@ pub fn make(wheel: &Path, source: &Path) -> Result<()> {
             _ => data.to_vec(),
         }
     })
-    .with_context(|| format!("cannot take this machine's paths out of `{}`", wheel.display()))
+    .with_context(|| format!("cannot remove the paths of this machine from `{}`", wheel.display()))
 }
 
-/// As Cargo names a crate's folder: `path+file:///some%20where`.
+/// Encodes a path like Cargo does in package ids: `path+file:///some%20where`.
 fn as_in_url(path: &str) -> String {
     let plain = |byte: u8| byte.is_ascii_graphic() && !b"\"#<>?`{}%^|".contains(&byte);
     let escaped = |byte: u8| if plain(byte) { char::from(byte).to_string() } else { format!("%{byte:02X}") };

@@ -1,4 +1,4 @@
-//! What zig links into a wheel: nothing that tells of this machine, and no unwinder of its own.
+//! Prepares zig's libraries, so that wheels contain no paths of this machine and use the process's unwinder.
 
 use std::path::{Path, PathBuf};
 
@@ -11,10 +11,10 @@ use base::{digest, proc};
 
 const UNWINDER: &str = "libgcc_s.so.1";
 
-/// At a link without this one, zig compiles its runtime of UBSan, for 20 s, and then uses nothing of it.
+/// Without this flag, zig compiles its UBSan runtime for 20 s and does not use it.
 pub const NO_UBSAN: &str = "-fno-sanitize=undefined";
 
-/// What compilers ask of [`UNWINDER`] on x86-64, by the symbol version of each.
+/// Symbols of [`UNWINDER`] that compilers use on x86-64, by symbol version.
 const UNWINDS: [(&str, &[&str]); 4] = [
     (
         "GCC_3.0",
@@ -39,25 +39,24 @@ const UNWINDS: [(&str, &[&str]); 4] = [
     ("GCC_4.2.0", &["_Unwind_GetIPInfo"]),
 ];
 
-/// Sees to it that zig's libraries for a platform are in its cache at `folder`, without debug
-/// information, and gives the library that a link needs besides: a stand-in for [`UNWINDER`], with
-/// its names and no code.
+/// Compiles zig's libraries for a platform into its cache at `folder`, without debug information, and returns an
+/// additional library for links: a stub of [`UNWINDER`] with its symbols and without code.
 ///
-/// zig has libunwind and what of glibc is linked statically as sources, and compiles them at the first
-/// link. Their debug information would name zig's own folder and that of the first link, in every
-/// wheel. A link of nothing, with the flags of maturin's own links, makes the same libraries; what
-/// they lose is not the package's debug information, which stays as its author wants it.
+/// zig ships libunwind and the static parts of glibc as sources and compiles them at the first link. Their debug
+/// information would contain zig's folder and that of the first link. Linking an empty program with the flags of
+/// maturin's links creates the same libraries, whose debug information is then stripped; that of the package is kept
+/// as its author configured it.
 ///
-/// zig has no libgcc_s, and would link that libunwind into the wheel in its place. Python and glibc
-/// unwind with libgcc_s: up to 3.13 CPython ends a thread so, through the frames of the wheel
-/// (`LAST_UNWINDING` in `wheelfile.rs`).
+/// zig has no libgcc_s and would link its libunwind into the wheel instead. Python and glibc unwind with libgcc_s:
+/// until 3.13, CPython ends threads by unwinding through the frames of the wheel (`LAST_UNWINDING` in the crate
+/// `wheelfile`).
 pub fn prepare(tools: &Path, folder: &Path, platform: &str, env: &Env) -> Result<PathBuf> {
     let machine = env.context.facts.platform;
-    let glibc = machine.glibc(platform).with_context(|| format!("`{platform}` names no glibc: this is a bug"))?;
+    let glibc = machine.glibc(platform).with_context(|| format!("`{platform}` has no glibc version: this is a bug"))?;
     let target = machine.zig_target(glibc);
-    let waiting = || env.task.waiting("waits until zig's libraries are compiled");
+    let waiting = || env.task.waiting("waiting for zig's libraries to be compiled");
     let _lock = env.context.cache.lock("zig.lock", env.context.cancel, waiting)?;
-    // zig's sources, and so its libraries, are those of one folder of tools.
+    // The libraries are identified by the folder of the tools.
     let tools_key = tools.file_name().unwrap_or_default().to_string_lossy();
     let (source, versions) = (stand_in(), versions());
     let (name, map) = (format!("-Wl,-soname,{UNWINDER}"), "-Wl,--version-script=unwinder.map");
@@ -65,7 +64,7 @@ pub fn prepare(tools: &Path, folder: &Path, platform: &str, env: &Env) -> Result
     let libraries = ["-g", "-o", "nothing.so", "nothing.c", "-lunwind"];
     let stand_in = ["-nostdlib", &name, map, "-o", UNWINDER, "unwinder.c"];
     let made_of = digest::of([&both[..], &libraries, &stand_in, &[&source, &versions]].concat().join("\0"));
-    // Cargo compares the path: it stays the same with other tools.
+    // Cargo compares this path, so it must not change with the tools.
     let unwinder = folder.join(format!("{target}-{}", &made_of[..16])).join(UNWINDER);
     let done = folder.join(format!("prepared-{tools_key}-{target}-{}", &made_of[..16]));
     if done.exists() && unwinder.exists() {
@@ -77,7 +76,7 @@ pub fn prepare(tools: &Path, folder: &Path, platform: &str, env: &Env) -> Result
     let python = tools.join("bin/python");
     let zig = |arguments: &[&str]| {
         let link = cmd!(shell, "{python} -m ziglang cc {both...} {arguments...}");
-        // Nothing else of the user's environment: clang would take flags from it.
+        // Pass nothing else of the user's environment, because clang reads flags from it.
         let path = std::env::var_os("PATH").unwrap_or_default();
         let link = link.env_clear().env("PATH", path).env("ZIG_GLOBAL_CACHE_DIR", folder);
         proc::run(link, env.task, env.context.cancel)
@@ -90,13 +89,13 @@ pub fn prepare(tools: &Path, folder: &Path, platform: &str, env: &Env) -> Result
     }
     shell.write_file("unwinder.c", source)?;
     shell.write_file("unwinder.map", versions)?;
-    zig(&stand_in).with_context(|| format!("zig cannot make a stand-in for {UNWINDER}"))?;
+    zig(&stand_in).with_context(|| format!("zig cannot create a stub of {UNWINDER}"))?;
     keep(&env.scratch.join(UNWINDER), &unwinder)?;
     std::fs::write(done, "")?;
     Ok(unwinder)
 }
 
-/// The cache may be another file system than the scratch folder.
+/// Copies a file, because the cache may be on a different file system.
 fn keep(made: &Path, path: &Path) -> Result<()> {
     let part = path.with_extension("part");
     std::fs::create_dir_all(path.parent().unwrap_or(path))?;
@@ -115,7 +114,7 @@ fn versions() -> String {
     UNWINDS.iter().map(node).chain(["LOCAL { local: *; };\n".to_owned()]).collect()
 }
 
-/// The compiler's own, so that its version is in the step's key, with the folder of its libraries.
+/// Returns rustc's objcopy, whose version is part of the step's key, and the folder of its libraries.
 fn objcopy(shell: &Shell, platform: Platform) -> Result<(PathBuf, PathBuf)> {
     let sysroot = cmd!(shell, "rustc --print sysroot").quiet().read().context("cannot run `rustc`")?;
     let sysroot = PathBuf::from(sysroot);
@@ -128,11 +127,11 @@ fn objcopy(shell: &Shell, platform: Platform) -> Result<(PathBuf, PathBuf)> {
     Ok((objcopy, sysroot.join("lib")))
 }
 
-/// The static libraries that zig compiled, each in a folder of its own. Packages' object files lie
-/// beside them, and are none of our business.
+/// Returns the static libraries that zig compiled, each in its own folder. Object files of packages are in the same
+/// parent folder and are skipped.
 fn libraries_in(folder: &Path) -> Result<Vec<PathBuf>> {
     let mut found = Vec::new();
-    for entry in std::fs::read_dir(folder).with_context(|| format!("zig left no `{}`", folder.display()))? {
+    for entry in std::fs::read_dir(folder).with_context(|| format!("zig did not create `{}`", folder.display()))? {
         let entry = entry?;
         if entry.file_type()?.is_dir() {
             found.extend(libraries_in(&entry.path())?);
