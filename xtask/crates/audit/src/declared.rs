@@ -64,7 +64,7 @@ pub fn of(project: &Project, package: &Package) -> Result<Vec<Declared>> {
 /// What the import of a module in an image has shown.
 fn proof(project: &Project, package: &Package, all: &Manifest, wheel: &Entry, module: &str) -> Result<String> {
     let images = || project.matrix.images.iter().filter(|image| image.abi == *wheel.tag);
-    let with = images().filter(|image| image.packages.iter().any(|id| **id == *package.id));
+    let with = images().filter(|image| image.has_package(&package.id));
     let mut offer = None;
     for image in with {
         offer.get_or_insert(&image.tag);

@@ -6,7 +6,7 @@ use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, anyhow, bail};
 
 use crate::cache::Cache;
 use crate::host::{self, ca_bundle};
@@ -130,6 +130,12 @@ pub fn engine(platform: Platform) -> (Option<Docker>, Check) {
             (None, check)
         }
     }
+}
+
+/// Connects to the Docker engine. The error describes the problem as the check of [`engine`] does.
+pub fn connect(platform: Platform) -> Result<Docker> {
+    let (docker, check) = engine(platform);
+    docker.ok_or_else(|| anyhow!(check.detail))
 }
 
 fn engine_fix() -> Option<Fix> {

@@ -150,7 +150,7 @@ impl Facts {
     /// Reads the lock files of the packages in images.
     fn read_locks(&mut self, matrix: &Matrix) -> Result<()> {
         for image in &matrix.images {
-            for package in image.packages.iter().filter_map(|id| matrix.package(id)) {
+            for package in matrix.packages_of(image) {
                 let Some(folder) = &package.locks else { continue };
                 let pins = lock::read(&self.project, &format!("{folder}/{}.txt", image.abi)).map_err(|error| {
                     anyhow!(UsageError(format!("matrix.yaml: packages[].locks of `{}`: {error:#}", package.id)))

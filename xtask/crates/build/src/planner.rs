@@ -366,13 +366,9 @@ impl Planner<'_> {
         let image = matrix.image(tag)?;
         let abi = matrix.abi(&image.abi)?;
         let base = self.base(abi);
-        let wheels: BTreeMap<String, String> = image
-            .packages
-            .iter()
-            .filter_map(|id| matrix.package(id))
-            .map(|package| (package.id.to_string(), self.wheel(package, abi)))
-            .collect();
-        let packages = || image.packages.iter().filter_map(|id| matrix.package(id));
+        let packages = || matrix.packages_of(image);
+        let wheels: BTreeMap<String, String> =
+            packages().map(|package| (package.id.to_string(), self.wheel(package, abi))).collect();
         let locked: Vec<String> = packages().filter_map(|package| self.locked(package, abi)).collect();
         let mut needs = vec![base.clone()];
         needs.extend(wheels.values().chain(&locked).cloned());

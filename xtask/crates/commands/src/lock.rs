@@ -124,7 +124,7 @@ fn folders(project: &Project, wanted: &[String]) -> Result<Vec<(String, Vec<Stri
     for package in
         matrix.packages.iter().filter(|package| wanted.is_empty() || wanted.contains(&package.id.to_string()))
     {
-        let images = matrix.images.iter().filter(|image| image.packages.iter().any(|id| **id == *package.id));
+        let images = matrix.images.iter().filter(|image| image.has_package(&package.id));
         let abis: Vec<String> = images.map(|image| image.abi.to_string()).collect();
         for folder in of(package) {
             match folders.iter_mut().find(|(known, _)| *known == *folder) {

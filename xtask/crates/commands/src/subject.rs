@@ -7,6 +7,7 @@ use anyhow::{Context as _, Result, anyhow, bail};
 use base::{UsageError, labels, ui};
 use build::manifest::{Entry, Manifest};
 use build::{Project, doctor};
+use docker::Docker;
 use matrix::Package;
 use wheelfile::parse_glibc;
 use wheelfile::{ExpectedWheel, WheelName, WheelReport, same_version};
@@ -90,10 +91,18 @@ pub fn find<'p>(project: &'p Project, listed: &Listed, item: &str) -> Result<Sub
     ))))
 }
 
+/// Returns the engine and a built image of the matrix.
+pub fn built_image(project: &Project, reference: &str, image: &matrix::Image) -> Result<(Docker, docker::Image)> {
+    let docker = doctor::connect(project.matrix.platform)?;
+    let found = docker.image(reference)?.with_context(|| {
+        format!("the engine has no image `{reference}`: `cargo xtask image {}` builds it", image.tag)
+    })?;
+    Ok((docker, found))
+}
+
 /// An image under any name: its label says which one of the matrix it is.
 fn downloaded<'p>(project: &'p Project, reference: &str) -> Result<Subject<'p>> {
-    let (docker, check) = doctor::engine(project.matrix.platform);
-    let docker = docker.with_context(|| check.detail.clone())?;
+    let docker = doctor::connect(project.matrix.platform)?;
     let found = docker.image(reference)?;
     let found = found.with_context(|| format!("the engine has no image `{reference}`: pull or load it first"))?;
     let tag = found.labels.get(labels::VERSION).map_or("", String::as_str);

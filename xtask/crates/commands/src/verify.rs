@@ -9,7 +9,7 @@ use crate::subject::{self, Listed, Subject};
 use base::{digest, labels, ui};
 use build::manifest::Entry;
 use build::step::{proof, root};
-use build::{Project, doctor, plan};
+use build::{Project, plan};
 use docker::{Docker, Image, Job, Network};
 use matrix::gil::GilReport;
 
@@ -102,20 +102,13 @@ fn sbom_beside(entry: &Entry, listed: &Listed) -> Result<String> {
 }
 
 fn image_by_name(project: &Project, reference: &str, image: &matrix::Image, listed: &Listed) -> Result<()> {
-    let (docker, check) = doctor::engine(project.matrix.platform);
-    let docker = docker.with_context(|| check.detail.clone())?;
-    let found = docker.image(reference)?.with_context(|| {
-        format!("the engine has no image `{reference}`: `cargo xtask image {}` builds it", image.tag)
-    })?;
+    let (docker, found) = subject::built_image(project, reference, image)?;
     // First what the engine and the manifest say: nothing of another image is started.
     let identity = check_identity(image, &found, listed)?;
     let contents = check_configuration(project, image, &found, listed)?;
-    let imports: Vec<String> = image
-        .packages
-        .iter()
-        .filter_map(|id| project.matrix.package(id))
-        .flat_map(|package| package.import.iter().map(|name| name.to_string()))
-        .collect();
+    let packages = project.matrix.packages_of(image);
+    let imports: Vec<String> =
+        packages.flat_map(|package| package.import.iter().map(|name| name.to_string())).collect();
     let script = project.folder.join("docker/gil_probe.py");
     let script = std::fs::read_to_string(&script).with_context(|| format!("cannot read `{}`", script.display()))?;
     let (verdict, _) = proof::probe(&docker, &found.id, &script, &imports, &project.cancel)?;
@@ -187,7 +180,7 @@ fn check_identity(image: &matrix::Image, found: &Image, listed: &Listed) -> Resu
 fn check_configuration(project: &Project, image: &matrix::Image, found: &Image, listed: &Listed) -> Result<String> {
     let again = format!("`cargo xtask image {}` builds it anew", image.tag);
     let mut open = String::new();
-    for package in image.packages.iter().filter_map(|id| project.matrix.package(id)) {
+    for package in project.matrix.packages_of(image) {
         let (id, label) = (&package.id, labels::wheel(&package.id));
         let value = found.labels.get(&label).with_context(|| {
             format!("the image was built without `{id}`, which the matrix wants (it has no label `{label}`): {again}")

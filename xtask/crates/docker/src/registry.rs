@@ -52,6 +52,14 @@ impl Docker {
         self.pull_within(reference, STUCK, on_line, cancel)
     }
 
+    /// Returns the id of an image. Pulls it if the engine does not have it.
+    pub fn image_or_pull(&self, reference: &str, on_line: OnLine, cancel: &Cancel) -> Result<String> {
+        match self.image(reference)? {
+            Some(image) => Ok(image.id),
+            None => self.pull(reference, on_line, cancel),
+        }
+    }
+
     /// Pulls an image like [`Docker::pull`], with a limit of the time without progress.
     pub fn pull_within(
         &self,

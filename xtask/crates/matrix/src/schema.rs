@@ -187,6 +187,11 @@ impl Matrix {
         self.images.iter().find(|image| image.tag == *tag)
     }
 
+    /// Returns the packages of an image.
+    pub fn packages_of<'m>(&'m self, image: &Image) -> impl Iterator<Item = &'m Package> {
+        image.packages.iter().filter_map(|id| self.package(id))
+    }
+
     pub fn source(&self, id: &str) -> Option<&Source> {
         self.sources.iter().find(|source| source.id == *id)
     }
@@ -213,6 +218,13 @@ impl Matrix {
             self.add_apt_sets(included, seen, sets);
         }
         sets.push(set);
+    }
+}
+
+impl Image {
+    /// Whether the image contains the package with this id.
+    pub fn has_package(&self, id: &str) -> bool {
+        self.packages.iter().any(|own| **own == *id)
     }
 }
 

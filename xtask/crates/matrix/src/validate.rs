@@ -322,7 +322,7 @@ fn check_bench(matrix: &Matrix, bench: &BenchBuild) -> Check {
     }
     known("bench.build.image", image, matrix.images.iter().map(|image| &image.tag))?;
     if let Some(row) = matrix.image(image) {
-        let both = [package, other].iter().all(|id| row.packages.iter().any(|have| **have == ***id));
+        let both = [package, other].iter().all(|id| row.has_package(id));
         let same = abis.iter().any(|one| **one == *row.abi) && row.abi == **abi;
         if !both || !same {
             let message = format!("`{image}` must contain `{package}` and `{other}`, for `{abi}`");

@@ -28,8 +28,8 @@ pub fn engine(project: &Project, yes: bool) -> Result<Docker> {
 pub fn service_of<'p>(project: &'p Project, docker: &Docker, tag: &str) -> Result<(&'p Serve, Image)> {
     let matrix = &project.matrix;
     matrix::select::images(matrix, &[tag.to_owned()])?;
-    let packages = matrix.image(tag).into_iter().flat_map(|image| &image.packages);
-    let serve = packages.filter_map(|id| matrix.package(id)).find_map(|package| package.serve.as_ref());
+    let mut packages = matrix.image(tag).into_iter().flat_map(|image| matrix.packages_of(image));
+    let serve = packages.find_map(|package| package.serve.as_ref());
     let serve = serve
         .ok_or_else(|| anyhow!(UsageError(format!("no package of image `{tag}` has a `serve` in matrix.yaml"))))?;
     Ok((serve, image_of(project, docker, tag)?))

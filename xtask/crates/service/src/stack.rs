@@ -101,9 +101,7 @@ impl<'a> Stack<'a> {
         Ok(match (server, &self.project.matrix.server) {
             (Server::Standin, _) => (standin::image(self.project, self.docker)?, standin::command(), standin::PORT),
             (_, Some(named)) => {
-                if self.docker.image(&named.image)?.is_none() {
-                    self.docker.pull(&named.image, &|line| self.say(line), &self.project.cancel)?;
-                }
+                self.docker.image_or_pull(&named.image, &|line| self.say(line), &self.project.cancel)?;
                 (named.image.to_string(), Vec::new(), named.port)
             }
             (_, None) => bail!(UsageError("matrix.yaml names no `server`".to_owned())),

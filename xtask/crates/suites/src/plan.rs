@@ -30,7 +30,7 @@ pub struct Own<'a> {
 
 /// The packages of the image whose own tests can be run, by `--source` or as the matrix says.
 pub fn own<'a>(project: &'a Project, image: &Image, sources: &[String]) -> Result<Vec<Own<'a>>> {
-    let packages = || image.packages.iter().filter_map(|id| project.matrix.package(id));
+    let packages = || project.matrix.packages_of(image);
     let able: Vec<(&Package, &Upstream)> =
         packages().filter_map(|package| Some((package, package.tests.as_ref()?.upstream.as_ref()?))).collect();
     let mut named: Vec<(&str, PathBuf)> = Vec::new();
@@ -66,7 +66,7 @@ pub fn own<'a>(project: &'a Project, image: &Image, sources: &[String]) -> Resul
 
 /// The image's known crashes, each with the client that shows it.
 pub fn known(project: &Project, image: &Image) -> Vec<(String, Known)> {
-    let packages = image.packages.iter().filter_map(|id| project.matrix.package(id));
+    let packages = project.matrix.packages_of(image);
     let rows = packages.flat_map(|package| {
         package.tests.iter().flat_map(|tests| &tests.known).map(|known| (package.id.to_string(), known.clone()))
     });
@@ -75,7 +75,7 @@ pub fn known(project: &Project, image: &Image) -> Vec<(String, Known)> {
 
 /// Whether a package of the image has an adapter, with which smoke and storm talk to a server.
 pub fn has_client(matrix: &Matrix, image: &Image) -> bool {
-    let mut tests = image.packages.iter().filter_map(|id| matrix.package(id)?.tests.as_ref());
+    let mut tests = matrix.packages_of(image).filter_map(|package| package.tests.as_ref());
     tests.any(|tests| tests.client.is_some())
 }
 
@@ -114,7 +114,7 @@ pub fn inputs(tested: &Tested, server: Option<(&str, u16)>) -> Result<Vec<Contex
     }
     let known = known(project, image);
     let (mut packages, mut clients) = (Vec::new(), Vec::new());
-    for package in image.packages.iter().filter_map(|id| project.matrix.package(id)) {
+    for package in project.matrix.packages_of(image) {
         packages.push(json!({"id": package.id, "imports": package.import}));
         let Some(client) = package.tests.as_ref().and_then(|tests| tests.client.as_ref()) else { continue };
         let adapter = project.folder.join(&**client);

@@ -96,7 +96,7 @@ pub fn run(project: &Project, asked: &Options) -> Result<()> {
 /// The image as if it had these packages alone; all of them if none is named.
 pub fn only(image: &matrix::Image, packages: &[String]) -> Result<matrix::Image> {
     let mut image = image.clone();
-    if let Some(unknown) = packages.iter().find(|id| !image.packages.iter().any(|have| **have == ***id)) {
+    if let Some(unknown) = packages.iter().find(|id| !image.has_package(id)) {
         let choices = ui::quoted(&image.packages);
         bail!(UsageError(format!("`{}` has no package `{unknown}`; the choices are {choices}", image.tag)));
     }

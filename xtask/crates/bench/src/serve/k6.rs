@@ -139,12 +139,8 @@ fn how(project: &Project, docker: &Docker, serve: &BenchServe, folder: &Path) ->
         return Ok((Runner::Program(path), "from PATH".to_owned()));
     }
     let say = |line: &str| project.ui.say(&format!("[k6] {line}"));
-    let image = match docker.image(&serve.k6)? {
-        Some(image) => Some(image.id),
-        None if docker.check_registry(&serve.k6).is_ok() => Some(docker.pull(&serve.k6, &say, &project.cancel)?),
-        None => None,
-    };
-    if let Some(image) = image {
+    if docker.image(&serve.k6)?.is_some() || docker.check_registry(&serve.k6).is_ok() {
+        let image = docker.image_or_pull(&serve.k6, &say, &project.cancel)?;
         return Ok((Runner::Image(image), "its image".to_owned()));
     }
     let go = project.checks()?.join("bin/go");

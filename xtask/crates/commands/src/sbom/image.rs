@@ -7,8 +7,8 @@ use anyhow::{Context as _, Result, bail};
 use serde::Deserialize;
 
 use super::document::{Component, Document, escaped, hash};
-use crate::subject::Listed;
-use build::{Project, doctor};
+use crate::subject::{self, Listed};
+use build::Project;
 use docker::{Job, Network};
 
 /// Runs in the image, with nothing but its interpreter.
@@ -68,11 +68,7 @@ pub fn look(project: &Project, reference: &str, image: &matrix::Image, listed: &
         let (labels, inventory) = (BTreeMap::new(), Inventory::default());
         return Ok(Contents { id: entry.sha256.clone(), labels, inventory });
     }
-    let (docker, check) = doctor::engine(project.matrix.platform);
-    let docker = docker.with_context(|| check.detail.clone())?;
-    let found = docker.image(reference)?.with_context(|| {
-        format!("the engine has no image `{reference}`: `cargo xtask image {}` builds it", image.tag)
-    })?;
+    let (docker, found) = subject::built_image(project, reference, image)?;
     let command = ["python", "-I", "-c", INVENTORY].map(str::to_owned).to_vec();
     let job = Job { image: &found.id, command, network: Network::None, ..Job::default() };
     let result = docker.run(&job, &|_| {}, &project.cancel)?;

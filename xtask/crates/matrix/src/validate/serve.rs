@@ -40,8 +40,7 @@ pub(super) fn check(matrix: &Matrix, serve: &BenchServe) -> Result<(), Validatio
             let choices = quoted(matrix.images.iter().map(|image| &image.tag));
             return fault(image, "configs[].image", format!("there is no `{image}`; the choices are {choices}"));
         };
-        let service =
-            row.packages.iter().filter_map(|id| matrix.package(id)).find_map(|package| package.serve.as_ref());
+        let service = matrix.packages_of(row).find_map(|package| package.serve.as_ref());
         let Some(service) = service else {
             return fault(image, "configs[].image", format!("no package of `{image}` has the field `serve`"));
         };
