@@ -12,16 +12,6 @@ use sha2::Digest as _;
 
 use crate::common::{Clone, files, own_matrix, text, wait_until, write_program};
 
-/// Compares with a file below `tests/it/golden/`; `UPDATE_GOLDEN=1 cargo test` writes it.
-pub fn golden(name: &str, found: &str) {
-    let path = Path::new("tests/it/golden").join(name);
-    if std::env::var_os("UPDATE_GOLDEN").is_some() {
-        fs::write(&path, found).unwrap();
-    }
-    let expected = fs::read_to_string(&path).unwrap_or_default();
-    assert_eq!(expected, found, "`{name}` differs: if that is meant, run `UPDATE_GOLDEN=1 cargo test`");
-}
-
 /// Keys and digests change with the code; their form does not.
 pub fn without_digests(text: &str) -> String {
     let mut out = String::new();
@@ -41,13 +31,14 @@ pub fn without_digests(text: &str) -> String {
 #[test]
 fn the_plan_of_everything() {
     let clone = Clone::new();
-    golden("plan.txt", &without_digests(&clone.good(&["plan"])));
+    insta::assert_snapshot!("plan", without_digests(&clone.good(&["plan"])));
     assert!(files(&clone.project().join("wheels")).is_empty(), "a plan must not make anything");
 }
 
 #[test]
 fn the_plan_of_one_image() {
-    golden("plan-314t.txt", &without_digests(&Clone::new().good(&["plan", "image", "314t", "--quick"])));
+    let plan = Clone::new().good(&["plan", "image", "314t", "--quick"]);
+    insta::assert_snapshot!("plan-314t", without_digests(&plan));
 }
 
 /// The project's own matrix is one input among others: whatever its packages are, it has a plan.

@@ -6,7 +6,7 @@ use std::process::Command;
 
 use serde_json::Value;
 
-use crate::cli::{golden, without_digests};
+use crate::cli::without_digests;
 use crate::common::{Clone, text};
 
 /// Runs git in a clone, without this user's configuration.
@@ -44,8 +44,9 @@ fn since(clone: &Clone, commit: &str) -> Value {
     planned(clone, &["--event", "pull_request", "--changed-since", commit])
 }
 
-fn golden_jobs(name: &str, jobs: &Value) {
-    golden(name, &without_digests(&format!("{jobs:#}\n")));
+/// Compares jobs with the snapshot `name`.
+fn assert_jobs(name: &str, jobs: &Value) {
+    insta::assert_snapshot!(name, without_digests(&format!("{jobs:#}\n")));
 }
 
 fn ids<'v>(jobs: &'v Value, list: &str) -> Vec<&'v str> {
@@ -54,7 +55,7 @@ fn ids<'v>(jobs: &'v Value, list: &str) -> Vec<&'v str> {
 
 #[test]
 fn the_jobs_of_everything() {
-    golden_jobs("jobs.json", &planned(&Clone::new(), &["--quick"]));
+    assert_jobs("jobs", &planned(&Clone::new(), &["--quick"]));
 }
 
 #[test]
@@ -62,20 +63,20 @@ fn the_jobs_when_only_the_application_has_changed() {
     let (clone, commit) = committed();
     let file = clone.project().join("app/pyproject.toml");
     fs::write(&file, fs::read_to_string(&file).unwrap() + "\n").unwrap();
-    golden_jobs("jobs-app.json", &since(&clone, &commit));
+    assert_jobs("jobs-app", &since(&clone, &commit));
 }
 
 #[test]
 fn the_jobs_when_the_version_of_one_package_has_changed() {
     let (clone, commit) = committed();
     clone.edit("pypi: {version: 1.4.2, sha256: c6d3ee3e", "pypi: {version: 1.4.3, sha256: 3a856c78");
-    golden_jobs("jobs-version.json", &since(&clone, &commit));
+    assert_jobs("jobs-version", &since(&clone, &commit));
 }
 
 #[test]
 fn the_jobs_when_nothing_has_changed() {
     let (clone, commit) = committed();
-    golden_jobs("jobs-nothing.json", &since(&clone, &commit));
+    assert_jobs("jobs-nothing", &since(&clone, &commit));
     let every = planned(&clone, &["--event", "schedule", "--changed-since", &commit]);
     assert_eq!(every, planned(&clone, &[]), "at night nothing is left out");
 }

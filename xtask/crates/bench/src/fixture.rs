@@ -1,5 +1,5 @@
 //! A small folder of results, made up and the same each time, for tests of reports and comparisons; and what
-//! a golden text is compared with.
+//! a snapshot is compared with.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -127,13 +127,4 @@ fn series(requests: &[Request], pace: f64) -> Vec<Series> {
         buckets: Vec::new(),
     };
     vec![whole, stage("io", pace / 20.0), stage("spawn_blocking_delay", (pace - 90.0).max(0.1))]
-}
-
-/// `UPDATE_GOLDEN=1 cargo test` writes the file.
-pub fn golden(name: &str, found: &str) {
-    let path = Path::new("src/golden").join(name);
-    if std::env::var_os("UPDATE_GOLDEN").is_some() {
-        std::fs::write(&path, found).unwrap();
-    }
-    assert_eq!(std::fs::read_to_string(&path).unwrap_or_default(), found, "`{name}` differs");
 }

@@ -151,7 +151,7 @@ fn the_outcomes_have_the_runners_names() {
 }
 
 #[test]
-fn the_published_verdicts_are_drawn_from_what_was_recorded() {
+fn the_reference_of_verdicts_is_drawn_from_what_was_recorded() {
     let docs = fixture::project().join("docs");
     if !docs.join("verdicts.json").exists() {
         // Nothing was published: `cargo xtask test --write` writes both.
@@ -162,13 +162,7 @@ fn the_published_verdicts_are_drawn_from_what_was_recorded() {
         return;
     }
     let records = published::read(&docs.join("verdicts.json")).unwrap();
-    let page = std::fs::read_to_string(docs.join("verdicts.md")).unwrap();
-    let drawn = published::document(&records);
-    if std::env::var_os("UPDATE_GOLDEN").is_some() {
-        std::fs::write(docs.join("verdicts.md"), &drawn).unwrap();
-    } else {
-        assert!(page == drawn, "docs/verdicts.md is not what docs/verdicts.json says: UPDATE_GOLDEN=1 cargo test");
-    }
+    fixture::generated::compare("docs/verdicts.md", &published::document(&records)).unwrap_or_else(|e| panic!("{e}"));
     assert!(!records.is_empty());
 }
 

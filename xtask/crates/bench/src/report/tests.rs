@@ -1,7 +1,7 @@
 //! Reports of made-up results: as text, as one file, incomplete, and one held against another.
 
 use super::*;
-use crate::fixture::{self, golden};
+use crate::fixture;
 
 #[test]
 fn a_report_is_drawn_from_its_folder_alone() {
@@ -10,8 +10,8 @@ fn a_report_is_drawn_from_its_folder_alone() {
     fs::rename(&there.0, &moved.0).unwrap();
     draw(&moved.0).unwrap();
     let (markdown, html) = (read(&moved.0, "report.md"), read(&moved.0, "report.html"));
-    golden("serve.md", &markdown);
-    golden("serve.html", &html);
+    insta::assert_snapshot!("markdown", markdown);
+    insta::assert_snapshot!("html", html);
     for chart in ["p95-0", "distribution", "throughput", "stages", "time"] {
         assert!(read(&moved.0, &format!("charts/{chart}.svg")).starts_with("<svg "), "{chart}");
         assert!(markdown.contains(&format!("(charts/{chart}.svg)")), "{chart}");

@@ -4,7 +4,6 @@ use std::collections::BTreeMap;
 use std::fs;
 
 use super::*;
-use crate::fixture::golden;
 use crate::stats::Sample;
 
 fn samples(ours: &[f64], plain: &[f64]) -> Samples {
@@ -32,12 +31,12 @@ fn made_up() -> Vec<(Row, Samples)> {
 
 #[test]
 fn the_table_on_a_terminal() {
-    golden("bench.txt", &text(&made_up()));
+    insta::assert_snapshot!("terminal", text(&made_up()));
 }
 
 #[test]
 fn the_table_in_the_documentation() {
-    golden("bench.md", &markdown(&made_up(), "Two cores.", "2026-11-22, abc1234", ""));
+    insta::assert_snapshot!("documentation", markdown(&made_up(), "Two cores.", "2026-11-22, abc1234", ""));
 }
 
 #[test]
