@@ -8,83 +8,33 @@
 //! Everybody who can write to the repository can replace results: the passport detects mistakes, not attacks.
 
 mod passport;
+mod registry;
 mod repository;
+mod take;
 
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, anyhow, ensure};
 
+use crate::cache::Record;
 use crate::cache::log_name;
-use crate::cache::{BuiltImage, Output, Record};
-use crate::plan::{Action, Root, Step, Wheel};
-use crate::step::{Context, Env, root, wheel};
+use crate::plan::{Action, Step};
+use crate::step::{Context, Env};
 use base::labels;
 use base::retry;
 use base::ui::Task;
 use docker::{Build, Content, ContextFile, Docker, Image, Network, RegistryImage};
 use passport::{Passport, fingerprint};
+use registry::{FailureEffect, RegistryState};
 pub use repository::Repository;
+use take::{take_image, take_note, take_wheel};
 
 /// Maximum time without progress of a transfer. Building is faster than waiting longer.
 const STILL: Duration = Duration::from_secs(180);
 /// Folder of the files in an image that contains only files.
 const FILES: &str = "/files";
-
-/// Number of consecutive objects that may fail before a repository is disabled although its registry responds.
-const FAILURES: u32 = 3;
-
-/// Repository and its state during this run.
-#[derive(Debug)]
-struct RegistryState {
-    repository: Repository,
-    closed: AtomicBool,
-    /// Number of failed objects since the last success.
-    failures: AtomicU32,
-    /// Whether images are only tagged for the repository and not pushed.
-    staged: bool,
-}
-
-/// Consequence of the failure of one object.
-#[derive(Debug, PartialEq, Eq)]
-enum FailureEffect {
-    /// The repository stays in use for other objects.
-    Object,
-    /// The repository is disabled by this failure.
-    Repository,
-    /// The repository was already disabled.
-    Known,
-}
-
-impl RegistryState {
-    fn new(repository: Repository) -> RegistryState {
-        RegistryState { repository, closed: AtomicBool::new(false), failures: AtomicU32::new(0), staged: false }
-    }
-
-    fn open(&self) -> bool {
-        !self.closed.load(Ordering::Relaxed)
-    }
-
-    fn succeed(&self) {
-        self.failures.store(0, Ordering::Relaxed);
-    }
-
-    /// Records that an object failed after all retries, and whether the registry still responds.
-    fn fail(&self, answers: bool) -> FailureEffect {
-        let failures = self.failures.fetch_add(1, Ordering::Relaxed) + 1;
-        if answers && failures < FAILURES {
-            return FailureEffect::Object;
-        }
-        if self.closed.swap(true, Ordering::Relaxed) { FailureEffect::Known } else { FailureEffect::Repository }
-    }
-
-    /// Returns whether the registry responds at all.
-    fn answers(&self, docker: &Docker, context: &Context) -> bool {
-        docker.registry_image(&format!("{}:any", self.repository), context.cancel).is_ok()
-    }
-}
 
 /// Source and destination of results during one run.
 #[derive(Debug)]
@@ -110,7 +60,9 @@ impl Exchange {
     /// Sets the destination for `--stage`: images are tagged and labelled for `repository` in the engine, and another
     /// machine pushes them.
     pub fn stage(mut self, repository: Repository) -> Exchange {
-        self.to = Some(RegistryState { staged: true, ..RegistryState::new(repository) });
+        let mut state = RegistryState::new(repository);
+        state.staged = true;
+        self.to = Some(state);
         self
     }
 
@@ -249,138 +201,6 @@ fn is_shared(action: &Action) -> bool {
     }
 }
 
-/// Returns why a root file system is not the pinned image.
-fn unpinned(action: &Action, passport: &Passport) -> Option<String> {
-    let Action::Root(Root { image: Some(image), .. }) = action else { return None };
-    let output = Output { notes: passport.notes.clone(), ..Output::default() };
-    root::fallback_note(image, &output)
-}
-
-/// Reports why a result is not used.
-fn reject<T>(name: &str, id: &str, context: &Context, why: &str) -> Result<Option<T>> {
-    context.ui.say(&format!("[{id}] `{name}` is rejected and built locally: {why}"));
-    Ok(None)
-}
-
-/// Pulls an offered result, unless it is for another platform.
-fn pull(
-    from: &Repository,
-    offer: &RegistryImage,
-    docker: &Docker,
-    context: &Context,
-    on: &(dyn Fn(&str) + Sync),
-) -> Result<Result<(String, Image), String>> {
-    // Check the platform before pulling gigabytes. Not all registries report it.
-    let platform = context.facts.platform.oci();
-    if !offer.platforms.is_empty() && !offer.platforms.iter().any(|offered| offered == platform) {
-        return Ok(Err(format!("it is for {}, not {platform}", offer.platforms.join(", "))));
-    }
-    // Pull by digest: the engine verifies the content, and a moved tag has no effect.
-    let pinned = format!("{from}@{}", offer.digest);
-    docker.pull_within(&pinned, STILL, on, context.cancel)?;
-    let image = docker.image(&pinned)?.with_context(|| format!("`{pinned}` is missing right after its pull"))?;
-    Ok(Ok((pinned, image)))
-}
-
-fn take_image(
-    from: &Repository,
-    docker: &Docker,
-    step: &Step,
-    offer: &RegistryImage,
-    env: &Env,
-) -> Result<Option<Record>> {
-    let (name, reference) = (from.name(&step.id, env.key), env.reference());
-    env.task.waiting(&format!("pulling {name}"));
-    let pulled = pull(from, offer, docker, env.context, &|line| env.task.line(line))?;
-    let examined = pulled.and_then(|(pinned, image)| {
-        let passport = Passport::of_image(&image, env.key, env.context.facts.platform, &step.action)
-            .map_err(|error| format!("{error:#}"))?;
-        Ok((pinned, image, passport))
-    });
-    let (pinned, image, passport) = match examined {
-        Ok(found) => found,
-        Err(why) => return reject(&name, env.id, env.context, &why),
-    };
-    if let Some(note) = unpinned(&step.action, &passport) {
-        return reject(&name, env.id, env.context, &note);
-    }
-    // The image will be tagged locally with this name, which must belong to this project.
-    let project = format!("{}/", env.context.repository);
-    if let Some(wish) = passport.name.as_ref().filter(|wish| !wish.starts_with(&project)) {
-        return reject(&name, env.id, env.context, &format!("its name would be `{wish}`"));
-    }
-    for new in [&reference, &name] {
-        tag(docker, &pinned, new)?;
-    }
-    let image = BuiltImage { reference, name: passport.name, id: image.id, size: image.size };
-    let output = Output {
-        image: Some(image),
-        content: passport.content,
-        notes: passport.notes,
-        taken_from: Some(from.to_string()),
-        ..Output::default()
-    };
-    Ok(Some(Record { id: env.id.to_owned(), key: env.key.to_owned(), seconds: passport.seconds, output }))
-}
-
-/// A pulled wheel passes the same checks as a wheel built locally.
-fn take_wheel(
-    from: &Repository,
-    docker: &Docker,
-    own: &Wheel,
-    offer: &RegistryImage,
-    env: &Env,
-) -> Result<Option<Record>> {
-    let name = from.name(env.id, env.key);
-    env.task.waiting(&format!("pulling {name}"));
-    let (pinned, image) = match pull(from, offer, docker, env.context, &|line| env.task.line(line))? {
-        Ok(pulled) => pulled,
-        Err(why) => return reject(&name, env.id, env.context, &why),
-    };
-    let checked = Passport::of_files(&image, env.key, env.context.facts.platform).and_then(|passport| {
-        let out = env.scratch.join("out");
-        let pulled = env.scratch.join("pulled");
-        let names = docker.copy_from_image(&pinned, FILES, &pulled, env.context.cancel)?;
-        passport.accept(&names, &pulled, &out)?;
-        let output = Output { taken_from: Some(from.to_string()), ..wheel::keep(own, &out, env)? };
-        ensure!(output.files == passport.files, "its label `{}` lists different files", labels::PASSPORT);
-        Ok((passport.seconds, output))
-    });
-    match checked {
-        Ok((seconds, output)) => {
-            tag(docker, &pinned, &name)?;
-            Ok(Some(Record { id: env.id.to_owned(), key: env.key.to_owned(), seconds, output }))
-        }
-        Err(error) => {
-            env.context.cancel.check()?;
-            reject(&name, env.id, env.context, &format!("{error:#}"))
-        }
-    }
-}
-
-fn take_note(from: &Repository, docker: &Docker, step: &Step, key: &str, context: &Context) -> Result<Option<Record>> {
-    let name = note_name(&from.name(&step.id, key));
-    let Some(offer) = docker.registry_image(&name, context.cancel)? else { return Ok(None) };
-    let (pinned, image) = match pull(from, &offer, docker, context, &|_| {})? {
-        Ok(pulled) => pulled,
-        Err(why) => return reject(&name, &step.id, context, &why),
-    };
-    let passport = match Passport::of_files(&image, key, context.facts.platform) {
-        Ok(passport) if passport.content.is_some() => passport,
-        Ok(_) => return reject(&name, &step.id, context, "it is not a note"),
-        Err(error) => return reject(&name, &step.id, context, &format!("{error:#}")),
-    };
-    if let Some(note) = unpinned(&step.action, &passport) {
-        return reject(&name, &step.id, context, &note);
-    }
-    tag(docker, &pinned, &name)?;
-    // Refers to an image that is not present, so the step counts as not done.
-    let elsewhere = BuiltImage { reference: name, name: None, id: String::new(), size: 0 };
-    let output =
-        Output { image: Some(elsewhere), content: passport.content, notes: passport.notes, ..Output::default() };
-    Ok(Some(Record { id: step.id.clone(), key: key.to_owned(), seconds: passport.seconds, output }))
-}
-
 fn note_name(name: &str) -> String {
     format!("{name}.note")
 }
@@ -479,39 +299,5 @@ impl Sender<'_> {
         }
         docker.push(name, STILL, &|line| task.line(line), context.cancel)?;
         Ok(true)
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn state() -> RegistryState {
-        RegistryState::new(Repository::parse("127.0.0.1:5000/cache").unwrap())
-    }
-
-    #[test]
-    fn one_failed_object_does_not_disable_the_registry() {
-        let state = state();
-        assert_eq!(
-            (state.fail(true), state.fail(true), state.open()),
-            (FailureEffect::Object, FailureEffect::Object, true)
-        );
-        state.succeed();
-        assert_eq!(
-            (state.fail(true), state.fail(true), state.open()),
-            (FailureEffect::Object, FailureEffect::Object, true)
-        );
-        assert_eq!((state.fail(true), state.open()), (FailureEffect::Repository, false));
-        assert_eq!(state.fail(true), FailureEffect::Known);
-    }
-
-    #[test]
-    fn a_registry_that_does_not_respond_is_disabled_once() {
-        let state = state();
-        assert_eq!(
-            (state.fail(false), state.open(), state.fail(false)),
-            (FailureEffect::Repository, false, FailureEffect::Known)
-        );
     }
 }

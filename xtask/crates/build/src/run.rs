@@ -1,6 +1,7 @@
 //! Executes a plan: runs steps in parallel after looking up their results in the cache.
 
 mod forecast;
+mod lookup;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -16,6 +17,7 @@ use base::ui::{Task, quoted};
 use base::{disk, failure, summary};
 
 pub use forecast::forecast;
+use lookup::{content, rename, usable};
 
 /// Result of a step.
 #[derive(Debug, Clone)]
@@ -179,6 +181,19 @@ struct Run<'a> {
     urgency: BTreeMap<&'a str, u32>,
     keep_going: bool,
     changed: Condvar,
+}
+
+/// Returns the keys of all steps that are known at this point.
+fn keys(
+    plan: &Plan,
+    progress: &ExecutionState,
+    context: &Context,
+    exchange: &Exchange,
+) -> BTreeMap<String, Option<String>> {
+    plan.keys(|step, key| match progress.done.get(&step.id).filter(|outcome| outcome.record.key == key) {
+        Some(outcome) => outcome.record.output.content.clone(),
+        None => content(step, key, context, exchange, true),
+    })
 }
 
 impl<'a> Run<'a> {
@@ -408,87 +423,6 @@ impl<'a> Run<'a> {
         task.end(if self.context.cancel.is_set() { "interrupted" } else { "FAILED" });
         anyhow!(text)
     }
-}
-
-/// Returns the keys of all steps that are known at this point.
-fn keys(
-    plan: &Plan,
-    progress: &ExecutionState,
-    context: &Context,
-    exchange: &Exchange,
-) -> BTreeMap<String, Option<String>> {
-    plan.keys(|step, key| match progress.done.get(&step.id).filter(|outcome| outcome.record.key == key) {
-        Some(outcome) => outcome.record.output.content.clone(),
-        None => content(step, key, context, exchange, true),
-    })
-}
-
-/// Returns the recorded content of a step, from the cache or the registry. It is valid even if the step's image no
-/// longer exists.
-fn content(step: &Step, key: &str, context: &Context, exchange: &Exchange, remember: bool) -> Option<String> {
-    match context.cache.record(key) {
-        Ok(Some(record)) => return record.output.content,
-        Ok(None) => {}
-        // Refused when the step is looked for.
-        Err(_) => return None,
-    }
-    let record = exchange.note(step, key, context)?;
-    // Store the record, so that the next run has the same keys without asking the registry.
-    if remember
-        && let Ok(_lock) = context.cache.lock(&format!("{key}.lock"), context.cancel, || {})
-        && let Ok(None) = context.cache.record(key)
-    {
-        let _ = context.cache.remember(&record);
-    }
-    record.output.content
-}
-
-/// Returns the record of a key if its files and images still exist unchanged; otherwise calls `refuse` with the
-/// reason.
-fn usable(step: &Step, key: &str, context: &Context, refuse: impl Fn(String)) -> Option<Record> {
-    let checked = context.cache.record(key).and_then(|record| match record {
-        None => Ok(None),
-        Some(record) => {
-            context.cache.check(&record)?;
-            step::wheel::recognise(&step.action, &record, context.cache)?;
-            let available = present(step, &record, context)?;
-            // Steps of equal definition share a key; use the id of this one.
-            Ok(available.then(|| Record { id: step.id.clone(), ..record }))
-        }
-    });
-    match checked {
-        Ok(record) => record,
-        Err(error) => {
-            refuse(format!("the cached result is invalid and built again: {error:#}"));
-            None
-        }
-    }
-}
-
-/// Returns whether results outside the cache (images, the environment of tools) exist as recorded.
-fn present(step: &Step, record: &Record, context: &Context) -> Result<bool> {
-    if context.facts.fake {
-        return Ok(true);
-    }
-    if let Action::Tools(_) = &step.action {
-        return Ok(step::tools::complete(context.cache, &record.key));
-    }
-    match (&record.output.image, context.docker) {
-        (None, _) => Ok(true),
-        (Some(_), None) => Ok(false),
-        (Some(image), Some(docker)) => Ok(docker.image(&image.reference)?.is_some_and(|found| found.id == image.id)),
-    }
-}
-
-/// Restores the user-visible name of a cached image if another image has it.
-fn rename(record: &Record, context: &Context) -> Result<()> {
-    let (Some(image), Some(docker)) = (&record.output.image, context.docker) else { return Ok(()) };
-    let Some((repository, tag)) = image.name.as_deref().and_then(|name| name.rsplit_once(':')) else { return Ok(()) };
-    let holder = docker.image(&format!("{repository}:{tag}"))?;
-    if holder.is_none_or(|holder| holder.id != image.id) {
-        docker.tag(&image.reference, repository, tag)?;
-    }
-    Ok(())
 }
 
 fn lock_mutex<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {

@@ -39,8 +39,12 @@ pub fn jobs(
 
 /// Code that decides what is in a key. If its text changed, the keys before the change cannot be computed,
 /// and everything counts as changed.
-const PLANNER: [&str; 3] =
-    ["xtask/crates/build/src/planner.rs", "xtask/crates/build/src/plan.rs", "xtask/crates/base/src/digest.rs"];
+const PLANNER: [&str; 4] = [
+    "xtask/crates/build/src/planner.rs",
+    "xtask/crates/build/src/plan.rs",
+    "xtask/crates/build/src/plan/action.rs",
+    "xtask/crates/base/src/digest.rs",
+];
 
 /// The recorded revision of each step's code, which is part of its key.
 const REVISIONS: &str = "xtask/crates/build/src/step/revisions.txt";
