@@ -102,7 +102,7 @@ fn an_application_that_is_killed_gives_no_number() {
     assert!(docker(&["kill", &service.unwrap()]));
     let output = child.wait_with_output().unwrap();
     let told = said(&output);
-    assert!(output.status.code() == Some(1) && told.contains("the application ended with exit code 137"), "{told}");
+    assert!(output.status.code() == Some(1) && told.contains("the application exited with code 137"), "{told}");
     let report = fs::read_to_string(out.join("report.md")).unwrap();
     assert!(report.contains("INCOMPLETE: 0 of 1 runs are complete") && report.contains("exit code 137"), "{report}");
     assert!(!report.contains("charts/"), "{report}");

@@ -220,14 +220,14 @@ fn what_is_up_is_told_and_removed() {
     assert!(other.down().contains(&format!("aerospike-benchmark-service-{}", other.port)));
     assert_eq!((up.get("/ready").0, other.get("/ready").0), (200, 0));
     assert!(up.down().contains(&format!("aerospike-benchmark-service-{port}")));
-    assert_eq!(up.down(), "nothing was up\n");
+    assert_eq!(up.down(), "no services were up\n");
     assert_eq!(up.get("/health").0, 0, "nobody listens");
     // The port is taken when the service is started: what was started before it is removed.
     let _taken = TcpListener::bind(("127.0.0.1", up.port)).unwrap();
     let output = xtask(&["up", "314t", "--server", "standin", "--records", "0", "--port", &port]);
     let said = text(&output.stderr);
     assert!(!output.status.success() && said.contains(&port), "{said}");
-    assert_eq!(up.down(), "nothing was up\n");
+    assert_eq!(up.down(), "no services were up\n");
 }
 
 /// The pinned tools' Python, which has a pip that knows where this user's index is.

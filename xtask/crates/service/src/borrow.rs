@@ -1,4 +1,4 @@
-//! A server for another command: that of what is up, one that runs anyway, or one for just as long as it takes.
+//! Provides a server for another command: that of a running service, an existing one, or a temporary one.
 
 use anyhow::{Context as _, Result};
 
@@ -9,41 +9,41 @@ use crate::stack::Stack;
 use build::Project;
 use docker::Docker;
 
-/// A server, and how it is reached. What was started for it is removed when it is given back.
+/// Server with its network. A server started for this purpose is removed by `give_back` or on drop.
 pub struct Borrowed<'a> {
-    /// `HOST:PORT`, as a container in `network` reaches it.
+    /// `HOST:PORT`, as seen from containers in `network`.
     pub address: String,
-    /// The engine's network to join; `host` for this machine's own.
+    /// Network in the engine to join; `host` for the host's network.
     pub network: String,
-    /// What it is, for people.
+    /// Description for users.
     pub kind: String,
     own: Option<Stack<'a>>,
 }
 
 impl<'a> Borrowed<'a> {
-    /// The server that is asked for; by default that of what is up, else the one that `up` would start.
-    pub fn open(project: &'a Project, docker: &'a Docker, asked: Option<&Server>) -> Result<Borrowed<'a>> {
-        if let Some(Server::At(address)) = asked {
+    /// Returns the requested server; default: the server of a running service, else the one that `up` would start.
+    pub fn open(project: &'a Project, docker: &'a Docker, options: Option<&Server>) -> Result<Borrowed<'a>> {
+        if let Some(Server::At(address)) = options {
             let (address, kind) = (address.clone(), "given by its address".to_owned());
             return Ok(Borrowed { address, network: "host".to_owned(), kind, own: None });
         }
-        if asked.is_none()
+        if options.is_none()
             && let Some(service) = running::service(project, docker, None)?
         {
             let address = service
                 .address
-                .context("the service that is up has no server: `cargo xtask down` first, or use --server HOST:PORT")?;
+                .context("the running service has no server: run `cargo xtask down`, or use --server HOST:PORT")?;
             let network = service.network.unwrap_or_else(|| "host".to_owned());
             return Ok(Borrowed { kind: format!("that of what is up, {address}"), address, network, own: None });
         }
         let up = Stack::new(project, docker, None)?;
-        let server = asked.cloned().unwrap_or_else(|| preferred(project, docker));
+        let server = options.cloned().unwrap_or_else(|| preferred(project, docker));
         up.say(&format!("server: {server}"));
         let kind = match server {
             Server::Standin => "the stand-in".to_owned(),
             _ => project.matrix.server.as_ref().map(|server| server.image.to_string()).unwrap_or_default(),
         };
-        // From here on it is given back, whatever fails.
+        // From here on, it is removed if an error occurs.
         let mut borrowed = Borrowed { address: String::new(), network: up.network.clone(), kind, own: Some(up) };
         if let Some(up) = &borrowed.own {
             docker.create_network(&up.network, &up.labels())?;
@@ -52,7 +52,7 @@ impl<'a> Borrowed<'a> {
         Ok(borrowed)
     }
 
-    /// Removes what was started for it.
+    /// Removes the server if it was started for this purpose.
     pub fn give_back(mut self) -> Result<()> {
         match self.own.take() {
             Some(own) => own.remove(),
@@ -64,7 +64,7 @@ impl<'a> Borrowed<'a> {
 impl Drop for Borrowed<'_> {
     fn drop(&mut self) {
         if let Some(own) = self.own.take() {
-            // The error that led here is the one to report; the next run removes what is left.
+            // Report the original error; the next run removes what is left.
             let _ = own.remove();
         }
     }

@@ -11,7 +11,7 @@ use build::Project;
 use docker::{Docker, Image};
 use matrix::Serve;
 
-/// What `up` was asked for.
+/// Options of `cargo xtask up`.
 #[derive(Debug, clap::Args)]
 pub struct Up {
     /// Tag of an image in the matrix that has been built
@@ -32,35 +32,35 @@ pub struct Up {
     pub yes: bool,
 }
 
-pub fn up(project: &Project, asked: &Up) -> Result<()> {
-    let docker = engine(project, asked.yes)?;
-    let (serve, image) = service_of(project, &docker, &asked.tag)?;
-    let waiting = || project.ui.say(&format!("[up] waits until another `up` for port {} has ended", asked.port));
-    let _lock = project.cache.lock(&format!("up-{}.lock", asked.port), &project.cancel, waiting)?;
-    running::make_room(project, &docker, asked.port)?;
-    let stack = Stack::new(project, &docker, Some(asked.port))?;
-    let server = server_for(serve, asked, || preferred(project, &docker))?;
-    let started = start(&stack, asked, server.as_ref(), serve, &image).and_then(|()| stack.owner.keep());
+pub fn up(project: &Project, options: &Up) -> Result<()> {
+    let docker = engine(project, options.yes)?;
+    let (serve, image) = service_of(project, &docker, &options.tag)?;
+    let waiting = || project.ui.say(&format!("[up] waiting for another `up` for port {} to finish", options.port));
+    let _lock = project.cache.lock(&format!("up-{}.lock", options.port), &project.cancel, waiting)?;
+    running::make_room(project, &docker, options.port)?;
+    let stack = Stack::new(project, &docker, Some(options.port))?;
+    let server = server_for(serve, options, || preferred(project, &docker))?;
+    let started = start(&stack, options, server.as_ref(), serve, &image).and_then(|()| stack.owner.keep());
     if let Err(error) = started {
         return Err(match stack.remove() {
             Ok(()) => error,
-            Err(left) => error.context(format!("and what was started could not be removed: {left:#}")),
+            Err(left) => error.context(format!("cannot remove the started containers: {left:#}")),
         });
     }
     let with = server.map(|server| format!(" with {server}")).unwrap_or_default();
     ui::print_result(&format!(
         "{}:{}{with}\n  http://127.0.0.1:{}\n  stop it with `cargo xtask down`\n",
-        project.matrix.name, asked.tag, asked.port
+        project.matrix.name, options.tag, options.port
     ))
 }
 
-/// Starts the server, writes the data, starts the service and waits until it is ready.
-fn start(stack: &Stack, asked: &Up, server: Option<&Server>, serve: &Serve, image: &Image) -> Result<()> {
+/// Starts the server, writes the data, starts the service, and waits until it is ready.
+fn start(stack: &Stack, options: &Up, server: Option<&Server>, serve: &Serve, image: &Image) -> Result<()> {
     if let Some(server) = server {
         stack.say(&format!("server: {server}"));
     }
     let reach = match server {
-        // It may announce any address, its own loopback too: the service sees what this machine sees.
+        // The address may be on the loopback interface, so the service uses the host's network.
         Some(Server::At(address)) => Reach { address: Some(address.clone()), network: None },
         server => {
             stack.docker.create_network(&stack.network, &stack.labels())?;
@@ -68,23 +68,23 @@ fn start(stack: &Stack, asked: &Up, server: Option<&Server>, serve: &Serve, imag
             Reach { address, network: Some(&stack.network) }
         }
     };
-    if asked.records > 0 && !serve.load.is_empty() {
-        stack.say(&format!("writing {} records into each set", asked.records));
-        stack.load(serve, image, &reach, asked.records)?;
+    if options.records > 0 && !serve.load.is_empty() {
+        stack.say(&format!("writing {} records into each set", options.records));
+        stack.load(serve, image, &reach, options.records)?;
     }
-    stack.say(&format!("starting {}:{}", stack.repository, asked.tag));
-    let start = Start { tag: &asked.tag, port: Some(asked.port), env: &[], cpus: None };
+    stack.say(&format!("starting {}:{}", stack.repository, options.tag));
+    let start = Start { tag: &options.tag, port: Some(options.port), env: &[], cpus: None };
     stack.start_service(&start, serve, image, &reach)?;
-    stack.wait(&[format!("127.0.0.1:{}", asked.port)], &serve.ready).map(|_| ())
+    stack.wait(&[format!("127.0.0.1:{}", options.port)], &serve.ready).map(|_| ())
 }
 
-/// The server that `up` starts or uses; none if the matrix does not say that the service talks to one.
-fn server_for(serve: &Serve, asked: &Up, preferred: impl FnOnce() -> Server) -> Result<Option<Server>> {
-    match (&serve.env.server, &asked.server) {
+/// Returns the server that `up` starts or uses; `None` if the service uses no server according to the matrix.
+fn server_for(serve: &Serve, options: &Up, preferred: impl FnOnce() -> Server) -> Result<Option<Server>> {
+    match (&serve.env.server, &options.server) {
         (None, Some(_)) => bail!(UsageError(format!(
-            "the service of `{}` talks to no server: leave --server out, or name the variable with the server's \
+            "the service of `{}` uses no server: remove --server, or set the variable for the server's \
              address in `serve.env.server` in matrix.yaml",
-            asked.tag
+            options.tag
         ))),
         (None, None) => Ok(None),
         (Some(_), Some(server)) => Ok(Some(server.clone())),
@@ -97,12 +97,12 @@ pub fn down(project: &Project, port: Option<u16>) -> Result<()> {
     docker.remove_leftovers(project.cache.dir())?;
     let removed = running::remove(project, &docker, port)?;
     ui::print_result(&match removed.is_empty() {
-        true => "nothing was up\n".to_owned(),
+        true => "no services were up\n".to_owned(),
         false => format!("removed {}\n", ui::quoted(removed)),
     })
 }
 
-/// What `load-data` was asked for.
+/// Options of `cargo xtask load-data`.
 #[derive(Debug, clap::Args)]
 pub struct LoadData {
     /// Number of records in each set
@@ -119,20 +119,20 @@ pub struct LoadData {
     port: Option<u16>,
 }
 
-/// Writes the records into the server of what is up, or into another.
-pub fn load(project: &Project, asked: &LoadData) -> Result<()> {
+/// Writes records to the server of the running service, or to another server.
+pub fn load(project: &Project, options: &LoadData) -> Result<()> {
     let docker = engine(project, false)?;
-    let (tag, address, network) = match &asked.server {
+    let (tag, address, network) = match &options.server {
         Some(address) => {
-            let tag = asked.tag.clone();
-            let tag =
-                tag.ok_or_else(|| anyhow!(UsageError("--server needs --tag, whose image writes the data".into())))?;
+            let tag = options.tag.clone();
+            let tag = tag
+                .ok_or_else(|| anyhow!(UsageError("--server requires --tag, the image that writes the data".into())))?;
             (tag, Some(address.clone()), None)
         }
-        None => match running::service(project, &docker, asked.port)? {
+        None => match running::service(project, &docker, options.port)? {
             Some(service) => (service.tag, service.address, service.network),
             None => bail!(UsageError(
-                "nothing is up: `cargo xtask up <TAG>` first, or name a server and an image with --server and --tag"
+                "no service is up: run `cargo xtask up <TAG>`, or specify a server and an image with --server and --tag"
                     .into()
             )),
         },
@@ -140,12 +140,12 @@ pub fn load(project: &Project, asked: &LoadData) -> Result<()> {
     let (serve, image) = service_of(project, &docker, &tag)?;
     if serve.load.is_empty() {
         bail!(UsageError(format!(
-            "the service of `{tag}` has no `serve.load` in matrix.yaml: it has no data to write"
+            "the service of `{tag}` has no `serve.load` in matrix.yaml: there is no data to write"
         )));
     }
     let stack = Stack::new(project, &docker, None)?;
-    stack.say(&format!("writing {} records into each set", asked.records));
-    stack.load(serve, &image, &Reach { address, network: network.as_deref() }, asked.records)
+    stack.say(&format!("writing {} records into each set", options.records));
+    stack.load(serve, &image, &Reach { address, network: network.as_deref() }, options.records)
 }
 
 #[cfg(test)]
@@ -153,20 +153,20 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_service_without_a_server_gets_none() {
+    fn no_server_is_started_for_a_service_without_one() {
         let text = fixture::MATRIX;
         let mut matrix = matrix::Matrix::parse(text, "matrix.yaml").unwrap();
         let app = matrix.packages.iter_mut().find(|package| package.id == *"demo-app").unwrap();
         let serve = app.serve.as_mut().unwrap();
-        let asked = |server| Up { tag: "314t".to_owned(), server, records: 1000, port: 8000, yes: false };
+        let options = |server| Up { tag: "314t".to_owned(), server, records: 1000, port: 8000, yes: false };
         let standin = || Server::Standin;
-        assert_eq!(server_for(serve, &asked(None), standin).unwrap(), Some(Server::Standin));
-        assert_eq!(server_for(serve, &asked(Some(Server::Image)), standin).unwrap(), Some(Server::Image));
+        assert_eq!(server_for(serve, &options(None), standin).unwrap(), Some(Server::Standin));
+        assert_eq!(server_for(serve, &options(Some(Server::Image)), standin).unwrap(), Some(Server::Image));
 
         serve.env.server = None;
-        let nothing = || -> Server { panic!("no server may be looked for") };
-        assert_eq!(server_for(serve, &asked(None), nothing).unwrap(), None);
-        let error = server_for(serve, &asked(Some(Server::Standin)), nothing).unwrap_err();
+        let nothing = || -> Server { panic!("no server must be searched") };
+        assert_eq!(server_for(serve, &options(None), nothing).unwrap(), None);
+        let error = server_for(serve, &options(Some(Server::Standin)), nothing).unwrap_err();
         assert!(error.is::<UsageError>() && error.to_string().contains("`serve.env.server`"), "{error}");
         let reach = Reach { address: None, network: None };
         assert_eq!(reach.variable(serve), None);

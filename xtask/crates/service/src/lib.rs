@@ -1,4 +1,4 @@
-//! `up`, `load-data` and `down`: an image's service with a server and data, to try it and to measure it.
+//! `up`, `load-data` and `down`: runs an image's service with a server and data, also for tests and benchmarks.
 
 mod available;
 mod borrow;
@@ -14,4 +14,4 @@ pub use available::{engine, image_of};
 pub use borrow::Borrowed;
 pub use commands::{LoadData, Up, down, load, up};
 pub use server::Server;
-pub use trial::{Ask, Ready, Trial};
+pub use trial::{PreparedServer, Trial, TrialOptions};

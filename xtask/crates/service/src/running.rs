@@ -1,4 +1,4 @@
-//! What `up` has started earlier, found by the labels of its containers. There is at most one for each port.
+//! Finds services started by `up` by the labels of their containers. There is at most one per port.
 
 use std::collections::BTreeMap;
 
@@ -8,7 +8,7 @@ use base::{UsageError, labels, ui};
 use build::Project;
 use docker::{Docker, LabelledContainer, owner};
 
-/// The labels of every container and network of `up`.
+/// Returns the labels of all containers and networks of `up`.
 pub fn labels(repository: &str, port: u16) -> Vec<(String, String)> {
     [(labels::UP, repository.to_owned()), (labels::UP_PORT, port.to_string()), (labels::UP_USER, user())]
         .map(|(name, value)| (name.to_owned(), value))
@@ -19,29 +19,29 @@ fn user() -> String {
     rustix::process::geteuid().as_raw().to_string()
 }
 
-/// The containers of one `up`.
+/// Containers of one call of `up`.
 #[derive(Debug, Default)]
 struct Running {
     port: u16,
     user: String,
-    /// The id of the run that has started it.
+    /// Id of the run that started them.
     run: String,
-    /// Only when it was started: a server is started first, and filled.
+    /// `None` while `up` is still starting it; the server is started and filled first.
     service: Option<Service>,
 }
 
-/// A service that is up.
+/// Service started by `up`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Service {
     pub tag: String,
-    /// `HOST:PORT` of its server, if it talks to one.
+    /// `HOST:PORT` of its server, if it uses one.
     pub address: Option<String>,
-    /// The engine's network that both are in; `None` is this machine's own.
+    /// Network of service and server in the engine; `None` for the host's network.
     pub network: Option<String>,
     ended: bool,
 }
 
-/// All that `up` has started of this project, by anybody.
+/// Returns all running services of this project, of all users.
 fn all(project: &Project, docker: &Docker) -> Result<Vec<Running>> {
     Ok(grouped(docker.labelled_containers(&[(labels::UP, &project.matrix.name)])?))
 }
@@ -61,38 +61,38 @@ fn grouped(containers: Vec<LabelledContainer>) -> Vec<Running> {
     found.into_values().collect()
 }
 
-/// Makes sure that nothing is up at this port; a service of this user that has ended is removed.
+/// Checks that the port is unused. Removes a service of this user that has exited.
 pub fn make_room(project: &Project, docker: &Docker, port: u16) -> Result<()> {
     for running in all(project, docker)?.into_iter().filter(|running| running.port == port) {
         match &running.service {
             Some(service) if service.ended && running.user == user() => {
-                project.ui.say(&format!("[up] removing the service at port {port}, which has ended"));
+                project.ui.say(&format!("[up] removing the service at port {port}, which has exited"));
                 docker.remove_labelled(&[(labels::RUN, &running.run)])?;
             }
             _ if running.user != user() => bail!(
-                "the user with the number {} has something up at port {port} already: choose another with --port",
+                "the user with id {} already has a service up at port {port}: choose another port with --port",
                 running.user
             ),
             Some(service) => bail!(
-                "`{}` is up at port {port} already: `cargo xtask down --port {port}` removes it; --port chooses another",
+                "`{}` is already up at port {port}: remove it with `cargo xtask down --port {port}`, or choose another port with --port",
                 service.tag
             ),
             None => bail!(
-                "another `up` is starting something at port {port}; if it was killed, `cargo xtask down --port {port}` \
-                 removes what it has started"
+                "another `up` is starting a service at port {port}; if it was killed, run `cargo xtask down --port {port}` \
+                 to remove its containers"
             ),
         }
     }
     Ok(())
 }
 
-/// Removes what this user has up, at this port or at all, and returns the names of containers and networks.
+/// Removes this user's services, or the one at `port`, and returns the names of the removed containers and networks.
 pub fn remove(project: &Project, docker: &Docker, port: Option<u16>) -> Result<Vec<String>> {
     let folder = owner::folder(project.cache.dir());
     let chosen = |running: &Running| running.user == user() && port.is_none_or(|port| port == running.port);
     for running in all(project, docker)?.iter().filter(|running| chosen(running)) {
         if owner::state(&folder, &running.run) == owner::State::Alive {
-            bail!("an `up` for port {} is still starting: wait for it, or interrupt it", running.port);
+            bail!("an `up` for port {} is still starting: wait for it or interrupt it", running.port);
         }
     }
     let (user, port) = (user(), port.map(|port| port.to_string()));
@@ -101,7 +101,7 @@ pub fn remove(project: &Project, docker: &Docker, port: Option<u16>) -> Result<V
     docker.remove_labelled(&labels)
 }
 
-/// The service that this user has up, at this port if one is named; an error where it is not clear which is meant.
+/// Returns the service of this user, or the one at `port`. Fails if the choice is ambiguous.
 pub fn service(project: &Project, docker: &Docker, port: Option<u16>) -> Result<Option<Service>> {
     one(all(project, docker)?, &user(), port)
 }
@@ -112,14 +112,14 @@ fn one(all: Vec<Running>, user: &str, port: Option<u16>) -> Result<Option<Servic
         mine.filter_map(|running| Some((running.port, running.service.filter(|service| !service.ended)?))).collect();
     found.retain(|(at, _)| port.is_none_or(|port| port == *at));
     match (found.len(), port) {
-        (0, Some(port)) => Err(anyhow!(UsageError(format!("nothing is up at port {port}")))),
+        (0, Some(port)) => Err(anyhow!(UsageError(format!("no service is up at port {port}")))),
         (0 | 1, _) => Ok(found.pop().map(|(_, service)| service)),
         _ => {
             found.sort_by_key(|(port, _)| *port);
             let ports = ui::quoted(found.iter().map(|(port, _)| port));
             Err(anyhow!(UsageError(format!(
-                "several services are up, at the ports {ports}: \
-                 `load-data --port` chooses one of them, and `--server HOST:PORT` a server"
+                "several services are up, at ports {ports}: \
+                 select one with `load-data --port`, or a server with `--server HOST:PORT`"
             ))))
         }
     }
@@ -139,7 +139,7 @@ mod tests {
         [(labels::UP_TAG, "314t"), (labels::UP_SERVER, "s:3000"), (labels::UP_NETWORK, "n")];
 
     #[test]
-    fn the_service_that_is_meant_is_found() {
+    fn the_selected_service_is_found() {
         let first = || vec![container("a", "8000", &[], false), container("a", "8000", &SERVICE, false)];
         let second = || container("b", "8001", &SERVICE, false);
         let ask =
@@ -147,7 +147,7 @@ mod tests {
         let service = ask(first(), "7", None).unwrap().unwrap();
         assert_eq!((service.tag.as_str(), service.address.as_deref()), ("314t", Some("s:3000")));
         assert_eq!(service.network.as_deref(), Some("n"));
-        // Not that of another user, nor one that is being started, nor one that has ended.
+        // Services of other users, services being started and exited services do not count.
         assert_eq!(ask(first(), "8", None).unwrap(), None);
         assert_eq!(ask(vec![container("a", "8000", &[], false)], "7", None).unwrap(), None);
         assert_eq!(ask(vec![container("a", "8000", &SERVICE, true)], "7", None).unwrap(), None);

@@ -1,18 +1,18 @@
-//! What the service talks to, as it is named on the command line.
+//! Server of a service, as selected on the command line.
 
 use std::fmt;
 use std::str::FromStr;
 
 use anyhow::{Result, ensure};
 
-/// What the service talks to.
+/// Server that a service uses.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Server {
-    /// The image that the matrix names.
+    /// Image of the matrix.
     Image,
-    /// The project's own in-memory server: a development aid.
+    /// In-memory stand-in of this project, for development.
     Standin,
-    /// One that runs already, as `HOST:PORT`.
+    /// Running server at `HOST:PORT`.
     At(String),
 }
 
@@ -28,7 +28,7 @@ impl FromStr for Server {
                 let port = address.rsplit_once(':').filter(|(host, _)| !host.is_empty() && host.chars().all(plain));
                 ensure!(
                     port.is_some_and(|(_, port)| port.parse::<u16>().is_ok_and(|port| port > 0)),
-                    "`{address}` is neither `image` nor `standin` nor HOST:PORT"
+                    "`{address}` is not `image`, `standin` or HOST:PORT"
                 );
                 Ok(Server::At(address.to_owned()))
             }
@@ -40,7 +40,9 @@ impl fmt::Display for Server {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Server::Image => f.write_str("the image of the matrix"),
-            Server::Standin => f.write_str("STAND-IN (in memory, a development aid: its speed says nothing)"),
+            Server::Standin => {
+                f.write_str("STAND-IN (in memory, for development: not suitable for performance measurements)")
+            }
             Server::At(address) => f.write_str(address),
         }
     }
@@ -51,7 +53,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn servers_are_told_apart() {
+    fn servers_are_parsed() {
         assert_eq!("image".parse::<Server>().unwrap(), Server::Image);
         assert_eq!("standin".parse::<Server>().unwrap(), Server::Standin);
         assert_eq!("[::1]:3000".parse::<Server>().unwrap(), Server::At("[::1]:3000".to_owned()));

@@ -1,4 +1,4 @@
-//! A server and a service in the engine, started and removed together.
+//! Starts and removes a server and a service in the engine together.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -13,42 +13,42 @@ use docker::owner::{self, Owner};
 use docker::{Docker, Health, Image, PublishedPort, Service};
 use matrix::Serve;
 
-/// How long a server may take until it takes data, and a service until it is ready.
+/// Time limit for the server to accept data, and for the service to become ready.
 const PATIENCE: Duration = Duration::from_secs(60);
-/// How long the data may take.
+/// Time limit for writing the data.
 const LOADING: Duration = Duration::from_secs(600);
 
-/// How a service reaches its server.
+/// Network path from a service to its server.
 pub struct Reach<'a> {
-    /// `HOST:PORT`; `None` if the service talks to no server.
+    /// `HOST:PORT`; `None` if the service uses no server.
     pub address: Option<String>,
-    /// One of the engine's networks; `None` is this machine's own.
+    /// Network in the engine; `None` for the host's network.
     pub network: Option<&'a str>,
 }
 
 impl Reach<'_> {
-    /// The variable that tells a service where its server is.
+    /// Returns the environment variable that contains the server's address.
     pub fn variable(&self, serve: &Serve) -> Option<(String, String)> {
         Some((serve.env.server.as_ref()?.to_string(), self.address.clone()?))
     }
 }
 
-/// How a service is started.
+/// Start options of a service.
 pub struct Start<'a> {
     pub tag: &'a str,
-    /// Where it is on this machine's loopback; at a free port if `None`.
+    /// Port on the loopback interface; `None` for any free port.
     pub port: Option<u16>,
-    /// On top of the image's.
+    /// Variables in addition to those of the image.
     pub env: &'a [(String, String)],
     pub cpus: Option<&'a str>,
 }
 
-/// A server and a service in the engine, by names that no other run uses.
+/// Server and service in the engine, with names that no other run uses.
 pub struct Stack<'a> {
     pub project: &'a Project,
     pub docker: &'a Docker,
     pub owner: Arc<Owner>,
-    /// For `up`: the port by which it is found again.
+    /// Port that identifies the services of `up`.
     pub up: Option<u16>,
     pub repository: String,
     pub network: String,
@@ -58,7 +58,7 @@ pub struct Stack<'a> {
 }
 
 impl<'a> Stack<'a> {
-    /// For `up` the port is part of the names of its containers, else the id of this run.
+    /// Creates unique names. For `up` they contain the port, otherwise the id of this run.
     pub fn new(project: &'a Project, docker: &'a Docker, up: Option<u16>) -> Result<Stack<'a>> {
         let owner = owner::current()?;
         let repository = project.matrix.name.to_string();
@@ -67,7 +67,7 @@ impl<'a> Stack<'a> {
         Ok(Stack {
             project,
             docker,
-            // The engine lets two networks have one name.
+            // Names of networks are not unique in the engine.
             network: own("net"),
             server: name("server"),
             service: name("service"),
@@ -82,7 +82,7 @@ impl<'a> Stack<'a> {
         self.up.map(|port| running::labels(&self.repository, port)).unwrap_or_default()
     }
 
-    /// Removes what this run has started, and nothing else.
+    /// Removes everything that this run started.
     pub fn remove(&self) -> Result<()> {
         self.docker.remove_labelled(&[(base::labels::RUN, &self.owner.id)]).map(|_| ())
     }
@@ -91,12 +91,12 @@ impl<'a> Stack<'a> {
         self.project.ui.say(&format!("[up] {line}"));
     }
 
-    /// Starts the server's container and returns the address that the service reaches it under.
+    /// Starts the server and returns its address from the view of the service.
     pub fn start_server(&self, server: &Server) -> Result<String> {
         self.run_server(&self.server_image(server)?, None)
     }
 
-    /// What is started as the server: its image, which the engine has then, its arguments and its port.
+    /// Returns the image of the server, which is pulled if necessary, with its arguments and port.
     pub fn server_image(&self, server: &Server) -> Result<(String, Vec<String>, u16)> {
         Ok(match (server, &self.project.matrix.server) {
             (Server::Standin, _) => (standin::image(self.project, self.docker)?, standin::command(), standin::PORT),
@@ -104,7 +104,7 @@ impl<'a> Stack<'a> {
                 self.docker.image_or_pull(&named.image, &|line| self.say(line), &self.project.cancel)?;
                 (named.image.to_string(), Vec::new(), named.port)
             }
-            (_, None) => bail!(UsageError("matrix.yaml names no `server`".to_owned())),
+            (_, None) => bail!(UsageError("matrix.yaml has no `server`".to_owned())),
         })
     }
 
@@ -125,7 +125,7 @@ impl<'a> Stack<'a> {
         Ok(format!("{}:{port}", self.server))
     }
 
-    /// Starts the service; where it joins no network, `start.port` says where it listens.
+    /// Starts the service. Without a network, it listens at `start.port` of the host.
     pub fn start_service(&self, start: &Start, serve: &Serve, image: &Image, reach: &Reach) -> Result<()> {
         let mut env = vec![(serve.env.labels.to_string(), serde_json::to_string(&image.labels)?)];
         env.extend(reach.variable(serve));
@@ -135,7 +135,7 @@ impl<'a> Stack<'a> {
         labels.extend(reach.address.iter().map(|address| (base::labels::UP_SERVER.to_owned(), address.clone())));
         match reach.network {
             Some(network) => labels.push((base::labels::UP_NETWORK.to_owned(), network.to_owned())),
-            // On this machine's own network it is bound here, elsewhere by the published port.
+            // On the host's network, the service itself binds the port; elsewhere the engine publishes it.
             None => env.extend([
                 (serve.env.host.to_string(), "127.0.0.1".to_owned()),
                 (serve.env.port.to_string(), start.port.unwrap_or(serve.port).to_string()),
@@ -154,7 +154,7 @@ impl<'a> Stack<'a> {
         })
     }
 
-    /// Runs the loader of the service's image to its end; again while the server does not answer yet.
+    /// Runs the loader of the service's image until it exits. Repeats while the server does not respond yet.
     pub fn load(&self, serve: &Serve, image: &Image, reach: &Reach, records: u64) -> Result<()> {
         let mut command = serve.load.clone();
         command.extend(["--records".to_owned(), records.to_string()]);
@@ -193,8 +193,8 @@ impl<'a> Stack<'a> {
         }
     }
 
-    /// Waits until the service is ready, and returns the first of its `addresses` that answers; a service that
-    /// ends before is an error with its last lines.
+    /// Waits until the service is ready and returns the first of its `addresses` that responds. Fails with its last
+    /// lines if the service exits.
     pub fn wait(&self, addresses: &[String], path: &str) -> Result<String> {
         let begun = Instant::now();
         let waited = || {
@@ -205,12 +205,13 @@ impl<'a> Stack<'a> {
                 self.project.cancel.check()?;
                 let last = || self.docker.last_lines(&self.service, 15).join("\n    | ");
                 if let Health::Ended(code) = self.docker.health(&self.service)? {
-                    bail!("`{}` ended with exit code {code}:\n    | {}", self.service, last());
+                    bail!("`{}` exited with code {code}:\n    | {}", self.service, last());
                 }
                 ensure!(begun.elapsed() < PATIENCE, "it is not ready after {PATIENCE:?}:\n    | {}", last());
                 std::thread::sleep(Duration::from_millis(100));
             }
         };
-        waited().with_context(|| format!("`GET {path}` at {} does not answer 200", addresses.join(" and ")))
+        waited()
+            .with_context(|| format!("`GET {path}` at {} does not respond with status 200", addresses.join(" and ")))
     }
 }

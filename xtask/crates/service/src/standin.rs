@@ -1,4 +1,4 @@
-//! The stand-in server as an image: one static program and nothing else.
+//! Builds the image of the stand-in server, which contains one static program.
 
 use std::collections::BTreeMap;
 
@@ -10,10 +10,10 @@ use base::{digest, failure, labels, proc};
 use build::Project;
 use docker::{Build, Content, ContextFile, Docker, Network};
 
-/// Where it listens.
+/// Port of the server.
 pub const PORT: u16 = 3000;
 
-/// Compiles it, where that has not been done, and returns its image's name.
+/// Compiles the server if necessary, and returns the name of its image.
 pub fn image(project: &Project, docker: &Docker) -> Result<String> {
     let task = project.ui.start("standin", "compile the stand-in server", &project.cache.log("standin"));
     task.open_log()?;
@@ -21,7 +21,7 @@ pub fn image(project: &Project, docker: &Docker) -> Result<String> {
     let target = project.matrix.platform.rust_target();
     let shell = Shell::new()?;
     shell.change_dir(&project.folder);
-    // Static: it runs in an empty image, whatever libc this machine has.
+    // Static linking, so that it runs in an empty image.
     let build = cmd!(shell, "cargo build --release --locked --package standin --target {target} --target-dir {folder}");
     let command = environment::apply(build, Purpose::Cargo).env("RUSTFLAGS", "-C target-feature=+crt-static");
     let compiled = proc::run(command, &task, &project.cancel);
@@ -46,7 +46,7 @@ pub fn image(project: &Project, docker: &Docker) -> Result<String> {
     Ok(reference)
 }
 
-/// Its arguments.
+/// Returns the arguments of the server.
 pub fn command() -> Vec<String> {
     ["--listen".to_owned(), format!("0.0.0.0:{PORT}")].to_vec()
 }

@@ -1,4 +1,4 @@
-//! A service with its server for just as long as one measurement takes, in fresh containers.
+//! Runs a service with its server in fresh containers for one measurement.
 
 use std::net::TcpListener;
 use std::time::Duration;
@@ -12,59 +12,59 @@ use crate::stack::{Reach, Stack, Start};
 use build::Project;
 use docker::{Docker, Health};
 
-/// How long an answer of the application may take.
+/// Time limit of a response of the application.
 const ANSWER: Duration = Duration::from_secs(30);
 
-/// What is to be measured.
-pub struct Ask<'a> {
+/// Service to start for a measurement.
+pub struct TrialOptions<'a> {
     pub tag: &'a str,
-    /// On top of the image's.
+    /// Variables in addition to those of the image.
     pub env: &'a [(String, String)],
     pub records: u64,
-    /// On this machine's loopback; one that is free if `None`.
+    /// Port on the loopback interface; `None` for any free port.
     pub port: Option<u16>,
     /// Processors of server and service.
     pub cpus: Option<[&'a str; 2]>,
 }
 
-/// What servers are started from: found, or compiled, once for all trials.
-pub struct Ready<'a> {
+/// Prepared server image, used for all trials.
+pub struct PreparedServer<'a> {
     stack: Stack<'a>,
     pub server: Server,
     image: Option<(String, Vec<String>, u16)>,
 }
 
-/// A service that answers. Removed, with its server, when it ends.
+/// Running service. It is removed with its server on drop.
 pub struct Trial<'a> {
-    ready: &'a Ready<'a>,
+    ready: &'a PreparedServer<'a>,
     /// `HOST:PORT`.
     pub address: String,
-    /// Whether the engine forwards each request: the container's own address is not in reach of this machine.
+    /// Whether the engine forwards each request, because the container's address is not reachable from the host.
     pub forwarded: bool,
-    /// Of server and service.
+    /// Process ids of server and service.
     pub processes: Vec<u32>,
 }
 
-impl<'a> Ready<'a> {
-    pub fn find(project: &'a Project, docker: &'a Docker, asked: Option<&Server>) -> Result<Ready<'a>> {
+impl<'a> PreparedServer<'a> {
+    pub fn find(project: &'a Project, docker: &'a Docker, options: Option<&Server>) -> Result<PreparedServer<'a>> {
         let stack = Stack::new(project, docker, None)?;
-        let server = asked.cloned().unwrap_or_else(|| preferred(project, docker));
+        let server = options.cloned().unwrap_or_else(|| preferred(project, docker));
         let image = match &server {
             Server::At(_) => None,
             Server::Image | Server::Standin => Some(stack.server_image(&server)?),
         };
-        Ok(Ready { stack, server, image })
+        Ok(PreparedServer { stack, server, image })
     }
 
-    /// The id of the server's image, where it has one.
+    /// Returns the id of the server's image, if it has one.
     pub fn digest(&self) -> Result<Option<String>> {
         let Some((image, ..)) = &self.image else { return Ok(None) };
         Ok(self.stack.docker.image(image)?.map(|image| image.id))
     }
 
-    /// Starts server and service and waits until it answers.
-    pub fn start(&'a self, ask: &Ask) -> Result<Trial<'a>> {
-        // From here on all of it is removed, whatever fails.
+    /// Starts server and service and waits until the service responds.
+    pub fn start(&'a self, ask: &TrialOptions) -> Result<Trial<'a>> {
+        // From here on, everything is removed if an error occurs.
         let mut trial = Trial { ready: self, address: String::new(), forwarded: false, processes: Vec::new() };
         let (stack, docker) = (&self.stack, self.stack.docker);
         let (serve, image) = service_of(stack.project, docker, ask.tag)?;
@@ -80,7 +80,7 @@ impl<'a> Ready<'a> {
             stack.load(serve, &image, &reach, ask.records)?;
         }
         let port = match (ask.port, reach.network) {
-            // The engine chooses one.
+            // The engine chooses the port.
             (None, Some(_)) => None,
             (None, None) => Some(free_port()?),
             (given, _) => given,
@@ -93,8 +93,8 @@ impl<'a> Ready<'a> {
             trial.processes.push(docker.container_info(&stack.server, &stack.network, serve.port)?.process);
         }
         let loopback = place.published.or(port).map(|port| format!("127.0.0.1:{port}"));
-        // Forwarding takes time of its own, so the container's address comes first. Of a rootless engine, or one in a
-        // virtual machine, it cannot be reached.
+        // Forwarding takes time, so the container's address is preferred. It is not reachable for a rootless engine
+        // or one in a virtual machine.
         let own = place.address.map(|own| format!("{own}:{}", serve.port));
         let addresses: Vec<String> = own.iter().cloned().chain(loopback).collect();
         trial.address = stack.wait(&addresses, &serve.ready)?;
@@ -104,16 +104,16 @@ impl<'a> Ready<'a> {
 }
 
 impl Trial<'_> {
-    /// The body of an answer, which must be 200.
+    /// Returns the body of a response, whose status must be 200.
     pub fn get(&self, path: &str) -> Result<String> {
-        let asked = http::get(&self.address, path, ANSWER).and_then(|(status, body)| {
-            ensure!(status == 200, "it answers {status}");
+        let options = http::get(&self.address, path, ANSWER).and_then(|(status, body)| {
+            ensure!(status == 200, "it responds with status {status}");
             Ok(body)
         });
-        asked.with_context(|| format!("`GET {path}` of the application failed"))
+        options.with_context(|| format!("`GET {path}` of the application failed"))
     }
 
-    /// How it has ended, if it has.
+    /// Returns how the server or service exited, if one did.
     pub fn ended(&self) -> Result<Option<String>> {
         let stack = &self.ready.stack;
         for (name, what) in [(&stack.service, "the application"), (&stack.server, "its server")] {
@@ -121,15 +121,15 @@ impl Trial<'_> {
                 continue;
             }
             if let Health::Ended(code) = stack.docker.health(name)? {
-                return Ok(Some(format!("{what} ended with exit code {code}")));
+                return Ok(Some(format!("{what} exited with code {code}")));
             }
         }
         Ok(None)
     }
 
-    /// Removes all of it.
+    /// Removes service and server.
     pub fn end(self) -> Result<()> {
-        // It is asked again when this is dropped: there is nothing left then.
+        // The drop handler removes them again, which has no effect.
         self.remove()
     }
 
@@ -140,13 +140,13 @@ impl Trial<'_> {
 
 impl Drop for Trial<'_> {
     fn drop(&mut self) {
-        // The error that led here is the one to report; the next run removes what is left.
+        // Report the original error; the next run removes what is left.
         let _ = self.remove();
     }
 }
 
-/// A port of this machine's loopback that nobody listens at.
+/// Returns a free port on the loopback interface.
 fn free_port() -> Result<u16> {
     let listener = TcpListener::bind(("127.0.0.1", 0)).and_then(|listener| listener.local_addr());
-    Ok(listener.context("no port of this machine's loopback is free")?.port())
+    Ok(listener.context("no port on the loopback interface is free")?.port())
 }

@@ -1,12 +1,12 @@
-//! How often something may fail that was seen to fail so often: a test that found nothing proves a number, not zero.
+//! Upper confidence bound of a failure rate.
 
-/// The upper end of the one-sided 95 % interval of Clopper and Pearson: the greatest rate at which as
-/// few failures as these would still be seen in one of twenty such series. None of nothing is no bound.
+/// Returns the upper limit of the one-sided 95 % confidence interval of a failure rate (Clopper and Pearson). Returns
+/// 1.0 if `runs` is 0.
 pub fn upper(failed: u32, runs: u32) -> f64 {
     if failed >= runs {
         return 1.0;
     }
-    // The fewer failures are likely, the higher the rate.
+    // The probability of so few failures decreases with the rate, so bisection finds the bound.
     let (mut low, mut high) = (0.0_f64, 1.0_f64);
     for _ in 0..100 {
         let middle = (low + high) / 2.0;
@@ -19,13 +19,13 @@ pub fn upper(failed: u32, runs: u32) -> f64 {
     high
 }
 
-/// The probability of at most `failed` failures in `runs` at this rate: the binomial distribution.
+/// Returns the probability of at most `failed` failures in `runs` at this rate (binomial distribution).
 fn at_most(failed: u32, runs: u32, rate: f64) -> f64 {
     if rate <= 0.0 {
         return 1.0;
     }
     let (rate, runs) = (rate.min(1.0 - f64::EPSILON), f64::from(runs));
-    // By logarithms: the first term of a long series is too small for a number.
+    // Use logarithms, because the first term of a long series underflows.
     let mut term = runs * (1.0 - rate).ln();
     let mut sum = term.exp();
     for count in 1..=failed {
@@ -42,7 +42,7 @@ mod tests {
 
     #[test]
     fn known_values() {
-        // None: 1 - 0.05^(1/n). Others: tables of Clopper and Pearson, one-sided 95 %.
+        // Without failures: 1 - 0.05^(1/n). Others: tables of Clopper and Pearson, one-sided 95 %.
         for (failed, runs, bound) in [
             (0, 25, 1.0 - 0.05_f64.powf(1.0 / 25.0)),
             (0, 100, 0.029_513),

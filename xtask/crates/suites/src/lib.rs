@@ -1,4 +1,5 @@
-//! `cargo xtask test`: whether what is in an image works, passes its own tests, and survives without the GIL.
+//! `cargo xtask test`: runs test suites in an image: imports, the packages' own tests, and stress tests without the
+//! GIL.
 
 mod bound;
 mod junit;

@@ -1,4 +1,4 @@
-//! The options of `cargo xtask test`, and which suites they select.
+//! Options of `cargo xtask test` and the selection of suites.
 
 use std::num::NonZeroU32;
 use std::path::PathBuf;
@@ -29,7 +29,7 @@ impl Suite {
     }
 }
 
-/// What `test` was asked for.
+/// Options of `cargo xtask test`.
 #[derive(Debug, Args)]
 pub struct Options {
     /// Tag of an image in the matrix that has been built
@@ -81,25 +81,22 @@ fn variable(text: &str) -> Result<(String, String)> {
     Ok((name.to_owned(), value.to_owned()))
 }
 
-/// The suites to run, in the order of the cheapest first. `own`: whether a checkout has tests of a package's own;
-/// `client`: whether a package has an adapter, without which the storm has nothing to do.
-pub fn suites(asked: &Options, own: bool, client: bool) -> Result<Vec<Suite>> {
-    if asked.suites.contains(&Suite::Upstream) && !own {
+/// Returns the suites to run, fastest first. `own`: whether a checkout with a package's own tests is given; `client`:
+/// whether a package has an adapter, which the storm requires.
+pub fn suites(options: &Options, own: bool, client: bool) -> Result<Vec<Suite>> {
+    if options.suites.contains(&Suite::Upstream) && !own {
         bail!(UsageError(
-            "no checkout: `--source PATH` names one with the package's own tests, or `tests.upstream.source` in \
+            "no checkout with the package's own tests: specify it with `--source PATH`, or in `tests.upstream.source` in \
              matrix.yaml"
                 .into()
         ));
     }
-    if !client && (asked.suites.contains(&Suite::Storm) || !asked.scenarios.is_empty()) {
-        bail!(UsageError(
-            "none of the packages has `tests.client` in matrix.yaml, so the storm has no client to run its scenarios with"
-                .into()
-        ));
+    if !client && (options.suites.contains(&Suite::Storm) || !options.scenarios.is_empty()) {
+        bail!(UsageError("none of the packages has `tests.client` in matrix.yaml, which the storm requires".into()));
     }
-    let wanted = |suite: &Suite| match asked.suites.as_slice() {
-        // Scenarios are of the storm alone.
-        [] if !asked.scenarios.is_empty() => *suite == Suite::Storm,
+    let wanted = |suite: &Suite| match options.suites.as_slice() {
+        // Scenarios exist only in the storm.
+        [] if !options.scenarios.is_empty() => *suite == Suite::Storm,
         [] => match suite {
             Suite::Smoke => true,
             Suite::Upstream => own,

@@ -1,4 +1,4 @@
-//! What goes into the container: the runner, its plan, the adapters, and of checkouts the tests alone.
+//! Collects the files for the container: the runner, its plan, the adapters, and the tests from checkouts.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -17,19 +17,19 @@ use matrix::{Image, Known, Matrix, Package, Upstream};
 const TOP: &str = "/suites";
 const SOURCES: &str = "/sources";
 const WHEELS: &str = "/wheels";
-/// Where the container may write.
+/// Writable folder in the container.
 const TOOLS: &str = "/tmp/tools";
 pub const PLAN: &str = "/suites/plan.json";
 
-/// A package whose own tests are run, from a checkout.
-pub struct Own<'a> {
+/// Package whose own tests are run from a checkout.
+pub struct PackageTests<'a> {
     pub package: &'a Package,
     pub upstream: &'a Upstream,
     pub checkout: PathBuf,
 }
 
-/// The packages of the image whose own tests can be run, by `--source` or as the matrix says.
-pub fn own<'a>(project: &'a Project, image: &Image, sources: &[String]) -> Result<Vec<Own<'a>>> {
+/// Returns the packages of the image whose own tests can be run, according to `--source` and the matrix.
+pub fn own<'a>(project: &'a Project, image: &Image, sources: &[String]) -> Result<Vec<PackageTests<'a>>> {
     let packages = || project.matrix.packages_of(image);
     let able: Vec<(&Package, &Upstream)> =
         packages().filter_map(|package| Some((package, package.tests.as_ref()?.upstream.as_ref()?))).collect();
@@ -42,29 +42,31 @@ pub fn own<'a>(project: &'a Project, image: &Image, sources: &[String]) -> Resul
             _ => bail!(UsageError(format!("`{source}`: write PACKAGE=PATH, for a package of `{}`", image.tag))),
         };
         if !able.iter().any(|(package, _)| package.id == *id) {
-            bail!(UsageError(format!("`{id}` has no `tests.upstream` in matrix.yaml, which says what its tests need")));
+            bail!(UsageError(format!(
+                "`{id}` has no `tests.upstream` in matrix.yaml, which is required to run its tests"
+            )));
         }
         named.push((id, PathBuf::from(path)));
     }
     let mut found = Vec::new();
     for (package, upstream) in able {
-        let asked = named.iter().find(|(id, _)| package.id == **id).map(|(_, path)| path.clone());
+        let options = named.iter().find(|(id, _)| package.id == **id).map(|(_, path)| path.clone());
         let listed = upstream.source.as_ref().map(|path| project.folder.join(&**path));
-        if let Some(checkout) = asked.or(listed) {
+        if let Some(checkout) = options.or(listed) {
             if !checkout.is_dir() {
                 bail!(UsageError(format!(
-                    "`{}` is not a folder: name a checkout of `{}`",
+                    "`{}` is not a folder: specify a checkout of `{}`",
                     checkout.display(),
                     package.id
                 )));
             }
-            found.push(Own { package, upstream, checkout });
+            found.push(PackageTests { package, upstream, checkout });
         }
     }
     Ok(found)
 }
 
-/// The image's known crashes, each with the client that shows it.
+/// Returns the known crashes of the image with their clients.
 pub fn known(project: &Project, image: &Image) -> Vec<(String, Known)> {
     let packages = project.matrix.packages_of(image);
     let rows = packages.flat_map(|package| {
@@ -73,37 +75,37 @@ pub fn known(project: &Project, image: &Image) -> Vec<(String, Known)> {
     rows.filter(|(_, known)| known.promise == image.gil).collect()
 }
 
-/// Whether a package of the image has an adapter, with which smoke and storm talk to a server.
+/// Returns whether a package of the image has an adapter, with which smoke and storm access a server.
 pub fn has_client(matrix: &Matrix, image: &Image) -> bool {
     let mut tests = matrix.packages_of(image).filter_map(|package| package.tests.as_ref());
     tests.any(|tests| tests.client.is_some())
 }
 
-/// Whether a test of these suites talks to a server, as far as the matrix says: by an adapter, or by variables for
-/// the package's own tests.
-pub fn needs_server(matrix: &Matrix, image: &Image, suites: &[Suite], own: &[Own]) -> bool {
+/// Returns whether these suites need a server according to the matrix: because of an adapter, or of variables for the
+/// package's own tests.
+pub fn needs_server(matrix: &Matrix, image: &Image, suites: &[Suite], own: &[PackageTests]) -> bool {
     suites.iter().any(|suite| match suite {
         Suite::Smoke | Suite::Storm => has_client(matrix, image),
         Suite::Upstream => own.iter().any(|own| own.upstream.env.is_some()),
     })
 }
 
-/// What is tested, and with what.
+/// Image and packages under test.
 pub struct Tested<'a> {
     pub project: &'a Project,
-    pub asked: &'a Options,
+    pub options: &'a Options,
     pub image: &'a Image,
-    /// The image in the engine.
+    /// Image in the engine.
     pub found: &'a docker::Image,
     pub suites: &'a [Suite],
-    pub own: &'a [Own<'a>],
-    /// The wheels that the packages' own tests need, by file name.
+    pub own: &'a [PackageTests<'a>],
+    /// Wheels that the packages' own tests need, by file name.
     pub wheels: &'a [(String, PathBuf)],
 }
 
-/// All files for the container. `server` is host and port.
+/// Returns all files for the container. `server` is host and port.
 pub fn inputs(tested: &Tested, server: Option<(&str, u16)>) -> Result<Vec<ContextFile>> {
-    let Tested { project, asked, image, found, suites, own, wheels } = tested;
+    let Tested { project, options, image, found, suites, own, wheels } = tested;
     let mut files = Vec::new();
     let runner = project.folder.join("docker/suites/proving");
     for entry in std::fs::read_dir(&runner).with_context(|| format!("cannot list `{}`", runner.display()))? {
@@ -120,7 +122,7 @@ pub fn inputs(tested: &Tested, server: Option<(&str, u16)>) -> Result<Vec<Contex
         let adapter = project.folder.join(&**client);
         ensure!(
             adapter.is_file(),
-            UsageError(format!("matrix.yaml: packages[].tests.client of `{}`: there is no `{client}`", package.id))
+            UsageError(format!("matrix.yaml: packages[].tests.client of `{}`: `{client}` does not exist", package.id))
         );
         let adapter = file(&format!("{TOP}/clients/{}", package.id), &adapter)?;
         let rows = known.iter().filter(|(id, _)| package.id == **id);
@@ -140,7 +142,7 @@ pub fn inputs(tested: &Tested, server: Option<(&str, u16)>) -> Result<Vec<Contex
             env.insert(names.host.to_string(), host.to_owned());
             env.insert(names.port.to_string(), port.to_string());
         }
-        env.extend(asked.env.iter().cloned());
+        env.extend(options.env.iter().cloned());
         upstream.push(json!({
             "id": own.package.id, "imports": own.package.import, "folders": folders, "source": top, "env": env,
         }));
@@ -152,13 +154,13 @@ pub fn inputs(tested: &Tested, server: Option<(&str, u16)>) -> Result<Vec<Contex
     let plan = json!({
         "host": server.map(|(host, _)| host),
         "port": server.map(|(_, port)| port),
-        "limit": asked.limit,
+        "limit": options.limit,
         "suites": suites.iter().map(|suite| suite.name()).collect::<Vec<_>>(),
-        "repeat": asked.repeat.get(),
-        "scenarios": asked.scenarios,
-        "without": asked.without,
-        "fail_fast": asked.fail_fast,
-        // As the proof of the image has found them.
+        "repeat": options.repeat.get(),
+        "scenarios": options.scenarios,
+        "without": options.without,
+        "fail_fast": options.fail_fast,
+        // As found when the image was checked.
         "undeclared": found.labels.get(labels::UNDECLARED).map_or(Vec::new(), |names| names.split_whitespace().collect()),
         "wheels": (!wheels.is_empty()).then_some(WHEELS),
         "tools": TOOLS,
@@ -176,13 +178,13 @@ pub fn inputs(tested: &Tested, server: Option<(&str, u16)>) -> Result<Vec<Contex
 
 fn file(folder: &str, path: &Path) -> Result<ContextFile> {
     let name = path.file_name().and_then(|name| name.to_str());
-    let name = name.with_context(|| format!("`{}` has no name that could be sent", path.display()))?;
+    let name = name.with_context(|| format!("`{}` has an unsupported file name", path.display()))?;
     Ok(ContextFile { path: format!("{folder}/{name}"), source: Content::File(path.to_owned()), mode: 0o644 })
 }
 
-/// Adds what is taken of a checkout, and returns the folders with tests that are there. Nothing else of
-/// it is in the container: whatever it calls itself cannot be imported in place of what is installed.
-fn sources(own: &Own, top: &str, files: &mut Vec<ContextFile>) -> Result<Vec<String>> {
+/// Adds the tests of a checkout and returns the folders with tests that exist. Nothing else of the checkout is
+/// copied, so it cannot shadow the installed package.
+fn sources(own: &PackageTests, top: &str, files: &mut Vec<ContextFile>) -> Result<Vec<String>> {
     let listed = working_copy::list_folder(&own.checkout)?;
     let mut taken = 0;
     for name in &listed {
@@ -198,7 +200,7 @@ fn sources(own: &Own, top: &str, files: &mut Vec<ContextFile>) -> Result<Vec<Str
     if taken == 0 || folders.is_empty() {
         let wanted = base::ui::quoted(&own.upstream.folders);
         return Err(anyhow!(UsageError(format!(
-            "`{}` has none of {wanted}: name a checkout of `{}`, not its sdist",
+            "`{}` contains none of {wanted}: specify a checkout of `{}`, not its sdist",
             own.checkout.display(),
             own.package.id
         ))));

@@ -1,4 +1,4 @@
-//! docs/verdicts.md: drawn from docs/verdicts.json alone, which `test --write` adds to.
+//! Generates docs/verdicts.md from docs/verdicts.json, to which `test --write` adds records.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -13,39 +13,39 @@ use base::labels;
 use build::{cache, doctor};
 use matrix::{GilState, InterpreterBuild, Matrix};
 
-/// What is known of one image.
+/// Recorded results of one image.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Record {
-    /// Year, month and day, UTC.
+    /// Date (UTC), as year, month and day.
     pub date: String,
     pub python: String,
     /// Whether the interpreter was compiled with PGO and LTO.
     pub optimized: bool,
-    /// What was proven when the image was built.
+    /// GIL state that was verified when the image was built.
     pub gil: GilState,
-    /// Modules that switch the GIL on, or would.
+    /// Modules that enable the GIL, or would without `PYTHON_GIL=0`.
     pub undeclared: Vec<String>,
     /// Versions by package.
     pub packages: BTreeMap<String, String>,
     pub server: String,
-    /// Processes for each scenario.
+    /// Number of processes per scenario.
     pub repeat: u32,
-    /// Revisions of the checkouts that tests came from, by package.
+    /// Git revisions of the checkouts that contain the tests, by package.
     pub sources: BTreeMap<String, String>,
     pub cases: Vec<Case>,
 }
 
-/// A finished run of the suites, from which the [`Record`] of its image is made.
+/// Finished run of the suites, from which the [`Record`] of its image is created.
 pub struct TestRun<'a> {
-    /// The image in the engine, whose labels were written when its build was proven.
+    /// Image in the engine. Its labels contain the results of the check at build time.
     pub found: &'a docker::Image,
     pub image: &'a matrix::Image,
     /// Version of the interpreter, with a `t` if it is free-threaded.
     pub python: String,
     pub server: String,
-    /// Processes for each scenario.
+    /// Number of processes per scenario.
     pub repeat: u32,
-    /// Revisions of the checkouts that tests came from, by package.
+    /// Git revisions of the checkouts that contain the tests, by package.
     pub sources: BTreeMap<String, String>,
     pub cases: &'a [Case],
 }
@@ -70,7 +70,7 @@ impl Record {
     }
 }
 
-/// Puts the record in place of the image's earlier one, and draws the page again.
+/// Replaces the record of an image and regenerates the page.
 pub fn publish(folder: &Path, matrix: &Matrix, tag: &str, record: Record) -> Result<()> {
     let (data, page) = (folder.join("docs/verdicts.json"), folder.join("docs/verdicts.md"));
     let mut records = read(&data)?;
@@ -84,8 +84,9 @@ pub fn publish(folder: &Path, matrix: &Matrix, tag: &str, record: Record) -> Res
 
 pub fn read(path: &Path) -> Result<BTreeMap<String, Record>> {
     match std::fs::read_to_string(path) {
-        Ok(text) => serde_json::from_str(&text)
-            .with_context(|| format!("`{}` is not what `cargo xtask test --write` writes: remove it", path.display())),
+        Ok(text) => serde_json::from_str(&text).with_context(|| {
+            format!("`{}` is not a file written by `cargo xtask test --write`: remove it", path.display())
+        }),
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(BTreeMap::new()),
         Err(error) => Err(error).with_context(|| format!("cannot read `{}`", path.display())),
     }
@@ -103,7 +104,7 @@ Written by `cargo xtask test TAG --write` from `verdicts.json`, where each run i
 - With the GIL on, a storm says nothing about running without it; it is the control.
 ";
 
-/// The whole page.
+/// Returns the complete page.
 pub fn document(records: &BTreeMap<String, Record>) -> String {
     let mut out = HEAD.to_owned();
     for (tag, record) in records {
@@ -115,7 +116,7 @@ pub fn document(records: &BTreeMap<String, Record>) -> String {
         let _ = writeln!(out, "\n## {tag}\n\nCPython {python}{build}, {}. {date}, server: {server}.", listed(packages));
         let _ = writeln!(out, "\nGIL: **{gil}**{}.", blame(*gil, undeclared));
         if !sources.is_empty() {
-            let _ = writeln!(out, "Own tests from: {}.{}", listed(sources), other_version(sources, packages));
+            let _ = writeln!(out, "PackageTests tests from: {}.{}", listed(sources), other_version(sources, packages));
         }
         let _ = writeln!(out, "Processes for each scenario of the storm: {repeat}.\n");
         out.push_str("| suite | client | case | runs | failed | skipped | bound | verdict |\n");
@@ -131,27 +132,27 @@ pub fn document(records: &BTreeMap<String, Record>) -> String {
     out
 }
 
-/// Tests of another version fail where the package has changed, which is not what they are to find.
+/// Tests of another version may fail because the package changed, which is not a thread-safety problem.
 fn other_version(sources: &BTreeMap<String, String>, packages: &BTreeMap<String, String>) -> &'static str {
     let same = |(id, revision): (&String, &String)| packages.get(id).is_some_and(|version| revision.contains(version));
     if sources.iter().all(same) {
         return "";
     }
-    " Not the version that is installed: a failure can be a change of what the package offers."
+    " This is not the installed version: a failure may be due to changes of the package's API."
 }
 
 fn blame(gil: GilState, undeclared: &[String]) -> String {
     let names = base::ui::quoted(undeclared);
     match gil {
-        GilState::ForcedOff => format!(" by `PYTHON_GIL=0`; {names} would switch it on"),
-        GilState::On if !undeclared.is_empty() => format!(", switched on by {names}"),
-        GilState::On => ": this interpreter always has one".to_owned(),
+        GilState::ForcedOff => format!(" by `PYTHON_GIL=0`; {names} would enable it"),
+        GilState::On if !undeclared.is_empty() => format!(", enabled by {names}"),
+        GilState::On => ": this interpreter always has a GIL".to_owned(),
         GilState::Off => ": every module declares that it runs without".to_owned(),
     }
 }
 
 fn verdict(case: &Case, gil: GilState) -> String {
-    // A bar would end the cell.
+    // A `|` would end the table cell.
     let said: String = case.said.replace('|', "/").split_whitespace().collect::<Vec<_>>().join(" ");
     let said: String = said.chars().take(200).collect();
     match &case.fix {

@@ -1,4 +1,4 @@
-//! What the runner in the container says, line by line, and what it comes to for each case.
+//! Parses the output of the runner in the container and summarises it per case.
 
 use anyhow::{Context as _, Result, anyhow, bail};
 use serde::{Deserialize, Serialize};
@@ -7,7 +7,7 @@ use base::UsageError;
 use matrix::Known;
 use matrix::gil::{self, GilRule};
 
-/// One line of the runner: docker/suites/proving/runner.py writes them.
+/// Line of output, written by docker/suites/proving/runner.py.
 #[derive(Debug, Deserialize)]
 #[serde(tag = "event", rename_all = "lowercase")]
 enum Line {
@@ -24,14 +24,14 @@ enum Line {
 pub enum Outcome {
     Passed,
     Failed,
-    /// Ended by a signal.
+    /// Terminated by a signal.
     Crashed,
     /// Reached its time limit.
     Hung,
     Skipped,
 }
 
-/// A process in the container.
+/// Process in the container.
 #[derive(Debug, Clone, Deserialize)]
 pub struct Process {
     pub suite: String,
@@ -42,16 +42,16 @@ pub struct Process {
     pub seconds: f64,
     pub signal: Option<String>,
     pub message: String,
-    /// The end of what it wrote, with the stacks of a crash.
+    /// End of its standard error, with the stacks of a crash.
     pub stderr: String,
     pub gil_at_start: Option<bool>,
     pub gil_after: Option<bool>,
-    /// Undeclared modules that it has imported.
+    /// Undeclared modules that it imported.
     #[serde(default)]
     pub undeclared: Vec<String>,
 }
 
-/// A test of a package's own, run by such a process.
+/// Test from a package's own test suite, run by such a process.
 #[derive(Debug, Clone, Deserialize)]
 pub struct Test {
     pub suite: String,
@@ -60,14 +60,14 @@ pub struct Test {
     pub name: String,
     pub outcome: Outcome,
     pub seconds: f64,
-    /// The assertion or exception, or why it was skipped.
+    /// Assertion or exception, or the reason for skipping.
     pub message: String,
-    /// The same with the traceback.
+    /// Message with traceback.
     #[serde(default)]
     pub text: String,
 }
 
-/// All that was said.
+/// Complete output of the runner.
 #[derive(Debug, Default)]
 pub struct Results {
     pub python: String,
@@ -77,11 +77,12 @@ pub struct Results {
 }
 
 impl Results {
-    /// Reads the runner's output, which must be whole.
+    /// Parses the runner's output. Fails if it is incomplete.
     pub fn read(output: &str) -> Result<Results> {
         let mut results = Results::default();
         for line in output.lines() {
-            let line: Line = serde_json::from_str(line).with_context(|| format!("the runner wrote `{line}`"))?;
+            let line: Line =
+                serde_json::from_str(line).with_context(|| format!("cannot parse the runner's output `{line}`"))?;
             match line {
                 Line::Interpreter { version } => results.python = version,
                 Line::Server { text } => results.servers.push(text),
@@ -91,50 +92,50 @@ impl Results {
                 Line::End => return Ok(results),
             }
         }
-        bail!("the runner in the container ended before its suites did")
+        bail!("the runner in the container exited before all suites finished")
     }
 }
 
-/// One case: so many processes of a scenario, or the tests of a folder.
+/// Summary of one case: all processes of a scenario, or all tests of a folder.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Case {
     pub suite: String,
     pub client: String,
     pub name: String,
-    /// Processes; of a package's own tests, tests.
+    /// Number of processes; for a package's own tests, number of tests.
     pub runs: u32,
     pub failed: u32,
     pub skipped: u32,
-    /// Whether it was ended at its first failure, so that its rate says nothing.
+    /// Whether it was stopped at its first failure, so that the rate is not meaningful.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub cut_short: bool,
-    /// The first failure, or why it was skipped.
+    /// First failure, or the reason for skipping.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub said: String,
-    /// Where all failures are known ones: what to do about it.
+    /// Workaround, if all failures are known crashes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub fix: Option<String>,
-    /// Expected to fail, whether it did or not.
+    /// Whether a known crash is expected here.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub known: bool,
-    /// Whether the GIL was off at the end of one of its processes, also in an image whose imports switch it on.
+    /// Whether the GIL was disabled at the end of a process, which can happen even if the image's imports enable it.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub without_gil: bool,
 }
 
 impl Case {
-    /// Whether it failed in a way that nobody has written down.
+    /// Returns whether there is a failure other than known crashes.
     pub fn bad(&self) -> bool {
         self.failed > 0 && self.fix.is_none()
     }
 }
 
-/// The name of a known crash's case; the runner has the same.
+/// Returns the name of a known crash's case, equal to that in the runner.
 pub fn known_name(known: &Known) -> String {
     format!("{}, no {}", known.scenario, known.without)
 }
 
-/// The cases in the order in which they ran. `known` are the known crashes, each with its client.
+/// Returns the cases in the order of execution. `known` are the known crashes with their clients.
 pub fn cases(results: &Results, known: &[(String, Known)], fail_fast: bool) -> Vec<Case> {
     let mut cases: Vec<Case> = Vec::new();
     let mut at = |suite: &str, client: &str, name: &str| {
@@ -165,7 +166,7 @@ pub fn cases(results: &Results, known: &[(String, Known)], fail_fast: bool) -> V
         if process.gil_after == Some(false) {
             without_gil.push(place);
         }
-        // A process that ran others' tests counts only where it did not end as it should.
+        // A process that runs a package's tests counts only if it failed itself.
         if process.suite != UPSTREAM || process.outcome != Outcome::Passed {
             facts.push((place, process.outcome, process.message.clone(), row));
         }
@@ -189,7 +190,7 @@ pub fn cases(results: &Results, known: &[(String, Known)], fail_fast: bool) -> V
             Outcome::Passed => continue,
             Outcome::Skipped => case.skipped += 1,
             _ => {
-                // What was skipped is not what was said, once something has failed.
+                // A failure replaces the reason for skipping.
                 if case.failed == 0 {
                     case.said.clear();
                 }
@@ -211,7 +212,7 @@ pub fn cases(results: &Results, known: &[(String, Known)], fail_fast: bool) -> V
 pub const STORM: &str = "storm";
 pub const UPSTREAM: &str = "upstream";
 
-/// The processes that break the image's promise, each with how.
+/// Returns the processes that break the image's promise, each with an explanation.
 pub fn broken_promises<'r>(results: &'r Results, rule: &GilRule) -> Vec<(&'r Process, String)> {
     let broken = |process: &'r Process| {
         let Process { gil_at_start, gil_after, undeclared, .. } = process;

@@ -1,11 +1,11 @@
-//! Runs the suites in a container of the image and reports what they have found.
+//! Runs the suites in a container of the image and reports the results.
 
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result, anyhow, bail};
 
 use crate::options::{Options, Suite, suites};
-use crate::plan::{self, Own, Tested};
+use crate::plan::{self, PackageTests, Tested};
 use crate::result::{self, Case, Results};
 use crate::{junit, published, table};
 use base::{UsageError, ui};
@@ -17,74 +17,78 @@ use matrix::gil::GilRule;
 use service::Borrowed;
 use wheelfile::same_name;
 
-pub fn run(project: &Project, asked: &Options) -> Result<()> {
-    matrix::select::images(&project.matrix, std::slice::from_ref(&asked.tag))?;
-    let image = project.matrix.image(&asked.tag).context("the image is gone from the matrix: this is a bug")?;
-    let image = &only(image, &asked.packages)?;
-    let own = plan::own(project, image, &asked.sources)?;
-    let suites = suites(asked, !own.is_empty(), plan::has_client(&project.matrix, image))?;
-    let docker = service::engine(project, asked.yes)?;
-    let found = service::image_of(project, &docker, &asked.tag)?;
+pub fn run(project: &Project, options: &Options) -> Result<()> {
+    matrix::select::images(&project.matrix, std::slice::from_ref(&options.tag))?;
+    let image = project.matrix.image(&options.tag).context("the image is not in the matrix: this is a bug")?;
+    let image = &only(image, &options.packages)?;
+    let own = plan::own(project, image, &options.sources)?;
+    let suites = suites(options, !own.is_empty(), plan::has_client(&project.matrix, image))?;
+    let docker = service::engine(project, options.yes)?;
+    let found = service::image_of(project, &docker, &options.tag)?;
     let own = if suites.contains(&Suite::Upstream) { own } else { Vec::new() };
     let needs_server = plan::needs_server(&project.matrix, image, &suites, &own);
-    if let Some(server) = asked.server.as_ref().filter(|_| !needs_server) {
+    if let Some(server) = options.server.as_ref().filter(|_| !needs_server) {
         bail!(UsageError(format!(
-            "nothing that was selected talks to a server: leave out `--server {server}`, or say in matrix.yaml what does, \
+            "none of the selected tests uses a server: remove `--server {server}`, or configure in matrix.yaml which tests do, \
              with `tests.client` or `tests.upstream.env`"
         )));
     }
     let wheels = wheels(project, image, &own)?;
 
     let server = match needs_server {
-        true => Some(Borrowed::open(project, &docker, asked.server.as_ref())?),
+        true => Some(Borrowed::open(project, &docker, options.server.as_ref())?),
         false => None,
     };
-    let tested = Tested { project, asked, image, found: &found, suites: &suites, own: &own, wheels: &wheels };
+    let tested = Tested { project, options, image, found: &found, suites: &suites, own: &own, wheels: &wheels };
     let results = in_container(&tested, &docker, server.as_ref());
     let kind = server.as_ref().map_or("none".to_owned(), |server| server.kind.clone());
     let returned = server.map_or(Ok(()), Borrowed::give_back);
     let results = results?;
-    returned.context("the server that was started for the tests could not be removed")?;
+    returned.context("cannot remove the server started for the tests")?;
 
     let known = plan::known(project, image);
-    let cases = result::cases(&results, &known, asked.fail_fast);
+    let cases = result::cases(&results, &known, options.fail_fast);
     let free_threaded = project.matrix.abi(&image.abi).is_some_and(matrix::Abi::free_threaded);
     let rule = GilRule::new(image.gil, free_threaded, image.env.get("PYTHON_GIL").map(String::as_str));
     let broken = result::broken_promises(&results, &rule);
-    let out = asked.out.clone().unwrap_or_else(|| project.folder.join("test-results").join(&asked.tag));
-    std::fs::create_dir_all(&out).with_context(|| format!("cannot make `{}`", out.display()))?;
-    cache::write(&out.join("junit.xml"), junit::document(&asked.tag, &results, &cases)?.as_bytes())?;
+    let out = options.out.clone().unwrap_or_else(|| project.folder.join("test-results").join(&options.tag));
+    std::fs::create_dir_all(&out).with_context(|| format!("cannot create `{}`", out.display()))?;
+    cache::write(&out.join("junit.xml"), junit::document(&options.tag, &results, &cases)?.as_bytes())?;
 
     let server = said_by_server(&kind, &results.servers);
     let free = if free_threaded { "t" } else { "" };
     let python = format!("{}{free}", results.python);
-    ui::print_result(&format!("{}:{}, CPython {python}, server: {server}\n", project.matrix.name, asked.tag))?;
+    ui::print_result(&format!("{}:{}, CPython {python}, server: {server}\n", project.matrix.name, options.tag))?;
     ui::print_result(&table::table(&cases))?;
     ui::print_result(&gil_line(image.gil, &results, &broken))?;
     ui::print_result(&table::verdicts(&cases, image.gil))?;
     ui::print_result(&format!("{}\n", out.join("junit.xml").display()))?;
-    if asked.write {
+    if options.write {
         let sources = own.iter().map(|own| (own.package.id.to_string(), revision(&own.checkout))).collect();
         let record = published::Record::new(published::TestRun {
             found: &found,
             image,
             python,
             server,
-            repeat: asked.repeat.get(),
+            repeat: options.repeat.get(),
             sources,
             cases: &cases,
         })?;
-        published::publish(&project.folder, &project.matrix, &asked.tag, record)?;
+        published::publish(&project.folder, &project.matrix, &options.tag, record)?;
     }
     let bad: Vec<&Case> = cases.iter().filter(|case| case.bad()).collect();
     if let Some((process, how)) = broken.first() {
         let where_ = format!("`{}` of {}", process.case, process.client);
-        bail!("the image promises `gil: {}`, but {how}, in {} processes, the first: {where_}", image.gil, broken.len());
+        bail!(
+            "the image promises `gil: {}`, but {how}, in {} processes; the first is {where_}",
+            image.gil,
+            broken.len()
+        );
     }
     if let Some(first) = bad.first() {
         let what = format!("{} of {}, `{}`", first.suite, first.client, first.name);
         bail!(
-            "{} of {} cases failed, the first: {what}; what each process wrote is in `{}`",
+            "{} of {} cases failed; the first is {what}; see `{}` for the output of each process",
             bad.len(),
             cases.len(),
             out.join("junit.xml").display()
@@ -93,7 +97,7 @@ pub fn run(project: &Project, asked: &Options) -> Result<()> {
     Ok(())
 }
 
-/// The image as if it had these packages alone; all of them if none is named.
+/// Returns the image with only these packages; all if the list is empty.
 pub fn only(image: &matrix::Image, packages: &[String]) -> Result<matrix::Image> {
     let mut image = image.clone();
     if let Some(unknown) = packages.iter().find(|id| !image.has_package(id)) {
@@ -104,10 +108,10 @@ pub fn only(image: &matrix::Image, packages: &[String]) -> Result<matrix::Image>
     Ok(image)
 }
 
-/// Runs the runner in a container as the image's user, who can write /tmp only. It is on the server's network,
-/// or on none if there is no server.
+/// Runs the tests in a container as the image's user, who can write only to /tmp, in the server's network or without
+/// network.
 fn in_container(tested: &Tested, docker: &Docker, server: Option<&Borrowed>) -> Result<Results> {
-    let Tested { project, asked, suites, .. } = tested;
+    let Tested { project, options, suites, .. } = tested;
     let address = server.map(|server| host_and_port(&server.address)).transpose()?;
     let job = Job {
         image: &tested.found.id,
@@ -122,7 +126,7 @@ fn in_container(tested: &Tested, docker: &Docker, server: Option<&Borrowed>) -> 
         ..Job::default()
     };
     let names = suites.iter().map(|suite| suite.name()).collect::<Vec<_>>().join(", ");
-    let id = format!("test-{}", asked.tag);
+    let id = format!("test-{}", options.tag);
     let task = project.ui.start(&id, &names, &project.cache.log(&id));
     task.open_log()?;
     let ended = docker.run(&job, &|line| task.line(line), &project.cancel);
@@ -134,15 +138,15 @@ fn in_container(tested: &Tested, docker: &Docker, server: Option<&Borrowed>) -> 
     results
 }
 
-/// Splits `HOST:PORT`; an IPv6 address loses its brackets.
+/// Splits `HOST:PORT` and removes the brackets of an IPv6 address.
 fn host_and_port(address: &str) -> Result<(&str, u16)> {
     let (host, port) = address.rsplit_once(':').context("a server without a port: this is a bug")?;
     let port = port.parse().context("a server without a port: this is a bug")?;
     Ok((host.trim_start_matches('[').trim_end_matches(']'), port))
 }
 
-/// The wheels that the packages' own tests need, from the cache or the package index, each by its digest.
-fn wheels(project: &Project, image: &matrix::Image, own: &[Own]) -> Result<Vec<(String, PathBuf)>> {
+/// Returns the wheels that the packages' own tests need, from the cache or the package index, verified by digest.
+fn wheels(project: &Project, image: &matrix::Image, own: &[PackageTests]) -> Result<Vec<(String, PathBuf)>> {
     let mut pins: Vec<lock::Pin> = Vec::new();
     for own in own {
         let file = format!("{}/{}.txt", own.upstream.locks, image.abi);
@@ -154,7 +158,7 @@ fn wheels(project: &Project, image: &matrix::Image, own: &[Own]) -> Result<Vec<(
                 None => pins.push(pin),
                 Some(other) if other.sha256 == pin.sha256 => {}
                 Some(_) => {
-                    bail!(UsageError(format!("the locks of the packages' tests pin two files of `{}`", pin.name)))
+                    bail!(UsageError(format!("the locks of the packages' tests pin different files of `{}`", pin.name)))
                 }
             }
         }
@@ -167,25 +171,25 @@ fn wheels(project: &Project, image: &matrix::Image, own: &[Own]) -> Result<Vec<(
     let steps = build::planner::fetch(&project.matrix, &facts, &id, &pins);
     let context = project.context(&facts, None);
     let outcomes = build::run::execute_with(&steps, &|step| step.id == id, &context, &Exchange::new(None, None))?;
-    let fetched = outcomes.get(&id).context("nothing was fetched: this is a bug")?;
+    let fetched = outcomes.get(&id).context("the fetch step has no result: this is a bug")?;
     let files = fetched.record.output.files.iter();
     Ok(files.map(|file| (file.name.clone(), project.cache.blob(&file.sha256))).collect())
 }
 
-/// What became of the GIL in the processes; a storm with the GIL on says nothing about being without it.
+/// Summarises the GIL states of the processes. A storm with the GIL enabled does not test free-threading.
 pub fn gil_line(promise: GilState, results: &Results, broken: &[(&result::Process, String)]) -> String {
     if let Some((first, how)) = broken.first() {
         return format!("FAILED  GIL: {promise} was promised, and {how} in `{}` of {}\n", first.case, first.client);
     }
     let off = results.processes.iter().filter(|process| process.gil_after == Some(false)).count();
     let aside = match promise {
-        GilState::On if off > 0 => format!("; off in {off} of them, which import no undeclared module"),
+        GilState::On if off > 0 => format!("; off in {off} of them, which imported no undeclared module"),
         _ => String::new(),
     };
     format!("ok      GIL {promise} as promised, in {} processes{aside}\n", results.processes.len())
 }
 
-/// What the server is, with what it says itself where it says anything.
+/// Describes the server, with the information that it reports itself.
 fn said_by_server(kind: &str, said: &[String]) -> String {
     match said {
         [] => kind.to_owned(),
@@ -193,10 +197,10 @@ fn said_by_server(kind: &str, said: &[String]) -> String {
     }
 }
 
-/// Names the commit of a checkout, with a mark where tracked files differ from it.
+/// Returns the commit of a checkout, with the suffix `-dirty` if tracked files differ from it.
 fn revision(checkout: &Path) -> String {
     let described = base::git::output(checkout, &["describe", "--tags", "--always"]);
-    // It may be a folder that no git knows.
+    // The folder may not be a git repository.
     let Ok(described) = described else { return "unknown".to_owned() };
     let dirty = base::git::changed(checkout, &[]).unwrap_or(true);
     format!("{}{}", String::from_utf8_lossy(&described).trim(), if dirty { "-dirty" } else { "" })

@@ -1,4 +1,4 @@
-//! The results for people: a table, and one line per verdict.
+//! Formats the results as a table with one line per verdict.
 
 use std::fmt::Write as _;
 
@@ -7,10 +7,10 @@ use super::result::{Case, STORM};
 use base::ui;
 use matrix::GilState;
 
-/// Widest that a message may be, so that a line stays a line.
+/// Maximum width of a message.
 const MESSAGE: usize = 160;
 
-/// One line per case, at most 80 columns wide.
+/// Formats one line per case, at most 80 columns wide.
 pub fn table(cases: &[Case]) -> String {
     let rows = cases.iter().map(|case| {
         [
@@ -28,7 +28,7 @@ pub fn table(cases: &[Case]) -> String {
     ui::columns(&all, " ", |column| column >= 3)
 }
 
-/// The upper 95 % bound of the failure rate; only of what was repeated to the end it is one.
+/// Formats the upper 95 % bound of the failure rate. It exists only for completed series.
 pub fn rate(case: &Case) -> String {
     let runs = case.runs - case.skipped;
     if case.suite != STORM || runs == 0 || case.cut_short {
@@ -37,7 +37,7 @@ pub fn rate(case: &Case) -> String {
     format!("{:.1} %", 100.0 * bound::upper(case.failed, runs))
 }
 
-/// One line for each suite and client, and one for each case that is not simply well.
+/// Formats one line for each suite and client, and one for each case that failed or has remarks.
 pub fn verdicts(cases: &[Case], promise: GilState) -> String {
     let mut groups: Vec<(&str, &str)> = Vec::new();
     for case in cases {
@@ -48,7 +48,7 @@ pub fn verdicts(cases: &[Case], promise: GilState) -> String {
     let mut out = String::new();
     for (suite, client) in groups {
         let of = || cases.iter().filter(|case| (&*case.suite, &*case.client) == (suite, client));
-        // What is left out to show a known crash says nothing about the client when it is used well.
+        // Cases that omit a precaution to reproduce a known crash do not count for the client's verdict.
         let used = || of().filter(|case| !case.known);
         let runs: u32 = used().map(|case| case.runs - case.skipped).sum();
         let skipped: u32 = used().map(|case| case.skipped).sum();
@@ -59,7 +59,7 @@ pub fn verdicts(cases: &[Case], promise: GilState) -> String {
             let _ = write!(line, ", {skipped} skipped");
         }
         if suite == STORM && promise == GilState::On && !of().any(|case| case.without_gil) {
-            line.push_str("; with the GIL on, so it says nothing about running without");
+            line.push_str("; the GIL was on, so this does not show how it works without the GIL");
         }
         let _ = writeln!(out, "{line}");
         for case in of() {
@@ -67,7 +67,7 @@ pub fn verdicts(cases: &[Case], promise: GilState) -> String {
             let _ = match (&case.fix, case.failed) {
                 (Some(fix), _) => writeln!(out, "known     {name}: {failed} of {runs} {said}: {fix}"),
                 (None, 0) if case.known => {
-                    writeln!(out, "not seen  {name}: the known crash showed in none of {runs}")
+                    writeln!(out, "not seen  {name}: the known crash occurred in none of {runs}")
                 }
                 (None, 0) => Ok(()),
                 (None, _) => writeln!(out, "FAILED    {name}: {failed} of {runs}: {said}"),

@@ -1,10 +1,10 @@
-//! From the runner's lines to verdicts, without a container; the Python side has tests of its own.
+//! Tests from the runner's output to verdicts, without a container. The Python code has its own tests.
 
 use std::path::Path;
 use std::process::{Command, Stdio};
 
 use crate::options::{Options, Suite, suites};
-use crate::plan::{self, Own};
+use crate::plan::{self, PackageTests};
 use crate::result::{self, Outcome, Results, cases};
 use crate::run::{gil_line, only};
 use crate::{junit, published, table};
@@ -33,7 +33,7 @@ fn known() -> Vec<(String, Known)> {
 }
 
 #[test]
-fn lines_become_a_table_and_verdicts() {
+fn results_are_formatted_as_table_and_verdicts() {
     let results = Results::read(LINES).unwrap();
     let cases = cases(&results, &known(), false);
     assert_eq!(
@@ -58,15 +58,15 @@ FAILED  upstream of one: 1 of 2 failed
 FAILED    tests/unit: 1 of 2: test_b: AssertionError: assert {'a': 1} == {'a': 2} Full diff: }
 "
     );
-    // Where the GIL is switched on by a module that this client does not import, the storm runs without it.
-    assert!(!table::verdicts(&cases, GilState::On).contains("says nothing about running without"));
+    // If the GIL is enabled by a module that this client does not import, its storm runs without it.
+    assert!(!table::verdicts(&cases, GilState::On).contains("does not show how it works without the GIL"));
     let on = LINES.replace("\"gil_after\": false", "\"gil_after\": true");
     let cases = result::cases(&Results::read(&on).unwrap(), &known(), false);
-    assert!(table::verdicts(&cases, GilState::On).contains("says nothing about running without"));
+    assert!(table::verdicts(&cases, GilState::On).contains("does not show how it works without the GIL"));
 }
 
 #[test]
-fn a_known_crash_that_ends_in_another_way_is_none() {
+fn another_failure_is_not_the_known_crash() {
     let lines = LINES.replace("\"SIGSEGV\"", "\"SIGABRT\"");
     let cases = cases(&Results::read(&lines).unwrap(), &known(), false);
     let case = cases.iter().find(|case| case.name == "first-read, no care").unwrap();
@@ -74,22 +74,22 @@ fn a_known_crash_that_ends_in_another_way_is_none() {
 }
 
 #[test]
-fn a_series_that_was_cut_short_has_no_bound() {
+fn an_aborted_series_has_no_bound() {
     let cases = cases(&Results::read(LINES).unwrap(), &known(), true);
     assert!(table::table(&cases).contains("first-get              2      1    0     -\n"), "{}", table::table(&cases));
 }
 
 #[test]
-fn half_an_answer_is_none() {
+fn incomplete_output_is_an_error() {
     let error = Results::read(LINES.trim_end().strip_suffix("{\"event\": \"end\"}").unwrap()).unwrap_err();
-    assert!(error.to_string().contains("ended before its suites did"), "{error}");
+    assert!(error.to_string().contains("exited before all suites finished"), "{error}");
     let wrong = "{\"event\": \"wrong\", \"text\": \"there is no scenario `x`\"}\n";
     assert!(Results::read(wrong).unwrap_err().is::<UsageError>());
     assert!(Results::read("Killed\n").is_err());
 }
 
 #[test]
-fn a_gil_that_is_not_as_promised_is_seen() {
+fn a_broken_gil_promise_is_detected() {
     let results = Results::read(LINES).unwrap();
     let off = GilRule::new(GilState::Off, true, None);
     assert!(result::broken_promises(&results, &off).is_empty());
@@ -97,12 +97,12 @@ fn a_gil_that_is_not_as_promised_is_seen() {
     let broken = result::broken_promises(&on, &off);
     assert_eq!(broken.len(), 1);
     let line = gil_line(GilState::Off, &on, &broken);
-    assert_eq!(line, "FAILED  GIL: off was promised, and it was on in `import` of one\n");
+    assert_eq!(line, "FAILED  GIL: off was promised, and the GIL was on in `import` of one\n");
 }
 
-/// The image promises that the GIL is on, since one module switches it on: here in the first process only.
+/// The image promises `on`, because one module enables the GIL; only the first process imports it.
 #[test]
-fn a_process_may_be_without_the_gil_until_it_imports_the_module_that_switches_it_on() {
+fn the_gil_may_be_off_until_an_undeclared_module_is_imported() {
     let rule = GilRule::new(GilState::On, true, None);
     let text = LINES.replacen("\"gil_after\": false", "\"gil_after\": true, \"undeclared\": [\"bad\"]", 1);
     let results = Results::read(&text).unwrap();
@@ -110,7 +110,7 @@ fn a_process_may_be_without_the_gil_until_it_imports_the_module_that_switches_it
     let line = gil_line(GilState::On, &results, &[]);
     assert_eq!(
         line,
-        "ok      GIL on as promised, in 7 processes; off in 3 of them, which import no undeclared module\n"
+        "ok      GIL on as promised, in 7 processes; off in 3 of them, which imported no undeclared module\n"
     );
 
     let text = LINES.replacen("\"gil_after\": false", "\"gil_after\": false, \"undeclared\": [\"bad\"]", 1);
@@ -151,13 +151,13 @@ fn the_outcomes_have_the_runners_names() {
 }
 
 #[test]
-fn the_reference_of_verdicts_is_drawn_from_what_was_recorded() {
+fn the_reference_of_verdicts_matches_the_records() {
     let docs = fixture::project().join("docs");
     if !docs.join("verdicts.json").exists() {
-        // Nothing was published: `cargo xtask test --write` writes both.
+        // Nothing is published yet; `cargo xtask test --write` writes both files.
         assert!(
             !docs.join("verdicts.md").exists(),
-            "docs/verdicts.md is drawn from docs/verdicts.json, which is missing"
+            "docs/verdicts.md is generated from docs/verdicts.json, which is missing"
         );
         return;
     }
@@ -174,7 +174,7 @@ fn the_python_side_passes_its_own_tests() {
 }
 
 #[test]
-fn a_server_is_needed_only_where_the_matrix_says_so() {
+fn a_server_is_needed_only_if_the_matrix_requires_it() {
     let text = fixture::MATRIX;
     let mut matrix = Matrix::parse(text, "matrix.yaml").unwrap();
     let image = matrix.image("314t").unwrap().clone();
@@ -185,7 +185,7 @@ fn a_server_is_needed_only_where_the_matrix_says_so() {
     };
     let own = |upstream| {
         let package = matrix.package("acme-py").unwrap();
-        [Own { package, upstream, checkout: Path::new("x").to_owned() }]
+        [PackageTests { package, upstream, checkout: Path::new("x").to_owned() }]
     };
     let (without, with) = (upstream(""), upstream(r#", "env": {"host": "H", "port": "P"}"#));
     assert!(plan::needs_server(&matrix, &image, &[Suite::Smoke], &[]), "acme-py has an adapter");
@@ -198,18 +198,18 @@ fn a_server_is_needed_only_where_the_matrix_says_so() {
 }
 
 #[test]
-fn a_storm_without_a_client_is_left_out_or_refused() {
+fn a_storm_without_a_client_is_skipped_or_an_error() {
     #[derive(clap::Parser)]
     struct Line {
         #[command(flatten)]
-        asked: Options,
+        options: Options,
     }
-    let asked = |words: &[&str]| <Line as clap::Parser>::parse_from([&["test", "314t"], words].concat()).asked;
+    let options = |words: &[&str]| <Line as clap::Parser>::parse_from([&["test", "314t"], words].concat()).options;
     let names = |suites: Vec<Suite>| suites.into_iter().map(Suite::name).collect::<Vec<_>>();
-    assert_eq!(names(suites(&asked(&[]), false, true).unwrap()), ["smoke", "storm"]);
-    assert_eq!(names(suites(&asked(&[]), true, false).unwrap()), ["smoke", "upstream"]);
+    assert_eq!(names(suites(&options(&[]), false, true).unwrap()), ["smoke", "storm"]);
+    assert_eq!(names(suites(&options(&[]), true, false).unwrap()), ["smoke", "upstream"]);
     for words in [["--suite", "storm"], ["--scenario", "first-get"]] {
-        let error = suites(&asked(&words), true, false).unwrap_err();
+        let error = suites(&options(&words), true, false).unwrap_err();
         assert!(error.is::<UsageError>() && error.to_string().contains("`tests.client`"), "{error}");
     }
 }

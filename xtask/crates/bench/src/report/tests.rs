@@ -58,7 +58,7 @@ fn what_was_not_completed_gives_no_number() {
     let mut record = Record::read(&folder.0).unwrap();
     record.runs.truncate(4);
     for run in &mut record.runs {
-        run.failed = Some("the application ended with exit code 137".to_owned());
+        run.failed = Some("the application exited with code 137".to_owned());
     }
     record.ended = Some("interrupted".to_owned());
     record.write(&folder.0).unwrap();
@@ -67,7 +67,7 @@ fn what_was_not_completed_gives_no_number() {
     let banner =
         "INCOMPLETE: 0 of 10 runs are complete. it ended early: interrupted; run 01-311-stages counts for nothing";
     assert!(markdown.contains(banner), "{markdown}");
-    assert!(markdown.contains("exit code 137") && !markdown.contains("charts/"), "{markdown}");
+    assert!(markdown.contains("exited with code 137") && !markdown.contains("charts/"), "{markdown}");
     // Of what was not measured not even a zero.
     let latency = markdown.split("## Latency").nth(1).unwrap().split("## ").next().unwrap();
     assert!(latency.contains("| 3.11 with GIL, stages on | async | – | – | – | – | – | – |"), "{latency}");

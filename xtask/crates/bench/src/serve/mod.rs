@@ -23,7 +23,7 @@ use docker::Docker;
 use k6::K6;
 use matrix::{BenchServe, InterpreterBuild, Matrix, ReferenceFigures, ServeConfig, Word};
 use run::Bench;
-use service::Ready;
+use service::PreparedServer;
 
 #[derive(Debug, Args)]
 pub struct Options {
@@ -97,7 +97,7 @@ pub fn run(project: &Project, options: &Options) -> Result<()> {
     let waiting = || project.ui.say("[serve] waits until another bench has ended");
     let _lock = project.cache.lock("bench.lock", &project.cancel, waiting)?;
     let k6 = K6::find(project, &docker, serve)?;
-    let ready = Ready::find(project, &docker, options.server.as_ref())?;
+    let ready = PreparedServer::find(project, &docker, options.server.as_ref())?;
 
     let seed = options.seed.unwrap_or_else(|| now() & 0xffff_ffff);
     let load = Load {

@@ -18,14 +18,14 @@ use base::cancel::Cancel;
 use base::ui::Task;
 use build::Project;
 use matrix::{BenchServe, ServerSide, Word};
-use service::{Ask, Ready, Trial};
+use service::{PreparedServer, Trial, TrialOptions};
 
 pub struct Bench<'a> {
     pub project: &'a Project,
     pub serve: &'a BenchServe,
     pub options: &'a Options,
     pub k6: &'a K6<'a>,
-    pub ready: &'a Ready<'a>,
+    pub ready: &'a PreparedServer<'a>,
     pub out: &'a Path,
 }
 
@@ -110,7 +110,7 @@ impl Bench<'_> {
         }
         let cpus = record.pinned.as_ref().map(|[server, service, _]| [server.as_str(), service.as_str()]);
         let Options { records, port, .. } = self.options;
-        let ask = Ask { tag: &asked.image, env: &env, records: *records, port: *port, cpus };
+        let ask = TrialOptions { tag: &asked.image, env: &env, records: *records, port: *port, cpus };
         let trial = self.ready.start(&ask)?;
         run.forwarded = trial.forwarded;
         run.before = Some(self.runtime(&trial, config)?);
