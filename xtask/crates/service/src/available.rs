@@ -30,8 +30,9 @@ pub fn service_of<'p>(project: &'p Project, docker: &Docker, tag: &str) -> Resul
     matrix::select::images(matrix, &[tag.to_owned()])?;
     let mut packages = matrix.image(tag).into_iter().flat_map(|image| matrix.packages_of(image));
     let serve = packages.find_map(|package| package.serve.as_ref());
-    let serve = serve
-        .ok_or_else(|| anyhow!(UsageError(format!("no package of the image `{tag}` has the field `serve` in matrix.yaml"))))?;
+    let serve = serve.ok_or_else(|| {
+        anyhow!(UsageError(format!("no package of the image `{tag}` has the field `serve` in matrix.yaml")))
+    })?;
     Ok((serve, image_of(project, docker, tag)?))
 }
 
