@@ -10,7 +10,7 @@ use crate::command::{self, Target, Work};
 use crate::reader::{Malformed, Parsed, Reader};
 use crate::server::Server;
 use crate::store::Namespace;
-use crate::wire::{FRAME_HEADER, Fields, Frame, Message, Op, flag, frame, message_header};
+use crate::wire::{FRAME_HEADER, Fields, Frame, Message, Op, bare_header, flag, frame};
 
 /// A server's default, `batch-max-requests`.
 const MAX_ROWS: u32 = 5000;
@@ -72,7 +72,7 @@ pub fn run(server: &Server, parent: &Message, answer: &mut Vec<u8>, out: &mut im
         }
         Err(Stop::Io(error)) => return Err(error),
     };
-    answer.extend_from_slice(&message_header(flag::LAST.bit, code, 0, 0, 0, 0));
+    answer.extend_from_slice(&bare_header(flag::LAST.bit, code));
     frame.end(answer, frame::MESSAGE);
     Ok(())
 }

@@ -9,7 +9,7 @@ use crate::command::{self, Target, Work};
 use crate::reader::Malformed;
 use crate::server::Server;
 use crate::store::Digest;
-use crate::wire::{FRAME_HEADER, Frame, Message, flag, frame, message_header, parse_frame_header};
+use crate::wire::{FRAME_HEADER, Frame, Message, bare_header, flag, frame, parse_frame_header};
 use crate::{batch, info};
 
 /// Longer messages are refused. Records have at most 1 MiB; only batches of writes come near.
@@ -102,7 +102,7 @@ fn read_body(input: &mut impl Read, body: &mut Vec<u8>, length: u64, share: &mut
 /// An answer that is nothing but its code.
 fn only(answer: &mut Vec<u8>, info3: u8, code: Code) {
     Frame::write(answer, frame::MESSAGE, |out| {
-        out.extend_from_slice(&message_header(info3, code, 0, 0, 0, 0));
+        out.extend_from_slice(&bare_header(info3, code));
     });
 }
 

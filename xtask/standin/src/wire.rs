@@ -263,30 +263,41 @@ impl<'b> Reply<'b> {
             self.out.truncate(self.start + MESSAGE_HEADER);
             ops = 0;
         }
-        let header = message_header(0, code, generation, void_time, self.index, ops);
+        let header = MessageHeader { info3: 0, code, generation, void_time, index: self.index, ops }.to_bytes();
         self.out[self.start..self.start + MESSAGE_HEADER].copy_from_slice(&header);
         code
     }
 }
 
-/// A header on its own: an error, or the end of a batch.
-pub fn message_header(
+/// The header of an answer.
+struct MessageHeader {
     info3: u8,
     code: Code,
     generation: u16,
     void_time: u32,
+    /// The row of a batch, else 0.
     index: u32,
+    /// Number of operations that follow.
     ops: u16,
-) -> [u8; MESSAGE_HEADER] {
-    let mut header = [0; MESSAGE_HEADER];
-    header[0] = MESSAGE_HEADER as u8;
-    header[3] = info3;
-    header[5] = code as u8;
-    header[6..10].copy_from_slice(&u32::from(generation).to_be_bytes());
-    header[10..14].copy_from_slice(&void_time.to_be_bytes());
-    header[14..18].copy_from_slice(&index.to_be_bytes());
-    header[20..22].copy_from_slice(&ops.to_be_bytes());
-    header
+}
+
+impl MessageHeader {
+    fn to_bytes(&self) -> [u8; MESSAGE_HEADER] {
+        let mut header = [0; MESSAGE_HEADER];
+        header[0] = MESSAGE_HEADER as u8;
+        header[3] = self.info3;
+        header[5] = self.code as u8;
+        header[6..10].copy_from_slice(&u32::from(self.generation).to_be_bytes());
+        header[10..14].copy_from_slice(&self.void_time.to_be_bytes());
+        header[14..18].copy_from_slice(&self.index.to_be_bytes());
+        header[20..22].copy_from_slice(&self.ops.to_be_bytes());
+        header
+    }
+}
+
+/// A header without a record: an error, or the end of a batch.
+pub fn bare_header(info3: u8, code: Code) -> [u8; MESSAGE_HEADER] {
+    MessageHeader { info3, code, generation: 0, void_time: 0, index: 0, ops: 0 }.to_bytes()
 }
 
 #[cfg(test)]

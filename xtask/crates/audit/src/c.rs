@@ -20,7 +20,9 @@ pub fn scan(text: &str) -> Result<Vec<Found>> {
     scan.file(&lex::tokens(text)?)?;
     if !scan.declares {
         for (name, line, column) in std::mem::take(&mut scan.inits) {
-            scan.add(&rules::C_GIL_UNDECLARED, line, column, &name, name.clone(), String::new());
+            let (function, snippet) = (name.clone(), name);
+            let rule = &rules::C_GIL_UNDECLARED;
+            scan.found.push(Found { rule, line, column, function, snippet, note: String::new() });
         }
     }
     scan.found.sort_by_key(|found| (found.line, found.column));
@@ -48,10 +50,6 @@ struct Open {
 }
 
 impl<'t> Scan<'t> {
-    fn add(&mut self, rule: &'static Rule, line: usize, column: usize, function: &str, snippet: String, note: String) {
-        self.found.push(Found { rule, line, column, function: function.to_owned(), snippet, note });
-    }
-
     fn file(&mut self, all: &[Token<'t>]) -> Result<()> {
         let tokens: Vec<&Token<'t>> = all.iter().collect();
         let mut function: Option<String> = None;
@@ -147,26 +145,25 @@ impl<'t> Scan<'t> {
     fn word(&mut self, tokens: &[&Token], function: &str) {
         let Some(token) = tokens.first().filter(|token| token.kind == Kind::Name) else { return };
         let called = tokens.get(1).is_some_and(|next| next.text == "(");
-        let (line, column) = (token.line, token.column);
         match token.text {
             "PyModule_Create" | "PyModule_Create2" if called => {
                 let note = format!("`{}`", token.text);
-                self.add(&rules::C_SINGLE_PHASE, line, column, function, call(tokens), note);
+                self.found.push(found_at(token, &rules::C_SINGLE_PHASE, function, call(tokens), note));
             }
             "PyModuleDef_Init" if called => {
-                self.add(&rules::C_MULTI_PHASE, line, column, function, call(tokens), String::new());
+                self.found.push(found_at(token, &rules::C_MULTI_PHASE, function, call(tokens), String::new()));
             }
             "Py_mod_gil" | "PyUnstable_Module_SetGIL" => {
                 self.declares = true;
                 let value = tokens.iter().take(12).find(|token| token.text.starts_with("Py_MOD_GIL"));
                 let value = value.map_or("a value that is computed", |token| token.text);
                 let snippet = format!("{} {value}", token.text);
-                self.add(&rules::C_GIL_DECLARED, line, column, function, snippet, format!("`{value}`"));
+                self.found.push(found_at(token, &rules::C_GIL_DECLARED, function, snippet, format!("`{value}`")));
             }
             name if called => {
                 if let Some((_, instead)) = rules::BORROWED.iter().find(|(borrowed, _)| *borrowed == name) {
                     let note = format!("`{name}`; instead: {instead}");
-                    self.add(&rules::C_BORROWED, line, column, function, call(tokens), note);
+                    self.found.push(found_at(token, &rules::C_BORROWED, function, call(tokens), note));
                 }
             }
             _ => {}
@@ -187,7 +184,7 @@ impl<'t> Scan<'t> {
             let count: usize = parts.map(|part| declaration::mutable_statics(part, true).len()).sum();
             for _ in 0..count {
                 let note = format!("declared by the macro `{}`", name.text);
-                self.add(&rules::C_STATIC, name.line, name.column, FILE_LEVEL, call(tokens), note);
+                self.found.push(found_at(name, &rules::C_STATIC, FILE_LEVEL, call(tokens), note));
             }
             tokens = declaration::after_parenthesis(&tokens[1..]);
         }
@@ -195,9 +192,14 @@ impl<'t> Scan<'t> {
             let snippet = declaration::head(tokens, name);
             let note = format!("`{}`", name.text);
             let place = function.unwrap_or(FILE_LEVEL);
-            self.add(&rules::C_STATIC, name.line, name.column, place, snippet, note);
+            self.found.push(found_at(name, &rules::C_STATIC, place, snippet, note));
         }
     }
+}
+
+/// Returns a finding at the place of a token.
+fn found_at(token: &Token, rule: &'static Rule, function: &str, snippet: String, note: String) -> Found {
+    Found { rule, line: token.line, column: token.column, function: function.to_owned(), snippet, note }
 }
 
 fn without_directives<'a, 't>(tokens: &[&'a Token<'t>]) -> Vec<&'a Token<'t>> {

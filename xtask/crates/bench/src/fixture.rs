@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use crate::prometheus::Series;
 use crate::random::Random;
-use crate::record::{Config, K6, Load, Machine, Phase, Record, Run, Runtime, Server};
+use crate::record::{Config, K6, Load, Machine, Phase, Record, Run, Runtime, Server, Setup};
 use crate::samples::{self, Request};
 use matrix::Matrix;
 
@@ -52,21 +52,24 @@ pub fn record(folder: &Path, seed: u64, slower: f64) -> Record {
     let server = Server { kind: "the stand-in".to_owned(), image: None, standin: true };
     let k6 = K6 { version: "k6 v0".to_owned(), from: "made up".to_owned(), digest: "sha256:00".to_owned() };
     let order: Vec<String> = (0..5).flat_map(|_| chosen.map(str::to_owned)).collect();
-    let mut record = Record::new(
-        ("2026-11-22, abc1234".to_owned(), "Two cores, made up.".to_owned()),
+    let mut record = Record::new(Setup {
+        when: "2026-11-22, abc1234".to_owned(),
+        machine: "Two cores, made up.".to_owned(),
         seed,
         load,
-        (server, k6),
-        BTreeMap::from([("single.js".to_owned(), "1".repeat(64))]),
-        configs.collect(),
-        (serve.metrics, Some(original)),
-        order.clone(),
-    );
+        server,
+        k6,
+        scripts: BTreeMap::from([("single.js".to_owned(), "1".repeat(64))]),
+        configs: configs.collect(),
+        metrics: serve.metrics,
+        original: Some(original),
+        order: order.clone(),
+    });
     let mut random = Random::new(seed);
     for (number, config) in order.iter().enumerate() {
         let free = config.starts_with("314t");
         let pace = if free { 100.0 * slower } else { 200.0 };
-        record.runs.push(run(folder, &mut random, &format!("{:02}-{config}", number + 1), config, pace, !free));
+        record.runs.push(run(folder, &mut random, &format!("{:02}-{config}", number + 1), config, pace));
     }
     record
 }
@@ -75,7 +78,8 @@ fn scenarios() -> Vec<String> {
     ["single", "stress"].map(str::to_owned).to_vec()
 }
 
-fn run(folder: &Path, random: &mut Random, id: &str, config: &str, pace: f64, gil: bool) -> Run {
+fn run(folder: &Path, random: &mut Random, id: &str, config: &str, pace: f64) -> Run {
+    let gil = !config.starts_with("314t");
     let seen = Runtime { python: "3.14.5".to_owned(), gil, forced_off: false, versions: BTreeMap::new() };
     // Runs differ from each other by more than their requests do.
     let pace = pace * (0.97 + 0.06 * random.below(1000) as f64 / 1000.0);

@@ -110,7 +110,9 @@ impl Plain {
     }
 
     /// An image, by BuildKit as on our side; `cold` does not look at its cache.
-    fn build(&self, what: &str, dockerfile: &Path, context: &Path, args: &[String], cold: bool) -> Cmd<'_> {
+    fn build(&self, what: &str, dockerfile: &Path, args: &[String], cold: bool) -> Cmd<'_> {
+        // The folder beside `NAME.Dockerfile` is its build context.
+        let context = dockerfile.with_extension("");
         let (docker, tag) = (&self.docker, self.image(what));
         let cold: &[&str] = if cold { &["--no-cache"] } else { &[] };
         let args = args.iter().flat_map(|arg| ["--build-arg", arg]);
@@ -126,7 +128,7 @@ impl Plain {
         let args = [format!("DEVEL={}", ready.image(&own.devel)?), format!("PYTHON={}", python(bench, matrix)?)];
         let (docker, image, name) = (&self.docker, self.image("pip"), self.container());
         Ok(vec![
-            self.build("pip", &file, &self.path("pip"), &args, false),
+            self.build("pip", &file, &args, false),
             environment::apply(
                 cmd!(self.shell, "{docker} run --detach --rm --network none --name {name} {image} sleep 86400"),
                 Purpose::Docker,
@@ -158,7 +160,7 @@ impl Plain {
         let env: Vec<String> = own.env.iter().map(|(name, value)| format!("ENV {name}=\"{value}\"\n")).collect();
         let file = self.dockerfile("image", include_str!("../../../../docker/bench/image.Dockerfile"), &env)?;
         let base = format!("BASE={}", ready.image(&own.base)?);
-        Ok(self.build("image", &file, &self.path("image"), &[base], cold))
+        Ok(self.build("image", &file, &[base], cold))
     }
 
     /// From nothing but downloads to the image, step by step.
@@ -178,7 +180,7 @@ impl Plain {
         let apt_image = |what: &str, root: &str, set: &str| {
             let mut args = vec![format!("ROOT={root}"), format!("APT={}", matrix.apt_packages(set).join(" "))];
             args.extend(proxies.iter().map(|(name, value)| format!("{name}={value}")));
-            self.build(what, &apt, &self.path("apt"), &args, true)
+            self.build(what, &apt, &args, true)
         };
 
         let python = self.dockerfile("python", include_str!("../../../../docker/bench/python.Dockerfile"), &[])?;
@@ -209,17 +211,17 @@ impl Plain {
             environment::apply(cmd!(self.shell, "mmdebstrap --variant=minbase {suite} root.tar"), Purpose::Download),
             environment::apply(cmd!(self.shell, "{docker} import root.tar {root}"), Purpose::Docker),
             apt_image("builder", &root, &from.build_apt),
-            self.build("python", &python, &self.path("python"), &python_args, true),
+            self.build("python", &python, &python_args, true),
             apt_image("devel", &self.image("python"), set),
         ];
         steps.extend(self.maturin(ready, "everything-target", "runtime/wheels", &[abi])?);
         steps.extend([
-            self.build("wheel", &compile, &self.path("wheel"), &compile_args, true),
+            self.build("wheel", &compile, &compile_args, true),
             environment::apply(cmd!(self.shell, "{docker} create --name {holder} {made} true"), Purpose::Docker),
             environment::apply(cmd!(self.shell, "{docker} cp {holder}:/out/. {wheels}"), Purpose::Docker),
             environment::apply(cmd!(self.shell, "{docker} rm {holder}"), Purpose::Docker),
             apt_image("libraries", &root, &from.runtime_apt),
-            self.build("runtime", &last, &self.path("runtime"), &last_args, true),
+            self.build("runtime", &last, &last_args, true),
         ]);
         Ok(steps)
     }

@@ -169,18 +169,25 @@ impl Runtime {
     }
 }
 
+/// What is known of a measurement before it begins; the fields are those of [`Record`].
+pub struct Setup {
+    pub when: String,
+    pub machine: String,
+    pub seed: u64,
+    pub load: Load,
+    pub server: Server,
+    pub k6: K6,
+    pub scripts: BTreeMap<String, String>,
+    pub configs: Vec<Config>,
+    pub metrics: ServerSide,
+    pub original: Option<ReferenceFigures>,
+    pub order: Vec<String>,
+}
+
 impl Record {
-    #[allow(clippy::too_many_arguments)]
-    pub fn new(
-        (when, machine): (String, String),
-        seed: u64,
-        load: Load,
-        (server, k6): (Server, K6),
-        scripts: BTreeMap<String, String>,
-        configs: Vec<Config>,
-        (metrics, original): (ServerSide, Option<ReferenceFigures>),
-        order: Vec<String>,
-    ) -> Record {
+    /// Returns the record of a measurement that has not begun.
+    pub fn new(setup: Setup) -> Record {
+        let Setup { when, machine, seed, load, server, k6, scripts, configs, metrics, original, order } = setup;
         Record {
             schema: SCHEMA,
             when,

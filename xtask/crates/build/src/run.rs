@@ -334,7 +334,9 @@ impl<'a> Run<'a> {
         }
         let Some(offer) = exchange.offer(step, key, context)? else { return Ok(None) };
         let task = self.start(step, key);
-        let pulled = self.with(step, key, &BTreeMap::new(), &task, |env| exchange.fetch(step, &offer, env));
+        let pulled = self.run_step(StepRun { step, key, needs: &BTreeMap::new(), task: &task }, |env| {
+            exchange.fetch(step, &offer, env)
+        });
         match pulled {
             Ok(Some(record)) => {
                 context.cache.remember(&record)?;
@@ -357,7 +359,7 @@ impl<'a> Run<'a> {
             return Ok(found);
         }
         let task = self.start(step, key);
-        let made = self.with(step, key, needs, &task, |env| {
+        let made = self.run_step(StepRun { step, key, needs, task: &task }, |env| {
             let before = task.seconds();
             let output = step::run(&step.action, env)?;
             let record = Record { id: step.id.clone(), key: key.to_owned(), seconds: task.seconds() - before, output };
@@ -397,15 +399,9 @@ impl<'a> Run<'a> {
         self.context.ui.start(&step.id, &step.action.describe(), &self.context.cache.log(&log_name(&step.id, key)))
     }
 
-    /// Calls `work` with a task and an empty scratch folder.
-    fn with<T>(
-        &self,
-        step: &Step,
-        key: &str,
-        needs: &BTreeMap<String, Record>,
-        task: &Task,
-        work: impl FnOnce(&Env) -> Result<T>,
-    ) -> Result<T> {
+    /// Calls `work` with an empty scratch folder.
+    fn run_step<T>(&self, run: StepRun, work: impl FnOnce(&Env) -> Result<T>) -> Result<T> {
+        let StepRun { step, key, needs, task } = run;
         task.open_log()?;
         let needs: BTreeMap<&str, &Output> = needs.iter().map(|(id, record)| (id.as_str(), &record.output)).collect();
         let scratch = self.context.cache.scratch(&step.id)?;
@@ -423,6 +419,15 @@ impl<'a> Run<'a> {
         task.end(if self.context.cancel.is_set() { "interrupted" } else { "FAILED" });
         anyhow!(text)
     }
+}
+
+/// A step whose result is made here or fetched from a registry.
+struct StepRun<'a> {
+    step: &'a Step,
+    key: &'a str,
+    /// Records of the steps that it needs.
+    needs: &'a BTreeMap<String, Record>,
+    task: &'a Task,
 }
 
 fn lock_mutex<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {

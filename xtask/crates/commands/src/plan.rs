@@ -91,7 +91,11 @@ pub fn run(project: &Project, options: &Options) -> Result<()> {
     }
     match format {
         Format::Github => {
-            let jobs = since::jobs(project, jobs, &plan, &keys, &facts, &status)?;
+            let jobs = since::jobs(
+                project,
+                jobs,
+                since::Planned { plan: &plan, keys: &keys, facts: &facts, status: &status },
+            )?;
             ui::print_result(&format!("{}\n", serde_json::to_string(&jobs)?))
         }
         Format::Text => ui::print_result(&plan::text(&plan, &keys, &status)),

@@ -15,7 +15,7 @@ use clap::Args;
 
 use crate::machine::{self, file_time};
 use crate::random::Random;
-use crate::record::{Config, FILE, Load, Record, Server};
+use crate::record::{Config, FILE, Load, Record, Server, Setup};
 use crate::report;
 use base::{UsageError, labels, ui};
 use build::Project;
@@ -121,16 +121,19 @@ pub fn run(project: &Project, options: &Options) -> Result<()> {
         standin: ready.server == service::Server::Standin,
     };
     let hardware = format!("{}.", machine::hardware(Some(&docker)).join("; "));
-    let mut record = Record::new(
-        (machine::when(&project.folder)?, hardware),
+    let mut record = Record::new(Setup {
+        when: machine::when(&project.folder)?,
+        machine: hardware,
         seed,
         load,
-        (server, k6.record.clone()),
-        k6.scripts.clone(),
+        server,
+        k6: k6.record.clone(),
+        scripts: k6.scripts.clone(),
         configs,
-        (serve.metrics.clone(), original),
+        metrics: serve.metrics.clone(),
+        original,
         order,
-    );
+    });
     (record.pinned, record.warnings) = pins(&docker, &k6)?;
     record.warnings.iter().for_each(|warning| project.ui.say(&format!("[serve] warning: {warning}")));
 

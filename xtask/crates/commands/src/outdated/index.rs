@@ -30,7 +30,8 @@ pub fn rows(matrix: &Matrix, text: &str, answer: &Answer) -> Vec<Row> {
         tools(matrix).map(|(input, tool)| row(input, tool, releases(&tool.name), target)).collect();
     for package in &matrix.packages {
         if let Some(pypi) = &package.source.pypi {
-            rows.extend(package_rows(matrix, package, pypi, text, releases(package.distribution()), target));
+            let releases = releases(package.distribution());
+            rows.extend(PackageOnIndex { matrix, text, package, pypi, releases, target }.rows());
         }
     }
     rows
@@ -63,95 +64,97 @@ fn row(input: String, tool: &Tool, releases: &[Release], target: Target) -> Row 
     }
 }
 
-/// The sdist with the published wheels of the same version, which change together; then the ABIs
-/// whose wheels are built.
-fn package_rows(
-    matrix: &Matrix,
-    package: &Package,
-    pypi: &Pypi,
-    text: &str,
-    releases: &[Release],
+/// A package that is pinned on the package index.
+struct PackageOnIndex<'a> {
+    matrix: &'a Matrix,
+    /// The text of the matrix.
+    text: &'a str,
+    package: &'a Package,
+    pypi: &'a Pypi,
+    /// The releases on the index, oldest first.
+    releases: &'a [Release],
     target: Target,
-) -> Vec<Row> {
-    let (input, version) = (format!("sdist {}", package.id), &*pypi.version);
-    let published = |abi: &Word| format!("wheel {} {abi}", package.id);
-    let Newest { file, release } = match newest(releases, &pypi.sha256) {
-        Ok(newest) => newest,
-        Err(why) => {
-            let unasked = |input, pinned| Row::new(input, pinned, State::Unasked, &*why);
-            let wheels = matrix.abis.iter().map(|abi| {
-                let pinned = if package.published_for(&abi.id).is_some() { version } else { "built" };
-                unasked(published(&abi.id), pinned)
-            });
-            return [unasked(input, version)].into_iter().chain(wheels).collect();
-        }
-    };
-    let mut rows = Vec::new();
-    if let Some(release) = release {
-        let pins = [&pypi.sha256].into_iter().chain(package.published.iter().map(|wheel| &wheel.sha256));
-        let next: Result<Vec<Edit>, String> = pins.map(|pin| replacement(releases, pin, release, target)).collect();
-        let (note, mut edits) = match next {
-            Ok(edits) => (withdrawn(file).to_owned(), edits),
-            Err(why) => (why, Vec::new()),
-        };
-        if !edits.is_empty() {
-            edits.push(pypi.version.becomes(&release.version));
-        }
-        rows.push(Row::newer(input, version, &release.version, note, edits));
-        for wheel in &package.published {
-            rows.push(Row::newer(
-                published(&wheel.abi),
-                version,
-                &release.version,
-                "changes with the sdist",
-                Vec::new(),
-            ));
-        }
-    } else {
-        rows.push(Row::new(input, version, State::Current, withdrawn(file)));
-        for wheel in &package.published {
-            rows.push(match find(releases, &wheel.sha256) {
-                Some((_, file)) => Row::new(published(&wheel.abi), version, State::Current, withdrawn(file)),
-                None => Row::new(published(&wheel.abi), version, State::Unasked, MISSING),
-            });
-        }
-    }
-    let pinned = find(releases, &pypi.sha256).map(|(at, _)| &releases[at]);
-    for abi in matrix.abis.iter().filter(|abi| package.published_for(&abi.id).is_none()) {
-        rows.push(built(package, &abi.id, text, pinned, release, target));
-    }
-    rows
 }
 
-/// A wheel that is built here: does the vendor publish it by now, for the pinned version or the newest?
-fn built(
-    package: &Package,
-    abi: &str,
-    text: &str,
-    pinned: Option<&Release>,
-    newest: Option<&Release>,
-    target: Target,
-) -> Row {
-    let input = format!("wheel {} {abi}", package.id);
-    let wheel = |release| vendor_wheel(release, abi, target).map(|file| (release, file));
-    let Some((release, file)) = pinned.and_then(wheel).or_else(|| newest.and_then(wheel)) else {
-        return Row::new(input, "built", State::Current, "the vendor publishes none");
-    };
-    // Who wants published wheels has said so for at least one ABI.
-    let Some(at) = package.published.last().and_then(|wheel| matrix::place(text, wheel.sha256.ordinal)) else {
-        let note = "published too, but the matrix has no `published` for the package: it is built on purpose";
-        return Row::new(input, "built", State::Current, note);
-    };
-    let with = if package.version().is_some_and(|version| same_version(version, &release.version)) {
-        ""
-    } else {
-        "with that version, "
-    };
-    let note = format!(
-        "{} is published for it: {with}after line {} of matrix.yaml, put\n  - {{abi: {abi}, sha256: {}}}",
-        release.version, at.line, file.sha256
-    );
-    Row::newer(input, "built", &release.version, note, Vec::new())
+impl PackageOnIndex<'_> {
+    /// The sdist with the published wheels of the same version, which change together; then the ABIs
+    /// whose wheels are built.
+    fn rows(&self) -> Vec<Row> {
+        let PackageOnIndex { matrix, package, pypi, releases, target, .. } = *self;
+        let (input, version) = (format!("sdist {}", package.id), &*pypi.version);
+        let published = |abi: &Word| format!("wheel {} {abi}", package.id);
+        let Newest { file, release } = match newest(releases, &pypi.sha256) {
+            Ok(newest) => newest,
+            Err(why) => {
+                let unasked = |input, pinned| Row::new(input, pinned, State::Unasked, &*why);
+                let wheels = matrix.abis.iter().map(|abi| {
+                    let pinned = if package.published_for(&abi.id).is_some() { version } else { "built" };
+                    unasked(published(&abi.id), pinned)
+                });
+                return [unasked(input, version)].into_iter().chain(wheels).collect();
+            }
+        };
+        let mut rows = Vec::new();
+        if let Some(release) = release {
+            let pins = [&pypi.sha256].into_iter().chain(package.published.iter().map(|wheel| &wheel.sha256));
+            let next: Result<Vec<Edit>, String> = pins.map(|pin| replacement(releases, pin, release, target)).collect();
+            let (note, mut edits) = match next {
+                Ok(edits) => (withdrawn(file).to_owned(), edits),
+                Err(why) => (why, Vec::new()),
+            };
+            if !edits.is_empty() {
+                edits.push(pypi.version.becomes(&release.version));
+            }
+            rows.push(Row::newer(input, version, &release.version, note, edits));
+            for wheel in &package.published {
+                rows.push(Row::newer(
+                    published(&wheel.abi),
+                    version,
+                    &release.version,
+                    "changes with the sdist",
+                    Vec::new(),
+                ));
+            }
+        } else {
+            rows.push(Row::new(input, version, State::Current, withdrawn(file)));
+            for wheel in &package.published {
+                rows.push(match find(releases, &wheel.sha256) {
+                    Some((_, file)) => Row::new(published(&wheel.abi), version, State::Current, withdrawn(file)),
+                    None => Row::new(published(&wheel.abi), version, State::Unasked, MISSING),
+                });
+            }
+        }
+        let pinned = find(releases, &pypi.sha256).map(|(at, _)| &releases[at]);
+        for abi in matrix.abis.iter().filter(|abi| package.published_for(&abi.id).is_none()) {
+            rows.push(self.built(&abi.id, pinned, release));
+        }
+        rows
+    }
+
+    /// A wheel that is built here: does the vendor publish it by now, for the pinned version or the newest?
+    fn built(&self, abi: &str, pinned: Option<&Release>, newest: Option<&Release>) -> Row {
+        let PackageOnIndex { package, text, target, .. } = *self;
+        let input = format!("wheel {} {abi}", package.id);
+        let wheel = |release| vendor_wheel(release, abi, target).map(|file| (release, file));
+        let Some((release, file)) = pinned.and_then(wheel).or_else(|| newest.and_then(wheel)) else {
+            return Row::new(input, "built", State::Current, "the vendor publishes none");
+        };
+        // Who wants published wheels has said so for at least one ABI.
+        let Some(at) = package.published.last().and_then(|wheel| matrix::place(text, wheel.sha256.ordinal)) else {
+            let note = "published too, but the matrix has no `published` for the package: it is built on purpose";
+            return Row::new(input, "built", State::Current, note);
+        };
+        let with = if package.version().is_some_and(|version| same_version(version, &release.version)) {
+            ""
+        } else {
+            "with that version, "
+        };
+        let note = format!(
+            "{} is published for it: {with}after line {} of matrix.yaml, put\n  - {{abi: {abi}, sha256: {}}}",
+            release.version, at.line, file.sha256
+        );
+        Row::newer(input, "built", &release.version, note, Vec::new())
+    }
 }
 
 const SILENT: &str = "the package index did not answer, or has no such project";

@@ -16,15 +16,17 @@ use build::planner;
 use matrix::Matrix;
 use matrix::select::Selection;
 
+/// A plan, and what is known of its steps.
+pub struct Planned<'a> {
+    pub plan: &'a Plan,
+    pub keys: &'a BTreeMap<String, Option<String>>,
+    pub facts: &'a Facts,
+    pub status: &'a dyn Fn(&Step) -> Status,
+}
+
 /// The jobs of the plan's rows, without those that are there already or that the change leaves as they were.
-pub fn jobs(
-    project: &Project,
-    asked: &JobRows,
-    plan: &Plan,
-    keys: &BTreeMap<String, Option<String>>,
-    facts: &Facts,
-    status: &dyn Fn(&Step) -> Status,
-) -> Result<Jobs> {
+pub fn jobs(project: &Project, asked: &JobRows, planned: Planned) -> Result<Jobs> {
+    let Planned { plan, keys, facts, status } = planned;
     let untouched = match asked.changed_since.as_deref().filter(|revision| !revision.is_empty()) {
         Some(revision) => untouched(project, revision, plan, facts)?,
         None => BTreeSet::new(),
