@@ -4,7 +4,7 @@ use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use anyhow::{Context as _, Result, anyhow};
+use anyhow::{Result, anyhow};
 use clap::Args;
 use xshell::Shell;
 
@@ -12,18 +12,19 @@ use crate::build_rows::Bench;
 use crate::machine::{self, file_time};
 use crate::ours::Ours;
 use crate::plain::{self, Plain};
-use crate::rows::Row;
+use crate::rows;
 use crate::stats::Samples;
 use crate::table;
 use crate::work::Work;
 use base::{UsageError, ui};
 use build::{Project, provision};
+use matrix::{BenchRow, Word};
 
 #[derive(Debug, Args)]
 pub struct Options {
     /// Only this row (repeatable)
-    #[arg(long = "row", value_name = "ROW", value_enum)]
-    rows: Vec<Row>,
+    #[arg(long = "row", value_name = "ROW")]
+    rows: Vec<String>,
     /// Number of runs of each side of a row
     #[arg(long, value_name = "N", default_value_t = 3, value_parser = clap::value_parser!(u16).range(1..=100))]
     repeat: u16,
@@ -42,18 +43,18 @@ pub fn build(project: &Project, options: &Options) -> Result<()> {
     let what = project.matrix.bench.as_ref().map(|bench| &bench.build).ok_or_else(|| {
         anyhow!(UsageError("matrix.yaml has no `bench.build`, which says what stands for all others".to_owned()))
     })?;
-    for package in [&what.maturin.package, &what.container.package] {
+    let rows = rows::choose(what, &options.rows)?;
+    let pair: Vec<&Word> = what.packages().collect();
+    for package in &pair {
         if project.matrix.package(package).is_none_or(|package| package.version().is_none()) {
             let message = format!("`{package}` is a working copy: only a pinned sdist is the same on both sides");
             return Err(anyhow!(UsageError(message)));
         }
     }
-    let rows: Vec<Row> =
-        Row::ALL.into_iter().filter(|row| options.rows.is_empty() || options.rows.contains(row)).collect();
     let repeat = usize::from(options.repeat);
     announce(project, &rows, repeat);
 
-    let engine = rows.iter().any(|row| row.needs_docker());
+    let engine = rows.iter().any(|row| rows::needs_docker(row.measure));
     let programs: &[_] = if engine { &[("docker", "docker.io"), ("mmdebstrap", "mmdebstrap")] } else { &[] };
     let needs = provision::Needs { platform: project.matrix.platform, docker: engine, programs, bootstrap: &|_| false };
     let docker = provision::prepare(&needs, options.yes, &project.cache, &project.ui, &project.cancel)?;
@@ -69,9 +70,10 @@ pub fn build(project: &Project, options: &Options) -> Result<()> {
     let work = Work::new(folder.join("work"), client.clone(), name.clone())?;
     let shell = Shell::new()?;
     shell.change_dir(&project.folder);
-    let pair = vec![what.maturin.package.to_string(), what.container.package.to_string()];
-    let all = project.matrix.image(&what.image).map(|image| image.packages.iter().map(|id| id.to_string()).collect());
-    let all: Vec<String> = all.context("an unknown image: this is a bug")?;
+    let ids = |words: &[&Word]| words.iter().map(|word| word.to_string()).collect::<Vec<_>>();
+    let image = what.image.as_ref().and_then(|tag| project.matrix.image(tag));
+    let all = image.map_or_else(|| ids(&pair), |image| ids(&image.packages.iter().collect::<Vec<_>>()));
+    let pair = ids(&pair);
     let bench = Bench {
         project,
         what,
@@ -86,7 +88,7 @@ pub fn build(project: &Project, options: &Options) -> Result<()> {
     let raw = folder.join(format!("build-{}.json", file_time()?));
     let mut measured = Vec::new();
     for row in rows {
-        let samples = bench.row(row, row.repeat(repeat), docker.as_ref())?;
+        let samples = bench.row(&row, rows::runs(row.measure, repeat), docker.as_ref())?;
         measured.push((row, samples));
         // After each row: a later one may fail, or be interrupted after hours.
         keep(&raw, &machine, &when, &measured)?;
@@ -95,26 +97,31 @@ pub fn build(project: &Project, options: &Options) -> Result<()> {
     project.ui.say(&format!("[bench] {machine} {when}"));
     project.ui.say(&format!("[bench] all samples: {}", raw.display()));
     if options.write {
-        table::write(&project.folder.join("docs/performance.md"), &measured, &machine, &when)?;
+        table::write(&project.folder.join("docs/performance.md"), &what.rows, &measured, &machine, &when)?;
     }
     Ok(())
 }
 
 /// What a person should know before it begins.
-fn announce(project: &Project, rows: &[Row], repeat: usize) {
+fn announce(project: &Project, rows: &[BenchRow], repeat: usize) {
     for row in rows {
-        let sides = if row.compares() { "ours and plain in turn" } else { "ours alone" };
-        project.ui.say(&format!("[bench] {}: {} runs, {sides}: {}", row.id(), row.repeat(repeat), row.work()));
+        let sides = if row.measure.compares() { "ours and plain in turn" } else { "ours alone" };
+        project.ui.say(&format!(
+            "[bench] {}: {} runs, {sides}: {}",
+            row.row,
+            rows::runs(row.measure, repeat),
+            rows::work(row.measure)
+        ));
     }
-    let minutes: usize = rows.iter().map(|row| row.minutes() * repeat).sum();
+    let minutes: usize = rows.iter().map(|row| row.minutes as usize * repeat).sum();
     let minutes = minutes.max(1);
     project.ui.say(&format!(
         "[bench] about {minutes} min on two cores with nothing else to do, and what must be prepared; Ctrl-C ends it"
     ));
 }
 
-fn keep(raw: &Path, machine: &str, when: &str, measured: &[(Row, Samples)]) -> Result<()> {
-    let rows: BTreeMap<&str, &Samples> = measured.iter().map(|(row, samples)| (row.id(), samples)).collect();
+fn keep(raw: &Path, machine: &str, when: &str, measured: &[(BenchRow, Samples)]) -> Result<()> {
+    let rows: BTreeMap<&str, &Samples> = measured.iter().map(|(row, samples)| (&*row.row, samples)).collect();
     let text = serde_json::json!({ "machine": machine, "when": when, "rows": rows });
     build::cache::write(raw, format!("{text:#}\n").as_bytes())
 }

@@ -12,7 +12,7 @@ use xshell::{Cmd, Shell, cmd};
 use crate::machine::{self, file_time};
 use crate::ours::{Ours, Ready};
 use crate::plain::Plain;
-use crate::rows::Row;
+use crate::rows;
 use crate::stats::{Sample, Samples};
 use crate::timings::crates;
 use crate::work::quietly;
@@ -21,7 +21,7 @@ use base::{proc, ui};
 use build::Project;
 use docker::Docker;
 use matrix::select::{self, Selection};
-use matrix::{Abi, BenchBuild};
+use matrix::{Abi, BenchBuild, BenchRow, Measure};
 
 /// No single command takes longer; what does hangs.
 pub const LIMIT: Duration = Duration::from_secs(2 * 3600);
@@ -50,8 +50,8 @@ pub struct Bench<'a> {
 
 impl Bench<'_> {
     /// All runs of a row: in pairs, and each pair in the other order than the one before.
-    pub fn row(&self, row: Row, repeat: usize, docker: Option<&Docker>) -> Result<Samples> {
-        let path = self.project.cache.log(&format!("bench-{}", row.id()));
+    pub fn row(&self, row: &BenchRow, repeat: usize, docker: Option<&Docker>) -> Result<Samples> {
+        let path = self.project.cache.log(&format!("bench-{}", row.row));
         let log = File::create(&path).with_context(|| format!("cannot write the log file `{}`", path.display()))?;
         let done = self.runs(row, repeat, &log);
         if let (Err(_), Some(docker)) = (&done, docker) {
@@ -60,20 +60,18 @@ impl Bench<'_> {
                 let _ = docker.remove_leftovers(ours.cache_folder());
             }
         }
-        done.map_err(|error| {
-            anyhow!("[{}] {error:#}{}\n    whole log: {}", row.id(), last_lines(&path), path.display())
-        })
+        done.map_err(|error| anyhow!("[{}] {error:#}{}\n    whole log: {}", row.row, last_lines(&path), path.display()))
     }
 
-    fn runs(&self, row: Row, repeat: usize, log: &File) -> Result<Samples> {
-        let say = |text: &str| self.project.ui.say(&format!("[bench] {}: {text}", row.id()));
+    fn runs(&self, row: &BenchRow, repeat: usize, log: &File) -> Result<Samples> {
+        let say = |text: &str| self.project.ui.say(&format!("[bench] {}: {text}", row.row));
         say("prepares");
-        let ready = self.prepare(row, log)?;
+        let ready = self.prepare(row.measure, log)?;
         let mut samples = Samples::default();
         for pair in 0..repeat {
             let sides = if pair % 2 == 0 { [Side::Ours, Side::Plain] } else { [Side::Plain, Side::Ours] };
-            for side in sides.into_iter().filter(|side| *side == Side::Ours || row.compares()) {
-                let commands = self.reset(row, side, &ready, log)?;
+            for side in sides.into_iter().filter(|side| *side == Side::Ours || row.measure.compares()) {
+                let commands = self.reset(row.measure, side, &ready, log)?;
                 if self.show && pair == 0 {
                     commands.iter().for_each(|command| self.project.ui.say(&format!("    $ {command}")));
                 }
@@ -87,7 +85,7 @@ impl Bench<'_> {
                     Side::Plain => ("plain", &mut samples.plain),
                 };
                 let parts = match side {
-                    Side::Ours => self.parts(row)?,
+                    Side::Ours => self.parts(row.measure)?,
                     Side::Plain => BTreeMap::new(),
                 };
                 if repeat < 10 {
@@ -99,33 +97,34 @@ impl Bench<'_> {
         Ok(samples)
     }
 
-    fn selection(&self, row: Row) -> Result<Selection> {
-        let (maturin, container) = (&self.what.maturin, &self.what.container);
+    fn selection(&self, row: Measure) -> Result<Selection> {
         let list = |words: &[&str]| words.iter().map(|word| word.to_string()).collect::<Vec<_>>();
         match row {
-            Row::WheelsCold | Row::WheelsUnchanged | Row::WheelsOneLine => {
+            Measure::MaturinCold | Measure::MaturinUnchanged | Measure::MaturinOneLine => {
+                let maturin = rows::maturin(self.what)?;
                 let abis: Vec<String> = maturin.abis.iter().map(|abi| abi.to_string()).collect();
                 select::wheels(self.ours.matrix(), &abis, &list(&[&maturin.package]))
             }
-            Row::OfficialCold | Row::OfficialUnchanged => {
+            Measure::ContainerCold | Measure::ContainerUnchanged => {
+                let container = rows::container(self.what)?;
                 select::wheels(self.ours.matrix(), &list(&[&container.abi]), &list(&[&container.package]))
             }
-            Row::ImageCold | Row::ImageUnchanged | Row::Everything => {
-                select::images(self.ours(row).matrix(), &list(&[&self.what.image]))
+            Measure::ImageCold | Measure::ImageUnchanged | Measure::Everything => {
+                select::images(self.ours(row).matrix(), &list(&[rows::image(self.what)?]))
             }
-            Row::Plan | Row::Xtask => Ok(Selection::default()),
+            Measure::Plan | Measure::Tool => Ok(Selection::default()),
         }
     }
 
-    fn ours(&self, row: Row) -> &Ours<'_> {
+    fn ours(&self, row: Measure) -> &Ours<'_> {
         match row {
-            Row::ImageCold | Row::ImageUnchanged => &self.whole,
+            Measure::ImageCold | Measure::ImageUnchanged => &self.whole,
             _ => &self.ours,
         }
     }
 
     /// What neither side is measured for.
-    fn prepare(&self, row: Row, log: &File) -> Result<Option<Ready>> {
+    fn prepare(&self, row: Measure, log: &File) -> Result<Option<Ready>> {
         self.ours(row).lay_out(&[], "")?;
         if !row.compares() {
             return Ok(None);
@@ -133,14 +132,14 @@ impl Bench<'_> {
         let ready = self.ours(row).prepare(row, &self.selection(row)?)?;
         let source = self.plain.source();
         match row {
-            Row::WheelsCold | Row::WheelsUnchanged | Row::WheelsOneLine | Row::Everything => {
+            Measure::MaturinCold | Measure::MaturinUnchanged | Measure::MaturinOneLine | Measure::Everything => {
                 if !source.exists() {
-                    let sdist = ready.files(&format!("sdist-{}", self.what.maturin.package))?;
+                    let sdist = ready.files(&format!("sdist-{}", rows::maturin(self.what)?.package))?;
                     let (_, sdist) = sdist.first().context("an sdist of no file: this is a bug")?;
                     self.all([self.plain.unpack(sdist, &source)?, self.plain.unpack(sdist, &self.copy)?], log)?;
                     self.all([self.plain.fetch_crates()], log)?;
                 }
-                if matches!(row, Row::WheelsUnchanged | Row::WheelsOneLine) {
+                if matches!(row, Measure::MaturinUnchanged | Measure::MaturinOneLine) {
                     for side in [Side::Ours, Side::Plain] {
                         if !self.warm[side as usize].get() {
                             self.all(self.wheels(side, &ready)?, log)?;
@@ -149,30 +148,30 @@ impl Bench<'_> {
                     }
                 }
             }
-            Row::OfficialCold | Row::OfficialUnchanged => {
+            Measure::ContainerCold | Measure::ContainerUnchanged => {
                 self.quietly(&["rm", "--force", &self.plain.container()]);
                 self.all(self.plain.start_container(self.what, &ready, self.ours.matrix())?, log)?;
-                if row == Row::OfficialUnchanged {
-                    self.all(self.official(Side::Ours)?, log)?;
-                    self.all(self.official(Side::Plain)?, log)?;
+                if row == Measure::ContainerUnchanged {
+                    self.all(self.container(Side::Ours)?, log)?;
+                    self.all(self.container(Side::Plain)?, log)?;
                 }
             }
-            Row::ImageUnchanged => {
+            Measure::ImageUnchanged => {
                 self.all(self.image(row, Side::Ours, &ready)?, log)?;
                 self.all(self.image(row, Side::Plain, &ready)?, log)?;
             }
-            Row::ImageCold | Row::Plan | Row::Xtask => {}
+            Measure::ImageCold | Measure::Plan | Measure::Tool => {}
         }
         Ok(Some(ready))
     }
 
     /// Brings one side to where the row begins; what comes back is measured.
-    fn reset(&self, row: Row, side: Side, ready: &Option<Ready>, log: &File) -> Result<Vec<Cmd<'_>>> {
+    fn reset(&self, row: Measure, side: Side, ready: &Option<Ready>, log: &File) -> Result<Vec<Cmd<'_>>> {
         let Some(ready) = ready else { return self.alone(row) };
         let selection = self.selection(row)?;
         let nonce = format!("{}-{}", std::process::id(), file_time()?);
         match (row, side) {
-            (Row::WheelsCold, _) => {
+            (Measure::MaturinCold, _) => {
                 match side {
                     Side::Ours => self.ours.forget(row, &selection)?,
                     Side::Plain => self.plain.forget(&["target", "wheels"])?,
@@ -181,50 +180,50 @@ impl Bench<'_> {
                 self.warm[side as usize].set(true);
                 self.wheels(side, ready)
             }
-            (Row::WheelsUnchanged, _) => self.wheels(side, ready),
-            (Row::WheelsOneLine, _) => {
+            (Measure::MaturinUnchanged, _) => self.wheels(side, ready),
+            (Measure::MaturinOneLine, _) => {
                 let folder = if side == Side::Ours { self.copy.clone() } else { self.plain.source() };
-                change(&folder.join(&*self.what.maturin.touch))?;
+                change(&folder.join(&*rows::maturin(self.what)?.touch))?;
                 if side == Side::Plain {
                     return self.wheels(side, ready);
                 }
-                let matrix = self.ours.with_working_copy(&self.what.maturin.package, &self.copy)?;
+                let matrix = self.ours.with_working_copy(&rows::maturin(self.what)?.package, &self.copy)?;
                 Ok(vec![self.our_wheels(&matrix)?])
             }
-            (Row::OfficialCold | Row::OfficialUnchanged, Side::Ours) => {
-                if row == Row::OfficialCold {
+            (Measure::ContainerCold | Measure::ContainerUnchanged, Side::Ours) => {
+                if row == Measure::ContainerCold {
                     self.ours.forget(row, &selection)?;
                 }
-                self.official(side)
+                self.container(side)
             }
-            (Row::OfficialCold | Row::OfficialUnchanged, Side::Plain) => {
-                self.all([self.plain.forget_wheels(row == Row::OfficialCold)], log)?;
-                self.official(side)
+            (Measure::ContainerCold | Measure::ContainerUnchanged, Side::Plain) => {
+                self.all([self.plain.forget_wheels(row == Measure::ContainerCold)], log)?;
+                self.container(side)
             }
-            (Row::ImageCold, Side::Ours) => {
+            (Measure::ImageCold, Side::Ours) => {
                 self.whole.lay_out(&["image.Dockerfile"], &nonce)?;
                 self.image(row, side, ready)
             }
-            (Row::ImageCold | Row::ImageUnchanged, _) => self.image(row, side, ready),
-            (Row::Everything, Side::Ours) => {
+            (Measure::ImageCold | Measure::ImageUnchanged, _) => self.image(row, side, ready),
+            (Measure::Everything, Side::Ours) => {
                 self.ours.forget(row, &selection)?;
                 self.warm[Side::Ours as usize].set(false);
                 let all = ["builder.Dockerfile", "python.Dockerfile", "base.Dockerfile", "image.Dockerfile"];
                 self.ours.lay_out(&all, &nonce)?;
                 self.image(row, side, ready)
             }
-            (Row::Everything, Side::Plain) => {
+            (Measure::Everything, Side::Plain) => {
                 self.plain.forget(&["everything-target", "runtime"])?;
                 self.plain.everything(self.what, ready, self.ours.matrix())
             }
-            (Row::Plan | Row::Xtask, _) => self.alone(row),
+            (Measure::Plan | Measure::Tool, _) => self.alone(row),
         }
     }
 
     /// What nothing is compared with.
-    fn alone(&self, row: Row) -> Result<Vec<Cmd<'_>>> {
+    fn alone(&self, row: Measure) -> Result<Vec<Cmd<'_>>> {
         let shell = &self.shell;
-        if row == Row::Plan {
+        if row == Measure::Plan {
             // The user's own project and cache: what a person waits for.
             let program = std::env::current_exe().context("cannot tell which program this is")?;
             let matrix = &self.project.file;
@@ -242,20 +241,20 @@ impl Bench<'_> {
             Side::Ours => Ok(vec![self.our_wheels(self.ours.matrix_file())?]),
             Side::Plain => {
                 let known = |abi: &_| self.ours.matrix().abi(abi);
-                let abis: Vec<&Abi> = self.what.maturin.abis.iter().filter_map(|abi| known(abi)).collect();
+                let abis: Vec<&Abi> = rows::maturin(self.what)?.abis.iter().filter_map(|abi| known(abi)).collect();
                 self.plain.maturin(ready, "target", "wheels", &abis)
             }
         }
     }
 
     fn our_wheels(&self, matrix: &Path) -> Result<Cmd<'_>> {
-        let mut arguments = vec!["wheels", "--package", &self.what.maturin.package];
-        self.what.maturin.abis.iter().for_each(|abi| arguments.extend(["--abi", abi]));
+        let mut arguments = vec!["wheels", "--package", &rows::maturin(self.what)?.package];
+        rows::maturin(self.what)?.abis.iter().for_each(|abi| arguments.extend(["--abi", abi]));
         self.ours.command(&arguments, matrix)
     }
 
-    fn official(&self, side: Side) -> Result<Vec<Cmd<'_>>> {
-        let (package, abi) = (&self.what.container.package, &self.what.container.abi);
+    fn container(&self, side: Side) -> Result<Vec<Cmd<'_>>> {
+        let (package, abi) = (&rows::container(self.what)?.package, &rows::container(self.what)?.abi);
         Ok(vec![match side {
             Side::Ours => {
                 let arguments = ["wheels", "--package", package, "--abi", abi, "--quick"];
@@ -265,24 +264,26 @@ impl Bench<'_> {
         }])
     }
 
-    fn image(&self, row: Row, side: Side, ready: &Ready) -> Result<Vec<Cmd<'_>>> {
+    fn image(&self, row: Measure, side: Side, ready: &Ready) -> Result<Vec<Cmd<'_>>> {
         let ours = self.ours(row);
         Ok(vec![match side {
-            Side::Ours => ours.command(&["image", &self.what.image, "--quick"], ours.matrix_file())?,
-            Side::Plain => self.plain.image_build(self.what, ready, row == Row::ImageCold)?,
+            Side::Ours => ours.command(&["image", rows::image(self.what)?, "--quick"], ours.matrix_file())?,
+            Side::Plain => self.plain.image_build(self.what, ready, row == Measure::ImageCold)?,
         }])
     }
 
     /// What our side's time consists of, where it did something.
-    fn parts(&self, row: Row) -> Result<BTreeMap<String, f64>> {
+    fn parts(&self, row: Measure) -> Result<BTreeMap<String, f64>> {
         match row {
-            Row::WheelsCold | Row::OfficialCold | Row::ImageCold | Row::Everything => {
+            Measure::MaturinCold | Measure::ContainerCold | Measure::ImageCold | Measure::Everything => {
                 self.ours(row).parts(row, &self.selection(row)?)
             }
-            Row::Xtask => crates(&self.plain.path("xtask/cargo-timings/cargo-timing.html")),
-            Row::WheelsUnchanged | Row::WheelsOneLine | Row::OfficialUnchanged | Row::ImageUnchanged | Row::Plan => {
-                Ok(BTreeMap::new())
-            }
+            Measure::Tool => crates(&self.plain.path("xtask/cargo-timings/cargo-timing.html")),
+            Measure::MaturinUnchanged
+            | Measure::MaturinOneLine
+            | Measure::ContainerUnchanged
+            | Measure::ImageUnchanged
+            | Measure::Plan => Ok(BTreeMap::new()),
         }
     }
 

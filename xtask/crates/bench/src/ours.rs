@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context as _, Result};
 use xshell::{Cmd, Shell, cmd};
 
-use crate::rows::Row;
+use crate::rows;
 use build::Project;
 use build::cache::{Artefact, Cache, Record};
 use build::exchange::Exchange;
@@ -17,7 +17,7 @@ use build::planner;
 use build::run::{self, Outcome};
 use docker::Docker;
 use matrix::select::Selection;
-use matrix::{Matrix, variant};
+use matrix::{Matrix, Measure, variant};
 
 pub struct Ours<'a> {
     user: &'a Project,
@@ -45,7 +45,7 @@ impl<'a> Ours<'a> {
         name: &str,
         only: Vec<String>,
     ) -> Result<Ours<'a>> {
-        let folder = work.join(format!("project-{}", only.len()));
+        let folder = work.join(format!("project-{}", only.join("-")));
         let cache = work.join("cache");
         let text = matrix(user, name, &only, None)?;
         let own = Cache::at(&cache)?;
@@ -103,10 +103,10 @@ impl<'a> Ours<'a> {
 
     /// Does all that `row` does not measure: what the user's cache has is taken over, tools and
     /// downloads included, and the rest is made.
-    pub fn prepare(&self, row: Row, selection: &Selection) -> Result<Ready> {
+    pub fn prepare(&self, row: Measure, selection: &Selection) -> Result<Ready> {
         let (plan, facts) = self.project.plan(selection, true)?;
         let mut before = plan.clone();
-        before.steps.retain(|step| !row.measures(&step.action));
+        before.steps.retain(|step| !rows::measures(row, &step.action));
         let cache = &self.project.cache;
         let recorded = |step: &Step, key: &str| {
             self.adopt(step, key);
@@ -120,7 +120,7 @@ impl<'a> Ours<'a> {
         }
         // What a measured step is made from is there, whether or not another step needs it now.
         let used: BTreeSet<&String> =
-            plan.steps.iter().filter(|s| row.measures(&s.action)).flat_map(|s| &s.needs).collect();
+            plan.steps.iter().filter(|s| rows::measures(row, &s.action)).flat_map(|s| &s.needs).collect();
         let asked = |step: &Step| used.contains(&step.id);
         let context = self.project.context(&facts, self.docker);
         let nobody = Exchange::new(None, None);
@@ -170,7 +170,7 @@ impl<'a> Ours<'a> {
     }
 
     /// Makes what `row` measures as if it had never been done.
-    pub fn forget(&self, row: Row, selection: &Selection) -> Result<()> {
+    pub fn forget(&self, row: Measure, selection: &Selection) -> Result<()> {
         for record in self.measured(row, selection)? {
             fs::remove_file(self.project.cache.dir().join("records").join(format!("{}.json", record.key)))?;
         }
@@ -186,15 +186,15 @@ impl<'a> Ours<'a> {
     }
 
     /// How long each of the measured steps took.
-    pub fn parts(&self, row: Row, selection: &Selection) -> Result<BTreeMap<String, f64>> {
+    pub fn parts(&self, row: Measure, selection: &Selection) -> Result<BTreeMap<String, f64>> {
         Ok(self.measured(row, selection)?.into_iter().map(|record| (record.id, record.seconds)).collect())
     }
 
-    fn measured(&self, row: Row, selection: &Selection) -> Result<Vec<Record>> {
+    fn measured(&self, row: Measure, selection: &Selection) -> Result<Vec<Record>> {
         let (plan, _) = self.project.plan(selection, true)?;
         let cache = &self.project.cache;
         let keys = plan.keys(|_, key| cache.record(key).ok().flatten()?.output.content);
-        let steps = plan.steps.iter().filter(|step| row.measures(&step.action));
+        let steps = plan.steps.iter().filter(|step| rows::measures(row, &step.action));
         let records = steps.filter_map(|step| cache.record(keys.get(&step.id)?.as_deref()?).transpose());
         records.collect()
     }

@@ -8,6 +8,7 @@ use anyhow::{Context as _, Result};
 use xshell::{Cmd, Shell, cmd};
 
 use crate::ours::Ready;
+use crate::rows;
 use base::environment::{self, Purpose};
 use base::platform::Platform;
 use build::host;
@@ -190,7 +191,7 @@ impl Plain {
         let configure = if abi.free_threaded() { "--disable-gil" } else { "" };
         let python_args = [format!("BUILDER={}", self.image("builder")), format!("CONFIGURE={configure}")];
 
-        let set = matrix.package(&bench.container.package).and_then(|package| package.build.apt.as_ref());
+        let set = matrix.package(&rows::container(bench)?.package).and_then(|package| package.build.apt.as_ref());
         let set = set.context("a package without an apt set: this is a bug")?;
         self.lay_out("wheel/in", ready, [&wheel.requires].into_iter().chain(&wheel.wheel.sdist))?;
         let compile = self.dockerfile("wheel", include_str!("../../../../docker/bench/wheel.Dockerfile"), &[])?;
@@ -247,7 +248,7 @@ impl Plain {
 }
 
 fn abi<'m>(bench: &BenchBuild, matrix: &'m Matrix) -> Result<&'m Abi> {
-    matrix.abi(&bench.container.abi).context("an unknown ABI: this is a bug")
+    matrix.abi(&rows::container(bench)?.abi).context("an unknown ABI: this is a bug")
 }
 
 fn python(bench: &BenchBuild, matrix: &Matrix) -> Result<String> {
@@ -255,13 +256,13 @@ fn python(bench: &BenchBuild, matrix: &Matrix) -> Result<String> {
 }
 
 fn requirement(bench: &BenchBuild, matrix: &Matrix) -> Result<String> {
-    let package = &bench.container.package;
+    let package = &rows::container(bench)?.package;
     let version = matrix.package(package).and_then(|package| package.version());
     Ok(format!("{package}=={}", version.context("a package without a version: this is a bug")?))
 }
 
 fn container<'r>(bench: &BenchBuild, ready: &'r Ready) -> Result<&'r plan::Container> {
-    let id = plan::wheel_id(&bench.container.package, &bench.container.abi);
+    let id = plan::wheel_id(&rows::container(bench)?.package, &rows::container(bench)?.abi);
     match ready.plan.step(&id).map(|step| &step.action) {
         Some(Action::Container(container)) => Ok(container),
         _ => anyhow::bail!("`{id}` is not built in a container: this is a bug"),
@@ -269,7 +270,7 @@ fn container<'r>(bench: &BenchBuild, ready: &'r Ready) -> Result<&'r plan::Conta
 }
 
 fn image<'r>(bench: &BenchBuild, ready: &'r Ready) -> Result<&'r plan::Image> {
-    let id = format!("image-{}", bench.image);
+    let id = format!("image-{}", rows::image(bench)?);
     match ready.plan.step(&id).map(|step| &step.action) {
         Some(Action::Image(image)) => Ok(image),
         _ => anyhow::bail!("`{id}` is not an image: this is a bug"),

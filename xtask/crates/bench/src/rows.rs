@@ -1,146 +1,96 @@
-//! What is compared with what: one variant for each row of the table.
+//! The rows of the table, as the matrix names them, and what each kind of measurement is about.
 
-use clap::ValueEnum;
-
+use base::{UsageError, ui};
 use build::plan::Action;
+use matrix::{BenchBuild, BenchContainer, BenchMaturin, BenchRow, Measure};
 
-/// What a row must not exceed.
-#[derive(Debug, Clone, Copy, Default)]
-pub struct Target {
-    /// Ours by plain.
-    pub ratio: Option<f64>,
-    /// Ours alone, in seconds.
-    pub seconds: Option<f64>,
+use anyhow::{Context as _, Result, anyhow};
+
+/// The rows with these names, in the order of the matrix; an empty list means all.
+pub fn choose(bench: &BenchBuild, names: &[String]) -> Result<Vec<BenchRow>> {
+    for name in names {
+        if !bench.rows.iter().any(|row| *row.row == **name) {
+            let choices = ui::quoted(bench.rows.iter().map(|row| &row.row));
+            let message = format!("there is no row `{name}` in `bench.build` of the matrix; the choices are {choices}");
+            return Err(anyhow!(UsageError(message)));
+        }
+    }
+    let chosen = |row: &&BenchRow| names.is_empty() || names.iter().any(|name| *row.row == **name);
+    Ok(bench.rows.iter().filter(chosen).cloned().collect())
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, ValueEnum)]
-pub enum Row {
-    WheelsCold,
-    WheelsUnchanged,
-    WheelsOneLine,
-    OfficialCold,
-    OfficialUnchanged,
-    ImageCold,
-    ImageUnchanged,
-    Everything,
-    Plan,
-    Xtask,
+pub fn work(measure: Measure) -> &'static str {
+    match measure {
+        Measure::MaturinCold => "the maturin package for all its ABIs, cold",
+        Measure::MaturinUnchanged => "the same again, nothing changed",
+        Measure::MaturinOneLine => "the same, one line changed in the crate",
+        Measure::ContainerCold => "the package that is built in a container, cold",
+        Measure::ContainerUnchanged => "the same again, nothing changed",
+        Measure::ImageCold => "the image with all that belongs to it, wheels ready, cold; ours with its proof",
+        Measure::ImageUnchanged => "the image, nothing changed",
+        Measure::Everything => "all from an empty cache to the image, interpreter with `--quick`",
+        Measure::Plan => "`cargo xtask plan`, warm binary",
+        Measure::Tool => "the tool itself, cold",
+    }
 }
 
-impl Row {
-    /// In the order in which they run: the second and third begin where the one before has ended.
-    pub const ALL: [Row; 10] = [
-        Row::WheelsCold,
-        Row::WheelsUnchanged,
-        Row::WheelsOneLine,
-        Row::OfficialCold,
-        Row::OfficialUnchanged,
-        Row::ImageCold,
-        Row::ImageUnchanged,
-        Row::Everything,
-        Row::Plan,
-        Row::Xtask,
-    ];
-
-    pub fn id(self) -> &'static str {
-        match self {
-            Row::WheelsCold => "wheels-cold",
-            Row::WheelsUnchanged => "wheels-unchanged",
-            Row::WheelsOneLine => "wheels-one-line",
-            Row::OfficialCold => "official-cold",
-            Row::OfficialUnchanged => "official-unchanged",
-            Row::ImageCold => "image-cold",
-            Row::ImageUnchanged => "image-unchanged",
-            Row::Everything => "everything",
-            Row::Plan => "plan",
-            Row::Xtask => "xtask",
+pub fn tool(measure: Measure) -> &'static str {
+    match measure {
+        Measure::MaturinCold | Measure::MaturinUnchanged | Measure::MaturinOneLine => {
+            "`maturin build` for each ABI, one target directory"
         }
+        Measure::ContainerCold => "`pip wheel` in the same container",
+        Measure::ContainerUnchanged => "`pip wheel` with its cache of wheels",
+        Measure::ImageCold => "`docker build --no-cache`",
+        Measure::ImageUnchanged => "`docker build`, all layers cached",
+        Measure::Everything => "the same steps by hand, one after another",
+        Measure::Plan | Measure::Tool => "–",
     }
+}
 
-    pub fn work(self) -> &'static str {
-        match self {
-            Row::WheelsCold => "the maturin package for all its ABIs, cold",
-            Row::WheelsUnchanged => "the same again, nothing changed",
-            Row::WheelsOneLine => "the same, one line changed in the crate",
-            Row::OfficialCold => "the package that is built in a container, cold",
-            Row::OfficialUnchanged => "the same again, nothing changed",
-            Row::ImageCold => "the image with all that belongs to it, wheels ready, cold; ours with its proof",
-            Row::ImageUnchanged => "the image, nothing changed",
-            Row::Everything => "all from an empty cache to the image, interpreter with `--quick`",
-            Row::Plan => "`cargo xtask plan`, warm binary",
-            Row::Xtask => "the tool itself, cold",
+/// Whether a step is what this row measures; all others are done before the clock starts.
+pub fn measures(measure: Measure, action: &Action) -> bool {
+    match measure {
+        Measure::MaturinCold | Measure::MaturinUnchanged | Measure::MaturinOneLine => {
+            matches!(action, Action::Maturin(_))
         }
+        Measure::ContainerCold | Measure::ContainerUnchanged => matches!(action, Action::Container(_)),
+        Measure::ImageCold | Measure::ImageUnchanged => matches!(action, Action::Image(_) | Action::Proof(_)),
+        // No network is measured but Debian's.
+        Measure::Everything => !matches!(action, Action::Tools(_) | Action::Fetch(_)),
+        Measure::Plan | Measure::Tool => false,
     }
+}
 
-    pub fn tool(self) -> &'static str {
-        match self {
-            Row::WheelsCold | Row::WheelsUnchanged | Row::WheelsOneLine => {
-                "`maturin build` for each ABI, one target directory"
-            }
-            Row::OfficialCold => "`pip wheel` in the same container",
-            Row::OfficialUnchanged => "`pip wheel` with its cache of wheels",
-            Row::ImageCold => "`docker build --no-cache`",
-            Row::ImageUnchanged => "`docker build`, all layers cached",
-            Row::Everything => "the same steps by hand, one after another",
-            Row::Plan | Row::Xtask => "–",
+pub fn needs_docker(measure: Measure) -> bool {
+    match measure {
+        Measure::MaturinCold | Measure::MaturinUnchanged | Measure::MaturinOneLine | Measure::Plan | Measure::Tool => {
+            false
         }
+        Measure::ContainerCold
+        | Measure::ContainerUnchanged
+        | Measure::ImageCold
+        | Measure::ImageUnchanged
+        | Measure::Everything => true,
     }
+}
 
-    pub fn target(self) -> Target {
-        let ratio = |ratio| Target { ratio: Some(ratio), seconds: None };
-        let seconds = |seconds| Target { ratio: None, seconds: Some(seconds) };
-        match self {
-            Row::WheelsCold | Row::WheelsOneLine => ratio(0.6),
-            Row::WheelsUnchanged => Target { ratio: Some(0.003), seconds: Some(0.5) },
-            Row::OfficialCold => ratio(0.45),
-            Row::OfficialUnchanged => ratio(0.1),
-            Row::ImageCold => ratio(0.5),
-            Row::ImageUnchanged => ratio(1.0),
-            Row::Everything => ratio(0.65),
-            Row::Plan => seconds(0.03),
-            Row::Xtask => seconds(60.0),
-        }
-    }
+/// What the rows about maturin build.
+pub fn maturin(bench: &BenchBuild) -> Result<&BenchMaturin> {
+    bench.maturin.as_ref().context("`bench.build` has no `maturin`: this is a bug")
+}
 
-    /// Whether a step is what this row measures; all others are done before the clock starts.
-    pub fn measures(self, action: &Action) -> bool {
-        match self {
-            Row::WheelsCold | Row::WheelsUnchanged | Row::WheelsOneLine => matches!(action, Action::Maturin(_)),
-            Row::OfficialCold | Row::OfficialUnchanged => matches!(action, Action::Container(_)),
-            Row::ImageCold | Row::ImageUnchanged => matches!(action, Action::Image(_) | Action::Proof(_)),
-            // No network is measured but Debian's.
-            Row::Everything => !matches!(action, Action::Tools(_) | Action::Fetch(_)),
-            Row::Plan | Row::Xtask => false,
-        }
-    }
+/// What the rows about containers build.
+pub fn container(bench: &BenchBuild) -> Result<&BenchContainer> {
+    bench.container.as_ref().context("`bench.build` has no `container`: this is a bug")
+}
 
-    pub fn needs_docker(self) -> bool {
-        match self {
-            Row::WheelsCold | Row::WheelsUnchanged | Row::WheelsOneLine | Row::Plan | Row::Xtask => false,
-            Row::OfficialCold | Row::OfficialUnchanged | Row::ImageCold | Row::ImageUnchanged | Row::Everything => true,
-        }
-    }
+/// The tag of the image of the rows about images.
+pub fn image(bench: &BenchBuild) -> Result<&str> {
+    Ok(bench.image.as_ref().context("`bench.build` has no `image`: this is a bug")?)
+}
 
-    /// Whether there is a plain tool to compare with.
-    pub fn compares(self) -> bool {
-        !matches!(self, Row::Plan | Row::Xtask)
-    }
-
-    /// How often it is run where `repeat` is asked for: what takes milliseconds is run often.
-    pub fn repeat(self, repeat: usize) -> usize {
-        if self == Row::Plan { repeat.max(30) } else { repeat }
-    }
-
-    /// About how many minutes one repeat of both sides takes on two cores: said beforehand, no more.
-    pub fn minutes(self) -> usize {
-        match self {
-            Row::WheelsCold => 13,
-            Row::WheelsUnchanged => 6,
-            Row::WheelsOneLine => 9,
-            Row::OfficialCold => 2,
-            Row::Everything => 25,
-            Row::Xtask => 2,
-            Row::OfficialUnchanged | Row::ImageCold | Row::ImageUnchanged | Row::Plan => 0,
-        }
-    }
+/// How often a row is run if `repeat` runs are asked for: what takes milliseconds is run often.
+pub fn runs(measure: Measure, repeat: usize) -> usize {
+    if measure == Measure::Plan { repeat.max(30) } else { repeat }
 }

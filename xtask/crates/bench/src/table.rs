@@ -5,9 +5,10 @@ use std::path::Path;
 
 use anyhow::{Context, Result};
 
-use crate::rows::Row;
+use crate::rows;
 use crate::stats::{Samples, Spread};
 use base::ui;
+use matrix::BenchRow;
 
 /// Between these lines of the documentation stands what was measured.
 const BEGIN: &str = "<!-- cargo xtask bench build --write: begin -->";
@@ -16,12 +17,12 @@ const END: &str = "<!-- cargo xtask bench build --write: end -->";
 const HEAD: [&str; 7] = ["ROW", "OURS", "PLAIN", "OURS/PLAIN", "TARGET", "", "LOAD"];
 
 /// For a terminal: one line per row.
-pub fn text(rows: &[(Row, Samples)]) -> String {
+pub fn text(rows: &[(BenchRow, Samples)]) -> String {
     let mut lines = vec![HEAD.map(str::to_owned)];
-    lines.extend(rows.iter().map(|(row, samples)| cells(*row, samples)));
+    lines.extend(rows.iter().map(|(row, samples)| cells(row, samples)));
     let mut out = ui::columns(&lines, "  ", |_| false);
     for (row, samples) in rows {
-        if let Some(note) = note(*row, samples) {
+        if let Some(note) = note(row, samples) {
             let _ = writeln!(out, "{note}");
         }
     }
@@ -31,17 +32,17 @@ pub fn text(rows: &[(Row, Samples)]) -> String {
 
 /// For the documentation: the machine, then one line per row. A row that was not run keeps the line
 /// that it has in `old`, if that was measured on the same machine.
-pub fn markdown(rows: &[(Row, Samples)], machine: &str, when: &str, old: &str) -> String {
+pub fn markdown(all: &[BenchRow], rows: &[(BenchRow, Samples)], machine: &str, when: &str, old: &str) -> String {
     let same_machine = old.lines().any(|line| line == machine);
     let mut out = format!("{machine}\n\n");
     out.push_str("| row | work | plain tool | ours | plain | ours / plain | target | met | load | measured |\n");
     out.push_str("|---|---|---|---|---|---|---|---|---|---|\n");
     let mut said = Vec::new();
-    for row in Row::ALL {
-        let start = format!("| `{}` |", row.id());
-        if let Some((_, samples)) = rows.iter().find(|(other, _)| *other == row) {
+    for row in all {
+        let start = format!("| `{}` |", row.row);
+        if let Some((_, samples)) = rows.iter().find(|(other, _)| *other.row == *row.row) {
             let [_, ours, plain, ratio, target, met, load] = cells(row, samples);
-            let (work, tool) = (row.work(), row.tool());
+            let (work, tool) = (rows::work(row.measure), rows::tool(row.measure));
             let _ = writeln!(
                 out,
                 "{start} {work} | {tool} | {ours} | {plain} | {ratio} | {target} | {met} | {load} | {when} |"
@@ -49,7 +50,7 @@ pub fn markdown(rows: &[(Row, Samples)], machine: &str, when: &str, old: &str) -
             said.extend(note(row, samples));
         } else if same_machine {
             out.extend(old.lines().filter(|line| line.starts_with(&start)).map(|line| format!("{line}\n")));
-            let note = format!("{}: ", row.id());
+            let note = format!("{}: ", row.row);
             said.extend(
                 old.lines()
                     .filter_map(|line| line.strip_prefix("- "))
@@ -66,11 +67,11 @@ pub fn markdown(rows: &[(Row, Samples)], machine: &str, when: &str, old: &str) -
 }
 
 /// Puts the table into the documentation at `path`, between its two marks.
-pub fn write(path: &Path, rows: &[(Row, Samples)], machine: &str, when: &str) -> Result<()> {
+pub fn write(path: &Path, all: &[BenchRow], rows: &[(BenchRow, Samples)], machine: &str, when: &str) -> Result<()> {
     let text = std::fs::read_to_string(path).with_context(|| format!("cannot read `{}`", path.display()))?;
     let (before, rest) = text.split_once(BEGIN).with_context(|| missing(path, BEGIN))?;
     let (old, after) = rest.split_once(END).with_context(|| missing(path, END))?;
-    let table = markdown(rows, machine, when, old);
+    let table = markdown(all, rows, machine, when, old);
     build::cache::write(path, format!("{before}{BEGIN}\n\n{}\n\n{END}{after}", table.trim_end()).as_bytes())
 }
 
@@ -78,21 +79,26 @@ fn missing(path: &Path, mark: &str) -> String {
     format!("`{}` has lost the line `{mark}`, which says where the table stands", path.display())
 }
 
-fn cells(row: Row, samples: &Samples) -> [String; 7] {
-    let target = row.target();
+fn cells(row: &BenchRow, samples: &Samples) -> [String; 7] {
     let mut wanted = Vec::new();
     let mut met = Vec::new();
-    if let Some(limit) = target.ratio {
+    if let Some(limit) = row.ratio {
         wanted.push(format!("≤ {limit}"));
         met.push(samples.ratio().is_some_and(|ratio| ratio.median <= limit));
     }
-    if let Some(limit) = target.seconds {
+    if let Some(limit) = row.seconds {
         wanted.push(format!("≤ {}", time(limit)));
         met.push(samples.ours().is_some_and(|ours| ours.median <= limit));
     }
-    let met = if met.iter().all(|met| *met) { "met" } else { "missed" };
+    let met = if met.is_empty() {
+        "–"
+    } else if met.iter().all(|met| *met) {
+        "met"
+    } else {
+        "missed"
+    };
     [
-        row.id().to_owned(),
+        row.row.to_string(),
         spread(samples.ours(), time),
         spread(samples.plain(), time),
         spread(samples.ratio(), ratio),
@@ -102,11 +108,11 @@ fn cells(row: Row, samples: &Samples) -> [String; 7] {
     ]
 }
 
-fn note(row: Row, samples: &Samples) -> Option<String> {
+fn note(row: &BenchRow, samples: &Samples) -> Option<String> {
     let mut parts: Vec<(String, f64)> = samples.parts().into_iter().collect();
     parts.sort_by(|a, b| b.1.total_cmp(&a.1));
     let parts: Vec<String> = parts.iter().take(5).map(|(name, seconds)| format!("{name} {}", time(*seconds))).collect();
-    (!parts.is_empty()).then(|| format!("{}: ours consists of {}", row.id(), parts.join(", ")))
+    (!parts.is_empty()).then(|| format!("{}: ours consists of {}", row.row, parts.join(", ")))
 }
 
 fn spread(spread: Option<Spread>, show: fn(f64) -> String) -> String {

@@ -8,7 +8,7 @@ use std::time::Duration;
 use xshell::{Shell, cmd};
 
 use crate::build_rows::{LIMIT, last_lines};
-use crate::rows::Row;
+use crate::rows;
 use crate::timings::units;
 use base::cancel::Cancel;
 use base::proc;
@@ -66,16 +66,15 @@ fn times_of_crates_come_from_cargos_report() {
 }
 
 #[test]
-fn every_row_has_a_name_of_its_own_and_a_target() {
-    use clap::ValueEnum as _;
-    let mut ids: Vec<&str> = Row::ALL.iter().map(|row| row.id()).collect();
-    assert_eq!(ids.len(), Row::value_variants().len());
-    for row in Row::ALL {
-        assert_eq!(row.to_possible_value().unwrap().get_name(), row.id());
-        assert!(row.target().ratio.is_some() || row.target().seconds.is_some());
-        assert_eq!(row.target().ratio.is_some(), row.compares());
-    }
-    ids.sort();
-    ids.dedup();
-    assert_eq!(ids.len(), Row::ALL.len());
+fn the_rows_of_the_matrix_are_chosen_by_name() {
+    let matrix = matrix::Matrix::parse(::fixture::MATRIX, "matrix.yaml").unwrap();
+    let bench = matrix.bench.unwrap().build;
+    let names = |asked: &[&str]| -> anyhow::Result<Vec<String>> {
+        let asked: Vec<String> = asked.iter().map(|name| (*name).to_owned()).collect();
+        Ok(rows::choose(&bench, &asked)?.iter().map(|row| row.row.to_string()).collect())
+    };
+    assert_eq!(names(&[]).unwrap().len(), bench.rows.len());
+    assert_eq!(names(&["plan", "acme-cold"]).unwrap(), ["acme-cold", "plan"], "in the order of the matrix");
+    let error = names(&["plans"]).unwrap_err();
+    assert!(error.is::<base::UsageError>() && error.to_string().contains("`acme-cold`"), "{error}");
 }

@@ -23,12 +23,95 @@ pub struct Bench {
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct BenchBuild {
-    /// A package that maturin builds.
-    pub maturin: BenchMaturin,
-    /// A package that is built in a container.
-    pub container: BenchContainer,
-    /// Tag of an image that contains both packages.
-    pub image: Word,
+    /// A package that maturin builds, for the rows about maturin.
+    pub maturin: Option<BenchMaturin>,
+    /// A package that is built in a container, for the rows about containers.
+    pub container: Option<BenchContainer>,
+    /// Tag of an image, for the rows about images. It contains both packages if both are given.
+    pub image: Option<Word>,
+    /// Rows of the table, in the order in which they are measured.
+    pub rows: Vec<BenchRow>,
+}
+
+/// One row of the table.
+#[derive(Debug, Clone, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[serde(deny_unknown_fields)]
+pub struct BenchRow {
+    /// Name of the row, as `--row` takes it.
+    pub row: Word,
+    /// What is measured. Each kind of measurement is possible once.
+    pub measure: Measure,
+    /// Target: the time of this tool divided by that of the plain tools is at most this.
+    pub ratio: Option<f64>,
+    /// Target: this tool takes at most this many seconds.
+    pub seconds: Option<f64>,
+    /// Minutes that one run of both sides takes on two cores. The sum over the rows is printed before the benchmark.
+    #[serde(default)]
+    pub minutes: u32,
+}
+
+/// Kind of measurement of a row.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[serde(rename_all = "kebab-case")]
+pub enum Measure {
+    /// Wheels of `maturin` for all its ABIs without a cache, compared with `maturin build`.
+    MaturinCold,
+    /// The same wheels again, with nothing changed.
+    MaturinUnchanged,
+    /// The same wheels, with one line changed in the file `touch`.
+    MaturinOneLine,
+    /// The wheel of `container` without a cache, compared with `pip wheel` in the same container.
+    ContainerCold,
+    /// The same wheel again, with nothing changed.
+    ContainerUnchanged,
+    /// `image` from finished wheels without a cache, compared with `docker build`.
+    ImageCold,
+    /// The same image again, with nothing changed.
+    ImageUnchanged,
+    /// From an empty cache to `image`, compared with the same steps by hand.
+    Everything,
+    /// `cargo xtask plan`, compared with nothing.
+    Plan,
+    /// Compiling this tool, compared with nothing.
+    Tool,
+}
+
+impl Measure {
+    /// Whether plain tools do the same, so that there is a ratio.
+    pub fn compares(self) -> bool {
+        !matches!(self, Measure::Plan | Measure::Tool)
+    }
+
+    /// The fields of `bench.build` that this measurement needs.
+    fn needed_fields(self) -> &'static [&'static str] {
+        match self {
+            Measure::MaturinCold | Measure::MaturinUnchanged | Measure::MaturinOneLine => &["maturin"],
+            Measure::ContainerCold | Measure::ContainerUnchanged => &["container"],
+            Measure::ImageCold | Measure::ImageUnchanged => &["image"],
+            Measure::Everything => &["maturin", "container", "image"],
+            Measure::Plan | Measure::Tool => &[],
+        }
+    }
+}
+
+impl BenchBuild {
+    /// The packages that are built: those of `maturin` and `container`.
+    pub fn packages(&self) -> impl Iterator<Item = &Word> {
+        let maturin = self.maturin.iter().map(|maturin| &maturin.package);
+        maturin.chain(self.container.iter().map(|container| &container.package))
+    }
+
+    /// The first field that `measure` needs and that is not given.
+    pub fn missing_field(&self, measure: Measure) -> Option<&'static str> {
+        let given = |field: &str| match field {
+            "maturin" => self.maturin.is_some(),
+            "container" => self.container.is_some(),
+            _ => self.image.is_some(),
+        };
+        measure.needed_fields().iter().find(|field| !given(field)).copied()
+    }
 }
 
 /// The measured builds with maturin.
@@ -51,7 +134,7 @@ pub struct BenchMaturin {
 pub struct BenchContainer {
     /// Id of a package with `with: container`.
     pub package: Word,
-    /// ABI to build for: an id of `abis` whose interpreter is compiled, and for which no wheel is published.
+    /// ABI to build for: an id of `abis` for which no wheel is published.
     pub abi: Word,
 }
 

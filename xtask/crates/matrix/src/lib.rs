@@ -19,7 +19,8 @@ mod validate;
 mod words;
 
 pub use bench::{
-    Bench, BenchBuild, BenchContainer, BenchMaturin, BenchServe, ReferenceFigures, ServeConfig, ServerSide,
+    Bench, BenchBuild, BenchContainer, BenchMaturin, BenchRow, BenchServe, Measure, ReferenceFigures, ServeConfig,
+    ServerSide,
 };
 pub use ci::{Ci, Crate};
 pub use edit::variant;

@@ -280,6 +280,22 @@ fn a_benchmark_of_unknown_rows_is_an_error() {
 }
 
 #[test]
+fn a_benchmark_row_that_could_not_be_measured_is_an_error() {
+    let cold = "      - {row: acme-cold, measure: container-cold, ratio: 0.45, minutes: 2}\n";
+    let row = |to: &str, parts: &[&str]| check_error(cold, &format!("      - {{{to}}} # here\n"), "# here", parts);
+    row("row: acme-cold, measure: container", &["rows[3].measure", "unknown variant `container`", "`container-cold`"]);
+    row("row: wheels-cold, measure: container-cold", &["bench.build.rows[].row", "`wheels-cold`", "twice"]);
+    row("row: acme-cold, measure: maturin-cold", &["rows[].measure", "`acme-cold` measures the same as `wheels-cold`"]);
+    row("row: acme-cold, measure: container-cold, ratio: 0", &["rows[].ratio", "greater than 0"]);
+    row("row: acme-cold, measure: container-cold, seconds: .inf", &["rows[].seconds", "greater than 0"]);
+    row("row: acme-cold, measure: container-cold, ratio: half", &["rows[3].ratio", "invalid type"]);
+    let plan = "measure: plan, seconds: 0.03";
+    check_error(plan, "measure: plan, ratio: 0.5", "measure: plan,", &["rows[].ratio", "can only be `seconds`"]);
+    let container = "    container: {package: acme, abi: cp314t}\n";
+    check_error(container, "", "row: acme-cold", &["rows[].measure", "`acme-cold` needs the field `container`"]);
+}
+
+#[test]
 fn an_invalid_load_test_is_an_error() {
     let solo = "{id: 314t-solo-sync, title: \"3.14t, sync alone\", image: 314t-with-acme, gil: \"forced off\",";
     let config = |to: &str, parts: &[&str]| check_error(solo, to, "# 314t-solo", parts);
