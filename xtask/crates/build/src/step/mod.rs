@@ -12,6 +12,7 @@ pub mod pin;
 pub mod proof;
 pub mod python;
 pub mod root;
+mod sdist;
 pub mod tools;
 pub mod wheel;
 

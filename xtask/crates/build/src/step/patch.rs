@@ -12,7 +12,7 @@ use flate2::Compression;
 use flate2::write::GzEncoder;
 use xshell::{Shell, cmd};
 
-use super::{Env, wheel};
+use super::{Env, sdist};
 use crate::cache::Output;
 use crate::plan::{Patch, PatchFile};
 
@@ -24,7 +24,7 @@ pub const REVISION: u32 = 1;
 
 pub fn run(step: &Patch, env: &Env) -> Result<Output> {
     let top = env.scratch.join("source");
-    wheel::unpack_sdist(env.file(&step.sdist)?, &top, env)?;
+    sdist::unpack(env.file(&step.sdist)?, &top, env)?;
     for patch in &step.patches {
         apply(patch, &top, env)?;
     }

@@ -18,7 +18,7 @@ const RECORD: &str = "src/step/revisions.txt";
 const CODE: [(&str, u32, &[&str]); 12] = [
     ("tools", tools::REVISION, &["step/tools.rs"]),
     ("fetch", fetch::REVISION, &["step/fetch.rs", "step/fetch/index.rs"]),
-    ("patch", patch::REVISION, &["step/patch.rs"]),
+    ("patch", patch::REVISION, &["step/patch.rs", "step/sdist.rs"]),
     ("root", root::REVISION, &["step/root.rs", "host.rs"]),
     ("apt", apt::REVISION, &["step/apt.rs", "host.rs"]),
     ("python", python::REVISION, &["step/python.rs"]),
@@ -29,6 +29,7 @@ const CODE: [(&str, u32, &[&str]); 12] = [
         "wheel",
         wheel::REVISION,
         &[
+            "step/sdist.rs",
             "step/wheel.rs",
             "../../wheelfile/src/archive.rs",
             "../../wheelfile/src/check.rs",

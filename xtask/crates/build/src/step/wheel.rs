@@ -4,13 +4,10 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result, bail};
-use xshell::{Shell, cmd};
 
-use super::{Context, Env, patch};
-use crate::cache::{Artefact, Cache, Output, Record};
+use super::{Context, Env, patch, sdist};
+use crate::cache::{Cache, Output, Record};
 use crate::plan::{Action, Origin, Published, StepWheel, Wheel};
-use base::environment::{self, Purpose};
-use base::proc;
 use base::ui::quoted;
 use base::working_copy;
 use wheelfile::{ExpectedWheel, Importable, WheelName};
@@ -121,7 +118,7 @@ pub fn unpack(wheel: &Wheel, folder: &Path, env: &Env) -> Result<()> {
     }
     std::fs::create_dir_all(folder)?;
     if let Some(sdist) = &wheel.sdist {
-        return unpack_sdist(env.file(sdist)?, folder, env);
+        return sdist::unpack(env.file(sdist)?, folder, env);
     }
     let from = wheel.folder.as_deref().context("a wheel without a source: this is a bug")?;
     for name in working_copy::list_folder(from)? {
@@ -132,16 +129,6 @@ pub fn unpack(wheel: &Wheel, folder: &Path, env: &Env) -> Result<()> {
         std::fs::copy(from.join(&name), &to).with_context(|| format!("cannot copy `{}`", name.display()))?;
     }
     unchanged(wheel, from)
-}
-
-/// Unpacks an sdist into `folder`, without its top folder.
-pub fn unpack_sdist(sdist: &Artefact, folder: &Path, env: &Env) -> Result<()> {
-    std::fs::create_dir_all(folder)?;
-    let archive = env.context.cache.blob(&sdist.sha256);
-    let shell = Shell::new()?;
-    // Files get the present time and not that of the archive, because Cargo compares it with that of its last build.
-    let command = cmd!(shell, "tar -xzmf {archive} -C {folder} --strip-components=1 --no-same-owner");
-    proc::run(environment::apply(command, Purpose::Local), env.task, env.context.cancel)
 }
 
 /// The key speaks of the content that was there when the plan was made.
