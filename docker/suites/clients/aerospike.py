@@ -54,5 +54,8 @@ class Adapter(client.Adapter):
             (lambda: client.batch_read([None], policy=TIMEOUT), exception.ParamError),
         ]
 
+    def details(self, error):
+        return type(error).__name__, error.code, error.msg, getattr(error, "key", None)
+
     def server(self, client):
         return " ".join(client.info_random_node(what).split("\t")[-1].strip() for what in ("edition", "build"))

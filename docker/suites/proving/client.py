@@ -54,6 +54,10 @@ class Adapter:
         """Calls that must raise, and what."""
         raise NotImplementedError
 
+    def details(self, error: BaseException) -> Any:  # noqa: ANN401
+        """What an exception says about the call that raised it, for a comparison."""
+        return type(error).__name__, error.args
+
     def server(self, client: Any) -> str:  # noqa: ANN401
         """What the server says it is."""
         return ""

@@ -18,6 +18,8 @@ THREADS = 16
 ROUNDS = 5
 LOOPS = 4
 CALLERS = 4
+# Errors that each thread provokes while it compares what they say.
+ERRORS = 50
 # The set that `operate` counts in.
 COUNTERS = "suites-counters"
 
@@ -152,6 +154,33 @@ def exceptions(adapter: Adapter, problems: Problems) -> None:
     adapter.close(client)
 
 
+def error_details(adapter: Adapter, problems: Problems) -> None:
+    """Each thread provokes one error again and again, and compares the exception with that of a serial call."""
+    client = adapter.connect()
+
+    def provoke(number: int) -> object:
+        mistakes = adapter.mistakes(client, records.key(number, "suites-nothing"))
+        call, wanted = mistakes[number % len(mistakes)]
+        try:
+            call()
+        except wanted as error:
+            # Other threads get the chance to raise their errors before this one is read.
+            time.sleep(0)
+            return adapter.details(error)
+        raise AssertionError(f"{wanted.__name__} was not raised")
+
+    serial = [provoke(number) for number in range(THREADS)]
+
+    def work(number: int) -> None:
+        for _ in range(ERRORS):
+            found = provoke(number)
+            if found != serial[number]:
+                raise AssertionError(f"the exception of another call: {found!r} instead of {serial[number]!r}")
+
+    together(THREADS, work, problems)
+    adapter.close(client)
+
+
 def garbage(adapter: Adapter, problems: Problems) -> None:
     client = adapter.connect()
     ended = threading.Event()
@@ -233,6 +262,7 @@ SCENARIOS: dict[str, Callable[[Adapter, Problems], None]] = {
     "connect-close": connect_close,
     "same-result": same_result,
     "exceptions": exceptions,
+    "error-details": error_details,
     "garbage": garbage,
     "event-loops": event_loops,
     "shutdown": shutdown,

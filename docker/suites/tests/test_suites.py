@@ -143,6 +143,16 @@ class Storm(unittest.TestCase):
         line = processes(run("get is wrong", scenarios=["exceptions"]))[0]
         self.assertEqual(line["outcome"], "failed")
 
+    def test_the_details_of_another_error_are_seen(self):
+        line = processes(run("errors share their details", scenarios=["error-details"]))[0]
+        self.assertEqual(line["outcome"], "failed")
+        self.assertIn("the exception of another call", line["message"])
+
+    def test_a_known_failure_without_a_precaution_runs_once(self):
+        known = [{"scenario": "error-details", "without": None}]
+        lines = processes(run("errors share their details", scenarios=["error-details"], known=known))
+        self.assertEqual([(line["case"], line["outcome"]) for line in lines], [("error-details", "failed")])
+
     def test_a_precaution_can_be_left_out(self):
         careful = processes(run("get needs care", scenarios=["first-get"]))
         self.assertEqual([line["outcome"] for line in careful], ["passed"])

@@ -58,15 +58,17 @@ pub struct UpstreamEnv {
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct Known {
-    /// Storm scenario that shows the crash.
+    /// Storm scenario that shows the failure.
     pub scenario: Word,
-    /// The precaution that avoids the crash, by its name in the adapter.
-    pub without: Word,
-    /// The crash can only happen in images with this `gil`.
+    /// The precaution that avoids the failure, by its name in the adapter. The scenario runs once more without it.
+    /// Without this field no precaution is known, and the scenario itself may fail.
+    pub without: Option<Word>,
+    /// The failure can only happen in images with this `gil`.
     pub promise: GilState,
-    /// Signal that ends the process: `SIGSEGV`. Any other failure is reported as a new one.
-    pub signal: Word,
-    /// How users avoid the crash, in one line.
+    /// Signal that ends the process: `SIGSEGV`. Without this field the scenario reports a wrong result. Any other
+    /// failure is reported as a new one.
+    pub signal: Option<Word>,
+    /// How users avoid the failure, in one line.
     pub fix: String,
 }
 
@@ -100,7 +102,9 @@ pub fn check(package: &Word, tests: &Tests) -> Result<(), ValidationError> {
         if client.is_none() {
             return fault(scenario.ordinal, "known", format!("`{package}` needs a `client` to reproduce the crash"));
         }
-        if !signal.starts_with("SIG") {
+        if let Some(signal) = signal
+            && !signal.starts_with("SIG")
+        {
             return fault(
                 signal.ordinal,
                 "known[].signal",

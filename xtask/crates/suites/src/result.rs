@@ -132,7 +132,10 @@ impl Case {
 
 /// Returns the name of a known crash's case, equal to that in the runner.
 pub fn known_name(known: &Known) -> String {
-    format!("{}, no {}", known.scenario, known.without)
+    match &known.without {
+        Some(precaution) => format!("{}, no {precaution}", known.scenario),
+        None => known.scenario.to_string(),
+    }
 }
 
 /// Returns the cases in the order of execution. `known` are the known crashes with their clients.
@@ -170,7 +173,10 @@ pub fn cases(results: &Results, known: &[(String, Known)], fail_fast: bool) -> V
         if process.suite != UPSTREAM || process.outcome != Outcome::Passed {
             facts.push((place, process.outcome, process.message.clone(), row));
         }
-        let expected = row.is_some_and(|known| process.signal.as_deref() == Some(&*known.signal));
+        let expected = row.is_some_and(|known| match &known.signal {
+            Some(signal) => process.signal.as_deref() == Some(&**signal),
+            None => process.outcome == Outcome::Failed && process.signal.is_none(),
+        });
         if !matches!(process.outcome, Outcome::Passed | Outcome::Skipped) && !expected {
             strange.push(place);
         }

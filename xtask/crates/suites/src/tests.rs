@@ -74,6 +74,26 @@ fn another_failure_is_not_the_known_crash() {
 }
 
 #[test]
+fn a_known_wrong_result_is_no_crash() {
+    let text = r#"{"scenario": "first-get", "promise": "forced off", "fix": "keep the GIL"}"#;
+    let row = vec![("one".to_owned(), serde_json::from_str::<Known>(text).unwrap())];
+    let judge = |outcome: &str, signal: &str| {
+        let lines =
+            LINES.lines().filter(|line| !line.contains("\"case\": \"first-get\"")).collect::<Vec<_>>().join("\n");
+        let first = LINES.lines().find(|line| line.contains("\"case\": \"first-get\"")).unwrap();
+        let process = |outcome: &str, signal: &str| {
+            let mut line: serde_json::Value = serde_json::from_str(first).unwrap();
+            (line["outcome"], line["signal"]) = (outcome.into(), serde_json::from_str(signal).unwrap());
+            line.to_string()
+        };
+        let cases = cases(&Results::read(&format!("{}\n{lines}\n", process(outcome, signal))).unwrap(), &row, false);
+        cases.into_iter().find(|case| case.name == "first-get").unwrap()
+    };
+    assert!(!judge("failed", "null").bad());
+    assert!(judge("crashed", "\"SIGSEGV\"").bad() && judge("hung", "null").bad());
+}
+
+#[test]
 fn an_aborted_series_has_no_bound() {
     let cases = cases(&Results::read(LINES).unwrap(), &known(), true);
     assert!(table::table(&cases).contains("first-get              2      1    0     -\n"), "{}", table::table(&cases));
