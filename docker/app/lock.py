@@ -1,6 +1,8 @@
 """Writes locks/: one file per ABI with the one wheel of each dependency, by hash.
 
-    uv run --no-project --with packaging docker/app/lock.py [--torch]
+    uv run --no-project --with packaging docker/app/lock.py [--torch] --glibc 2.36 cp311 cp314t
+
+`cargo xtask lock` calls it with the ABIs and the glibc of matrix.yaml.
 
 With --torch it writes locks-torch/ instead, with PyTorch's CPU build from PyTorch's own index; as
 `locks: docker/app/locks-torch` in matrix.yaml it makes images whose model PyTorch computes.
@@ -10,6 +12,7 @@ wheel is chosen here, by the tags that the interpreter of that ABI accepts. A de
 wheel for one of the ABIs is an error.
 """
 
+import argparse
 import subprocess
 import sys
 import tomllib
@@ -21,12 +24,23 @@ from packaging.tags import Tag, compatible_tags, cpython_tags
 from packaging.utils import parse_wheel_filename
 
 HERE = Path(__file__).resolve().parent
-ABIS = {"cp311": (3, 11), "cp314": (3, 14), "cp314t": (3, 14)}
-# What the images' Debian has.
-GLIBC = (2, 36)
 # As uv and PyTorch call it, and what its index has in its address.
 TORCH_BACKEND = "cpu"
 TORCH_INDEX = f"pytorch.org/whl/{TORCH_BACKEND}"
+
+
+def version_of(abi: str) -> tuple[int, int]:
+    """The version of Python of an ABI: `cp314t` is of 3.14."""
+    digits = abi.removeprefix("cp").rstrip("t")
+    return int(digits[0]), int(digits[1:])
+
+
+def arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--torch", action="store_true", help="write locks-torch")
+    parser.add_argument("--glibc", required=True, metavar="VERSION", help="glibc of the images: 2.36")
+    parser.add_argument("abis", nargs="+", metavar="ABI", help="ABI tag: cp314t")
+    return parser.parse_args()
 
 
 def resolve(python: tuple[int, int], *options: str) -> dict[str, dict]:
@@ -45,9 +59,10 @@ def resolve(python: tuple[int, int], *options: str) -> dict[str, dict]:
     }
 
 
-def tags(abi: str, python: tuple[int, int]) -> list[Tag]:
+def tags(abi: str, glibc: str) -> list[Tag]:
     """What an interpreter of that ABI accepts on x86-64, the best first."""
-    major, minor = GLIBC
+    python = version_of(abi)
+    major, minor = map(int, glibc.split("."))
     platforms = [f"manylinux_{major}_{older}_x86_64" for older in range(minor, 4, -1)]
     platforms += ["manylinux2014_x86_64", "manylinux2010_x86_64", "manylinux1_x86_64", "linux_x86_64"]
     found = list(cpython_tags(python, [abi], platforms))
@@ -72,8 +87,7 @@ def requirement(package: dict, accepted: list[Tag], abi: str) -> str:
     return f"{named} --hash=sha256:{best['hashes']['sha256']}\n"
 
 
-def write(path: Path, head: str, packages: dict[str, dict], abi: str) -> None:
-    accepted = tags(abi, ABIS[abi])
+def write(path: Path, head: str, packages: dict[str, dict], accepted: list[Tag], abi: str) -> None:
     lines = [requirement(package, accepted, abi) for package in packages.values()]
     path.parent.mkdir(exist_ok=True)
     path.with_suffix(".new").write_text(f"# {head}\n# Made by lock.py from pyproject.toml.\n{''.join(lines)}")
@@ -81,22 +95,21 @@ def write(path: Path, head: str, packages: dict[str, dict], abi: str) -> None:
     print(f"{path.relative_to(HERE)}: {len(lines)} packages")
 
 
-def main(*, torch: bool) -> None:
+def main(*, torch: bool, glibc: str, abis: list[str]) -> None:
     folder = HERE / ("locks-torch" if torch else "locks")
     options = ["--extra=torch", f"--torch-backend={TORCH_BACKEND}"] if torch else []
-    for abi, python in ABIS.items():
-        head = f"What the application needs, for {abi}, glibc 2.36."
-        write(folder / f"{abi}.txt", head, resolve(python, *options), abi)
+    for abi in abis:
+        head = f"What the application needs, for {abi}, glibc {glibc}."
+        write(folder / f"{abi}.txt", head, resolve(version_of(abi), *options), tags(abi, glibc), abi)
     if torch:
         return
     # Pure Python, so one file is good for all.
-    needed, python = resolve(ABIS["cp311"]), ABIS["cp311"]
+    first, python = abis[0], version_of(abis[0])
+    needed = resolve(python)
     tests = resolve(python, "--extra=test")
     only_tests = {name: package for name, package in tests.items() if name not in needed}
-    write(folder / "test.txt", "What its tests need besides.", only_tests, "cp311")
+    write(folder / "test.txt", "What its tests need besides.", only_tests, tags(first, glibc), first)
 
 
 if __name__ == "__main__":
-    if sys.argv[1:] not in ([], ["--torch"]):
-        sys.exit(__doc__)
-    main(torch="--torch" in sys.argv)
+    main(**vars(arguments()))

@@ -1,6 +1,6 @@
 """Writes locks/: for each ABI, the one wheel of each thing that the packages' own tests need, by hash.
 
-    uv run --no-project --with packaging docker/suites/lock.py
+    uv run --no-project --with packaging docker/suites/lock.py --glibc 2.36 cp311 cp314t
 
 Resolved as the application's needs are, by the same code, from the pyproject.toml beside this file.
 """
@@ -16,10 +16,12 @@ import lock
 lock.HERE = HERE
 
 
-def main() -> None:
-    for abi, python in lock.ABIS.items():
-        lock.write(HERE / "locks" / f"{abi}.txt", f"What the packages' own tests need, for {abi}.", lock.resolve(python), abi)
+def main(*, torch: bool, glibc: str, abis: list[str]) -> None:
+    assert not torch, "the tests need no PyTorch"
+    for abi in abis:
+        needed = lock.resolve(lock.version_of(abi))
+        lock.write(HERE / "locks" / f"{abi}.txt", f"What the packages' own tests need, for {abi}.", needed, lock.tags(abi, glibc), abi)
 
 
 if __name__ == "__main__":
-    main()
+    main(**vars(lock.arguments()))

@@ -31,9 +31,10 @@ fn lines(pins: &[(&str, &str, char)]) -> String {
 /// Writes the lines for one ABI, and for the others what they have.
 fn script(pins: &str) -> String {
     format!(
-        "from pathlib import Path\nhere = Path(__file__).parent / 'locks'\n\
+        "import sys\nfrom pathlib import Path\nhere = Path(__file__).parent / 'locks'\n\
          (here / 'cp311.txt').write_text('# made\\n' + '''{pins}''')\n\
-         for abi in 'cp314', 'cp314t':\n    text = (here / f'{{abi}}.txt').read_text()\n    \
+         assert sys.argv[1:] == ['--glibc', '2.36', 'cp311', 'cp314', 'cp314t'], sys.argv\n\
+         for abi in sys.argv[4:]:\n    text = (here / f'{{abi}}.txt').read_text()\n    \
          (here / f'{{abi}}.txt').write_text('# made\\n' + text)\n"
     )
 }
@@ -100,7 +101,7 @@ fn with_second_folder(script: Option<&str>) -> (Clone, std::path::PathBuf) {
 fn script_for_all() -> String {
     let pins = lines(&[("added", "3", 'd')]);
     format!(
-        "from pathlib import Path\nhere = Path(__file__).parent / 'locks'\n\
+        "import sys\nfrom pathlib import Path\nhere = Path(__file__).parent / 'locks'\n\
          for abi in 'cp311', 'cp314', 'cp314t':\n    (here / f'{{abi}}.txt').write_text('''{pins}''')\n"
     )
 }

@@ -11,6 +11,7 @@ mod cli;
 mod common;
 mod exchange;
 mod expressions;
+mod generic;
 mod inputs;
 mod jobs;
 mod plain;

@@ -176,7 +176,9 @@ fn make(project: &Project, shown: &str, script: &Path) -> Result<()> {
     let path = std::env::var_os("PATH").unwrap_or_default();
     let path = std::env::join_paths(std::iter::once(tools).chain(std::env::split_paths(&path)))?;
     let shell = Shell::new()?;
-    let mut command = cmd!(shell, "{python} -B {script} {variant...}").env("PATH", path);
+    let (glibc, abis) = (&*project.matrix.root.glibc, project.matrix.abis.iter().map(|abi| &*abi.id));
+    let command = cmd!(shell, "{python} -B {script} {variant...} --glibc {glibc} {abis...}");
+    let mut command = command.env("PATH", path);
     // uv knows pip's index by another name.
     if let (Ok(index), Err(_)) = (std::env::var("PIP_INDEX_URL"), std::env::var("UV_DEFAULT_INDEX")) {
         command = command.env("UV_DEFAULT_INDEX", index);
@@ -187,7 +189,7 @@ fn make(project: &Project, shown: &str, script: &Path) -> Result<()> {
 /// What has changed in each file; an error where one is no lock file, or that of an ABI is missing.
 fn judge(before: &Texts, after: &Texts, abis: &[String]) -> Result<BTreeMap<String, Vec<String>>> {
     if let Some(abi) = abis.iter().find(|abi| !after.contains_key(&format!("{abi}.txt"))) {
-        bail!("`{SCRIPT}` made no `{abi}.txt`, which an image needs: teach it that ABI");
+        bail!("`{SCRIPT}` made no `{abi}.txt`, which an image needs, although `{abi}` is one of its arguments");
     }
     let pins = |name: &str, text: &str| parse(text, name).with_context(|| format!("`{name}`"));
     let mut made = BTreeMap::new();

@@ -20,7 +20,7 @@ pub struct Package {
     /// row `demo-patched` and `distribution: demo`.
     pub distribution: Option<Word>,
     /// Modules that every image with this package must be able to import, at least one:
-    /// `[aerospike, aerospike_helpers]`.
+    /// `[demo, demo_helpers]`.
     pub import: Vec<Module>,
     /// Where the source comes from.
     pub source: PackageSource,

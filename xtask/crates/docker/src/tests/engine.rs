@@ -1,7 +1,7 @@
-//! Tests with a running engine, in the image `314t`, which must have been built.
+//! Tests with a running engine, in a base image that `cargo xtask ci` has built.
 
 use std::process::{Command, Stdio};
-use std::sync::Mutex;
+use std::sync::{Mutex, OnceLock};
 use std::time::{Duration, Instant};
 use std::{fs, thread};
 
@@ -12,6 +12,17 @@ use crate::context::FileList;
 use crate::{Build, Content, ContextFile, Docker, Import, Job, Network, owner};
 use base::cancel::Cancel;
 use base::limits::Limits;
+
+/// A base image with an interpreter: the newest of those that are built, whatever the matrix is called.
+fn base_image() -> &'static str {
+    static IMAGE: OnceLock<String> = OnceLock::new();
+    IMAGE.get_or_init(|| {
+        let filter = ["--filter", "reference=*/build:base-*", "--format", "{{.Repository}}:{{.Tag}}"];
+        let output = Command::new("docker").arg("images").args(filter).output().unwrap();
+        let names = String::from_utf8(output.stdout).unwrap();
+        names.lines().next().expect("no base image is built: run `cargo xtask ci` first").to_owned()
+    })
+}
 
 #[derive(Default)]
 struct Log(Mutex<Vec<String>>);
@@ -54,7 +65,10 @@ fn builds() {
     let (on_line, names) = (|line: &str| log.add(line), Names::new("build", 3));
     let stamp = names.0[0].clone();
     let mut build = Build {
-        dockerfile: "FROM aerospike-benchmark:314t AS one\nARG A\nRUN --mount=type=bind,source=sub/x,target=/x cat /x && echo arg=$A && ls -la /x\nFROM one AS two\nCOPY sub /sub\nRUN stat -c '%n %a %u %Y' /sub /sub/x && test \"$(ls /sys/class/net)\" = lo\n",
+        dockerfile: &format!(
+            "FROM {} AS one\nARG A\nRUN --mount=type=bind,source=sub/x,target=/x cat /x && echo arg=$A && ls -la /x\nFROM one AS two\nCOPY sub /sub\nRUN stat -c '%n %a %u %Y' /sub /sub/x && test \"$(ls /sys/class/net)\" = lo\n",
+            base_image()
+        ),
         context: vec![bytes("sub/x", &stamp, 0o755)],
         args: BTreeMap::from([("A".into(), "b c$d".into())]),
         labels: BTreeMap::from([("l".into(), "v \"$x".into())]),
@@ -75,11 +89,9 @@ fn builds() {
     assert!(docker.image(&names.0[2]).unwrap().is_none());
 
     let failing = Log::default();
-    build = Build {
-        dockerfile: "FROM aerospike-benchmark:314t\nRUN echo before; printf 'no newline'; exit 37\n",
-        no_cache: true,
-        ..Build::default()
-    };
+    let failing_file = format!("FROM {}\nRUN echo before; printf 'no newline'; exit 37\n", base_image());
+    let missing_file = format!("FROM {}\nCOPY nope /\n", base_image());
+    build = Build { dockerfile: &failing_file, no_cache: true, ..Build::default() };
     let error = format!("{:#}", docker.build(&build, &|l| failing.add(l), &never).unwrap_err());
     println!("{error}");
     assert!(
@@ -88,11 +100,9 @@ fn builds() {
             && failing.has("before")
             && failing.has("no newline")
     );
-    for (text, expected) in [
-        ("FRM x\n", "FRM"),
-        ("FROM xtask-test/none:1\n", "xtask-test/none:1"),
-        ("FROM aerospike-benchmark:314t\nCOPY nope /\n", "nope"),
-    ] {
+    for (text, expected) in
+        [("FRM x\n", "FRM"), ("FROM xtask-test/none:1\n", "xtask-test/none:1"), (&missing_file, "nope")]
+    {
         build.dockerfile = text;
         let error = format!("{:#}", docker.build(&build, &on_line, &never).unwrap_err());
         println!("{error}");
@@ -107,7 +117,7 @@ fn build_cancel() {
     // As many seconds as no other program sleeps on this machine.
     let sleep = format!("sleep 1{:010}", std::process::id());
     let build = Build {
-        dockerfile: &format!("FROM aerospike-benchmark:314t\nRUN echo begun-$((6*7)); {sleep}\n"),
+        dockerfile: &format!("FROM {}\nRUN echo begun-$((6*7)); {sleep}\n", base_image()),
         no_cache: true,
         network: Network::None,
         ..Build::default()
@@ -136,7 +146,7 @@ fn build_cancel() {
 
 fn job<'a>(script: &str) -> Job<'a> {
     Job {
-        image: "aerospike-benchmark:314t",
+        image: base_image(),
         command: vec!["sh".into(), "-c".into(), script.into()],
         user: Some("root"),
         network: Network::None,
@@ -282,7 +292,7 @@ fn leftovers_of_killed_runs_are_removed() {
     };
     let label = |id: &str| format!("{}={id}", base::labels::RUN);
     for id in [&dead, &alive, &unknown] {
-        client(&["create", "--label", &label(id), "aerospike-benchmark:314t", "true"]);
+        client(&["create", "--label", &label(id), base_image(), "true"]);
         client(&["network", "create", "--label", &label(id), &format!("xtask-test-{id}")]);
     }
     assert_eq!(docker.remove_leftovers(&cache).unwrap(), 2);

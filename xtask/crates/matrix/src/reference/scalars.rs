@@ -32,7 +32,7 @@ scalars! {
     Location "location" "string" "^[A-Za-z0-9/:._+@~%=][A-Za-z0-9/:._+@~%=-]*$"
         "A path, a URL or an image reference: letters, digits and `/:._-+@~%=`.";
     Module "module" "string" "^[^\\s.-]+(\\.[^\\s.-]+)*$"
-        "The name of a Python module as `import` takes it: `aerospike`, `google.cloud`.";
+        "The name of a Python module as `import` takes it: `numpy`, `google.cloud`.";
     AptName "debian-package" "string" "^[a-z0-9][A-Za-z0-9+.=:~-]{0,127}$"
         "The name of a Debian package, with an optional version: `libssl-dev`, `libssl-dev=3.0.17-1`.";
 }
