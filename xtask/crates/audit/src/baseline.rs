@@ -1,4 +1,5 @@
-//! What was reviewed once, and why it is sound or a risk: the audit refuses what is not written there, and what is written there and no longer exists.
+//! Baseline of reviewed findings with their verdicts and reasons. The audit fails for findings that are missing in
+//! it, and for entries that no longer exist.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
@@ -10,26 +11,26 @@ use crate::finding::Finding;
 use crate::rules;
 use matrix::Matrix;
 
-/// The file.
+/// Contents of a baseline file.
 #[derive(Debug, Clone, Default, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Baseline {
     pub package: String,
-    /// The version that was reviewed; none for a working copy.
+    /// Reviewed version; `None` for a working copy.
     pub version: Option<String>,
     pub reviews: Vec<Review>,
 }
 
-/// Findings of one rule with one reason.
+/// Findings of one rule with a common reason.
 #[derive(Debug, Clone, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Review {
     pub rule: String,
     pub verdict: Verdict,
     pub reviewed: Reviewed,
-    /// A sentence of the one who looked.
+    /// Sentence by the reviewer.
     pub reason: String,
-    /// File, then function, then fingerprints.
+    /// Fingerprints by file and function.
     pub findings: BTreeMap<String, BTreeMap<String, Vec<String>>>,
 }
 
@@ -37,13 +38,13 @@ pub struct Review {
 #[serde(rename_all = "kebab-case")]
 pub enum Verdict {
     Sound,
-    /// Known, and not sound.
+    /// Known problem.
     Risk,
-    /// Nobody has looked yet.
+    /// Not reviewed yet.
     Open,
 }
 
-/// How closely somebody looked.
+/// Thoroughness of a review.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Reviewed {
@@ -72,12 +73,12 @@ impl Reviewed {
     }
 }
 
-/// What the baseline says of a package's findings.
+/// Comparison of a baseline with the findings of a package.
 #[derive(Debug, Default)]
 pub struct Compared<'b> {
-    /// The review of each finding, in their order; none is new.
+    /// Review of each finding in order; `None` for a new finding.
     pub reviews: Vec<Option<&'b Review>>,
-    /// What is wrong with the baseline itself, in sentences.
+    /// Problems of the baseline itself, as sentences.
     pub problems: Vec<String>,
 }
 
@@ -86,7 +87,7 @@ impl Baseline {
         Matrix::read_beside(text, file)
     }
 
-    /// Holds findings against the reviews. `version` is what the matrix pins.
+    /// Compares findings with the reviews. `version` is the pinned version.
     pub fn compare(&self, findings: &[Finding], package: &str, version: Option<&str>) -> Compared<'_> {
         let mut problems = Vec::new();
         if self.package != package {
@@ -129,7 +130,7 @@ impl Baseline {
         Compared { reviews: reviews.collect(), problems }
     }
 
-    /// The same baseline for these findings: what is gone is taken out, what is new waits for a reason.
+    /// Returns an updated baseline: entries without findings are removed, and new findings are added as open.
     pub fn renewed(&self, findings: &[Finding], package: &str, version: Option<&str>) -> Baseline {
         let known: BTreeSet<(&str, &str)> =
             findings.iter().map(|finding| (finding.found.rule.id, finding.print.as_str())).collect();
@@ -168,7 +169,7 @@ impl Baseline {
         Baseline { package: package.to_owned(), version: version.map(str::to_owned), reviews }
     }
 
-    /// As YAML, always in the same form, so that a change shows as what it is.
+    /// Formats as YAML in a canonical form, so that diffs show only real changes.
     pub fn write(&self) -> String {
         let mut out = format!(
             "# What `cargo xtask audit` finds in {0}, reviewed. `cargo xtask audit --package {0} --write`\n\
@@ -204,12 +205,12 @@ impl Baseline {
     }
 }
 
-/// JSON's quotes are YAML's.
+/// JSON string quoting is valid in YAML.
 fn quoted(text: &str) -> String {
     serde_json::Value::from(text).to_string()
 }
 
-/// Lines of at most 100 columns.
+/// Wraps text at 100 columns.
 fn folded(text: &str, indent: &str) -> String {
     let mut lines = vec![String::new()];
     for word in text.split_whitespace() {

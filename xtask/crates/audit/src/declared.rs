@@ -1,4 +1,5 @@
-//! What each extension module of a built wheel says of the GIL: the file gives a hint, and only the import in an image proves it.
+//! Determines whether extension modules of built wheels declare free-threading support: a hint from the file, and the
+//! result of an import in an image.
 
 use std::fs::File;
 use std::io::{BufReader, Read as _};
@@ -18,15 +19,15 @@ use matrix::Package;
 use matrix::gil::GilReport;
 use wheelfile::same_name;
 
-/// `Py_mod_gil`, and the value that declares, in CPython's moduleobject.h.
+/// Slot number of `Py_mod_gil` and its value for the declaration, from CPython's moduleobject.h.
 const SLOT: u64 = 4;
 const NOT_USED: u64 = 1;
 
-/// What a wheel's modules declare.
+/// Declaration of an extension module.
 #[derive(Debug, Clone)]
 pub struct Declared {
     abi: String,
-    /// Its name as it is imported, from the proof; else its path in the wheel.
+    /// Import name from the check of an image, otherwise the path in the wheel.
     module: String,
     hint: &'static str,
     proof: String,
@@ -42,7 +43,7 @@ impl Declared {
     }
 }
 
-/// Of the wheels in `wheels/`, those for free-threaded interpreters: others have a GIL in any case.
+/// Returns the modules of the wheels in `wheels/` for free-threaded interpreters.
 pub fn of(project: &Project, package: &Package) -> Result<Vec<Declared>> {
     let manifest = Manifest::read(&project.wheels())?;
     let mut found = Vec::new();
@@ -61,7 +62,7 @@ pub fn of(project: &Project, package: &Package) -> Result<Vec<Declared>> {
     Ok(found)
 }
 
-/// What the import of a module in an image has shown.
+/// Returns the result of importing a module in an image.
 fn proof(project: &Project, package: &Package, all: &Manifest, wheel: &Entry, module: &str) -> Result<String> {
     let images = || project.matrix.images.iter().filter(|image| image.abi == *wheel.tag);
     let with = images().filter(|image| image.has_package(&package.id));
@@ -92,7 +93,7 @@ fn proof(project: &Project, package: &Package, all: &Manifest, wheel: &Entry, mo
     })
 }
 
-/// The extension modules in a wheel, by path, with what their files hint at.
+/// Returns the extension modules of a wheel by path, with the hints from their files.
 fn hints(wheel: &Path) -> Result<Vec<(String, &'static str)>> {
     let mut archive = ZipArchive::new(BufReader::new(File::open(wheel)?))?;
     let mut found = Vec::new();
@@ -111,7 +112,7 @@ fn hints(wheel: &Path) -> Result<Vec<(String, &'static str)>> {
     Ok(found)
 }
 
-/// None for what is no extension module.
+/// Returns `None` if the file is not an extension module.
 fn hint(data: &[u8]) -> Result<Option<&'static str>> {
     let header = FileHeader64::<LittleEndian>::parse(data)?;
     let endian = header.endian()?;
@@ -127,7 +128,7 @@ fn hint(data: &[u8]) -> Result<Option<&'static str>> {
             _ => {}
         }
     }
-    // An array of pairs of slot and value: neither is moved by the loader, so both stand in the file.
+    // The array of slot and value pairs contains no relocations, so it can be found in the file.
     let slot: Vec<u8> = [SLOT, NOT_USED].iter().flat_map(|number| number.to_le_bytes()).collect();
     let mut declared = false;
     for section in sections.iter().filter(|section| section.sh_type(endian) == elf::SHT_PROGBITS) {

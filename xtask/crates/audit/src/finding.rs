@@ -1,39 +1,39 @@
-//! Findings of the scanners, and the fingerprints by which they are recognised again.
+//! Findings of the scanners, and fingerprints that identify them across changes.
 
 use std::collections::BTreeMap;
 
 use crate::rules::Rule;
 use base::digest;
 
-/// Name of the function of a finding that is in no function.
+/// Function name of a finding outside of functions.
 pub const FILE_LEVEL: &str = "(file)";
 
-/// What a scanner has found, in the file that it was given.
+/// Finding of a scanner in one file.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Found {
     pub rule: &'static Rule,
-    /// From 1.
+    /// Line, from 1.
     pub line: usize,
-    /// From 1.
+    /// Column, from 1.
     pub column: usize,
-    /// The function around it, or [`FILE_LEVEL`].
+    /// Enclosing function, or [`FILE_LEVEL`].
     pub function: String,
-    /// The code itself, without comments and white space that does not matter.
+    /// Code without comments and insignificant white space.
     pub snippet: String,
-    /// What the rule's title does not say.
+    /// Details in addition to the rule's title.
     pub note: String,
 }
 
-/// A finding that can be recognised.
+/// Finding with file and fingerprint.
 #[derive(Debug, Clone)]
 pub struct Finding {
     pub file: String,
     pub found: Found,
-    /// Of rule, file, function and code.
+    /// Fingerprint of rule, file, function and code.
     pub print: String,
 }
 
-/// Gives what was found in a file its fingerprints.
+/// Computes the fingerprints of the findings of a file.
 pub fn identified(file: &str, found: Vec<Found>) -> Vec<Finding> {
     let mut seen: BTreeMap<String, usize> = BTreeMap::new();
     let identify = |found: Found| {
@@ -45,7 +45,8 @@ pub fn identified(file: &str, found: Vec<Found>) -> Vec<Finding> {
     found.into_iter().map(identify).collect()
 }
 
-/// A fingerprint that survives moved lines: of rule, file, function and code, and of how many equal ones came before.
+/// Returns a fingerprint that survives moved lines: of rule, file, function, code, and the number of equal findings
+/// before.
 fn fingerprint(finding: &Found, file: &str, before: usize) -> String {
     let text = format!("{}\n{file}\n{}\n{}\n{before}", finding.rule.id, finding.function, finding.snippet);
     digest::of(text).chars().take(12).collect()

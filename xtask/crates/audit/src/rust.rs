@@ -1,4 +1,4 @@
-//! Finds in Rust what the compiler leaves to the author, and what leaned on the GIL.
+//! Finds code in Rust whose thread safety the compiler does not guarantee, or that relied on the GIL.
 
 mod attributes;
 mod depth;
@@ -20,26 +20,25 @@ use crate::rules::{self, Rule};
 use attributes::{Gil, PyClass};
 use pointers::Pointers;
 
-/// Types that one thread at a time may use, by name.
+/// Types that are not thread-safe, by name.
 const CELLS: [&str; 7] = ["UnsafeCell", "SyncUnsafeCell", "Cell", "RefCell", "OnceCell", "LazyCell", "Rc"];
-/// What relies on the GIL as a lock.
+/// Types that use the GIL as a lock.
 const GIL_CELLS: [&str; 2] = ["GILOnceCell", "GILProtected"];
-/// Functions that take it on trust that the thread is attached.
+/// Functions that assume without a check that the thread is attached to the interpreter.
 const ASSUME: [&str; 4] = ["assume_gil_acquired", "assume_attached", "with_gil_unchecked", "attach_unchecked"];
-/// `Python::…` that attach the thread.
+/// Methods of `Python` that attach the thread.
 const ATTACH: [&str; 3] = ["with_gil", "attach", "try_attach"];
 
-/// What a file has.
+/// Findings of a file.
 pub struct Scanned {
     pub found: Vec<Found>,
-    /// Modules that it declares for tests only, which lie in files of their own.
+    /// Modules declared for tests only, which are in separate files.
     pub test_modules: Vec<String>,
 }
 
-/// Everything in one file but what is compiled for tests only. A file is refused whose nesting could
-/// overflow the stack of the parser.
+/// Scans a file except for test-only code. Fails if its nesting could overflow the stack of the parser.
 pub fn scan(text: &str) -> Result<Scanned> {
-    // Text that is no tokens at all is the parser's to explain.
+    // Let the parser report invalid tokens.
     if let Ok(tokens) = text.parse() {
         depth::check(tokens)?;
     }
@@ -64,16 +63,16 @@ struct Scan<'t> {
     text: &'t str,
     found: Vec<Found>,
     test_modules: Vec<String>,
-    /// Names of the modules, types and functions around.
+    /// Names of the enclosing modules, types and functions.
     around: Vec<String>,
-    /// Names of raw pointers in the functions around.
+    /// Raw pointers of the enclosing functions.
     pointers: Vec<Pointers>,
     /// Inside an `impl` with `#[pymethods]`.
     methods: bool,
 }
 
 impl Scan<'_> {
-    /// The finding's text is what it stands on, token by token, so that neither comments nor formatting change it.
+    /// Adds a finding. Its text consists of the tokens, so that comments and formatting do not affect it.
     fn add(&mut self, rule: &'static Rule, span: Span, note: &str) {
         let range = span.byte_range();
         let source = self.text.get(range).unwrap_or_default();
@@ -101,7 +100,7 @@ impl Scan<'_> {
         self.around.pop();
     }
 
-    /// A function, whichever kind: `whole` is all of it, since in an unsafe one each line counts.
+    /// Scans a function. `whole` is its whole span, which is the finding for an unsafe function.
     fn function(&mut self, attrs: &[Attribute], sig: &Signature, whole: Span, visit: impl FnOnce(&mut Self)) {
         if attributes::for_tests(attrs) {
             return;
@@ -174,7 +173,7 @@ impl Scan<'_> {
     }
 }
 
-/// Whether one of these names stands in a type.
+/// Returns whether a type contains one of these names.
 fn names(ty: &Type, wanted: &[&str]) -> bool {
     struct Names<'w>(&'w [&'w str], bool);
     impl<'ast> Visit<'ast> for Names<'_> {
@@ -289,7 +288,7 @@ impl<'ast> Visit<'ast> for Scan<'_> {
     }
 
     fn visit_use_rename(&mut self, item: &'ast syn::UseRename) {
-        // Under its new name it would not be found.
+        // A renamed import would otherwise be missed.
         self.name(&item.ident.to_string(), item.span());
     }
 
@@ -337,7 +336,7 @@ impl<'ast> Visit<'ast> for Scan<'_> {
 }
 
 impl Scan<'_> {
-    /// Pointers in a closure or future that this function may run in another thread, or detached.
+    /// Checks for pointers in a closure or future that this function may run in another thread, or detached.
     fn crossing(&mut self, function: &str, arguments: &syn::punctuated::Punctuated<syn::Expr, syn::Token![,]>) {
         if !pointers::CROSSINGS.contains(&function) {
             return;

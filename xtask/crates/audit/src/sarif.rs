@@ -1,6 +1,6 @@
-//! The findings as SARIF 2.1.0, the format that code scanning services take.
+//! Formats findings as SARIF 2.1.0, the format of code scanning services.
 //!
-//! <https://docs.oasis-open.org/sarif/sarif/v2.1.0/sarif-v2.1.0.html>, section 3 of which describes each property.
+//! Section 3 of <https://docs.oasis-open.org/sarif/sarif/v2.1.0/sarif-v2.1.0.html> describes each property.
 
 use serde_json::{Value, json};
 
@@ -10,10 +10,10 @@ use crate::finding::Finding;
 use crate::report::Judged;
 use crate::rules;
 
-/// URIs are relative to a package's source; its run says which.
+/// Base of the URIs, which are relative to a package's source.
 const BASE: &str = "SOURCE";
 
-/// One log with a run for each package.
+/// Returns a log with one run per package.
 pub fn document(judged: &[Judged]) -> Value {
     json!({
         "$schema": "https://docs.oasis-open.org/sarif/sarif/v2.1.0/errata01/os/schemas/sarif-schema-2.1.0.json",
@@ -38,7 +38,7 @@ fn run(judged: &Judged) -> Value {
                 "defaultConfiguration": {"level": rule.level.word()},
             })).collect::<Vec<_>>(),
         }},
-        // Tells the packages apart where their logs are uploaded side by side.
+        // Distinguishes the packages when their logs are uploaded together.
         "automationDetails": {"id": format!("audit/{}/", report.package.id)},
         "originalUriBaseIds": {BASE: {"description": {"text": format!("the top of the source of {name}")}}},
         "columnKind": "unicodeCodePoints",
@@ -80,14 +80,14 @@ fn result(finding: &Finding, review: Option<&Review>) -> Value {
         }],
         "partialFingerprints": {"reviewed/v1": finding.print},
     });
-    // A risk is no less one for being known, so it is not suppressed.
+    // Known risks are not suppressed.
     if let Some(Review { verdict: Verdict::Sound, reason, .. }) = review {
         result["suppressions"] = json!([{"kind": "external", "status": "accepted", "justification": reason}]);
     }
     result
 }
 
-/// A path as a relative reference (RFC 3986).
+/// Encodes a path as a relative reference (RFC 3986).
 fn uri(path: &str) -> String {
     let plain = |byte: &u8| byte.is_ascii_alphanumeric() || b"/._-~+@".contains(byte);
     path.bytes().map(|byte| if plain(&byte) { char::from(byte).to_string() } else { format!("%{byte:02X}") }).collect()

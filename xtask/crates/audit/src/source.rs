@@ -1,4 +1,4 @@
-//! Which files of a package are audited, and where they come from: the same pinned source that its wheels are built from.
+//! Selects the files of a package to audit, from the pinned source of its wheels.
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -20,7 +20,7 @@ use build::planner;
 use build::{Project, run};
 use matrix::Package;
 
-/// A package's source, laid out; gone when it is dropped where it was unpacked.
+/// Unpacked source of a package, removed on drop if it was unpacked.
 pub struct Source {
     top: PathBuf,
     /// Relative to the top.
@@ -28,19 +28,19 @@ pub struct Source {
     _scratch: Option<Scratch>,
 }
 
-/// What was read, and found in it.
+/// Result of a scan.
 #[derive(Debug, Default)]
 pub struct Scanned {
     pub findings: Vec<Finding>,
     pub rust: usize,
     pub c: usize,
-    /// Files that the audit cannot read. Each that is compiled is a finding, too.
+    /// Files that could not be parsed. Each compiled one is also a finding.
     pub unread: Vec<String>,
     /// Native code that is not audited.
     pub left_out: Vec<LeftOut>,
 }
 
-/// The sources of packages, fetched where they are not in the cache.
+/// Returns the sources of packages, downloaded if they are not cached.
 pub fn of(project: &Project, packages: &[&Package]) -> Result<Vec<Source>> {
     let facts = project.facts(false)?;
     let plan = planner::sources(&project.matrix, packages, &facts);
@@ -76,9 +76,9 @@ pub fn of(project: &Project, packages: &[&Package]) -> Result<Vec<Source>> {
 }
 
 impl Source {
-    /// Reads every native file in `folders`; without any, all that is not other people's code.
+    /// Scans all native files in `folders`; if empty, all except third-party code.
     pub fn scan(&self, folders: &[String]) -> Result<Scanned> {
-        // A link's file is audited where it lies, or is not the package's.
+        // The target of a link is audited at its own path, or does not belong to the package.
         let linked = |file: &Path| self.top.join(file).symlink_metadata().is_ok_and(|meta| meta.is_symlink());
         let files: Vec<PathBuf> = self.files.iter().filter(|file| !linked(file)).cloned().collect();
         let (chosen, left_out) = match folders {
@@ -113,7 +113,7 @@ impl Source {
         }
         let tests: BTreeSet<PathBuf> = crates.iter().flat_map(|(file, found)| test_files(file, found)).collect();
         for (file, found) in crates {
-            // `tests.rs` is a file, `tests/` a folder of more.
+            // `tests.rs` is a file, `tests/` a folder with further files.
             if !tests.iter().any(|test| file.with_extension("").starts_with(test)) {
                 scanned.findings.extend(identified(&file.display().to_string(), found.found));
                 scanned.rust += 1;
@@ -125,7 +125,7 @@ impl Source {
         Ok(scanned)
     }
 
-    /// The files in the folders that the matrix names, each of which must have native code.
+    /// Returns the files in the folders listed in the matrix, each of which must contain native code.
     fn named(&self, files: &[PathBuf], folders: &[String]) -> Result<Vec<PathBuf>> {
         let native = || files.iter().filter(|file| Language::of(file).is_some());
         for folder in folders {
@@ -136,7 +136,7 @@ impl Source {
         Ok(native().filter(|file| folders.iter().any(|folder| file.starts_with(folder))).cloned().collect())
     }
 
-    /// Notes a file that cannot be read, as a finding that somebody has to judge.
+    /// Records a file that cannot be parsed as a finding.
     fn unread(&self, file: &Path, why: &str, scanned: &mut Scanned) -> Result<()> {
         let name = file.display().to_string();
         let found = Found {
@@ -144,7 +144,7 @@ impl Source {
             line: 1,
             column: 1,
             function: FILE_LEVEL.to_owned(),
-            // Whoever has judged the file has judged this content.
+            // The review applies to this content of the file.
             snippet: digest::of(self.read(file)?),
             note: why.to_owned(),
         };
@@ -155,12 +155,12 @@ impl Source {
 
     fn read(&self, file: &Path) -> Result<String> {
         let bytes = std::fs::read(self.top.join(file)).with_context(|| format!("cannot read `{}`", file.display()))?;
-        // A comment may be in another encoding; what is audited is ASCII.
+        // Comments may have another encoding; audited code is ASCII.
         Ok(String::from_utf8_lossy(&bytes).into_owned())
     }
 }
 
-/// Where the modules lie that a file declares for tests only, without `.rs`.
+/// Returns the paths (without `.rs`) of modules that a file declares for tests only.
 fn test_files(file: &Path, found: &rust::Scanned) -> Vec<PathBuf> {
     let stem = file.file_stem().unwrap_or_default();
     let parent = file.parent().unwrap_or(Path::new(""));
@@ -169,7 +169,7 @@ fn test_files(file: &Path, found: &rust::Scanned) -> Vec<PathBuf> {
     found.test_modules.iter().map(|name| folder.join(name)).collect()
 }
 
-/// How the table names what cannot be read.
+/// Formats the number of unparsable files for the table.
 pub fn unread(files: &[String]) -> String {
     let some: Vec<&String> = files.iter().take(3).collect();
     let more = if files.len() > some.len() { " and others" } else { "" };

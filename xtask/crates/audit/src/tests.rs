@@ -1,4 +1,4 @@
-//! The outputs, each from the same findings.
+//! Tests of all output formats with the same findings.
 
 use crate::baseline::{Baseline, Reviewed, Verdict};
 use crate::finding::identified;
@@ -9,7 +9,7 @@ use matrix::Matrix;
 
 const CODE: &str = "fn first() { unsafe { a() } }\nfn second() { unsafe { b() } }\nfn third() { unsafe { c() } }";
 
-/// Calls `check` with one finding that is sound, one that is a risk, and one that is new.
+/// Calls `check` with a sound finding, a risk, and a new finding.
 fn with_one_of_each(check: impl FnOnce(&[Judged])) {
     let matrix = Matrix::parse(fixture::MATRIX, "matrix.yaml").unwrap();
     let package = &matrix.packages[0];

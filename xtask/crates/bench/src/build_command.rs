@@ -65,7 +65,7 @@ pub fn build(project: &Project, options: &Options) -> Result<()> {
     let folder = project.cache.state("bench")?;
     let waiting = || project.ui.say("[bench] waits until another bench has ended");
     let _lock = project.cache.lock("bench.lock", &project.cancel, waiting)?;
-    // Names of its own: the images that the user has are neither used up nor renamed.
+    // A separate name, so that the user's images are neither reused nor replaced.
     let name = format!("{}-bench", project.matrix.name);
     let work = Work::new(folder.join("work"), client.clone(), name.clone())?;
     let shell = Shell::new()?;
@@ -90,7 +90,7 @@ pub fn build(project: &Project, options: &Options) -> Result<()> {
     for row in rows {
         let samples = bench.row(&row, rows::runs(row.measure, repeat), docker.as_ref())?;
         measured.push((row, samples));
-        // After each row: a later one may fail, or be interrupted after hours.
+        // Write the samples after each row, because a later one may fail or be interrupted.
         keep(&raw, &machine, &when, &measured)?;
     }
     ui::print_result(&table::text(&measured))?;
@@ -102,7 +102,7 @@ pub fn build(project: &Project, options: &Options) -> Result<()> {
     Ok(())
 }
 
-/// What a person should know before it begins.
+/// Prints the rows and their approximate duration.
 fn announce(project: &Project, rows: &[BenchRow], repeat: usize) {
     for row in rows {
         let sides = if row.measure.compares() { "ours and plain in turn" } else { "ours alone" };

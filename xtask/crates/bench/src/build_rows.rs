@@ -1,4 +1,5 @@
-//! Measures the rows of `cargo xtask bench build`: this tool and the plain tools in turn, from the same sources.
+//! Measures the rows of `cargo xtask bench build`: alternating runs of this tool and the plain tools with the same
+//! sources.
 
 use std::cell::Cell;
 use std::collections::BTreeMap;
@@ -23,7 +24,7 @@ use docker::Docker;
 use matrix::select::{self, Selection};
 use matrix::{Abi, BenchBuild, BenchRow, Measure};
 
-/// No single command takes longer; what does hangs.
+/// Time limit of a single command.
 pub const LIMIT: Duration = Duration::from_secs(2 * 3600);
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -36,26 +37,26 @@ pub struct Bench<'a> {
     pub project: &'a Project,
     pub what: &'a BenchBuild,
     pub show: bool,
-    /// In the user's clone.
+    /// Shell in the user's clone.
     pub shell: Shell,
-    /// With the two packages that are compared; and with all that the image has.
+    /// Projects with the two compared packages, and with all packages of the image.
     pub ours: Ours<'a>,
     pub whole: Ours<'a>,
     pub plain: Plain,
-    /// Our working copy of the package, where one line is changed.
+    /// Working copy of the package in which one line is changed.
     pub copy: PathBuf,
-    /// Whether a side has built the wheels and changed nothing since: ours, plain.
+    /// Whether each side has built the wheels and not been changed since: this tool, plain tools.
     pub warm: [Cell<bool>; 2],
 }
 
 impl Bench<'_> {
-    /// All runs of a row: in pairs, and each pair in the other order than the one before.
+    /// Measures all runs of a row, in pairs with alternating order.
     pub fn row(&self, row: &BenchRow, repeat: usize, docker: Option<&Docker>) -> Result<Samples> {
         let path = self.project.cache.log(&format!("bench-{}", row.row));
         let log = File::create(&path).with_context(|| format!("cannot write the log file `{}`", path.display()))?;
         let done = self.runs(row, repeat, &log);
         if let (Err(_), Some(docker)) = (&done, docker) {
-            // Of a run of ours that was ended.
+            // Remove what an interrupted run left.
             for ours in [&self.ours, &self.whole] {
                 let _ = docker.remove_leftovers(ours.cache_folder());
             }
@@ -123,7 +124,7 @@ impl Bench<'_> {
         }
     }
 
-    /// What neither side is measured for.
+    /// Executes everything that is not measured.
     fn prepare(&self, row: Measure, log: &File) -> Result<Option<Ready>> {
         self.ours(row).lay_out(&[], "")?;
         if !row.compares() {
@@ -165,7 +166,7 @@ impl Bench<'_> {
         Ok(Some(ready))
     }
 
-    /// Brings one side to where the row begins; what comes back is measured.
+    /// Resets one side to the state in which the row starts, and returns the commands to measure.
     fn reset(&self, row: Measure, side: Side, ready: &Option<Ready>, log: &File) -> Result<Vec<Cmd<'_>>> {
         let Some(ready) = ready else { return self.alone(row) };
         let selection = self.selection(row)?;
@@ -176,7 +177,7 @@ impl Bench<'_> {
                     Side::Ours => self.ours.forget(row, &selection)?,
                     Side::Plain => self.plain.forget(&["target", "wheels"])?,
                 }
-                // It is, when the run that follows has ended well; else no row follows.
+                // Set early: a failed run ends the benchmark.
                 self.warm[side as usize].set(true);
                 self.wheels(side, ready)
             }
@@ -220,12 +221,12 @@ impl Bench<'_> {
         }
     }
 
-    /// What nothing is compared with.
+    /// Returns the command of a row without comparison.
     fn alone(&self, row: Measure) -> Result<Vec<Cmd<'_>>> {
         let shell = &self.shell;
         if row == Measure::Plan {
-            // The user's own project and cache: what a person waits for.
-            let program = std::env::current_exe().context("cannot tell which program this is")?;
+            // Use the user's own project and cache, to measure what users experience.
+            let program = std::env::current_exe().context("cannot determine the path of this program")?;
             let matrix = &self.project.file;
             let fake: &[&str] = if self.project.fake { &["--fake"] } else { &[] };
             return Ok(vec![cmd!(shell, "{program} --matrix {matrix} {fake...} plan")]);
@@ -272,7 +273,7 @@ impl Bench<'_> {
         }])
     }
 
-    /// What our side's time consists of, where it did something.
+    /// Returns the durations of this tool's steps, if it executed any.
     fn parts(&self, row: Measure) -> Result<BTreeMap<String, f64>> {
         match row {
             Measure::MaturinCold | Measure::ContainerCold | Measure::ImageCold | Measure::Everything => {
@@ -287,7 +288,7 @@ impl Bench<'_> {
         }
     }
 
-    /// Runs what is not measured.
+    /// Runs commands that are not measured.
     fn all<'c>(&self, commands: impl IntoIterator<Item = Cmd<'c>>, log: &File) -> Result<()> {
         for command in commands {
             proc::time(command, log, LIMIT, &self.project.cancel)?;
@@ -296,7 +297,7 @@ impl Bench<'_> {
     }
 }
 
-/// Appends a line of code that is another each time.
+/// Appends a line of code that differs each time.
 fn change(file: &Path) -> Result<()> {
     use std::io::Write as _;
     let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default().as_nanos();
@@ -313,7 +314,7 @@ impl Bench<'_> {
     }
 }
 
-/// The end of what was said before it failed.
+/// Returns the last lines of the output before a failure.
 pub fn last_lines(log: &Path) -> String {
     let text = fs::read(log).map(|bytes| String::from_utf8_lossy(&bytes).into_owned()).unwrap_or_default();
     let lines: Vec<&str> = text.lines().filter(|line| !line.trim().is_empty()).collect();

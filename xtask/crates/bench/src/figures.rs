@@ -1,4 +1,4 @@
-//! From runs to figures: of each run one value for each figure, by configuration, client and scenario.
+//! Computes figures from runs: one value per run for each figure, by configuration, client and scenario.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -10,16 +10,16 @@ use crate::prometheus::{Series, merged};
 use crate::record::{Phase, Record, Run};
 use crate::samples::{self, Request, quantile};
 
-/// All scenarios of a run together.
+/// Name for all scenarios of a run together.
 pub const ALL: &str = "all";
-/// Time series have a point for each of so many seconds.
+/// Interval of time series in seconds.
 pub const STEP: f64 = 1.0;
 
-/// What a figure is of.
+/// Subject of a figure.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Of {
     pub config: String,
-    /// Empty where it is of no client.
+    /// Empty if the figure does not belong to a client.
     pub client: String,
     pub scenario: String,
 }
@@ -30,18 +30,18 @@ impl Of {
     }
 }
 
-/// Everything that a report can show. Latencies are in milliseconds and of answers with status 200 alone.
+/// All figures of a report. Latencies are in milliseconds and include only responses with status 200.
 #[derive(Debug, Default)]
 pub struct Figures {
     values: BTreeMap<(Of, String), Vec<f64>>,
     /// Latencies of all complete runs together, sorted.
     pub latencies: BTreeMap<Of, Vec<f64>>,
-    /// Median latency in each step, run by run; of all clients.
+    /// Median latency of all clients in each interval, per run.
     pub series: BTreeMap<Of, Vec<Vec<Option<f64>>>>,
 }
 
 impl Figures {
-    /// Of the runs that count.
+    /// Computes the figures of the runs that count.
     pub fn of(record: &Record, folder: &Path) -> Result<Figures> {
         let mut figures = Figures::default();
         for run in record.complete() {
@@ -94,7 +94,7 @@ impl Figures {
         self.stages(record, &of, &phases);
     }
 
-    /// What the application counted itself.
+    /// Adds the metrics that the application exports.
     fn server(&mut self, record: &Record, of: &Of, phases: &[&Phase]) {
         let metrics = &record.metrics;
         let label = |series: &&Series| {
@@ -134,7 +134,7 @@ impl Figures {
         }
     }
 
-    /// One value of each run; of none where there is no such figure.
+    /// Returns one value per run; empty if the figure does not exist.
     pub fn get(&self, of: &Of, figure: &str) -> &[f64] {
         self.values.get(&(of.clone(), figure.to_owned())).map(Vec::as_slice).unwrap_or_default()
     }
@@ -144,7 +144,7 @@ impl Figures {
     }
 }
 
-/// The median latency of what was sent in each step; a step without an answer has none.
+/// Returns the median latency of the requests sent in each interval; `None` for an interval without responses.
 fn steps(requests: &[Request]) -> Vec<Option<f64>> {
     let mut steps: Vec<Vec<f64>> = Vec::new();
     for one in requests.iter().filter(|one| one.status == 200) {

@@ -1,5 +1,4 @@
-//! A small folder of results, made up and the same each time, for tests of reports and comparisons; and what
-//! a snapshot is compared with.
+//! Synthetic, reproducible folder of results for tests of reports and comparisons, and the comparison with snapshots.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -10,7 +9,7 @@ use crate::record::{Config, K6, Load, Machine, Phase, Record, Run, Runtime, Serv
 use crate::samples::{self, Request};
 use matrix::Matrix;
 
-/// A folder that is gone when the test ends.
+/// Temporary folder, removed on drop.
 pub struct Folder(pub PathBuf);
 
 impl Drop for Folder {
@@ -19,7 +18,7 @@ impl Drop for Folder {
     }
 }
 
-/// Two configurations of the real matrix, the second so much slower than the first.
+/// Creates results of two configurations of the matrix, the second slower by a given factor.
 pub fn folder(name: &str, seed: u64, slower: f64) -> Folder {
     let folder = Folder(std::env::temp_dir().join(format!("xtask-fixture-{}-{name}", std::process::id())));
     std::fs::create_dir_all(folder.0.join("samples")).unwrap();
@@ -81,7 +80,7 @@ fn scenarios() -> Vec<String> {
 fn run(folder: &Path, random: &mut Random, id: &str, config: &str, pace: f64) -> Run {
     let gil = !config.starts_with("314t");
     let seen = Runtime { python: "3.14.5".to_owned(), gil, forced_off: false, versions: BTreeMap::new() };
-    // Runs differ from each other by more than their requests do.
+    // Runs differ more from each other than the requests within a run.
     let pace = pace * (0.97 + 0.06 * random.below(1000) as f64 / 1000.0);
     let phases = scenarios().into_iter().map(|scenario| {
         let requests: Vec<Request> = (0..60)
@@ -110,7 +109,7 @@ fn run(folder: &Path, random: &mut Random, id: &str, config: &str, pace: f64) ->
     }
 }
 
-/// As if the application had counted the same, and its client two stages.
+/// Returns metrics as if the application had counted the same requests, and its client two stages.
 fn series(requests: &[Request], pace: f64) -> Vec<Series> {
     let client = BTreeMap::from([("client_type".to_owned(), "async".to_owned())]);
     let under = |end: f64| requests.iter().filter(|one| one.ms <= end * 1000.0).count() as f64;

@@ -1,21 +1,20 @@
-//! What a few runs allow to be said: an interval for their mean, whether two sets of them differ, and the
-//! smallest difference that so many could have shown. One run is one value: requests inside it are not
-//! independent of each other.
+//! Statistics for few runs: confidence interval of the mean, significance test, and smallest detectable difference.
+//! Each run gives one value, because requests within a run are not independent.
 
 use crate::random::Random;
 
-/// The chance of a false alarm that is accepted.
+/// Significance level.
 pub const ALPHA: f64 = 0.05;
-/// Resamples, and arrangements, where there are too many to go through all of them.
+/// Number of random resamples or permutations if there are too many to enumerate.
 const DRAWS: usize = 20_000;
 const SEED: u64 = 20_140_313;
 
-/// A mean with the ends of its 95 % interval; of a single run there is none.
+/// Mean with its 95 % confidence interval; a single run has no interval.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Estimate {
     pub mean: f64,
     pub ends: Option<(f64, f64)>,
-    /// How many runs.
+    /// Number of runs.
     pub runs: usize,
 }
 
@@ -23,12 +22,11 @@ pub fn mean(values: &[f64]) -> f64 {
     values.iter().sum::<f64>() / values.len() as f64
 }
 
-/// The mean of the runs, with its bootstrap interval; `None` of no run.
+/// Returns the mean with its bootstrap interval; `None` without runs.
 ///
-/// The percentile interval of a handful of values is too narrow: of five it holds the truth in five
-/// cases of six, not in nineteen of twenty. So its ends are moved outwards as Hesterberg (2014, "What
-/// teachers should know about the bootstrap", 3.3) does, which for five makes it 92 of 100; their whole
-/// range could hold it in 94.
+/// The percentile interval is too narrow for few values: for five, it covers the true mean in five of six cases
+/// instead of 19 of 20. Its ends are therefore widened as described by Hesterberg (2014, "What teachers should know
+/// about the bootstrap", 3.3), which gives a coverage of 92 % for five values; their full range would cover 94 %.
 pub fn estimate(values: &[f64]) -> Option<Estimate> {
     let runs = values.len();
     let ends = || {
@@ -39,7 +37,7 @@ pub fn estimate(values: &[f64]) -> Option<Estimate> {
     (runs > 0).then(|| Estimate { mean: mean(values), ends: (runs > 1).then(ends), runs })
 }
 
-/// By how much `b` is more than `a`, as a share of `a`, with its interval.
+/// Returns the relative change from `a` to `b` with its interval.
 pub fn change(a: &[f64], b: &[f64]) -> Option<Estimate> {
     let runs = a.len().min(b.len());
     if runs == 0 || mean(a) == 0.0 {
@@ -58,7 +56,7 @@ pub fn change(a: &[f64], b: &[f64]) -> Option<Estimate> {
     Some(Estimate { mean: mean(b) / mean(a) - 1.0, ends: if runs > 1 { ends() } else { None }, runs })
 }
 
-/// The means of all resamples where they can be counted, else of many.
+/// Returns the means of all resamples if they can be enumerated, otherwise of random ones.
 fn resamples(values: &[f64]) -> Vec<f64> {
     let runs = values.len();
     let all = u32::try_from(runs).ok().and_then(|power| runs.checked_pow(power)).filter(|all| *all <= DRAWS);
@@ -83,13 +81,13 @@ fn ends(sorted: &[f64], outside: f64) -> (f64, f64) {
     (sorted[cut], sorted[last - cut])
 }
 
-/// The share of resamples that lies beyond each end.
+/// Returns the share of resamples outside each end of the interval.
 fn outside(runs: usize) -> f64 {
     let runs = runs as f64;
     below_normal(-(runs / (runs - 1.0)).sqrt() * student(runs as usize - 1))
 }
 
-/// The 97.5 % quantile of Student's t.
+/// Returns the 97.5 % quantile of Student's t-distribution.
 fn student(freedom: usize) -> f64 {
     const TABLE: [f64; 30] = [
         12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262, 2.228, 2.201, 2.179, 2.160, 2.145, 2.131,
@@ -98,7 +96,7 @@ fn student(freedom: usize) -> f64 {
     TABLE.get(freedom.saturating_sub(1)).copied().unwrap_or(1.96 + 2.4 / freedom as f64)
 }
 
-/// The normal distribution up to `z` (Abramowitz and Stegun 26.2.17; good to 7.5e-8).
+/// Returns the normal distribution function (Abramowitz and Stegun 26.2.17; error below 7.5e-8).
 fn below_normal(z: f64) -> f64 {
     if z > 0.0 {
         return 1.0 - below_normal(-z);
@@ -109,8 +107,8 @@ fn below_normal(z: f64) -> f64 {
     polynomial * (-z * z / 2.0).exp() / (2.0 * std::f64::consts::PI).sqrt()
 }
 
-/// The permutation test of two means, on both sides: how often an arrangement of the same values that has
-/// nothing to do with where they come from lies as far apart. All arrangements of few runs, many of more.
+/// Returns the two-sided p-value of a permutation test for the difference of means. Enumerates all permutations for
+/// few runs, otherwise draws random ones.
 pub fn permutation(a: &[f64], b: &[f64]) -> f64 {
     let all: Vec<f64> = a.iter().chain(b).copied().collect();
     let (first, total) = (a.len(), all.iter().sum::<f64>());
@@ -119,7 +117,7 @@ pub fn permutation(a: &[f64], b: &[f64]) -> f64 {
     }
     let apart = |sum: f64| (sum / first as f64 - (total - sum) / b.len() as f64).abs();
     let seen = apart(a.iter().sum());
-    // Sums of the same values in another order differ in the last digits.
+    // Tolerance for rounding errors of sums in different order.
     let digits = 1e-9 * (seen + total.abs() / all.len() as f64);
     let reached = |sum: f64| apart(sum) >= seen - digits;
     if choices(all.len(), first).is_some_and(|number| number <= DRAWS) {
@@ -135,7 +133,7 @@ pub fn permutation(a: &[f64], b: &[f64]) -> f64 {
         random.shuffle(&mut shuffled);
         reached(shuffled[..first].iter().sum())
     });
-    // The one that was seen is an arrangement too.
+    // The observed arrangement counts as well.
     (as_far.count() + 1) as f64 / (DRAWS + 1) as f64
 }
 
@@ -154,8 +152,8 @@ fn each_choice(values: &[f64], take: usize, sum: f64, found: &mut impl FnMut(f64
     }
 }
 
-/// The smallest difference of the means, in the values' unit, that so many runs with the spread of these
-/// could have shown; `None` where not even a gulf between them could.
+/// Returns the smallest difference of means, in the unit of the values, that could be detected with this number of
+/// runs and this variance; `None` if no difference could be detected.
 pub fn smallest(a: &[f64], b: &[f64]) -> Option<f64> {
     let centred = |values: &[f64]| values.iter().map(|value| value - mean(values)).collect::<Vec<f64>>();
     if a.is_empty() || b.is_empty() {
@@ -171,7 +169,7 @@ pub fn smallest(a: &[f64], b: &[f64]) -> Option<f64> {
     if !shows(high) {
         return None;
     }
-    // What 200 arrangements cannot tell apart need not be told to more digits.
+    // The resolution of 200 permutations does not justify more iterations.
     for _ in 0..20 {
         let middle = (low + high) / 2.0;
         if shows(middle) { high = middle } else { low = middle }
@@ -179,8 +177,8 @@ pub fn smallest(a: &[f64], b: &[f64]) -> Option<f64> {
     Some(high)
 }
 
-/// Chances of many tests as if each stood alone (Benjamini and Hochberg, 1995): where nothing differs, in
-/// one of twenty such families at least one is below 0.05, however many tests the family has.
+/// Adjusts p-values of several tests (Benjamini and Hochberg, 1995): if nothing differs, at least one adjusted value
+/// is below 0.05 in one of twenty families, however many tests they have.
 pub fn adjusted(chances: &[f64]) -> Vec<f64> {
     let mut order: Vec<usize> = (0..chances.len()).collect();
     order.sort_by(|a, b| chances[*b].total_cmp(&chances[*a]));

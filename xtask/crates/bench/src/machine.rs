@@ -1,4 +1,4 @@
-//! What the numbers were measured on: without it they say nothing.
+//! Describes the machine on which the benchmark runs.
 
 use std::fs;
 use std::path::Path;
@@ -12,8 +12,8 @@ use build::doctor::read_output;
 use docker::Docker;
 use matrix::Matrix;
 
-/// One line: processor, memory, kernel, engine, tools. The same whichever rows are measured, since
-/// rows of one table must be of one machine.
+/// Describes processor, memory, kernel, engine and tools in one line. The text is independent of the measured rows,
+/// because all rows of a table must come from the same machine.
 pub fn describe(matrix: &Matrix) -> String {
     let mut parts = hardware(Docker::connect().ok().as_ref());
     parts.extend(docker_client().and_then(|client| read_output(&client.display().to_string(), &["--version"])));
@@ -28,7 +28,7 @@ pub fn describe(matrix: &Matrix) -> String {
     format!("{}.", parts.join("; "))
 }
 
-/// Processor, memory, kernel, engine.
+/// Describes processor, memory, kernel and engine.
 pub fn hardware(docker: Option<&Docker>) -> Vec<String> {
     let mut parts = Vec::new();
     let cores = std::thread::available_parallelism().map_or(1, |n| n.get());
@@ -43,31 +43,31 @@ pub fn hardware(docker: Option<&Docker>) -> Vec<String> {
     parts
 }
 
-/// Day and commit, with a mark where files differ from it.
+/// Returns date and commit, with a mark if tracked files differ from the commit.
 pub fn when(project: &Path) -> Result<String> {
     let day = read_output("date", &["-u", "+%F"])?;
     let Ok(commit) = git::output(project, &["rev-parse", "--short", "HEAD"]) else {
         return Ok(format!("{day}, no commit"));
     };
-    // What is measured is not changed by what is written about it.
+    // Changes to the documentation do not affect measurements.
     let mark = if git::changed(project, &["docs"])? { " and changes" } else { "" };
     Ok(format!("{day}, {}{mark}", String::from_utf8_lossy(&commit).trim()))
 }
 
-/// The load average of the last minute.
+/// Returns the one-minute load average.
 pub fn load() -> f64 {
     let text = fs::read_to_string("/proc/loadavg").unwrap_or_default();
     text.split(' ').next().and_then(|first| first.parse().ok()).unwrap_or(f64::NAN)
 }
 
-/// The first `name : value` of a file of /proc.
+/// Returns the value of the first line `name : value` in a file of /proc.
 fn field(path: &str, name: &str) -> Option<String> {
     let text = fs::read_to_string(path).ok()?;
     let value = text.lines().find_map(|line| line.strip_prefix(name)?.trim_start().strip_prefix(':'))?;
     Some(value.split_whitespace().collect::<Vec<_>>().join(" "))
 }
 
-/// The current time in UTC, as a part of file names.
+/// Returns the current time (UTC) for file names.
 pub fn file_time() -> Result<String> {
     build::doctor::read_output("date", &["-u", "+%Y%m%dT%H%M%SZ"])
 }

@@ -1,4 +1,4 @@
-//! Our side: this same program, with a project, a cache and image names of its own.
+//! Measured runs of this tool, with a separate project, cache and image name.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -28,16 +28,16 @@ pub struct Ours<'a> {
     only: Vec<String>,
 }
 
-/// What is there before the clock starts.
+/// Results that exist before the measurement starts.
 pub struct Ready {
-    /// All steps, measured ones included.
+    /// All steps, including the measured ones.
     pub plan: Plan,
     done: BTreeMap<String, Outcome>,
     blobs: Cache,
 }
 
 impl<'a> Ours<'a> {
-    /// A project below `work`, with no other packages than `only`, whose images are called `name`.
+    /// Creates a project below `work` with only the packages `only`, whose images are called `name`.
     pub fn new(
         user: &'a Project,
         docker: Option<&'a Docker>,
@@ -72,7 +72,7 @@ impl<'a> Ours<'a> {
         &self.project.matrix
     }
 
-    /// The same project with `package` built from `folder`.
+    /// Returns the matrix of the same project with `package` built from `folder`.
     pub fn with_working_copy(&self, package: &str, folder: &Path) -> Result<PathBuf> {
         let file = self.project.folder.join("working-copy.yaml");
         fs::write(
@@ -82,9 +82,9 @@ impl<'a> Ours<'a> {
         Ok(file)
     }
 
-    /// Lays out the project's `docker/`. With a `nonce` the files in `cold` begin each stage with a
-    /// build argument of that value: BuildKit takes it for part of each following RUN, so none of
-    /// them is in its cache, while nobody's cache has to be emptied and the images come out the same.
+    /// Copies the project's `docker/`. With a `nonce`, each stage of the files in `cold` starts with a build argument
+    /// of that value. BuildKit includes it in the cache key of each following RUN, so nothing is cached, without
+    /// emptying the user's cache or changing the images.
     pub fn lay_out(&self, cold: &[&str], nonce: &str) -> Result<()> {
         for entry in fs::read_dir(self.user.folder.join("docker"))? {
             let entry = entry?;
@@ -101,8 +101,8 @@ impl<'a> Ours<'a> {
         Ok(())
     }
 
-    /// Does all that `row` does not measure: what the user's cache has is taken over, tools and
-    /// downloads included, and the rest is made.
+    /// Executes all steps that `row` does not measure. Results in the user's cache are reused, including tools and
+    /// downloads.
     pub fn prepare(&self, row: Measure, selection: &Selection) -> Result<Ready> {
         let (plan, facts) = self.project.plan(selection, true)?;
         let mut before = plan.clone();
@@ -118,14 +118,14 @@ impl<'a> Ours<'a> {
                 self.adopt(step, key);
             }
         }
-        // What a measured step is made from is there, whether or not another step needs it now.
+        // The inputs of a measured step must exist, even if no other step needs them now.
         let used: BTreeSet<&String> =
             plan.steps.iter().filter(|s| rows::measures(row, &s.action)).flat_map(|s| &s.needs).collect();
         let asked = |step: &Step| used.contains(&step.id);
         let context = self.project.context(&facts, self.docker);
         let nobody = Exchange::new(None, None);
         let mut done = run::execute_with(&before, &asked, &context, &nobody)?;
-        // The plain side begins with pip, whether or not ours has a use for it.
+        // The plain side starts with pip, even if this tool does not need it.
         let pip = self.project.matrix.tools.iter().find(|tool| tool.name == *"pip");
         let pip = pip.context("`tools` in matrix.yaml has no `pip`")?;
         let pin = Pin {
@@ -141,9 +141,9 @@ impl<'a> Ours<'a> {
         Ok(Ready { plan, done, blobs: cache.clone() })
     }
 
-    /// Takes over what the user's cache has of a step. A failure costs only time: it is made then.
+    /// Copies a step's result from the user's cache. On failure, the step is executed instead.
     fn adopt(&self, step: &Step, key: &str) {
-        // The tools' environment names its own path.
+        // The environment of the tools contains its own path.
         if !matches!(step.action, Action::Tools(_)) && self.project.cache.record(key).ok().flatten().is_none() {
             let _ = self.take_over(step, key);
         }
@@ -158,8 +158,8 @@ impl<'a> Ours<'a> {
         }
         if let Some(image) = &mut record.output.image {
             let docker = self.docker.context("no engine")?;
-            let found = docker.image(&image.reference)?.context("the image is gone")?;
-            anyhow::ensure!(found.id == image.id, "the image is another");
+            let found = docker.image(&image.reference)?.context("the image does not exist")?;
+            anyhow::ensure!(found.id == image.id, "the image has changed");
             let (repository, tag) =
                 (format!("{}/build", self.project.matrix.name), format!("{}-{}", step.id, &key[..16]));
             docker.tag(&image.id, &repository, &tag)?;
@@ -169,12 +169,12 @@ impl<'a> Ours<'a> {
         to.remember(&record)
     }
 
-    /// Makes what `row` measures as if it had never been done.
+    /// Removes the results that `row` measures.
     pub fn forget(&self, row: Measure, selection: &Selection) -> Result<()> {
         for record in self.measured(row, selection)? {
             fs::remove_file(self.project.cache.dir().join("records").join(format!("{}.json", record.key)))?;
         }
-        // What may be reused but proves nothing: Cargo's folders, zig's cache. The tools stay.
+        // Remove reusable state (Cargo's folders, zig's cache), but keep the tools.
         for entry in fs::read_dir(self.project.cache.dir().join("state"))? {
             let entry = entry?;
             if !entry.file_name().to_string_lossy().starts_with("tools-") {
@@ -185,7 +185,7 @@ impl<'a> Ours<'a> {
         Ok(())
     }
 
-    /// How long each of the measured steps took.
+    /// Returns the duration of each measured step.
     pub fn parts(&self, row: Measure, selection: &Selection) -> Result<BTreeMap<String, f64>> {
         Ok(self.measured(row, selection)?.into_iter().map(|record| (record.id, record.seconds)).collect())
     }
@@ -199,15 +199,15 @@ impl<'a> Ours<'a> {
         records.collect()
     }
 
-    /// This program, as it is called from a shell.
+    /// Returns a command that calls this program, like a shell would.
     pub fn command(&self, arguments: &[&str], matrix: &Path) -> Result<Cmd<'_>> {
-        let program = std::env::current_exe().context("cannot tell which program this is")?;
+        let program = std::env::current_exe().context("cannot determine the path of this program")?;
         let fake: &[&str] = if self.project.fake { &["--fake"] } else { &[] };
         let shell = &self.shell;
         Ok(cmd!(shell, "{program} --matrix {matrix} {fake...} {arguments...}").env("XTASK_CACHE_DIR", &self.cache))
     }
 
-    /// The folder of its cache's layout.
+    /// Returns the folder of the cache layout.
     pub fn cache_folder(&self) -> &Path {
         self.project.cache.dir()
     }
@@ -218,7 +218,7 @@ impl<'a> Ours<'a> {
 }
 
 impl Ready {
-    /// The files that a step made, each with the path of its content.
+    /// Returns the files that a step created, with the paths of their content.
     pub fn files(&self, step: &str) -> Result<Vec<(&Artefact, PathBuf)>> {
         let outcome = self.done.get(step).with_context(|| format!("`{step}` was not prepared: this is a bug"))?;
         Ok(outcome.record.output.files.iter().map(|file| (file, self.blobs.blob(&file.sha256))).collect())
@@ -229,7 +229,7 @@ impl Ready {
         Ok(&image.with_context(|| format!("`{step}` was not prepared: this is a bug"))?.reference)
     }
 
-    /// A program of the pinned tools.
+    /// Returns the path of a pinned tool's program.
     pub fn tool(&self, name: &str) -> Result<PathBuf> {
         let folder = self.done.get("tools").and_then(|outcome| outcome.record.output.notes.get("folder"));
         let folder = folder.context("the tools were not prepared: this is a bug")?;
@@ -237,7 +237,7 @@ impl Ready {
     }
 }
 
-/// The text of the user's matrix under another name.
+/// Returns the text of the user's matrix with another name.
 fn matrix(user: &Project, name: &str, only: &[String], working_copy: Option<(&str, &str)>) -> Result<String> {
     let text = fs::read_to_string(&user.file).with_context(|| format!("cannot read `{}`", user.file.display()))?;
     let only: Vec<&str> = only.iter().map(String::as_str).collect();

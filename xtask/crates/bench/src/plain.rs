@@ -1,5 +1,5 @@
-//! The other side: plain tools, called as one calls them by hand. This file is the description of
-//! what we compare with.
+//! Measured runs of the plain tools, called as users call them manually. This file defines what this tool is compared
+//! with.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -16,14 +16,14 @@ use build::plan::{self, Action};
 use matrix::{Abi, BenchBuild, Matrix};
 
 pub struct Plain {
-    /// In the folder, and in that of the source.
+    /// Shells in the work folder and in the source folder.
     shell: Shell,
     inside: Shell,
-    /// Everything that it makes lies here.
+    /// Folder of all results of this side.
     folder: PathBuf,
-    /// The docker client; a path of no meaning where no row needs it.
+    /// Docker client; unused if no row needs it.
     docker: PathBuf,
-    /// What images and containers are called.
+    /// Prefix of the names of images and containers.
     pub name: String,
     platform: Platform,
 }
@@ -38,7 +38,7 @@ impl Plain {
         Ok(Plain { shell, inside, folder, docker: docker.unwrap_or_default(), name, platform })
     }
 
-    /// A folder or file of this side.
+    /// Returns the path of a folder or file of this side.
     pub fn path(&self, name: &str) -> PathBuf {
         self.folder.join(name)
     }
@@ -47,7 +47,7 @@ impl Plain {
         &self.docker
     }
 
-    /// The name of an image.
+    /// Returns the name of an image.
     fn image(&self, what: &str) -> String {
         format!("{}/plain:{what}", self.name)
     }
@@ -56,28 +56,28 @@ impl Plain {
         format!("{}-plain", self.name)
     }
 
-    /// The sdist of `archive`, unpacked.
+    /// Returns the command that unpacks the sdist `archive`.
     pub fn unpack(&self, archive: &Path, folder: &Path) -> Result<Cmd<'_>> {
         fs::create_dir_all(folder)?;
         let unpack = cmd!(self.shell, "tar -xzmf {archive} -C {folder} --strip-components=1 --no-same-owner");
         Ok(environment::apply(unpack, Purpose::Local))
     }
 
-    /// Crates are downloaded before anything is measured; the folder of crates is the user's own on both sides.
+    /// Returns the command that downloads crates before the measurement. Both sides use the user's folder of crates.
     pub fn fetch_crates(&self) -> Cmd<'_> {
         environment::apply(cmd!(self.inside, "cargo fetch --locked"), Purpose::Cargo)
     }
 
-    /// The unpacked sdist.
+    /// Returns the folder of the unpacked sdist.
     pub fn source(&self) -> PathBuf {
         self.path("src")
     }
 
-    /// One ABI after another into one target directory, each with the interpreter's own command.
+    /// Returns the commands that build for one ABI after another with a shared target folder.
     ///
-    /// Without `--target` maturin asks the interpreter itself, which is not on this machine; with it,
-    /// it takes what it knows of it. It is given for each ABI: else they would share nothing, as
-    /// Cargo keeps what was made with it in another folder.
+    /// Without `--target`, maturin would run the interpreter, which is not installed; with it, maturin uses its
+    /// built-in knowledge. It is passed for each ABI, because Cargo uses separate folders with and without
+    /// `--target`, and dependencies would not be shared.
     pub fn maturin(&self, ready: &Ready, target: &str, out: &str, abis: &[&Abi]) -> Result<Vec<Cmd<'_>>> {
         let (maturin, target, out) = (ready.tool("maturin")?, self.path(target), self.path(out));
         let triple = self.platform.rust_target();
@@ -93,7 +93,7 @@ impl Plain {
         Ok(abis.iter().map(build).collect())
     }
 
-    /// Lays the files that steps made out in a folder of their own, under their own names.
+    /// Copies the files created by steps to a folder, with their own names.
     pub fn lay_out<'r>(
         &self,
         folder: &str,
@@ -110,7 +110,7 @@ impl Plain {
         Ok(folder)
     }
 
-    /// An image, by BuildKit as on our side; `cold` does not look at its cache.
+    /// Returns the command that builds an image with BuildKit; `cold` disables its cache.
     fn build(&self, what: &str, dockerfile: &Path, args: &[String], cold: bool) -> Cmd<'_> {
         // The folder beside `NAME.Dockerfile` is its build context.
         let context = dockerfile.with_extension("");
@@ -121,7 +121,7 @@ impl Plain {
         environment::apply(build, Purpose::Docker).env("DOCKER_BUILDKIT", "1")
     }
 
-    /// A container of the image that we compile the package in, with pip and all inputs.
+    /// Returns the commands that start a container of the image for compiling, with pip and all inputs.
     pub fn start_container(&self, bench: &BenchBuild, ready: &Ready, matrix: &Matrix) -> Result<Vec<Cmd<'_>>> {
         let own = container(bench, ready)?;
         self.lay_out("pip/in", ready, [&own.requires, &"tool-pip".to_owned()].into_iter().chain(&own.wheel.sdist))?;
@@ -137,7 +137,7 @@ impl Plain {
         ])
     }
 
-    /// pip with the cache of wheels that it has by default, which it asks for sdists that it finds by name.
+    /// Returns the pip command with pip's default wheel cache, which is searched for sdists given by name.
     pub fn pip_wheel(&self, bench: &BenchBuild, matrix: &Matrix) -> Result<Cmd<'_>> {
         let (docker, name, python) = (&self.docker, self.container(), python(bench, matrix)?);
         let requirement = requirement(bench, matrix)?;
@@ -154,7 +154,7 @@ impl Plain {
         environment::apply(cmd!(self.shell, "{docker} exec {name} sh -c {script}"), Purpose::Docker)
     }
 
-    /// The image from the same base image and the same wheels.
+    /// Returns the command that builds the image from the same base image and wheels.
     pub fn image_build(&self, bench: &BenchBuild, ready: &Ready, cold: bool) -> Result<Cmd<'_>> {
         let own = image(bench, ready)?;
         self.lay_out("image/wheels", ready, own.wheels.values().chain(&own.locked))?;
@@ -164,7 +164,7 @@ impl Plain {
         Ok(self.build("image", &file, &[base], cold))
     }
 
-    /// From nothing but downloads to the image, step by step.
+    /// Returns the commands that build everything from downloads to the image, step by step.
     pub fn everything(&self, bench: &BenchBuild, ready: &Ready, matrix: &Matrix) -> Result<Vec<Cmd<'_>>> {
         let (wheel, runtime) = (container(bench, ready)?, image(bench, ready)?);
         let abi = abi(bench, matrix)?;
@@ -227,7 +227,7 @@ impl Plain {
         Ok(steps)
     }
 
-    /// A build context's folder with its Dockerfile beside it, so that it is not sent along.
+    /// Creates the folder of a build context with its Dockerfile next to it, so that it is not sent to the engine.
     fn dockerfile(&self, name: &str, text: &str, more: &[String]) -> Result<PathBuf> {
         fs::create_dir_all(self.path(name))?;
         let file = self.path(&format!("{name}.Dockerfile"));
@@ -235,7 +235,7 @@ impl Plain {
         Ok(file)
     }
 
-    /// Removes what was made, for the next cold run.
+    /// Removes results before the next cold run.
     pub fn forget(&self, names: &[&str]) -> Result<()> {
         for name in names {
             let path = self.path(name);
@@ -277,7 +277,7 @@ fn image<'r>(bench: &BenchBuild, ready: &'r Ready) -> Result<&'r plan::Image> {
     }
 }
 
-/// The first docker client that can build with BuildKit: from 23 on it needs its plugin buildx.
+/// Returns the first docker client that supports BuildKit; since version 23 it needs the plugin buildx.
 pub fn docker_client() -> Result<PathBuf> {
     let clients: Vec<PathBuf> = which::which_all("docker").map(Iterator::collect).unwrap_or_default();
     let able = |client: &&PathBuf| {

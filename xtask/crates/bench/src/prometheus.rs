@@ -1,4 +1,4 @@
-//! The text format of Prometheus, as much of it as histograms and counters need: what an application says of itself.
+//! Parser for counters and histograms in the Prometheus text format:
 //! <https://prometheus.io/docs/instrumenting/exposition_formats/>
 
 use std::collections::BTreeMap;
@@ -6,19 +6,19 @@ use std::collections::BTreeMap;
 use anyhow::{Context as _, Result, bail};
 use serde::{Deserialize, Serialize};
 
-/// A histogram, or a counter, whose `buckets` are none and whose `count` is its value.
+/// Histogram, or counter with empty `buckets` whose value is in `count`.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct Series {
     pub name: String,
     pub labels: BTreeMap<String, String>,
     pub count: f64,
     pub sum: f64,
-    /// Upper ends and how many lie at or below them; the last, without end, is `count`.
+    /// Upper bounds with cumulative counts; `count` is that of the last bucket without bound.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub buckets: Vec<(f64, f64)>,
 }
 
-/// The series of these metrics.
+/// Parses the series of the metrics `names`.
 pub fn parse(text: &str, names: &[&str]) -> Result<Vec<Series>> {
     let mut found: BTreeMap<(String, BTreeMap<String, String>), Series> = BTreeMap::new();
     for line in text.lines().filter(|line| !line.is_empty() && !line.starts_with('#')) {
@@ -56,7 +56,7 @@ enum Part {
     Bucket,
 }
 
-/// What follows a metric's name; `None` where the name goes on, and another metric is meant.
+/// Returns the suffix after a metric's name; `None` if it is the name of another metric.
 fn part_of(rest: &str) -> Option<Part> {
     let suffix = &rest[..rest.find(['{', ' ']).unwrap_or(rest.len())];
     match suffix {
@@ -96,7 +96,7 @@ fn sample(line: &str) -> Option<(BTreeMap<String, String>, f64)> {
     }
 }
 
-/// What was added between two looks. A series that was not there before was zero.
+/// Returns the increase between two scrapes. A series that is missing in the first one was zero.
 pub fn between(before: &[Series], after: Vec<Series>) -> Result<Vec<Series>> {
     let mut grown = Vec::new();
     for mut series in after {
@@ -115,7 +115,7 @@ pub fn between(before: &[Series], after: Vec<Series>) -> Result<Vec<Series>> {
     Ok(grown)
 }
 
-/// Several series as one, where their buckets are the same.
+/// Merges series that have the same buckets.
 pub fn merged<'s>(series: impl Iterator<Item = &'s Series>) -> Option<Series> {
     series.cloned().reduce(|mut one, other| {
         one.count += other.count;
@@ -133,7 +133,8 @@ impl Series {
         (self.count > 0.0).then(|| self.sum / self.count)
     }
 
-    /// As Prometheus' `histogram_quantile`: evenly within a bucket; beyond the last there is no telling.
+    /// Returns a quantile like Prometheus' `histogram_quantile`, with linear interpolation within a bucket; `None`
+    /// beyond the last bound.
     pub fn quantile(&self, share: f64) -> Option<f64> {
         let rank = share * self.count;
         let (mut low, mut below) = (0.0, 0.0);

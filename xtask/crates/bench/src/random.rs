@@ -1,6 +1,6 @@
-//! Numbers that look random and are the same each time: what was drawn can be drawn again from its seed.
+//! Reproducible pseudo-random numbers.
 
-/// SplitMix64, by Steele, Lea and Flood (2014): small, and good enough to shuffle and to resample.
+/// SplitMix64 generator by Steele, Lea and Flood (2014), sufficient for shuffling and resampling.
 pub struct Random(u64);
 
 impl Random {
@@ -16,12 +16,12 @@ impl Random {
         mixed ^ (mixed >> 31)
     }
 
-    /// One of `0..bound`; the bias, of `bound` in 2^64, is none for what is small.
+    /// Returns a number in `0..bound`; the bias is at most `bound` / 2^64.
     pub fn below(&mut self, bound: usize) -> usize {
         ((u128::from(self.next()) * bound as u128) >> 64) as usize
     }
 
-    /// Each order as likely as any other (Fisher and Yates).
+    /// Shuffles with equal probability of each order (Fisher and Yates).
     pub fn shuffle<T>(&mut self, items: &mut [T]) {
         for last in (1..items.len()).rev() {
             items.swap(last, self.below(last + 1));
@@ -35,7 +35,7 @@ mod tests {
 
     #[test]
     fn known_numbers() {
-        // Of the reference implementation, for the seed 1234567.
+        // Output of the reference implementation for the seed 1234567.
         let mut random = Random::new(1_234_567);
         let found = [random.next(), random.next(), random.next()];
         assert_eq!(found, [6_457_827_717_110_365_317, 3_203_168_211_198_807_973, 9_817_491_932_198_370_423]);

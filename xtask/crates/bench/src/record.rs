@@ -1,5 +1,5 @@
-//! A folder of results: what was measured, on what, in which order. Reports are drawn from it alone, so it
-//! can be moved, kept and drawn again.
+//! Result folder with the measurements, conditions and order of runs. Reports use only this folder, so it can be
+//! moved and reports can be regenerated.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -13,114 +13,114 @@ use build::cache;
 use matrix::{GilState, ReferenceFigures, ServeConfig, ServerSide};
 
 pub const FILE: &str = "manifest.json";
-/// Grows when a reader of an older one could be misled.
+/// Increase if older readers could misinterpret the file.
 const SCHEMA: u32 = 1;
 
-/// `manifest.json`.
+/// Contents of `manifest.json`.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Record {
     schema: u32,
-    /// Day and commit of the tool.
+    /// Date and commit of the tool.
     pub when: String,
-    /// What it was measured on.
+    /// Description of the machine.
     pub machine: String,
-    /// From which the order was drawn.
+    /// Seed of the random order.
     pub seed: u64,
     pub load: Load,
     pub server: Server,
     pub k6: K6,
     /// SHA-256 of the load scripts, by file name.
     pub scripts: BTreeMap<String, String>,
-    /// Processors of server, application and load generator; none where there were too few.
+    /// Processors of server, application and load generator; `None` if there were too few.
     pub pinned: Option<[String; 3]>,
-    /// What a reader must know before any number.
+    /// Warnings shown before the results.
     pub warnings: Vec<String>,
     pub configs: Vec<Config>,
-    /// What the application's own metrics are called.
+    /// Names of the application's metrics.
     pub metrics: ServerSide,
-    /// Another's figures, shown beside ours.
+    /// Published reference figures, shown next to the results.
     pub original: Option<ReferenceFigures>,
-    /// Every run that is to be, by configuration, in the order that was drawn.
+    /// Configurations of all planned runs in random order.
     pub order: Vec<String>,
-    /// In the order in which they were run.
+    /// Completed runs in order.
     pub runs: Vec<Run>,
-    /// Why there are fewer runs than in `order`.
+    /// Reason why there are fewer runs than in `order`.
     pub ended: Option<String>,
 }
 
-/// What was asked of the load generator.
+/// Parameters of the load generator.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Load {
     pub repeat: u16,
-    /// Of each scenario, in seconds.
+    /// Duration of each scenario in seconds.
     pub seconds: u64,
-    /// Users that each wait for their answer.
+    /// Number of virtual users in closed-loop scenarios.
     pub vus: u16,
-    /// Requests per second that wait for nobody.
+    /// Request rate of the open-loop scenario, per second.
     pub rate: u16,
-    /// In each set.
+    /// Number of records in each set.
     pub records: u64,
     pub scenarios: Vec<String>,
-    /// The one of them that was made with `rate`.
+    /// Name of the open-loop scenario.
     pub open: Option<String>,
 }
 
-/// What the application talked to.
+/// Server used by the application.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Server {
-    /// For people.
+    /// Description for users.
     pub kind: String,
-    /// Its image's id, where it ran in a container of ours.
+    /// Id of its image, if it ran in a container of the benchmark.
     pub image: Option<String>,
-    /// A development aid, whose speed says nothing.
+    /// Whether it is the stand-in, which is not suitable for performance measurements.
     pub standin: bool,
 }
 
-/// The load generator.
+/// Load generator.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct K6 {
     pub version: String,
-    /// Where it was found.
+    /// Origin: path or image.
     pub from: String,
-    /// SHA-256 of the program, or the image's id.
+    /// SHA-256 of the program, or id of the image.
     pub digest: String,
 }
 
-/// A configuration as it was found.
+/// Configuration with the properties of its image.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Config {
-    /// As the matrix has it.
+    /// Configuration in the matrix.
     pub asked: ServeConfig,
-    /// The id of the image.
+    /// Id of the image.
     pub digest: String,
-    /// The step's key that it was built by.
+    /// Key of the step that built the image.
     pub key: String,
     /// Whether the interpreter was compiled with PGO and LTO.
     pub optimized: bool,
-    /// Versions of what is in it, by package.
+    /// Versions of the packages in the image.
     pub packages: BTreeMap<String, String>,
 }
 
-/// One configuration, measured once, in fresh containers.
+/// One run of a configuration in fresh containers.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Run {
-    /// Its number in the order, its configuration.
+    /// Position in the order and name of the configuration.
     pub id: String,
     pub config: String,
-    /// Seconds since 1970 when it began.
+    /// Start time in seconds since 1970.
     pub began: u64,
-    /// What the application said of itself before and after.
+    /// Runtime information reported by the application before and after the run.
     pub before: Option<Runtime>,
     pub after: Option<Runtime>,
     pub phases: Vec<Phase>,
-    /// Whether the engine forwarded each request, because the container's own address was not in reach.
+    /// Whether the engine forwarded each request, because the container's address was not reachable.
     #[serde(default)]
     pub forwarded: bool,
-    /// Why it counts for nothing.
+    /// Reason why the run does not count.
     pub failed: Option<String>,
 }
 
-/// Of `/runtime`.
+/// Response of `/runtime`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Runtime {
     pub python: String,
@@ -133,39 +133,39 @@ pub struct Runtime {
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Phase {
     pub scenario: String,
-    /// That it lasted.
+    /// Duration in seconds.
     pub seconds: f64,
-    /// Iterations that were ended, and those that the load generator could not begin in time.
+    /// Numbers of completed iterations, and of iterations that the load generator could not start in time.
     pub iterations: u64,
     pub dropped: u64,
-    /// The file with all requests, and its SHA-256.
+    /// File with all requests, and its SHA-256.
     pub samples: String,
     pub sha256: String,
-    /// What the application counted meanwhile.
+    /// Metrics that the application counted during the scenario.
     pub server: Vec<Series>,
     pub machine: Machine,
 }
 
-/// What else the machine did meanwhile: shares of all processors.
+/// Load of the machine during the scenario, as shares of all processors.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct Machine {
     pub busy: f64,
-    /// Of that, what is none of ours.
+    /// Share of it used by other processes.
     pub other: f64,
     pub steal: f64,
-    /// How often a processor or the group that we run in was slowed down; none where nobody counts it.
+    /// How often a processor or the cgroup was throttled; `None` if not counted.
     pub throttled: Option<u64>,
 }
 
 impl Runtime {
-    /// Why this is not what a configuration claims.
+    /// Returns why the state differs from the expected GIL state; `None` if it matches.
     pub fn refuse(&self, claimed: GilState) -> Option<String> {
         let found = match (self.gil, self.forced_off) {
             (true, _) => GilState::On,
             (false, false) => GilState::Off,
             (false, true) => GilState::ForcedOff,
         };
-        (found != claimed).then(|| format!("the GIL is {found}, and {claimed} was claimed"))
+        (found != claimed).then(|| format!("the GIL is {found}, but {claimed} was expected"))
     }
 }
 
@@ -211,11 +211,11 @@ impl Record {
     pub fn read(folder: &Path) -> Result<Record> {
         let path = folder.join(FILE);
         let text = fs::read_to_string(&path).with_context(|| {
-            format!("cannot read `{}`: name a folder that `cargo xtask bench serve` has written", path.display())
+            format!("cannot read `{}`: specify a folder written by `cargo xtask bench serve`", path.display())
         })?;
         let schema = serde_json::from_str::<serde_json::Value>(&text).ok().and_then(|value| value["schema"].as_u64());
         if schema != Some(u64::from(SCHEMA)) {
-            bail!("`{}` is of another version of this tool: this one reads schema {SCHEMA}", path.display());
+            bail!("`{}` was written by another version of this tool: the supported schema is {SCHEMA}", path.display());
         }
         serde_json::from_str(&text).with_context(|| format!("`{}` is damaged", path.display()))
     }
@@ -226,12 +226,12 @@ impl Record {
         cache::write(&folder.join(FILE), text.as_bytes())
     }
 
-    /// The runs that count.
+    /// Returns the runs that count.
     pub fn complete(&self) -> impl Iterator<Item = &Run> {
         self.runs.iter().filter(|run| run.failed.is_none())
     }
 
-    /// What is missing, in words; `None` when all was measured.
+    /// Describes what is missing; `None` if all runs are complete.
     pub fn incomplete(&self) -> Option<String> {
         let failed: Vec<String> = self
             .runs

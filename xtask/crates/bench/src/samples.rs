@@ -1,4 +1,4 @@
-//! All requests of a scenario: from k6's own output, into a small compressed file, and back.
+//! Reads the requests of a scenario from k6's output, and writes and reads them as a compressed file.
 
 use std::fs::File;
 use std::io::{BufRead, BufReader, Read as _, Write as _};
@@ -18,16 +18,16 @@ use build::cache;
 /// One request.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Request {
-    /// Seconds since the first one was sent, when this one was.
+    /// Start time in seconds since the start of the first request.
     pub at: f64,
     pub client: String,
-    /// 0 where there was no answer.
+    /// HTTP status; 0 if there was no response.
     pub status: u16,
-    /// From the first byte sent to the last received.
+    /// Time from the first byte sent to the last byte received, in milliseconds.
     pub ms: f64,
 }
 
-/// What k6 wrote of one scenario.
+/// Output of k6 for one scenario.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Output {
     pub requests: Vec<Request>,
@@ -35,7 +35,7 @@ pub struct Output {
     pub dropped: u64,
 }
 
-/// A line of `k6 run --out json`: <https://grafana.com/docs/k6/latest/results-output/real-time/json/>.
+/// Line of `k6 run --out json`: <https://grafana.com/docs/k6/latest/results-output/real-time/json/>.
 #[derive(Deserialize)]
 struct Line {
     metric: String,
@@ -57,12 +57,12 @@ struct Tags {
     status: Option<String>,
 }
 
-/// Reads k6's output; what is none of three metrics is passed over.
+/// Parses k6's output. Ignores all but three metrics.
 pub fn of_k6(reader: impl BufRead) -> Result<Output> {
     let mut output = Output::default();
     for line in reader.lines() {
         let line = line.context("k6's output cannot be read")?;
-        // Most lines are of metrics that nobody asks for.
+        // Most lines belong to other metrics.
         if !["\"http_req_duration\"", "\"iterations\"", "\"dropped_iterations\""].iter().any(|name| line.contains(name))
         {
             continue;
@@ -74,7 +74,7 @@ pub fn of_k6(reader: impl BufRead) -> Result<Output> {
             "dropped_iterations" => output.dropped += value as u64,
             "http_req_duration" => {
                 let time = read.data.time.as_deref().and_then(epoch);
-                let time = time.with_context(|| format!("k6 wrote a time that is none: `{line}`"))?;
+                let time = time.with_context(|| format!("k6 wrote an invalid time: `{line}`"))?;
                 let tags = read.data.tags.unwrap_or(Tags { client: None, status: None });
                 output.requests.push(Request {
                     at: time - value / 1000.0,
@@ -92,7 +92,7 @@ pub fn of_k6(reader: impl BufRead) -> Result<Output> {
     Ok(output)
 }
 
-/// Seconds since 1970 of a time stamp of RFC 3339.
+/// Converts an RFC 3339 timestamp to seconds since 1970.
 fn epoch(text: &str) -> Option<f64> {
     let time = OffsetDateTime::parse(text, &Rfc3339).ok()?;
     Some(time.unix_timestamp() as f64 + f64::from(time.nanosecond()) / 1e9)
@@ -100,7 +100,7 @@ fn epoch(text: &str) -> Option<f64> {
 
 const HEAD: &str = "seconds,client,status,milliseconds";
 
-/// Writes them compressed, and returns the file's SHA-256.
+/// Writes the requests as a compressed file and returns its SHA-256.
 pub fn write(path: &Path, requests: &[Request]) -> Result<String> {
     let mut encoder = GzEncoder::new(Vec::new(), Compression::default());
     writeln!(encoder, "{HEAD}")?;
@@ -112,11 +112,11 @@ pub fn write(path: &Path, requests: &[Request]) -> Result<String> {
     Ok(digest::of(&bytes))
 }
 
-/// Reads them back, if they are still what was written.
+/// Reads the requests and checks the digest of the file.
 pub fn read(path: &Path, sha256: &str) -> Result<Vec<Request>> {
     let found = digest::of_file(path)?;
     if found != sha256 {
-        bail!("`{}` has changed: its SHA-256 is `{found}`, and `{sha256}` was written down", path.display());
+        bail!("`{}` has changed: its SHA-256 is `{found}`, but `{sha256}` is recorded", path.display());
     }
     let mut text = String::new();
     let file = BufReader::new(File::open(path)?);
@@ -130,7 +130,7 @@ pub fn read(path: &Path, sha256: &str) -> Result<Vec<Request>> {
     read.with_context(|| format!("`{}` is damaged", path.display()))
 }
 
-/// What lies below this share of them, between two values in proportion; `None` of none.
+/// Returns a quantile with linear interpolation; `None` for an empty slice.
 pub fn quantile(sorted: &[f64], share: f64) -> Option<f64> {
     let place = share * (sorted.len().checked_sub(1)?) as f64;
     let (low, high) = (sorted[place.floor() as usize], sorted[place.ceil() as usize]);

@@ -1,4 +1,4 @@
-//! Samples and what is said of them: the median, and the smallest and largest beside it.
+//! Samples with their median, minimum and maximum.
 
 use std::collections::BTreeMap;
 
@@ -7,23 +7,23 @@ use serde::Serialize;
 /// One measured run.
 #[derive(Debug, Clone, Serialize)]
 pub struct Sample {
-    /// Wall time.
+    /// Wall time in seconds.
     pub seconds: f64,
-    /// Load average of the last minute when it began: what else the machine had to do.
+    /// One-minute load average at the start, which shows other activity of the machine.
     pub load: f64,
-    /// Seconds of what it consisted of, by name, where that is known.
+    /// Seconds spent in individual steps, by name, if known.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub parts: BTreeMap<String, f64>,
 }
 
-/// All runs of one row, in order; `plain` is empty where there is nothing to compare with.
+/// All runs of one row in order; `plain` is empty if there is no tool to compare with.
 #[derive(Debug, Clone, Default, Serialize)]
 pub struct Samples {
     pub ours: Vec<Sample>,
     pub plain: Vec<Sample>,
 }
 
-/// The middle and both ends.
+/// Median, minimum and maximum.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Spread {
     pub median: f64,
@@ -32,7 +32,7 @@ pub struct Spread {
 }
 
 impl Spread {
-    /// None of no values.
+    /// Returns `None` for an empty sequence.
     pub fn of(values: impl IntoIterator<Item = f64>) -> Option<Spread> {
         let mut values: Vec<f64> = values.into_iter().collect();
         values.sort_by(f64::total_cmp);
@@ -51,7 +51,8 @@ impl Samples {
         Spread::of(self.plain.iter().map(|sample| sample.seconds))
     }
 
-    /// Ours by plain, pair by pair: the two runs of a pair had the machine in much the same state.
+    /// Returns the ratio of this tool to the plain tools, computed for each pair of consecutive runs, which ran under
+    /// similar conditions.
     pub fn ratio(&self) -> Option<Spread> {
         let pairs = self.ours.iter().zip(&self.plain);
         Spread::of(pairs.map(|(ours, plain)| ours.seconds / plain.seconds))
@@ -61,7 +62,7 @@ impl Samples {
         Spread::of(self.ours.iter().chain(&self.plain).map(|sample| sample.load))
     }
 
-    /// The medians of the parts of our side.
+    /// Returns the medians of this tool's individual steps.
     pub fn parts(&self) -> BTreeMap<String, f64> {
         let mut parts: BTreeMap<String, Vec<f64>> = BTreeMap::new();
         for (name, seconds) in self.ours.iter().flat_map(|sample| &sample.parts) {
@@ -93,7 +94,7 @@ mod tests {
             ours: vec![sample(1.0, 0.5), sample(3.0, 2.0), sample(2.0, 1.0)],
             plain: vec![sample(2.0, 0.1), sample(4.0, 0.1), sample(8.0, 0.1)],
         };
-        // Of the medians it would be 2 / 4.
+        // The ratio of the medians would be 2 / 4.
         assert_eq!(samples.ratio(), Some(Spread { median: 0.5, min: 0.25, max: 0.75 }));
         assert_eq!(samples.load(), Some(Spread { median: 0.3, min: 0.1, max: 2.0 }));
         assert_eq!(samples.parts(), BTreeMap::from([("a".to_owned(), 1.0)]));

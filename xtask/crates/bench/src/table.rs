@@ -1,4 +1,4 @@
-//! The table of a bench run, for the terminal and for the documentation.
+//! Result table of a build benchmark, for the terminal and the documentation.
 
 use std::fmt::Write as _;
 use std::path::Path;
@@ -10,13 +10,13 @@ use crate::stats::{Samples, Spread};
 use base::ui;
 use matrix::BenchRow;
 
-/// Between these lines of the documentation stands what was measured.
+/// Marks between which the documentation contains the results.
 const BEGIN: &str = "<!-- cargo xtask bench build --write: begin -->";
 const END: &str = "<!-- cargo xtask bench build --write: end -->";
 
 const HEAD: [&str; 7] = ["ROW", "OURS", "PLAIN", "OURS/PLAIN", "TARGET", "", "LOAD"];
 
-/// For a terminal: one line per row.
+/// Formats one line per row for the terminal.
 pub fn text(rows: &[(BenchRow, Samples)]) -> String {
     let mut lines = vec![HEAD.map(str::to_owned)];
     lines.extend(rows.iter().map(|(row, samples)| cells(row, samples)));
@@ -30,8 +30,8 @@ pub fn text(rows: &[(BenchRow, Samples)]) -> String {
     out
 }
 
-/// For the documentation: the machine, then one line per row. A row that was not run keeps the line
-/// that it has in `old`, if that was measured on the same machine.
+/// Formats the machine and one line per row for the documentation. Rows that were not run keep their line in `old` if
+/// it is from the same machine.
 pub fn markdown(all: &[BenchRow], rows: &[(BenchRow, Samples)], machine: &str, when: &str, old: &str) -> String {
     let same_machine = old.lines().any(|line| line == machine);
     let mut out = format!("{machine}\n\n");
@@ -66,7 +66,7 @@ pub fn markdown(all: &[BenchRow], rows: &[(BenchRow, Samples)], machine: &str, w
     out
 }
 
-/// Puts the table into the documentation at `path`, between its two marks.
+/// Replaces the table between the marks in the documentation at `path`.
 pub fn write(path: &Path, all: &[BenchRow], rows: &[(BenchRow, Samples)], machine: &str, when: &str) -> Result<()> {
     let text = std::fs::read_to_string(path).with_context(|| format!("cannot read `{}`", path.display()))?;
     let (before, rest) = text.split_once(BEGIN).with_context(|| missing(path, BEGIN))?;
@@ -127,7 +127,7 @@ fn time(seconds: f64) -> String {
     if seconds < 0.9995 { format!("{:.0} ms", seconds * 1000.0) } else { ui::seconds(seconds) }
 }
 
-/// Two digits that say something, however small it is.
+/// Formats a ratio with two significant digits.
 fn ratio(ratio: f64) -> String {
     let digits = if ratio > 0.0 { (1.0 - ratio.log10().floor()).clamp(2.0, 6.0) } else { 2.0 };
     format!("{ratio:.0$}", digits as usize)

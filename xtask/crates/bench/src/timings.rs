@@ -1,4 +1,4 @@
-//! Reads how long each crate took from the report of `cargo build --timings`.
+//! Reads the compile time of each crate from the report of `cargo build --timings`.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -6,7 +6,7 @@ use std::path::Path;
 
 use anyhow::{Context as _, Result, bail};
 
-/// Seconds that each crate took, from the report of `cargo build --timings`.
+/// Returns the compile time of each crate in seconds.
 pub fn crates(report: &Path) -> Result<BTreeMap<String, f64>> {
     let text = fs::read_to_string(report).with_context(|| format!("cannot read `{}`", report.display()))?;
     units(&text).with_context(|| format!("`{}` has no times", report.display()))

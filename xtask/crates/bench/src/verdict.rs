@@ -1,27 +1,27 @@
-//! Whether two sets of runs differ, in words that say no more than was shown.
+//! Decides and describes whether two sets of runs differ.
 
 use crate::infer::{self, ALPHA, Estimate};
 
-/// Which way a figure should go.
+/// Direction of improvement of a figure.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Good {
     Low,
     High,
 }
 
-/// What is known of a difference.
+/// Result of the comparison of two sets of runs.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Verdict {
-    /// Of the second against the first.
+    /// Relative change of the second set against the first.
     pub change: Estimate,
-    /// Of seeing as much where nothing differs, adjusted for all that was tested together.
+    /// p-value, adjusted for all tests of the same family.
     pub chance: f64,
-    /// The smallest change that so many runs with such a spread could have shown; none where none could.
+    /// Smallest change that could be detected with this number of runs and this variance; `None` if none could.
     pub smallest: Option<f64>,
     pub good: Good,
 }
 
-/// Verdicts on what is tested together, for one statement: the more is tested, the more would show by chance.
+/// Compares pairs of sets that belong to one statement. The p-values are adjusted for the number of tests.
 pub fn family(pairs: &[(&[f64], &[f64], Good)]) -> Vec<Option<Verdict>> {
     let possible = |(a, b, _): &(&[f64], &[f64], Good)| !a.is_empty() && !b.is_empty() && infer::mean(a) != 0.0;
     let tested: Vec<&(&[f64], &[f64], Good)> = pairs.iter().filter(|pair| possible(pair)).collect();
@@ -39,12 +39,12 @@ impl Verdict {
         self.chance <= ALPHA
     }
 
-    /// A difference that was shown, for the worse.
+    /// Returns whether the second set is significantly worse.
     pub fn worse(&self) -> bool {
         self.shown() && (self.change.mean > 0.0) == (self.good == Good::Low)
     }
 
-    /// `−49 % (−52 to −46)`.
+    /// Formats the change: `−49 % (−52 to −46)`.
     pub fn size(&self) -> String {
         match self.change.ends {
             Some((low, high)) => format!("{} % ({} to {})", percent(self.change.mean), percent(low), percent(high)),
@@ -64,7 +64,7 @@ impl Verdict {
     }
 }
 
-/// With its sign, and no more digits than it is good for.
+/// Formats a percentage with sign and significant digits.
 fn percent(share: f64) -> String {
     let percent = share * 100.0;
     let digits = usize::from(percent.abs() < 9.95);

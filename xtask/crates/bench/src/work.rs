@@ -6,7 +6,7 @@ use std::process::{Command, Stdio};
 
 use anyhow::{Context as _, Result};
 
-/// The folder of a bench under way; with it go the images and containers that it has made.
+/// Temporary folder of a running benchmark. Its images and containers are removed with it.
 pub struct Work {
     pub folder: PathBuf,
     docker: Option<PathBuf>,
@@ -16,7 +16,7 @@ pub struct Work {
 impl Work {
     pub fn new(folder: PathBuf, docker: Option<PathBuf>, name: String) -> Result<Work> {
         let work = Work { folder, docker, name };
-        // What a killed one has left.
+        // Remove what a killed run left.
         work.clear();
         fs::create_dir_all(&work.folder).with_context(|| format!("cannot make `{}`", work.folder.display()))?;
         Ok(work)
@@ -45,7 +45,7 @@ impl Drop for Work {
     }
 }
 
-/// Clears up; what is not there needs no clearing.
+/// Runs a cleanup command and ignores errors.
 pub fn quietly(program: &Path, arguments: &[&str]) -> String {
     let output = Command::new(program).args(arguments).stdin(Stdio::null()).stderr(Stdio::null()).output();
     output.map(|output| String::from_utf8_lossy(&output.stdout).into_owned()).unwrap_or_default()

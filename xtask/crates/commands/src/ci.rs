@@ -1,4 +1,4 @@
-//! Everything that must pass before a change lands, in one command, the same on a laptop and in CI.
+//! `cargo xtask ci`: all checks that must pass before a change is merged, locally and in CI.
 
 mod repeat;
 
@@ -14,16 +14,16 @@ use build::provision::{self, Needs};
 use build::{BuildOptions, Project, make};
 use matrix::select::Selection;
 
-/// Programs that the tests start, each with its Debian package.
+/// Programs that the tests start, with their Debian packages.
 const PROGRAMS: [(&str, &str); 3] =
     [("docker", "docker.io"), ("docker-registry", "docker-registry"), ("ip", "iproute2")];
 
-/// The tests that need a Docker engine and what `ci` has built. They wait for containers and the network much of the
-/// time, so that more run at once than this machine has processors.
+/// Tests that need a Docker engine and the results of `ci`. They mostly wait for containers and the network, so more
+/// tests run in parallel than there are processors.
 const ENGINE_TESTS: [&str; 7] =
     ["test", "--locked", "--workspace", "--no-fail-fast", "--", "--ignored", "--test-threads=4"];
 
-/// Which part of `ci` is asked for; by default all of it.
+/// Selects a part of `ci`.
 #[derive(Debug, Args)]
 pub struct Options {
     /// Only the checks that need no Docker engine: formatting, lints, workflows and tests
@@ -48,7 +48,7 @@ pub fn run(project: &Project, how: &BuildOptions, asked: &Options) -> Result<()>
     parts.run("wheels and images", || {
         make::make(project, &Selection::all(&project.matrix), how, &project.wheels()).map(drop)
     })?;
-    // Everything that the matrix has, or with `--keep-going` what could be built of it.
+    // All rows of the matrix; with `--keep-going`, those that could be built.
     let listed = Manifest::read(&project.wheels())?.artefacts;
     let of = |kind: &'static str| listed.iter().filter(move |entry| entry.kind == kind);
     let promised: Vec<String> =
@@ -59,11 +59,11 @@ pub fn run(project: &Project, how: &BuildOptions, asked: &Options) -> Result<()>
     parts.run("tests with an engine", || cargo(project, &ENGINE_TESTS))?;
     match parts.failed.as_slice() {
         [] => Ok(()),
-        failed => bail!("these parts failed, as shown above: {}", failed.join(", ")),
+        failed => bail!("these parts failed (see above): {}", failed.join(", ")),
     }
 }
 
-/// The parts of a run, one after another.
+/// Parts of a run, executed in order.
 struct Parts<'a> {
     project: &'a Project,
     keep_going: bool,
@@ -71,7 +71,7 @@ struct Parts<'a> {
 }
 
 impl Parts<'_> {
-    /// Runs a part. With `--keep-going` its failure is printed and remembered.
+    /// Runs a part. With `--keep-going`, a failure is printed and recorded.
     fn run(&mut self, name: &'static str, part: impl FnOnce() -> Result<()>) -> Result<()> {
         match part() {
             Err(error) if self.keep_going && !self.project.cancel.is_set() => {
@@ -84,7 +84,7 @@ impl Parts<'_> {
     }
 }
 
-/// What needs no engine.
+/// Runs the checks that need no engine.
 fn checks(project: &Project, how: &BuildOptions) -> Result<()> {
     let needs = Needs { platform: project.matrix.platform, docker: false, programs: &[], bootstrap: &|_| false };
     let yes = how.yes && !project.fake;
@@ -111,7 +111,7 @@ fn cargo(project: &Project, arguments: &[&str]) -> Result<()> {
     Ok(())
 }
 
-/// The Cargo that runs this tool, in the project's folder.
+/// Returns a command of the Cargo that runs this tool, in the project folder.
 fn cargo_command(project: &Project, arguments: &[&str]) -> Command {
     let cargo = std::env::var("CARGO").unwrap_or_else(|_| "cargo".to_owned());
     let mut command = Command::new(cargo);

@@ -1,4 +1,4 @@
-//! The tool's own crates: their licences, where they come from, and that none occurs twice.
+//! `cargo xtask deny`: checks licences, sources and duplicates of this tool's dependencies.
 
 use std::path::{Path, PathBuf};
 
@@ -10,14 +10,14 @@ use base::environment::{self, Purpose};
 use build::Project;
 use matrix::Crate;
 
-/// What `.cargo/deny.toml` says of the crates in Cargo.lock.
+/// Checks the crates in Cargo.lock against `.cargo/deny.toml`.
 pub fn run(project: &Project) -> Result<()> {
     if project.fake {
         return Ok(());
     }
     let program = installed(project, &project.matrix.ci.deny)?;
     let (shell, manifest) = (Shell::new()?, project.folder.join("Cargo.toml"));
-    // Cargo tells nothing of crates that it does not have, those of other platforms included.
+    // Cargo provides metadata only for downloaded crates, including those of other platforms.
     let fetch = cargo(&shell).args(["fetch", "--locked", "--manifest-path"]).arg(&manifest);
     project.call("deny", "fetch crates", fetch, "")?;
     let check = cmd!(
@@ -27,7 +27,7 @@ pub fn run(project: &Project) -> Result<()> {
     project.call("deny", "licences, sources and duplicates", check, "")
 }
 
-/// cargo-deny, built once from its own sources, which Cargo.lock inside the crate pins.
+/// Returns cargo-deny, which is built once from its sources with the Cargo.lock in its crate.
 fn installed(project: &Project, deny: &Crate) -> Result<PathBuf> {
     let folder = project.cache.state(&format!("{}-{}", deny.name, &deny.sha256[..16]))?;
     let program = folder.join("bin").join(&*deny.name);
@@ -43,7 +43,7 @@ fn installed(project: &Project, deny: &Crate) -> Result<PathBuf> {
         }
         let (shell, target) = (Shell::new()?, folder.join("target"));
         let (name, version) = (&*deny.name, format!("={}", deny.version));
-        // Unoptimised: it is built more often than it is slow.
+        // Unoptimised, because compiling takes longer than running it.
         let build = environment::apply(cargo(&shell), Purpose::Cargo).args([
             "install",
             name,
@@ -60,24 +60,25 @@ fn installed(project: &Project, deny: &Crate) -> Result<PathBuf> {
     })
 }
 
-/// What Cargo says of a version of a crate, and the SHA-256 of the crate, which it downloads to say it.
+/// Returns the output of `cargo info` for a version of a crate, and the SHA-256 of the crate, which Cargo downloads
+/// for it.
 pub fn download(project: &Project, name: &str, version: &str) -> Result<(String, String)> {
     let (shell, wanted) = (Shell::new()?, format!("{name}@{version}"));
-    // Not in a clone: Cargo would speak of the version that its Cargo.lock has.
+    // Not in a clone, where Cargo would use the version in Cargo.lock.
     shell.change_dir(project.cache.state(name)?);
     let said = project.ask("deny", &format!("look up {wanted}"), cargo(&shell).args(["info", &wanted]), "")?;
     let home = std::env::var_os("CARGO_HOME").map(PathBuf::from);
     let home = home.or_else(|| std::env::var_os("HOME").map(|home| Path::new(&home).join(".cargo")));
     let registries = home.context("neither CARGO_HOME nor HOME is set")?.join("registry/cache");
     let file = format!("{name}-{version}.crate");
-    // One folder for each registry that was ever used.
+    // There is one folder for each registry that was ever used.
     for registry in std::fs::read_dir(&registries).into_iter().flatten() {
         let path = registry?.path().join(&file);
         if path.is_file() {
             return Ok((said, digest::of_file(&path)?));
         }
     }
-    bail!("`{}` has no `{file}` although cargo has just downloaded it", registries.display())
+    bail!("`{}` has no `{file}`, although cargo downloaded it", registries.display())
 }
 
 fn cargo(shell: &Shell) -> Cmd<'_> {

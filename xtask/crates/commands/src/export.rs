@@ -1,4 +1,4 @@
-//! `cargo xtask export`: one row, in a folder of its own, for a job that continues on another machine.
+//! `cargo xtask export`: copies one row to a separate folder, for a job on another machine.
 
 use std::path::{Path, PathBuf};
 
@@ -8,7 +8,7 @@ use base::{UsageError, digest, ui};
 use build::manifest::Manifest;
 use build::{Project, cache};
 
-/// What to export, and where to.
+/// Options of `cargo xtask export`.
 #[derive(Debug, clap::Args)]
 pub struct Options {
     /// Id of a wheel or image row
@@ -19,8 +19,8 @@ pub struct Options {
     folder: PathBuf,
 }
 
-/// Writes the row `id` of `wheels/manifest.json` with its files into `to/<id>`; a wheel is copied, an image
-/// goes another way. [`build::incoming`] reads such folders.
+/// Writes the row `id` of `wheels/manifest.json` with its files to `to/<id>`. Images are transferred through a
+/// registry instead. [`build::incoming`] reads such folders.
 pub fn run(project: &Project, options: &Options) -> Result<()> {
     let Options { row: id, folder: to } = options;
     let wheels = project.wheels();
@@ -31,7 +31,7 @@ pub fn run(project: &Project, options: &Options) -> Result<()> {
         anyhow!(UsageError(format!("`{}` has no row `{id}`, only {}", wheels.display(), ui::quoted(rows))))
     })?;
     let folder = to.join(&entry.id);
-    std::fs::create_dir_all(&folder).with_context(|| format!("cannot make `{}`", folder.display()))?;
+    std::fs::create_dir_all(&folder).with_context(|| format!("cannot create `{}`", folder.display()))?;
     if entry.kind == "wheel" {
         copy(&wheels, &entry.file, &entry.sha256, &folder)?;
     }
@@ -44,7 +44,7 @@ pub fn run(project: &Project, options: &Options) -> Result<()> {
     ui::print_result(&format!("{}\n", folder.display()))
 }
 
-/// Copies a file that must have the digest of the manifest.
+/// Copies a file after checking its digest against the manifest.
 fn copy(from: &Path, file: &str, sha256: &str, to: &Path) -> Result<()> {
     let copied = to.join(file);
     cache::copy(&from.join(file), &copied)?;

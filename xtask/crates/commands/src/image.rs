@@ -1,11 +1,11 @@
-//! `cargo xtask image`: builds images and proves them.
+//! `cargo xtask image`: builds and checks images.
 
 use anyhow::Result;
 use build::{BuildOptions, Project, make};
 use clap::Args;
 use matrix::select;
 
-/// Which images to build, and how.
+/// Selects the images and options of the build.
 #[derive(Debug, Args)]
 pub struct Options {
     /// Tags of images in the matrix
@@ -15,7 +15,7 @@ pub struct Options {
     build: BuildOptions,
 }
 
-/// Builds and proves the selected images, with the wheels that they need.
+/// Builds and checks the selected images with the wheels they need.
 pub fn run(project: &Project, options: &Options) -> Result<()> {
     let selection = select::images(&project.matrix, &options.tags)?;
     make::make(project, &selection, &options.build, &project.wheels()).map(|_| ())

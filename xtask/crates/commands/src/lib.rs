@@ -1,4 +1,4 @@
-//! The commands of the program that need no crate of their own: one file a command.
+//! Commands that do not need a crate of their own, one file per command.
 
 pub mod ci;
 pub mod deny;

@@ -1,4 +1,4 @@
-//! Lock files made anew by the script that lies beside them, with the pinned uv.
+//! `cargo xtask lock`: regenerates lock files with the `lock.py` in their parent folder and the pinned uv.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -14,7 +14,7 @@ use build::{Project, cache};
 use matrix::{Location, Package};
 use wheelfile::{same_name, same_version};
 
-/// It lies beside the folder with the locks, and writes into it.
+/// Script next to the folder of lock files, to which it writes.
 const SCRIPT: &str = "lock.py";
 
 #[derive(Debug, Clone, Args)]
@@ -27,19 +27,19 @@ pub struct Options {
     check: bool,
 }
 
-/// The text of the files of a folder, by name.
+/// Texts of the files in a folder, by name.
 type Texts = BTreeMap<String, String>;
 
-/// What a script made of a file.
+/// Result of a script for one file.
 struct Made {
-    /// The name below the project's folder.
+    /// Path relative to the project folder.
     file: String,
-    /// The new text; none where the script has removed the file.
+    /// New text; `None` if the script removed the file.
     text: Option<String>,
     differences: Vec<String>,
 }
 
-/// Runs the scripts of all folders, and writes their lock files only when none of them has failed.
+/// Runs the scripts of all folders. Lock files are written only if no script failed.
 pub fn run(project: &Project, options: &Options) -> Result<()> {
     let folders = folders(project, &options.packages)?;
     let missing: Vec<String> = folders
@@ -89,12 +89,12 @@ pub fn run(project: &Project, options: &Options) -> Result<()> {
     Ok(())
 }
 
-/// The script of a folder of locks.
+/// Returns the script of a folder of lock files.
 fn script(project: &Project, folder: &str) -> PathBuf {
     project.folder.join(folder).with_file_name(SCRIPT)
 }
 
-/// The folders of locks that the matrix names, in its order, each with the ABIs that it must have.
+/// Returns the folders of lock files in the matrix, in order, each with its required ABIs.
 fn folders(project: &Project, wanted: &[String]) -> Result<Vec<(String, Vec<String>)>> {
     let matrix = &project.matrix;
     let of = |package: &Package| -> Vec<Location> {
@@ -139,7 +139,7 @@ fn folders(project: &Project, wanted: &[String]) -> Result<Vec<(String, Vec<Stri
     Ok(folders)
 }
 
-/// Runs the script of a folder and returns what it made. The files themselves are left as they were.
+/// Runs the script of a folder on a copy and returns the results, without changing the original files.
 fn refresh(project: &Project, shown: &str, abis: &[String]) -> Result<Vec<Made>> {
     let folder = project.folder.join(shown);
     let before = texts(&folder)?;
@@ -167,7 +167,7 @@ fn refresh(project: &Project, shown: &str, abis: &[String]) -> Result<Vec<Made>>
     Ok(made.chain(removed).collect())
 }
 
-/// `locks` are what the script makes by itself, `locks-torch` what it makes with `--torch`.
+/// Runs a script: without options for `locks`, with `--torch` for `locks-torch`.
 fn make(project: &Project, shown: &str, script: &Path) -> Result<()> {
     let variant = shown.rsplit('/').next().and_then(|name| name.strip_prefix("locks-"));
     let variant = variant.map(|name| format!("--{name}"));
@@ -179,23 +179,23 @@ fn make(project: &Project, shown: &str, script: &Path) -> Result<()> {
     let (glibc, abis) = (&*project.matrix.root.glibc, project.matrix.abis.iter().map(|abi| &*abi.id));
     let command = cmd!(shell, "{python} -B {script} {variant...} --glibc {glibc} {abis...}");
     let mut command = command.env("PATH", path);
-    // uv knows pip's index by another name.
+    // uv uses another variable than pip for the package index.
     if let (Ok(index), Err(_)) = (std::env::var("PIP_INDEX_URL"), std::env::var("UV_DEFAULT_INDEX")) {
         command = command.env("UV_DEFAULT_INDEX", index);
     }
     project.call("lock", shown, command, "")
 }
 
-/// What has changed in each file; an error where one is no lock file, or that of an ABI is missing.
+/// Returns the changes of each file. Fails if a file is not a lock file or the lock file of an ABI is missing.
 fn judge(before: &Texts, after: &Texts, abis: &[String]) -> Result<BTreeMap<String, Vec<String>>> {
     if let Some(abi) = abis.iter().find(|abi| !after.contains_key(&format!("{abi}.txt"))) {
-        bail!("`{SCRIPT}` made no `{abi}.txt`, which an image needs, although `{abi}` is one of its arguments");
+        bail!("`{SCRIPT}` created no `{abi}.txt`, which an image needs, although `{abi}` is one of its arguments");
     }
     let pins = |name: &str, text: &str| parse(text, name).with_context(|| format!("`{name}`"));
     let mut made = BTreeMap::new();
     for (name, text) in after {
         let old = match before.get(name) {
-            // What cannot be read is replaced, and all in it is new.
+            // An unreadable file is replaced, and all its lines count as new.
             Some(text) => pins(name, text).unwrap_or_default(),
             None => Vec::new(),
         };

@@ -1,4 +1,4 @@
-//! Which pinned inputs of the matrix have something newer, and the matrix written anew with it.
+//! `cargo xtask outdated`: finds newer versions of pinned inputs and updates the matrix.
 
 mod archive;
 mod index;
@@ -21,7 +21,7 @@ use base::{summary, ui};
 use build::{Project, cache, doctor};
 use matrix::{Edit, Matrix};
 
-/// Asks by way of pip, which knows where this user's index is and how to get in.
+/// Script that queries the package index with pip, which knows the user's index and credentials.
 const ASK: &str = include_str!("outdated/ask.py");
 
 #[derive(Debug, Clone, Args)]
@@ -34,7 +34,7 @@ pub struct Options {
     check: bool,
 }
 
-/// One pinned input, and what was found out about it.
+/// Pinned input and the result of its query.
 #[derive(Debug)]
 struct Row {
     input: String,
@@ -42,7 +42,7 @@ struct Row {
     newest: String,
     state: State,
     note: String,
-    /// What changes in the matrix, all of it or none.
+    /// Changes of the matrix, which are applied together or not at all.
     edits: Vec<Edit>,
 }
 
@@ -50,7 +50,7 @@ struct Row {
 enum State {
     Current,
     Newer,
-    /// It could not be found out; the note says why.
+    /// The query failed; the note states the reason.
     Unasked,
 }
 
@@ -61,7 +61,7 @@ impl Row {
         Row { input, pinned: pinned.to_owned(), newest: newest.to_owned(), state, note, edits: Vec::new() }
     }
 
-    /// Writes nothing that an index has said over plain HTTP, where anybody on the way can change it.
+    /// Discards edits if the index was queried over plain HTTP, which can be tampered with.
     fn doubt_index(&mut self) {
         if !self.edits.is_empty() {
             self.edits.clear();
@@ -75,24 +75,24 @@ impl Row {
     }
 }
 
-/// What `ask.py` is asked.
+/// Input of `ask.py`.
 #[derive(Debug, Default, Serialize)]
 struct Question {
     /// Projects, each with the digests that are pinned: what is older than they is not told.
     projects: BTreeMap<String, Vec<String>>,
     addresses: Vec<String>,
-    /// Addresses of files whose SHA-256 is wanted.
+    /// URLs of files whose SHA-256 is requested.
     digests: Vec<String>,
 }
 
-/// What it answers.
+/// Output of `ask.py`.
 #[derive(Debug, Default, Deserialize)]
 struct Answer {
-    /// Of each project its releases, oldest first; none where the index did not answer.
+    /// Releases of each project, oldest first; `None` if the index did not respond.
     projects: BTreeMap<String, Vec<Release>>,
     addresses: BTreeMap<String, Reached>,
     digests: BTreeMap<String, String>,
-    /// The index, or one of them, is asked over plain HTTP.
+    /// Whether an index is queried over plain HTTP.
     #[serde(default)]
     plain_index: bool,
 }
@@ -108,7 +108,7 @@ struct Release {
 struct File {
     name: String,
     sha256: String,
-    /// By whoever published it (PEP 592).
+    /// Yanked by its publisher (PEP 592).
     withdrawn: bool,
 }
 
@@ -122,7 +122,7 @@ enum Reached {
 pub fn run(project: &Project, options: &Options) -> Result<()> {
     let text =
         std::fs::read_to_string(&project.file).with_context(|| format!("cannot read `{}`", project.file.display()))?;
-    // As it is written now: the edits below stand on the places in this very text.
+    // Parse the current text, because edits contain positions in it.
     let matrix = Matrix::parse(&text, "matrix.yaml")?;
     let mirrors = if project.fake { Vec::new() } else { archive::mirrors() };
     let mut question = Question { projects: index::projects(&matrix), ..Question::default() };
@@ -159,13 +159,16 @@ pub fn run(project: &Project, options: &Options) -> Result<()> {
         cache::write(&project.file, matrix::replaced(&text, &edits)?.as_bytes())?;
         let (changed, left) =
             rows.iter().filter(|row| row.state == State::Newer).partition::<Vec<_>, _>(|row| !row.edits.is_empty());
-        project.ui.say(&format!("matrix.yaml: {} of {newer} brought up to date", changed.len()));
+        project.ui.say(&format!("matrix.yaml: updated {} of {newer}", changed.len()));
         if !left.is_empty() {
-            project.ui.say(&format!("by hand, as the table says: {}", ui::quoted(left.iter().map(|row| &row.input))));
+            project.ui.say(&format!(
+                "update manually as described in the table: {}",
+                ui::quoted(left.iter().map(|row| &row.input))
+            ));
         }
     }
     if options.check && newer > 0 {
-        bail!("{newer} inputs have something newer: `cargo xtask outdated --write` changes what it can");
+        bail!("{newer} inputs are outdated: run `cargo xtask outdated --write` to update them");
     }
     Ok(())
 }
@@ -176,11 +179,11 @@ fn tell(project: &Project, rows: &[Row]) -> Result<()> {
     ui::print_result(&table)?;
     let count = |state: State| rows.iter().filter(|row| row.state == state).count();
     let (newer, unasked) = (count(State::Newer), count(State::Unasked));
-    project.ui.say(&format!("{} inputs: {newer} newer, {unasked} could not be asked", rows.len()));
+    project.ui.say(&format!("{} inputs: {newer} newer, {unasked} could not be checked", rows.len()));
     Ok(())
 }
 
-/// A line for each input, with what is to be said of it below.
+/// Formats one line per input, with notes below it.
 fn table(rows: &[Row]) -> String {
     let mut cells = vec![["INPUT", "PINNED", "NEWEST", "STATE"].map(str::to_owned)];
     cells.extend(rows.iter().map(|row| {
@@ -211,5 +214,5 @@ fn ask(project: &Project, question: &Question) -> Result<Answer> {
     let (shell, input) = (Shell::new()?, serde_json::to_string(question)?);
     let command = environment::apply(cmd!(shell, "{python} -c {ASK}").quiet(), Purpose::Download);
     let said = project.ask("outdated", "ask the package index", command, &input)?;
-    serde_json::from_str(&said).context("what the pinned pip answered was not understood")
+    serde_json::from_str(&said).context("the output of the query with pip is not valid")
 }

@@ -1,4 +1,4 @@
-//! `cargo xtask plan`: prints what would run, and runs nothing.
+//! `cargo xtask plan`: prints the steps of a build without running them.
 
 mod since;
 
@@ -10,7 +10,7 @@ use build::{Project, run};
 use clap::{Args, Subcommand, ValueEnum};
 use matrix::select::{self, Selection};
 
-/// What to plan and how to print it.
+/// Options of `cargo xtask plan`.
 #[derive(Debug, Args)]
 pub struct Options {
     #[command(subcommand)]
@@ -38,7 +38,7 @@ enum Rows {
     },
 }
 
-/// Which wheels.
+/// Selects wheels.
 #[derive(Debug, Args)]
 pub struct WheelRows {
     /// Only wheels of this ABI (repeatable)
@@ -49,7 +49,7 @@ pub struct WheelRows {
     pub packages: Vec<String>,
 }
 
-/// Which rows are jobs: only with `--format github`.
+/// Selects the rows that become jobs (only with `--format github`).
 #[derive(Debug, Clone, Args)]
 pub struct JobRows {
     /// GitHub event that started the workflow; `schedule` and `release` include all rows
@@ -77,7 +77,7 @@ pub fn run(project: &Project, options: &Options) -> Result<()> {
     };
     let exchange = Exchange::new(options.cache_from.clone(), None);
     let Options { quick, format, ref jobs, .. } = *options;
-    // Side by side: the engine's greeting and the compiler's each take a while.
+    // In parallel, because connecting to the engine and calling the compiler take time.
     let (planned, docker) = std::thread::scope(|scope| {
         let docker = scope.spawn(|| if project.fake { None } else { docker::Docker::connect_unchecked().ok() });
         (project.plan(&selection, quick), docker.join().ok().flatten())
@@ -87,7 +87,7 @@ pub fn run(project: &Project, options: &Options) -> Result<()> {
     project.cancel.check()?;
     let status = |step: &Step| status.get(&step.id).copied().unwrap_or(Status::Build);
     if format != Format::Github && (jobs.event.is_some() || jobs.changed_since.is_some()) {
-        return Err(anyhow!(UsageError("--event and --changed-since choose jobs: add `--format github`".to_owned())));
+        return Err(anyhow!(UsageError("--event and --changed-since require `--format github`".to_owned())));
     }
     match format {
         Format::Github => {

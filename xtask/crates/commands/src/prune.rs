@@ -1,4 +1,4 @@
-//! What the cache holds and how to make it smaller; everything in it can be made again.
+//! `cargo xtask cache`: shows and reduces the contents of the cache.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -10,20 +10,20 @@ use anyhow::{Context, Result, bail};
 use base::ui::{self, bytes};
 use build::cache::{Cache, Record};
 
-/// Something that is kept or removed as a whole.
+/// Cache entry that is kept or removed as a whole.
 #[derive(Debug)]
 struct Item {
     /// `files`, `records`, `tools`, `cargo` …
     kind: String,
     path: PathBuf,
-    /// In bytes.
+    /// Size in bytes.
     size: u64,
     used: SystemTime,
-    /// Nothing refers to it, or it cannot be read.
+    /// Whether the entry is unreferenced or unreadable.
     lost: bool,
 }
 
-/// A table of what is there, by kind.
+/// Formats a table of the entries by kind.
 pub fn show(cache: &Cache) -> Result<String> {
     let mut kinds: BTreeMap<String, (usize, u64)> = BTreeMap::new();
     let items = items(cache)?;
@@ -38,9 +38,9 @@ pub fn show(cache: &Cache) -> Result<String> {
     Ok(format!("{}\n{}", cache.dir().display(), ui::columns(&rows, " ", |column| column > 0)))
 }
 
-/// Removes what nothing refers to, then what was not used for longest, until at most `limit` bytes are left.
+/// Removes unreferenced entries, then the least recently used ones until at most `limit` bytes remain.
 pub fn prune(cache: &Cache, limit: Option<u64>) -> Result<String> {
-    let _alone = cache.alone().context("the cache is in use by another run: try again when that has ended")?;
+    let _alone = cache.alone().context("the cache is in use by another run: try again after it has finished")?;
     let mut items = items(cache)?;
     items.sort_by_key(|item| (!item.lost, item.used));
     let mut total: u64 = items.iter().map(|item| item.size).sum();
@@ -60,8 +60,8 @@ pub fn prune(cache: &Cache, limit: Option<u64>) -> Result<String> {
 
 fn items(cache: &Cache) -> Result<Vec<Item>> {
     let mut items = Vec::new();
-    // A file was last used when the last of the records that speak of it was; a folder of tools, whose
-    // name ends in the beginning of its key, when its own was.
+    // A file's time of last use is that of the latest record that references it; that of a tools folder, whose name
+    // ends with the start of its key, is that of its record.
     let mut used: BTreeMap<String, SystemTime> = BTreeMap::new();
     for (path, meta) in list(&cache.dir().join("records"))? {
         let record = fs::read(&path).ok().and_then(|text| serde_json::from_slice::<Record>(&text).ok());
@@ -112,7 +112,7 @@ fn list(folder: &Path) -> Result<Vec<(PathBuf, fs::Metadata)>> {
     Ok(found)
 }
 
-/// The size of a folder in bytes; what vanishes meanwhile does not count.
+/// Returns the size of a folder in bytes. Files that disappear meanwhile are ignored.
 fn size(path: &Path) -> Result<u64> {
     let meta = path.symlink_metadata()?;
     if !meta.is_dir() {

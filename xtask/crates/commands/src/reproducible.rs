@@ -1,8 +1,7 @@
-//! Builds each wheel twice, with all that must not matter different, and compares the bytes.
+//! Builds each wheel twice under different conditions and compares the bytes.
 //!
-//! Each of the two builds is this program once more, with a cache of its own: it starts with the
-//! downloads, tools and builder images of the user's cache, but with neither a wheel nor a folder of
-//! Cargo's in it.
+//! Each build runs this program with a separate cache, which contains the downloads, tools and builder images of the
+//! user's cache, but no wheels and no Cargo target folders.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -23,10 +22,10 @@ use build::step::{Context, tools};
 use build::{BuildOptions, Project, debian};
 use matrix::select::Selection;
 
-/// One of the two builds, and what is different in it.
+/// One of the two builds, with its conditions.
 struct Build<'a> {
     name: &'a str,
-    /// Paths of different lengths, for what is padded.
+    /// The paths differ in length, because some formats pad them.
     folder: PathBuf,
     jobs: usize,
     umask: &'a str,
@@ -51,7 +50,7 @@ pub fn run(project: &Project, selection: &Selection, how: &BuildOptions) -> Resu
         if wheel.built.is_some() {
             built.push(step.id.as_str());
         } else {
-            project.ui.say(&format!("[{}] is skipped: its vendor has built it, not this project", step.id));
+            project.ui.say(&format!("[{}] is skipped, because it is built by its vendor", step.id));
         }
     }
     if built.is_empty() {
@@ -61,7 +60,7 @@ pub fn run(project: &Project, selection: &Selection, how: &BuildOptions) -> Resu
     }
     let exchange = Exchange::new(how.cache_from.clone(), None);
     let docker = project.prepare(&plan, &facts, how.yes, &exchange)?;
-    // All but the wheels themselves, on which nothing in this plan depends.
+    // All steps except the wheels, on which no other step in this plan depends.
     let steps = plan.steps.iter().filter(|step| !built.contains(&step.id.as_str())).cloned().collect();
     let needs = Plan { steps, whole: true };
     let context =
@@ -71,11 +70,11 @@ pub fn run(project: &Project, selection: &Selection, how: &BuildOptions) -> Resu
     exchange.end()?;
 
     let scratch = project.cache.scratch("reproducible")?;
-    // More than one, if there is no second processor to take away.
+    // If there is only one processor, use more jobs for the other build.
     let other = if project.cores > 1 { project.cores - 1 } else { 2 };
     let build =
         |name, folder: &str, jobs, umask, env| Build { name, folder: scratch.path().join(folder), jobs, umask, env };
-    // At no moment do these two clocks show the same day.
+    // These two time zones never have the same date.
     let first = [("TZ", "XXX-14"), ("LANG", "C"), ("LC_ALL", "C"), ("USER", "first"), ("LOGNAME", "first")];
     let second =
         [("TZ", "XXX12"), ("LANG", "tr_TR.UTF-8"), ("LC_ALL", "tr_TR.UTF-8"), ("USER", "2nd"), ("LOGNAME", "2nd")];
@@ -83,16 +82,16 @@ pub fn run(project: &Project, selection: &Selection, how: &BuildOptions) -> Resu
         [build("first", "1", project.cores, "022", first), build("second", "somewhere else", other, "027", second)];
     for build in &builds {
         build_all(build, project, selection, how, &needs)?;
-        // What Cargo keeps is larger than anything else, and has served.
+        // Remove Cargo's target folders, which are large and no longer needed.
         fs::remove_dir_all(build.cache().join("v1/state"))?;
-        // The times in a zip file are even seconds.
+        // Timestamps in zip files have a resolution of two seconds.
         std::thread::sleep(Duration::from_secs(2));
         project.cancel.check()?;
     }
     compare(project, &built, &builds)
 }
 
-/// Builds the selected wheels in a cache that has what `needs` says and nothing else.
+/// Builds the selected wheels in a cache that contains only the results in `needs`.
 fn build_all(
     build: &Build,
     project: &Project,
@@ -111,10 +110,10 @@ fn build_all(
         }
         cache.remember(record)?;
     }
-    let program = std::env::current_exe().context("cannot tell where this program is")?;
+    let program = std::env::current_exe().context("cannot determine the path of this program")?;
     let (matrix, jobs, wheels, umask) = (&project.file, build.jobs.to_string(), build.wheels(), build.umask);
     let mut options: Vec<String> = Vec::new();
-    // The selection is all combinations of these: named again, they mean the same rows.
+    // The selection is a full combination of these lists, so they select the same rows.
     for (package, abi) in &selection.wheels {
         options.extend(["--package", package, "--abi", abi].map(str::to_owned));
     }
@@ -137,23 +136,23 @@ fn build_all(
     ended
 }
 
-/// Prints what became of each wheel; an error if any two differ, or speak of this machine.
+/// Prints the result for each wheel. Fails if wheels differ or contain local paths.
 fn compare(project: &Project, ids: &[&str], builds: &[Build; 2]) -> Result<()> {
     let manifests = [Manifest::read(&builds[0].wheels())?, Manifest::read(&builds[1].wheels())?];
     let mut failed = Vec::new();
     for id in ids {
         let entry = |index: usize| -> Result<(&Entry, PathBuf)> {
             let entry = manifests[index].artefacts.iter().find(|entry| entry.id == *id);
-            let entry = entry.with_context(|| format!("the {} build left no `{id}`", builds[index].name))?;
+            let entry = entry.with_context(|| format!("the {} build did not create `{id}`", builds[index].name))?;
             Ok((entry, builds[index].wheels().join(&entry.file)))
         };
         let ((one, first), (other, second)) = (entry(0)?, entry(1)?);
         let mut found = Vec::new();
         if one.key != other.key {
-            found.push(format!("its key is {:.12} in the first build, {:.12} in the second", one.key, other.key));
+            found.push(format!("the key is {:.12} in the first build, {:.12} in the second", one.key, other.key));
         }
         if one.file != other.file {
-            found.push(format!("it is called {} in the first build, {} in the second", one.file, other.file));
+            found.push(format!("the file name is {} in the first build, {} in the second", one.file, other.file));
         }
         found.extend(wheelfile::differences(&first, &second)?);
         for (wheel, build) in [(&first, &builds[0]), (&second, &builds[1])] {
@@ -169,11 +168,11 @@ fn compare(project: &Project, ids: &[&str], builds: &[Build; 2]) -> Result<()> {
     }
     match failed.len() {
         0 => Ok(()),
-        n => Err(anyhow!("{n} of {} wheels cannot be reproduced: {}", ids.len(), ui::quoted(failed))),
+        n => Err(anyhow!("{n} of {} wheels are not reproducible: {}", ids.len(), ui::quoted(failed))),
     }
 }
 
-/// Folders of this machine that no wheel may speak of.
+/// Returns the local folders that must not occur in a wheel.
 fn folders(project: &Project, build: &Build) -> Vec<String> {
     let var = |name: &str| std::env::var(name).ok().map(PathBuf::from);
     let home = var("HOME");
@@ -186,7 +185,7 @@ fn folders(project: &Project, build: &Build) -> Vec<String> {
         below("RUSTUP_HOME", ".rustup"),
         home.clone(),
     ];
-    // `/` and `/root` are everybody's; what lies in another is said with that.
+    // Skip `/` and `/root`, which exist everywhere.
     let all: Vec<PathBuf> = all.into_iter().flatten().filter(|folder| folder.components().count() > 2).collect();
     let outermost = |folder: &&PathBuf| !all.iter().any(|other| *folder != other && folder.starts_with(other));
     let folders: BTreeSet<String> = all.iter().filter(outermost).map(|folder| folder.display().to_string()).collect();

@@ -1,4 +1,4 @@
-//! Bills of materials of wheels and images, in CycloneDX: from what is really in them, the same bytes every time.
+//! `cargo xtask sbom`: creates reproducible CycloneDX SBOMs from the contents of wheels and images.
 
 mod document;
 mod image;
@@ -21,7 +21,7 @@ use build::manifest::{Manifest, Sbom};
 use build::step::patch;
 use build::{Project, cache};
 
-/// The schema itself is in one of the pinned checks.
+/// Script that validates SBOMs; the schema is part of a pinned tool.
 const VALIDATE: &str = include_str!("sbom/validate.py");
 
 #[derive(Debug, Clone, Args)]
@@ -34,7 +34,7 @@ pub struct Options {
     out: Option<PathBuf>,
 }
 
-/// One document, with the SHA-256 of what it tells of.
+/// SBOM with the SHA-256 of the artefact that it describes.
 struct Made {
     subject: String,
     file: String,
@@ -45,11 +45,11 @@ pub fn run(project: &Project, options: &Options) -> Result<()> {
     match (&options.out, options.what.as_slice()) {
         (Some(folder), what) => write(project, what, folder),
         (None, [one]) => ui::print_result(&make(project, &Listed::read(project, None)?, one)?.text),
-        (None, _) => Err(anyhow!(UsageError("only one fits on standard output: name a folder with --out".to_owned()))),
+        (None, _) => Err(anyhow!(UsageError("only one SBOM can be printed: specify a folder with --out".to_owned()))),
     }
 }
 
-/// Writes valid documents into `folder`, and prints their digests as `sha256sum` does.
+/// Validates the SBOMs, writes them to `folder`, and prints their digests like `sha256sum`.
 pub fn write(project: &Project, what: &[String], folder: &Path) -> Result<()> {
     let listed = Listed::read(project, None)?;
     let mut made = Vec::new();
@@ -89,7 +89,7 @@ fn make(project: &Project, listed: &Listed, item: &str) -> Result<Made> {
     Ok(Made { subject, file, text: document.text()? })
 }
 
-/// Holds the documents against CycloneDX's own schema.
+/// Validates SBOMs against the CycloneDX schema.
 fn validate(project: &Project, made: &[Made]) -> Result<()> {
     if project.fake {
         return Ok(());

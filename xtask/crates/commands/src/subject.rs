@@ -1,4 +1,4 @@
-//! What a person means by a word on the command line: a wheel, or an image of the matrix.
+//! Resolves command line arguments that name a wheel or an image.
 
 use std::path::{Path, PathBuf};
 
@@ -12,26 +12,26 @@ use matrix::Package;
 use wheelfile::parse_glibc;
 use wheelfile::{ExpectedWheel, WheelName, WheelReport, same_version};
 
-/// A manifest, and where it lies with what it lists.
+/// Manifest with its location.
 pub struct Listed {
     pub manifest: Manifest,
     pub folder: PathBuf,
     pub shown: String,
-    /// Whether somebody named it: then what it does not list is not right.
+    /// Whether the user specified the manifest; then unlisted subjects are an error.
     pub named: bool,
 }
 
 pub enum Subject<'p> {
     Wheel(PathBuf),
     Image {
-        /// As the engine knows it.
+        /// Reference in the engine.
         reference: String,
         image: &'p matrix::Image,
     },
 }
 
 impl Listed {
-    /// The manifest at `path`, by default that of the clone.
+    /// Reads the manifest at `path`, by default that of the clone.
     pub fn read(project: &Project, path: Option<&Path>) -> Result<Listed> {
         let Some(path) = path else {
             let (folder, shown) = (project.wheels(), "wheels/manifest.json".to_owned());
@@ -53,15 +53,15 @@ impl Listed {
         self.manifest.artefacts.iter().find(|entry| entry.kind == "image" && entry.tag == tag)
     }
 
-    /// How to come by what is listed.
+    /// Returns a hint how to obtain the listed artefacts.
     pub fn again(&self, command: &str) -> String {
         match self.named {
             true => "use nothing of it, and get it again from where it is published".to_owned(),
-            false => format!("`{command}` puts that back"),
+            false => format!("run `{command}` to restore it"),
         }
     }
 
-    /// For what is not listed: how a line says so, and an error where it should be.
+    /// Returns a message for an unlisted subject, or an error if it must be listed.
     pub fn missing(&self, what: &str) -> Result<String> {
         if self.named {
             bail!("`{}` does not list {what}", self.shown);
@@ -70,7 +70,7 @@ impl Listed {
     }
 }
 
-/// An image by its tag in the matrix or by the engine's own name, a wheel by its file or its row.
+/// Finds an image by its tag in the matrix or its name in the engine, or a wheel by its file or row.
 pub fn find<'p>(project: &'p Project, listed: &Listed, item: &str) -> Result<Subject<'p>> {
     if let Some(image) = project.matrix.image(item) {
         return Ok(Subject::Image { reference: format!("{}:{}", project.matrix.name, image.tag), image });
@@ -100,7 +100,7 @@ pub fn built_image(project: &Project, reference: &str, image: &matrix::Image) ->
     Ok((docker, found))
 }
 
-/// An image under any name: its label says which one of the matrix it is.
+/// Finds the matrix image of an image with any name, by its label.
 fn downloaded<'p>(project: &'p Project, reference: &str) -> Result<Subject<'p>> {
     let docker = doctor::connect(project.matrix.platform)?;
     let found = docker.image(reference)?;
@@ -108,18 +108,18 @@ fn downloaded<'p>(project: &'p Project, reference: &str) -> Result<Subject<'p>> 
     let tag = found.labels.get(labels::VERSION).map_or("", String::as_str);
     let image = project.matrix.image(tag).with_context(|| {
         let known = ui::quoted(project.matrix.images.iter().map(|image| &image.tag));
-        format!("the labels of `{reference}` name none of the images of the matrix: {known}")
+        format!("the labels of `{reference}` do not name an image of the matrix; its images: {known}")
     })?;
     Ok(Subject::Image { reference: reference.to_owned(), image })
 }
 
-/// Checks a wheel for the ABI of its name, and tells what is in it.
+/// Checks a wheel for the ABI in its name and returns its contents.
 pub fn checked(project: &Project, path: &Path, listed: &Listed) -> Result<WheelReport> {
     let file = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
     let name = WheelName::parse(&file)?;
     let package = package_of(project, &name)?;
     let abi = match name.abi.as_slice() {
-        // A wheel for any ABI is checked for the one that it was made for.
+        // A wheel for any ABI is checked for the one that it was built for.
         [abi] if abi == "none" || abi == "abi3" => match (listed.wheel(&file), project.matrix.abis.first()) {
             (Some(entry), _) => &entry.tag,
             (None, Some(first)) => &*first.id,
@@ -128,7 +128,7 @@ pub fn checked(project: &Project, path: &Path, listed: &Listed) -> Result<WheelR
         [abi] if project.matrix.abi(abi).is_some() => abi.as_str(),
         tags => {
             let known = ui::quoted(project.matrix.abis.iter().map(|abi| &abi.id));
-            bail!("its ABI tag `{}` is not one of the matrix: {known}", tags.join("."));
+            bail!("its ABI tag `{}` is not in the matrix; its ABIs: {known}", tags.join("."));
         }
     };
     let version = package.wheel_version();
@@ -150,6 +150,6 @@ fn package_of<'p>(project: &'p Project, name: &WheelName) -> Result<&'p Package>
     // A distribution may have a row as it is and a row with patches; the wheel's version tells which one it is.
     packages().find(built).or_else(|| packages().next()).with_context(|| {
         let known = ui::quoted(project.matrix.packages.iter().map(|package| &package.id));
-        format!("`{}` is not a package of the matrix: {known}", name.distribution)
+        format!("`{}` is not a package of the matrix; its packages: {known}", name.distribution)
     })
 }

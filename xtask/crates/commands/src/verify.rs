@@ -1,4 +1,4 @@
-//! Checks again, from outside, what a build promised: of a wheel file, or of an image by its tag.
+//! `cargo xtask verify`: checks finished wheels and images again, independently of the build.
 
 use matrix::InterpreterBuild;
 use std::path::{Path, PathBuf};
@@ -13,7 +13,7 @@ use build::{Project, plan};
 use docker::{Docker, Image, Job, Network};
 use matrix::gil::GilReport;
 
-/// What to check.
+/// Selects what to check.
 #[derive(Debug, clap::Args)]
 pub struct Options {
     /// Image tags, wheel files or wheel ids
@@ -24,12 +24,12 @@ pub struct Options {
     manifest: Option<PathBuf>,
 }
 
-/// `cargo xtask verify`
+/// Runs `cargo xtask verify`.
 pub fn run(project: &Project, options: &Options) -> Result<()> {
     check(project, &options.what, options.manifest.as_deref())
 }
 
-/// Checks each wheel or image against a manifest, by default that of the clone; no network is needed.
+/// Checks wheels and images against a manifest, by default that of the clone. Needs no network.
 pub fn check(project: &Project, what: &[String], manifest: Option<&Path>) -> Result<()> {
     let listed = Listed::read(project, manifest)?;
     let mut failed = Vec::new();
@@ -43,7 +43,7 @@ pub fn check(project: &Project, what: &[String], manifest: Option<&Path>) -> Res
             if what.len() == 1 {
                 return Err(error);
             }
-            // Each is checked, whatever became of those before it.
+            // Continue with the other items after a failure.
             project.ui.say(&format!("error: {item}: {error:#}"));
             failed.push(item.as_str());
         }
@@ -85,12 +85,12 @@ fn wheel(project: &Project, path: &Path, listed: &Listed) -> Result<()> {
     ui::print_result(&(out + "  ok\n"))
 }
 
-/// What the manifest says of a root file system that is not the pinned image.
+/// Returns a note if the root file system is not the pinned image.
 fn root_note(entry: &Entry) -> String {
     entry.notes.get(root::NOTE).map(|note| format!("  root        {note}\n")).unwrap_or_default()
 }
 
-/// The bill of materials that lies beside the manifest, where there is one.
+/// Checks the SBOM next to the manifest, if there is one.
 fn sbom_beside(entry: &Entry, listed: &Listed) -> Result<String> {
     let path = listed.folder.join(entry.sbom_file());
     let Some(recorded) = entry.sbom.as_ref().filter(|_| path.is_file()) else { return Ok(String::new()) };
@@ -103,7 +103,7 @@ fn sbom_beside(entry: &Entry, listed: &Listed) -> Result<String> {
 
 fn image_by_name(project: &Project, reference: &str, image: &matrix::Image, listed: &Listed) -> Result<()> {
     let (docker, found) = subject::built_image(project, reference, image)?;
-    // First what the engine and the manifest say: nothing of another image is started.
+    // Check the identity first, so that no other image is started.
     let identity = check_identity(image, &found, listed)?;
     let contents = check_configuration(project, image, &found, listed)?;
     let packages = project.matrix.packages_of(image);
@@ -128,7 +128,7 @@ fn describe(reference: &str, image: &matrix::Image, found: &Image, verdict: &Gil
     for distribution in &verdict.distributions {
         for module in &distribution.modules {
             let (name, version) = (&distribution.name, &distribution.version);
-            // With a GIL that is always there, what a module declares is never asked.
+            // For interpreters with a GIL, the declarations of modules have no effect.
             let status = match (&*module.status, module.not_loadable()) {
                 ("error", _) => "not loadable",
                 ("not-applicable", _) => "GIL build",
@@ -153,7 +153,7 @@ fn describe(reference: &str, image: &matrix::Image, found: &Image, verdict: &Gil
     out
 }
 
-/// Refuses an image that is not the one that the manifest lists; returns the lines about it.
+/// Checks that the image is the one in the manifest, and returns lines that describe it.
 fn check_identity(image: &matrix::Image, found: &Image, listed: &Listed) -> Result<String> {
     let id = found.id.trim_start_matches("sha256:");
     Ok(match listed.image(&image.tag) {
@@ -175,10 +175,10 @@ fn check_identity(image: &matrix::Image, found: &Image, listed: &Listed) -> Resu
     })
 }
 
-/// Refuses an image whose configuration (labels, environment, user) contradicts the manifest or the matrix;
-/// returns lines about what could not be compared.
+/// Checks the configuration of an image (labels, environment, user) against the manifest and the matrix, and returns
+/// lines about values that could not be compared.
 fn check_configuration(project: &Project, image: &matrix::Image, found: &Image, listed: &Listed) -> Result<String> {
-    let again = format!("`cargo xtask image {}` builds it anew", image.tag);
+    let again = format!("`cargo xtask image {}` rebuilds it", image.tag);
     let mut open = String::new();
     for package in project.matrix.packages_of(image) {
         let (id, label) = (&package.id, labels::wheel(&package.id));
@@ -216,7 +216,7 @@ fn check_configuration(project: &Project, image: &matrix::Image, found: &Image, 
     Ok(open)
 }
 
-/// Refuses an image in which other versions are installed than its labels say.
+/// Checks that the installed versions are those in the image's labels.
 fn check_installed(image: &matrix::Image, found: &Image, verdict: &GilReport) -> Result<()> {
     for id in &image.packages {
         let label = labels::wheel(id);
@@ -233,7 +233,7 @@ fn check_installed(image: &matrix::Image, found: &Image, verdict: &GilReport) ->
     Ok(())
 }
 
-/// No compiler, and a user that cannot change what is installed.
+/// Checks that the image has no compiler and that its user cannot change installed files.
 fn check_slim(docker: &Docker, found: &Image, project: &Project) -> Result<()> {
     let script = "set -eu; for c in cc gcc g++ clang make; do command -v $c || true; done; \
                   test $(id -u) -ne 0 || echo root; \

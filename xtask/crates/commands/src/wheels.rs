@@ -10,7 +10,7 @@ use matrix::select;
 use crate::plan::WheelRows;
 use crate::reproducible;
 
-/// Which wheels to build, and how.
+/// Selects the wheels and options of the build.
 #[derive(Debug, Args)]
 pub struct Options {
     #[command(flatten)]

@@ -1,5 +1,4 @@
-//! The workflows' own part in the chain: what GitHub must know before a plan can be asked, written
-//! from the matrix, and the checks that all workflows pass.
+//! `cargo xtask workflow`: generates the parts of the workflows that depend on the matrix, and lints all workflows.
 
 mod lint;
 
@@ -12,12 +11,11 @@ use base::ui;
 use build::{Project, cache};
 use matrix::Matrix;
 
-/// Between these a workflow's lines belong to this program.
+/// Marks between which the lines of a workflow are generated.
 const BEGIN: &str = "# written by `cargo xtask workflow`:";
 const END: &str = "# until here";
 
-/// Writes what depends on the matrix; with `check` fails where that would change a file, and where
-/// one of the linters has something to say.
+/// Updates the generated parts. With `check`, fails if a file would change or a linter reports problems.
 pub fn run(project: &Project, check: bool) -> Result<()> {
     let files = files(&project.folder)?;
     let mut drifted = Vec::new();
@@ -38,12 +36,12 @@ pub fn run(project: &Project, check: bool) -> Result<()> {
         return Ok(());
     }
     if !drifted.is_empty() {
-        bail!("{} no longer fit matrix.yaml: run `cargo xtask workflow`", ui::quoted(drifted));
+        bail!("{} do not match matrix.yaml: run `cargo xtask workflow`", ui::quoted(drifted));
     }
     lint::run(project, &files)
 }
 
-/// The workflows, with the actions and the rules for updates beside them, in order.
+/// Returns the workflows, composite actions and Dependabot rules, sorted.
 fn files(project: &Path) -> Result<Vec<PathBuf>> {
     let workflows = fs::read_dir(project.join(".github/workflows")).context("cannot list `.github/workflows`")?;
     let mut files = workflows.map(|entry| Ok(entry?.path())).collect::<Result<Vec<_>>>()?;
@@ -61,7 +59,7 @@ fn shown(project: &Project, path: &Path) -> String {
     path.strip_prefix(&project.folder).unwrap_or(path).display().to_string()
 }
 
-/// The text of a workflow with the lines between the marks written anew.
+/// Returns the text of a workflow with regenerated lines between the marks.
 fn written(text: &str, matrix: &Matrix) -> Result<String> {
     let mut out = String::new();
     let mut lines = text.lines();
@@ -72,10 +70,10 @@ fn written(text: &str, matrix: &Matrix) -> Result<String> {
         let what = what.trim();
         let choices: Vec<String> = match what {
             "images" => matrix.images.iter().map(|image| image.tag.to_string()).collect(),
-            other => bail!("there is no part `{other}`: the only one is `images`"),
+            other => bail!("unknown part `{other}`: only `images` is supported"),
         };
         for choice in std::iter::once("all".to_owned()).chain(choices) {
-            // In quotes: a tag may look like a number.
+            // Quoted, because a tag may look like a number.
             out.push_str(&format!("{indent}- \"{choice}\"\n"));
         }
         let end = lines.find(|line| line.trim() == END);

@@ -91,7 +91,7 @@ mod tests {
             }
         });
         let error = get(&address, "/", Duration::from_millis(300)).unwrap_err();
-        assert!(format!("{error:#}").contains("not complete"), "{error:#}");
+        assert!(format!("{error:#}").contains("incomplete"), "{error:#}");
     }
 
     #[test]

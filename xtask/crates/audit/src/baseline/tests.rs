@@ -1,4 +1,4 @@
-//! Each way in which findings and reviews can disagree.
+//! Tests of all differences between findings and reviews.
 
 use super::{Baseline, Verdict};
 use crate::finding::{Finding, identified};
@@ -10,7 +10,7 @@ fn findings(text: &str) -> Vec<Finding> {
 
 const CODE: &str = "fn f() { unsafe { a() } }\nfn g() { unsafe { b() } unsafe { b() } }";
 
-/// A baseline for [`CODE`], everything judged.
+/// Returns a completely reviewed baseline for [`CODE`].
 fn reviewed() -> Baseline {
     let mut baseline = Baseline::default().renewed(&findings(CODE), "p", Some("1"));
     for review in &mut baseline.reviews {
@@ -34,7 +34,7 @@ fn what_was_reviewed_passes_also_where_lines_moved() {
 #[test]
 fn added_unsafe_code_is_new() {
     assert_eq!(problems(&reviewed(), &format!("{CODE}\nfn h() {{ unsafe {{ c() }} }}")), (1, vec![]));
-    // The third of equal ones, too.
+    // Also a third equal finding is new.
     assert_eq!(problems(&reviewed(), &CODE.replace("{ b() } }", "{ b() } unsafe { b() } }")).0, 1);
 }
 

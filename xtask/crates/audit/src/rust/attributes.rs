@@ -1,25 +1,25 @@
-//! What attributes say: what is compiled for tests only, and what PyO3 is told of modules and classes.
+//! Evaluates attributes: test-only code, and the options of PyO3 modules and classes.
 
 use proc_macro2::{Span, TokenStream, TokenTree};
 use syn::spanned::Spanned as _;
 use syn::{Attribute, Expr, Item, Lit, Meta};
 
-/// What a `#[pymodule]` says of the GIL.
+/// GIL declaration of a `#[pymodule]`.
 pub enum Gil {
     Used,
     Unused,
-    /// Nothing: PyO3 decides.
+    /// Not specified; PyO3's default applies.
     Default,
 }
 
-/// What a `#[pyclass]` says.
+/// Options of a `#[pyclass]`.
 pub struct PyClass {
     pub frozen: bool,
     pub unsendable: bool,
     pub span: Span,
 }
 
-/// The attributes of an item, where it can have some.
+/// Returns the attributes of an item, if it can have any.
 pub fn of_item(item: &Item) -> Option<&[Attribute]> {
     Some(match item {
         Item::Const(item) => &item.attrs,
@@ -40,8 +40,8 @@ pub fn of_item(item: &Item) -> Option<&[Attribute]> {
     })
 }
 
-/// Whether what has these attributes is compiled for tests only: `#[test]`, `#[cfg(test)]` and
-/// `#[cfg(all(test, …))]`; `any` and `not` leave it in other builds too.
+/// Returns whether code with these attributes is compiled only for tests: `#[test]`, `#[cfg(test)]` and
+/// `#[cfg(all(test, …))]`. With `any` and `not`, it is also part of other builds.
 pub fn for_tests(attrs: &[Attribute]) -> bool {
     attrs.iter().any(|attribute| match &attribute.meta {
         Meta::Path(path) => path.segments.last().is_some_and(|segment| segment.ident == "test"),
@@ -64,12 +64,12 @@ fn only_tests(condition: &TokenStream) -> bool {
     }
 }
 
-/// Whether an attribute's last name is `name`.
+/// Returns whether there is an attribute whose last path segment is `name`.
 pub fn has(attrs: &[Attribute], name: &str) -> bool {
     find(attrs, name).is_some()
 }
 
-/// The attribute, and what stands in its parentheses; also inside `cfg_attr`.
+/// Returns an attribute with its arguments, also inside `cfg_attr`.
 fn find<'a>(attrs: &'a [Attribute], name: &str) -> Option<(&'a Attribute, TokenStream)> {
     attrs.iter().find_map(|attribute| {
         let path = attribute.path();

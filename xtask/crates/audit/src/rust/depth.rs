@@ -1,13 +1,13 @@
-//! Limits how deep a parser of Rust may recurse, so that a hostile file cannot overflow its stack.
+//! Limits the recursion depth of the Rust parser, so that a malicious file cannot overflow its stack.
 
 use std::iter::Peekable;
 
 use anyhow::{Result, bail, ensure};
 use proc_macro2::{Delimiter, TokenStream, TokenTree, token_stream};
 
-/// Most levels of brackets, operators and the like around a token.
+/// Maximum nesting depth of brackets, operators and similar tokens.
 const DEEPEST: usize = 5_000;
-/// Bytes of a stack that is large enough for [`DEEPEST`] levels; the system provides what is used of it.
+/// Stack size in bytes that is sufficient for [`DEEPEST`] levels; the system allocates only the used part.
 const STACK: usize = 512 << 20;
 
 /// Calls `work` on a thread with a stack for code that [`check`] accepts.
@@ -16,19 +16,19 @@ pub fn with_stack<T: Send>(work: impl FnOnce() -> Result<T> + Send) -> Result<T>
         let thread = std::thread::Builder::new().stack_size(STACK).spawn_scoped(scope, work)?;
         match thread.join() {
             Ok(result) => result,
-            Err(_) => bail!("the scanner panicked, see above: this is a bug"),
+            Err(_) => bail!("the scanner panicked: this is a bug"),
         }
     })
 }
 
-/// The tokens inside one pair of brackets.
+/// State of one pair of brackets.
 struct Level {
     tokens: Peekable<token_stream::IntoIter>,
-    /// Levels around these brackets.
+    /// Depth of these brackets.
     around: usize,
-    /// Tokens of the statement or list element so far: each may be an operator that nests the rest.
+    /// Number of tokens in the current statement or list element: each may be an operator that nests the rest.
     tokens_of_statement: usize,
-    /// Whether an attribute has begun, with `#` or `#!`.
+    /// Whether an attribute has started, with `#` or `#!`.
     attribute: bool,
 }
 
@@ -38,8 +38,8 @@ impl Level {
     }
 }
 
-/// An error if a parser that recurses for each bracket, operator or `else` might recurse too deep. It
-/// may count code as deeper than it is, but never as less deep. It does not recurse itself.
+/// Fails if a parser that recurses for each bracket, operator or `else` could recurse too deeply. The depth may be
+/// overestimated, but is never underestimated. This function does not recurse.
 pub fn check(tokens: TokenStream) -> Result<()> {
     let mut levels = vec![Level::new(tokens, 0)];
     while let Some(level) = levels.last_mut() {
@@ -56,7 +56,7 @@ pub fn check(tokens: TokenStream) -> Result<()> {
         let attribute = std::mem::take(&mut level.attribute);
         match token {
             TokenTree::Punct(mark) if matches!(mark.as_char(), ';' | ',') => level.tokens_of_statement = 0,
-            // An attribute, such as a line of documentation, nests nothing but what is inside it.
+            // An attribute, such as a doc comment, nests only its own content.
             TokenTree::Punct(mark) if mark.as_char() == '#' || (attribute && mark.as_char() == '!') => {
                 level.attribute = true;
             }
@@ -75,7 +75,7 @@ pub fn check(tokens: TokenStream) -> Result<()> {
     Ok(())
 }
 
-/// Whether a token after a block begins something new, instead of going on with the expression.
+/// Returns whether a token after a block starts a new statement instead of continuing the expression.
 fn starts_statement(token: &TokenTree) -> bool {
     match token {
         TokenTree::Ident(word) => *word != "else" && *word != "as",
@@ -88,7 +88,7 @@ fn starts_statement(token: &TokenTree) -> bool {
 mod tests {
     use super::*;
 
-    /// A function of an expression, nested in a way of its own that many times.
+    /// Returns functions that nest an expression in different ways this many times.
     fn nested(times: usize) -> Vec<String> {
         let around = |open: &str, inner: &str, close: &str| {
             format!("fn f() {{ let x = {}{inner}{}; }}", open.repeat(times), close.repeat(times))
@@ -127,13 +127,13 @@ mod tests {
     fn what_is_accepted_fits_on_the_stack_and_what_does_not_is_refused() {
         for (most, least) in nested(DEEPEST - 20).into_iter().zip(nested(DEEPEST + 20)) {
             let shown = most.chars().take(40).collect::<String>();
-            // One that counts for several levels each time is refused.
+            // Constructs that count as several levels are rejected.
             let error = super::super::scan(&most).err().map(|error| error.to_string());
             assert!(error.iter().all(|error| error.contains("levels deep")), "{shown}: {error:?}");
             let error = super::super::scan(&least).err().map(|error| error.to_string()).unwrap_or_default();
             assert!(error.contains("levels deep"), "{shown}: {error}");
         }
-        // One token for each level, so that the most that is accepted is tried above.
+        // With one token per level, so that the accepted maximum is tested above.
         let accepted = nested(DEEPEST - 20).iter().filter(|text| super::super::scan(text).is_ok()).count();
         assert!(accepted > 8, "{accepted}");
         let unclosed = format!("fn f(){{{}", "(".repeat(200_000));

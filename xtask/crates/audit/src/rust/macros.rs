@@ -1,4 +1,4 @@
-//! What stands in a macro's body is code too, but only the macro knows its grammar: where the body reads as Rust, it is audited as such, else its words are.
+//! Scans the bodies of macros: parsed as Rust if possible, otherwise word by word.
 
 use proc_macro2::{TokenStream, TokenTree};
 use syn::parse::Parser as _;
@@ -28,7 +28,7 @@ impl Scan<'_> {
         }
     }
 
-    /// Word by word; what stands in braces may be Rust again.
+    /// Scans word by word; the content of braces may be valid Rust.
     fn words(&mut self, tokens: &TokenStream) {
         let mut before = [String::new(), String::new(), String::new()];
         for token in tokens.clone() {

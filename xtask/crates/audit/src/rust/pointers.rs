@@ -1,4 +1,5 @@
-//! Which raw pointers can reach another thread, as far as names tell: the compiler forbids the plain ways, and lets through those that are written as integers or behind `unsafe impl Send`.
+//! Finds raw pointers that may reach another thread, based on names. The compiler rejects direct uses, but not
+//! pointers converted to integers or wrapped in `unsafe impl Send`.
 
 use std::collections::BTreeSet;
 
@@ -6,7 +7,7 @@ use proc_macro2::Span;
 use syn::visit::{self, Visit};
 use syn::{Expr, FnArg, Ident, Local, Pat, Signature, Type};
 
-/// Functions whose closure runs in another thread, or in this one while others run Python.
+/// Functions that run their closure in another thread, or without the GIL.
 pub const CROSSINGS: [&str; 10] = [
     "spawn",
     "spawn_blocking",
@@ -20,15 +21,15 @@ pub const CROSSINGS: [&str; 10] = [
     "for_each",
 ];
 
-/// Methods and functions that give a raw pointer.
+/// Methods and functions that return a raw pointer.
 const GIVERS: [&str; 7] = ["as_ptr", "as_mut_ptr", "into_ptr", "into_raw", "as_raw", "data_ptr", "cast_mut"];
 
-/// Names of raw pointers in one function.
+/// Names of the raw pointers in a function.
 #[derive(Default)]
 pub struct Pointers(BTreeSet<String>);
 
 impl Pointers {
-    /// Those among its arguments.
+    /// Returns the raw pointers among the arguments.
     pub fn of(sig: &Signature) -> Pointers {
         let mut names = BTreeSet::new();
         for input in &sig.inputs {
@@ -46,7 +47,7 @@ impl Pointers {
         self.0.iter()
     }
 
-    /// Learns from `let`.
+    /// Adds or removes names according to a `let` statement.
     pub fn local(&mut self, local: &Local) {
         let (pattern, typed) = match &local.pat {
             Pat::Type(typed) => (&*typed.pat, has_pointer(&typed.ty)),
@@ -56,7 +57,7 @@ impl Pointers {
         if let Pat::Ident(pattern) = pattern {
             match typed || given {
                 true => self.0.insert(pattern.ident.to_string()),
-                // The name means something else from here on.
+                // The name now refers to something else.
                 false => self.0.remove(&pattern.ident.to_string()),
             };
         }
@@ -88,7 +89,7 @@ impl Pointers {
     }
 }
 
-/// Whether a raw pointer is in the type; those in the signature of a function pointer are not stored.
+/// Returns whether a type contains a raw pointer; those in the signature of a function pointer are not stored.
 pub fn has_pointer(ty: &Type) -> bool {
     struct Found(bool);
     impl<'ast> Visit<'ast> for Found {

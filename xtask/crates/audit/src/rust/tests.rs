@@ -1,4 +1,4 @@
-//! A few lines of Rust for each rule, and for what must not be found.
+//! Tests of each rule with a few lines of Rust, including code without findings.
 
 use super::scan;
 use crate::rules;
@@ -7,7 +7,7 @@ fn found(text: &str) -> Vec<(&'static str, usize, String)> {
     scan(text).unwrap().found.into_iter().map(|found| (found.rule.id, found.line, found.function)).collect()
 }
 
-/// Asserts that exactly these are found: rule, line, function.
+/// Asserts that exactly these findings are returned: rule, line, function.
 fn finds(text: &str, expected: &[(&str, usize, &str)]) {
     let found = found(text);
     let found: Vec<(&str, usize, &str)> =
@@ -72,7 +72,7 @@ fn classes_that_threads_share() {
     finds("#[cfg_attr(feature = \"py\", pyclass)]\nstruct A;", &[("rust-pyclass-mutable", 1, "A")]);
     let methods = "#[pymethods]\nimpl A {\n fn a(&mut self) {}\n fn b(&self) {}\n fn c(s: PyRefMut<'_, Self>) {}\n}";
     finds(methods, &[("rust-pyclass-mut-self", 3, "A::a"), ("rust-pyclass-mut-self", 5, "A::c")]);
-    // What Python cannot call, Python's threads cannot call at once.
+    // Python threads cannot concurrently call a method that Python cannot call.
     finds("impl A { fn a(&mut self) {} }", &[]);
 }
 

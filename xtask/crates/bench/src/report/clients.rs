@@ -1,4 +1,4 @@
-//! The report's sections on what happens inside a request, and on one client against another.
+//! Report sections about the time inside a request, and comparisons between clients.
 
 use super::page::{Block, Chart, Section, Table};
 use super::svg;
@@ -10,7 +10,7 @@ use crate::record::Config;
 use crate::verdict::{Good, family};
 
 impl View<'_> {
-    /// The configurations with stage metrics, each stage with its change against the first of them.
+    /// Returns the stages of the configurations with stage metrics, compared with the first of them.
     pub fn stages(&self) -> Option<Section> {
         let staged: Vec<&Config> = self.record.configs.iter().filter(|config| config.asked.stages).collect();
         let (first, others) = staged.split_first()?;
@@ -74,7 +74,7 @@ impl View<'_> {
         section("Stages", blocks)
     }
 
-    /// Where several clients share one process: the second and later against the first.
+    /// Compares clients that share a process: the second and later ones with the first.
     pub fn same_load(&self) -> Option<Section> {
         let mut rows = Vec::new();
         for config in self.record.configs.iter().filter(|config| config.asked.clients.len() > 1) {
@@ -102,7 +102,7 @@ impl View<'_> {
         section("Clients under the same load", vec![table(&head, rows)])
     }
 
-    /// Configurations with one client each that differ in nothing else, with the same scripts.
+    /// Compares configurations with one client each that differ only in the client and use the same scripts.
     pub fn solo(&self) -> Option<Section> {
         let alone: Vec<&Config> = self
             .record
@@ -122,7 +122,7 @@ impl View<'_> {
             for scenario in self.scenarios() {
                 let mut row = vec![config.asked.title.clone(), scenario.to_owned()];
                 for name in &names {
-                    // Users are as many as Little's law takes them for in the first scenario.
+                    // The number of users is that of the closed-loop scenario (Little's law).
                     let shown = name != "capacity" || Some(scenario) == self.scenarios().next();
                     let show = || self.show(config, client, scenario, name);
                     row.push(if shown { show() } else { "–".to_owned() });

@@ -1,4 +1,4 @@
-//! Two folders of results against each other: what has become worse, and nothing that chance explains.
+//! Compares two result folders and reports significant regressions.
 
 use std::path::Path;
 
@@ -34,7 +34,8 @@ pub struct Row {
     pub verdict: Verdict,
 }
 
-/// Each figure that both have. Those of a configuration are tested together.
+/// Returns the comparison of each figure that both folders have. All figures of a configuration are adjusted
+/// together.
 pub fn rows(before: &Record, was: &Figures, is: &Figures) -> Vec<Row> {
     let mut rows = Vec::new();
     for config in &before.configs {
@@ -55,7 +56,7 @@ pub fn rows(before: &Record, was: &Figures, is: &Figures) -> Vec<Row> {
     rows
 }
 
-/// What makes the two folders different in more than what was to be compared comes first.
+/// Formats the comparison, starting with unintended differences between the folders.
 pub fn told(before: &Record, after: &Record, rows: &[Row]) -> String {
     let mut out = String::new();
     let mut differ = |what: &str, differs: bool| {

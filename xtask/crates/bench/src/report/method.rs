@@ -1,4 +1,4 @@
-//! The report's sections that say how far its figures can be trusted: method, configurations, warnings, runs.
+//! Report sections about the reliability of the results: method, configurations, warnings, and runs.
 
 use super::page::{Block, Section, Table};
 use super::words::number;
@@ -6,10 +6,10 @@ use crate::figures::{Figures, Of};
 use crate::infer;
 use crate::record::{Machine, Phase, Record, Run};
 
-/// More than this share of the machine in other hands is worth a warning.
+/// Share of CPU time used by other processes above which a warning is shown.
 const OTHER: f64 = 0.05;
 const STEAL: f64 = 0.01;
-/// How far the load generator and the application may differ before it is said.
+/// Relative difference between load generator and application above which a warning is shown.
 const APART: f64 = 0.25;
 
 pub fn sections(record: &Record) -> Vec<Section> {
@@ -20,7 +20,7 @@ pub fn sections(record: &Record) -> Vec<Section> {
     ]
 }
 
-/// What a reader must know before any number.
+/// Returns the warnings shown before the results.
 pub fn warnings(record: &Record, figures: &Figures) -> Section {
     Section { heading: "Warnings".to_owned(), blocks: vec![Block::List(warned(record, figures))] }
 }
@@ -75,7 +75,7 @@ fn warned(record: &Record, figures: &Figures) -> Vec<String> {
     all
 }
 
-/// Where the load generator and the application do not agree.
+/// Returns warnings about differences between load generator and application.
 fn apart(record: &Record, figures: &Figures) -> Vec<String> {
     let mut all = Vec::new();
     for config in &record.configs {

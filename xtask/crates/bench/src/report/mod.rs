@@ -1,4 +1,4 @@
-//! `cargo xtask bench report`: a folder of results drawn again, or two of them held against each other.
+//! `cargo xtask bench report`: regenerates the report of a result folder, or compares two folders.
 
 mod clients;
 mod compare;
@@ -39,17 +39,17 @@ pub fn run(options: &Options) -> Result<()> {
             ui::print_result(&format!("{}\n{}\n", one.join("report.md").display(), one.join("report.html").display()))
         }
         ([old, new], true) => compare::run(old, new),
-        _ => Err(anyhow!(UsageError("name one folder, or two with --compare".to_owned()))),
+        _ => Err(anyhow!(UsageError("specify one folder, or two with --compare".to_owned()))),
     }
 }
 
-/// Writes `report.md` with its charts, and `report.html`; returns where more requests failed than succeeded.
+/// Writes `report.md` with its charts and `report.html`. Returns where more requests failed than succeeded.
 pub fn draw(folder: &Path) -> Result<Option<String>> {
     let record = Record::read(folder)?;
     let figures = Figures::of(&record, folder)?;
     let page = page(&record, &figures);
     let charts = folder.join("charts");
-    fs::create_dir_all(&charts).with_context(|| format!("cannot make `{}`", charts.display()))?;
+    fs::create_dir_all(&charts).with_context(|| format!("cannot create `{}`", charts.display()))?;
     for chart in page.charts() {
         cache::write(&charts.join(format!("{}.svg", chart.name)), chart.svg.as_bytes())?;
     }
@@ -58,7 +58,7 @@ pub fn draw(folder: &Path) -> Result<Option<String>> {
     Ok(mostly_errors(&record, &figures))
 }
 
-/// Where more requests failed than succeeded; `None` if that is nowhere.
+/// Returns where more requests failed than succeeded; `None` if nowhere.
 fn mostly_errors(record: &Record, figures: &Figures) -> Option<String> {
     let mut found = Vec::new();
     for config in &record.configs {
@@ -80,7 +80,7 @@ fn mostly_errors(record: &Record, figures: &Figures) -> Option<String> {
 fn page(record: &Record, figures: &Figures) -> Page {
     let mut banner = Vec::new();
     let failed = mostly_errors(record, figures);
-    // It stands in the first line of each form of the report.
+    // The title is the first line in all formats of the report.
     let title = match &failed {
         Some(_) => format!("More errors than successes: serving with and without the GIL, {}", record.when),
         None => format!("Serving with and without the GIL, {}", record.when),

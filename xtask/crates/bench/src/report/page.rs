@@ -1,4 +1,4 @@
-//! A report as headings, text, tables and charts, written as Markdown and as one file of HTML.
+//! Report document of headings, text, tables and charts, which is written as Markdown and as a single HTML file.
 
 use std::fmt::Write as _;
 
@@ -6,7 +6,7 @@ const STYLE: &str = include_str!("style.css");
 
 pub struct Page {
     pub title: String,
-    /// Stands above everything, and in print on every sheet.
+    /// Warnings shown at the top, and on each printed page.
     pub banner: Vec<String>,
     pub sections: Vec<Section>,
 }
@@ -29,7 +29,7 @@ pub struct Table {
 }
 
 pub struct Chart {
-    /// The name of its file, without `.svg`.
+    /// File name without `.svg`.
     pub name: String,
     pub caption: String,
     pub svg: String,
@@ -43,7 +43,7 @@ impl Page {
         })
     }
 
-    /// With the charts as files beside it, in the folder `charts`.
+    /// Returns the Markdown. Charts are separate files in the folder `charts`.
     pub fn markdown(&self) -> String {
         let mut out = format!("# {}\n", self.title);
         for line in &self.banner {
@@ -78,7 +78,7 @@ impl Page {
         out
     }
 
-    /// With everything in it: no other file, no script, nothing from elsewhere.
+    /// Returns a self-contained HTML file without scripts or external files.
     pub fn html(&self) -> String {
         let mut out = String::from("<!doctype html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n");
         out.push_str("<meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n");
@@ -121,12 +121,12 @@ fn html_of(block: &Block) -> String {
     }
 }
 
-/// What has a meaning in HTML and in SVG, without it.
+/// Escapes characters with a meaning in HTML and SVG.
 pub fn escaped(text: &str) -> String {
     text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&quot;")
 }
 
-/// The two marks that texts here have: `**strong**` and code in backticks.
+/// Formats the supported inline markup: `**strong**` and code in backticks.
 fn inline(text: &str) -> String {
     let mut out = String::new();
     for (index, part) in escaped(text).split('`').enumerate() {

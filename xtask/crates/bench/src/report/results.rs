@@ -1,4 +1,4 @@
-//! The report's sections with figures, in the order of the original: latency, throughput, and how they change.
+//! Report sections with results: latency, throughput, and differences between configurations.
 
 use super::page::{Block, Chart, Section, Table};
 use super::svg::{self, Bar, Line};
@@ -28,13 +28,13 @@ pub fn sections(record: &Record, figures: &Figures) -> Vec<Section> {
 }
 
 impl View<'_> {
-    /// The first configuration against every other.
+    /// Compares every configuration with the first.
     fn against_the_first(&self) -> Option<Section> {
         let (first, others) = self.record.configs.split_first()?;
         self.against(first, others.iter().collect(), &format!("Against {}", first.asked.title))
     }
 
-    /// Those that have their image in common and differ in its variables alone: nothing else is the cause.
+    /// Compares configurations that share an image and differ only in its environment variables.
     fn same_image(&self) -> Vec<Section> {
         let configs = &self.record.configs;
         let alike = |one: &Config, other: &Config| {
@@ -43,7 +43,7 @@ impl View<'_> {
             one.digest == other.digest && clients && a.stages == b.stages
         };
         let each = configs.iter().enumerate().filter_map(|(index, base)| {
-            // One that is like an earlier one stands there already.
+            // Equal configurations are listed only once.
             let first = index > 0 && !configs[..index].iter().any(|earlier| alike(earlier, base));
             let others = configs[index + 1..].iter().filter(|other| first && alike(base, other));
             self.against(base, others.collect(), &format!("The same image: against {}", base.asked.title))
@@ -51,15 +51,15 @@ impl View<'_> {
         each.collect()
     }
 
-    /// One configuration against others, figure by figure.
+    /// Compares one configuration with others, figure by figure.
     fn against(&self, first: &Config, others: Vec<&Config>, head: &str) -> Option<Section> {
         let mut rows = Vec::new();
         for config in others {
-            // What is said of one configuration is tested together.
+            // All tests about one configuration are adjusted together.
             let mut names = Vec::new();
             let mut pairs = Vec::new();
             let alike = config.asked.clients.len() == first.asked.clients.len();
-            // Who is alone has the service for itself.
+            // A single client has the service to itself.
             let other = if alike { "" } else { " (other clients share the load)" };
             for client in config
                 .asked
@@ -139,7 +139,7 @@ impl View<'_> {
             .each()
             .filter_map(|(config, client)| {
                 let all = self.figures.latencies.get(&Of::new(&config.asked.id, &client, scenario))?;
-                // In steps of the share: as fine where it is steep as where it is flat.
+                // Equal steps of the share give equal resolution in steep and flat parts.
                 let shares = (0..=199).map(|step| f64::from(step) / 200.0).chain([0.999]);
                 let points: Vec<(f64, f64)> =
                     shares.filter_map(|share| Some((quantile(all, share)?, share * 100.0))).collect();
@@ -157,7 +157,7 @@ impl View<'_> {
         section("Distribution of latencies", vec![chart])
     }
 
-    /// Users who wait against requests that wait for nobody.
+    /// Compares the closed-loop with the open-loop scenario.
     fn open(&self) -> Option<Section> {
         let (load, closed) = (&self.record.load, self.scenarios().next()?);
         let open = load.open.as_deref().filter(|open| *open != closed)?;

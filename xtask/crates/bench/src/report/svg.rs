@@ -1,5 +1,5 @@
-//! Drawings as SVG: bars with intervals, lines, and stages one after the other. They are read in light and
-//! dark, in print, and by those who do not tell all colours apart: each series has a name or a dash beside it.
+//! SVG charts: bars with intervals, lines, and stages in sequence. They work in light and dark mode, in print, and
+//! for colour-blind readers: each series also has a label or a dash pattern.
 
 use std::fmt::Write as _;
 
@@ -7,13 +7,13 @@ use super::page::escaped;
 use super::words::number;
 use crate::infer::Estimate;
 
-/// Okabe and Ito's colours, which can be told apart with any kind of colour vision.
+/// Palette of Okabe and Ito, which is distinguishable with any kind of colour vision.
 const COLOURS: [&str; 7] = ["#0072b2", "#e69f00", "#009e73", "#d55e00", "#56b4e9", "#cc79a7", "#999999"];
-/// For lines, which also cross.
+/// Dash patterns for lines, which may cross.
 const DASHES: [&str; 4] = ["", "8 3", "2 3", "10 3 2 3"];
 
 const WIDTH: f64 = 720.0;
-/// Room for names on the left.
+/// Width of the labels on the left.
 const LEFT: f64 = 250.0;
 const RIGHT: f64 = 110.0;
 const ROW: f64 = 26.0;
@@ -21,13 +21,13 @@ const ROW: f64 = 26.0;
 pub struct Bar {
     pub name: String,
     pub estimate: Estimate,
-    /// Another's figure, drawn as a diamond.
+    /// Reference figure, drawn as a diamond.
     pub theirs: Option<f64>,
     /// Bars of the same kind have the same colour.
     pub kind: usize,
 }
 
-/// Horizontal bars from zero, each with its interval and its number.
+/// Draws horizontal bars from zero with intervals and numbers.
 pub fn bars(title: &str, unit: &str, bars: &[Bar]) -> String {
     let end = |bar: &Bar| bar.estimate.ends.map_or(bar.estimate.mean, |(_, high)| high).max(bar.theirs.unwrap_or(0.0));
     let scale = Scale::linear(0.0, bars.iter().map(end).fold(0.0, f64::max), LEFT, WIDTH - RIGHT);
@@ -61,7 +61,7 @@ pub struct Line {
     pub points: Vec<(f64, f64)>,
 }
 
-/// Lines over a horizontal axis, which is logarithmic where `log` says so; named below.
+/// Draws lines with a legend below; the horizontal axis is logarithmic if `log` is set.
 pub fn lines(title: &str, (across, up): (&str, &str), log: bool, lines: &[Line]) -> String {
     let points = || lines.iter().flat_map(|line| &line.points);
     let most = |pick: fn(&(f64, f64)) -> f64| points().map(pick).fold(f64::MIN, f64::max);
@@ -96,7 +96,7 @@ pub fn lines(title: &str, (across, up): (&str, &str), log: bool, lines: &[Line])
     out + "</svg>\n"
 }
 
-/// Each group's stages one after the other along one axis, each on a line of its own.
+/// Draws the stages of each group in sequence on a common axis.
 pub fn waterfall(title: &str, unit: &str, groups: &[(String, Vec<(String, f64)>)]) -> String {
     let whole = |stages: &[(String, f64)]| stages.iter().map(|stage| stage.1).sum::<f64>();
     let longest = groups.iter().map(|(_, stages)| whole(stages)).fold(0.0, f64::max);
@@ -147,7 +147,7 @@ fn text(out: &mut String, x: f64, y: f64, anchor: &str, text: &str) {
     let _ = writeln!(out, "<text class=\"x-text\" x=\"{x:.1}\" y=\"{y:.1}\" text-anchor=\"{anchor}\">{text}</text>");
 }
 
-/// A bar in a row that begins at `y`; the smallest can be seen as well.
+/// Draws a bar in the row at `y`, with a minimum visible width.
 fn rect(out: &mut String, kind: usize, from: f64, to: f64, y: f64) {
     let (top, width, height) = (y + 5.0, (to - from).max(0.8), ROW - 10.0);
     let colour = COLOURS[kind % COLOURS.len()];
@@ -167,7 +167,7 @@ fn axis(out: &mut String, scale: &Scale, top: f64, bottom: f64, unit: &str) {
     }
 }
 
-/// From values to places.
+/// Mapping from values to coordinates.
 struct Scale {
     values: (f64, f64),
     places: (f64, f64),
@@ -176,7 +176,7 @@ struct Scale {
 
 impl Scale {
     fn linear(low: f64, high: f64, from: f64, to: f64) -> Scale {
-        // Nothing at all is drawn as well.
+        // The range must not be empty.
         let high = if high > low { high } else { low + 1.0 };
         Scale { values: (low, high), places: (from, to), log: false }
     }
@@ -192,7 +192,7 @@ impl Scale {
         self.places.0 + share.clamp(0.0, 1.0) * (self.places.1 - self.places.0)
     }
 
-    /// Round numbers, five or so.
+    /// Returns about five round numbers.
     fn ticks(&self) -> Vec<f64> {
         if self.log {
             let decades = (self.values.0.exp().log10().floor() as i32)..=(self.values.1.exp().log10().ceil() as i32);

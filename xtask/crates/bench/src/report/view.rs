@@ -1,4 +1,4 @@
-//! What a report draws from: results, and how they are named and shown in cells of a table.
+//! Data of a report: results with their names and formatting.
 
 use super::page::{Block, Section, Table};
 use super::words::estimate;
@@ -11,7 +11,7 @@ pub struct View<'a> {
 }
 
 impl View<'_> {
-    /// Each configuration with each of its clients.
+    /// Returns all pairs of a configuration and one of its clients.
     pub fn each(&self) -> impl Iterator<Item = (&Config, String)> {
         let clients =
             |config: &Config| config.asked.clients.iter().map(|client| client.to_string()).collect::<Vec<_>>();
@@ -45,7 +45,7 @@ impl View<'_> {
         clients.iter().position(|known| known == client).unwrap_or(0)
     }
 
-    /// As above a chart, which may be looked at alone.
+    /// Returns the title of a chart, which must be understandable on its own.
     pub fn title(&self, text: &str) -> String {
         format!("{text}{}", if self.record.server.standin { " (STAND-IN server)" } else { "" })
     }
@@ -64,7 +64,7 @@ pub fn text(text: &str) -> Block {
     Block::Text(text.to_owned())
 }
 
-/// A name that fits beside a bar.
+/// Returns a short name that fits next to a bar.
 pub fn short(config: &Config) -> String {
     config.asked.id.to_string()
 }

@@ -1,8 +1,8 @@
-//! Numbers as a report shows them: no more digits than they are good for, each with its interval.
+//! Formats numbers with significant digits and confidence intervals.
 
 use crate::infer::Estimate;
 
-/// Three digits that say something.
+/// Formats a number with three significant digits.
 pub fn number(value: f64) -> String {
     let digits = match value.abs() {
         size if size >= 99.95 || size == 0.0 => 0,
@@ -11,14 +11,14 @@ pub fn number(value: f64) -> String {
         size => (2.0 - size.log10().floor()).clamp(2.0, 6.0) as usize,
     };
     let text = format!("{value:.digits$}");
-    // `5.00` of an axis is 5.
+    // Axis labels such as `5.00` are shortened to `5`.
     match text.split_once('.') {
         Some((whole, fraction)) if fraction.chars().all(|c| c == '0') => whole.to_owned(),
         _ => text,
     }
 }
 
-/// `97.1 (95.2–99)`.
+/// Formats an estimate with its interval: `97.1 (95.2–99)`.
 pub fn estimate(found: Option<Estimate>) -> String {
     match found {
         None => "–".to_owned(),
@@ -29,7 +29,7 @@ pub fn estimate(found: Option<Estimate>) -> String {
     }
 }
 
-/// What somebody else has measured.
+/// Formats a published reference figure.
 pub fn theirs(value: Option<f64>) -> String {
     value.map_or_else(|| "–".to_owned(), number)
 }

@@ -1,4 +1,4 @@
-//! k6, wherever it comes from, and what it finds out.
+//! Finds and runs k6.
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
@@ -19,7 +19,7 @@ use build::{Project, doctor, golang};
 use docker::{Content, ContextFile, Docker, Job};
 use matrix::BenchServe;
 
-/// Where an image finds the scripts, and writes.
+/// Folders of the scripts and the output in the image.
 const SCRIPTS: &str = "/load/scripts";
 const OUT: &str = "/load/out";
 const PACKAGE: &str = "go.k6.io/k6/v2";
@@ -28,7 +28,7 @@ pub struct K6<'a> {
     project: &'a Project,
     docker: &'a Docker,
     how: Runner,
-    /// SHA-256 of the scripts by file name, and their folder.
+    /// Folder of the scripts, and their SHA-256 by file name.
     pub scripts: BTreeMap<String, String>,
     folder: PathBuf,
     pub record: record::K6,
@@ -39,16 +39,16 @@ enum Runner {
     Image(String),
 }
 
-/// One scenario.
+/// Scenario to run.
 pub struct Load<'a> {
     pub scenario: &'a str,
-    /// What the script is told, by name.
+    /// Environment variables of the script.
     pub told: &'a [(&'a str, String)],
     pub cpus: Option<&'a str>,
 }
 
 impl<'a> K6<'a> {
-    /// From PATH, else its image, else built with the pinned Go.
+    /// Finds k6 in PATH, else in its image, else builds it with the pinned Go.
     pub fn find(project: &'a Project, docker: &'a Docker, serve: &BenchServe) -> Result<K6<'a>> {
         let folder = project.folder.join(&*serve.scripts);
         let mut scripts = BTreeMap::new();
@@ -76,12 +76,12 @@ impl<'a> K6<'a> {
         Ok(K6 { project, docker, how, scripts, folder, record })
     }
 
-    /// Whether its own time on the processors can be told from that of others.
+    /// Returns whether k6's CPU time can be measured separately.
     pub fn is_seen(&self) -> bool {
         matches!(self.how, Runner::Program(_))
     }
 
-    /// Runs one scenario to its end; `tick` is called while it runs.
+    /// Runs one scenario until it ends; calls `tick` meanwhile.
     pub fn run(&self, load: &Load, task: &Task, cancel: &Cancel, tick: &dyn Fn()) -> Result<Output> {
         let mut arguments = ["run", "--quiet", "--no-color", "--no-usage-report"].map(str::to_owned).to_vec();
         for (name, value) in load.told {
@@ -100,7 +100,7 @@ impl<'a> K6<'a> {
                 command = environment::apply(command, Purpose::Local).env("HOME", scratch.path());
                 command = command.args(arguments).arg(format!("--out=json={}", out.display())).arg(script);
                 proc::run_with(command, task, cancel, &ProcessIo { tick, ..ProcessIo::default() })?;
-                let file = File::open(&out).with_context(|| format!("k6 left no `{}`", out.display()))?;
+                let file = File::open(&out).with_context(|| format!("k6 did not create `{}`", out.display()))?;
                 samples::of_k6(BufReader::new(file))
             }
             Runner::Image(image) => {
@@ -125,9 +125,9 @@ impl<'a> K6<'a> {
                 };
                 let ended = self.docker.run(&job, &|line| task.line(line), cancel)?;
                 if ended.exit != 0 {
-                    bail!("k6 ended with exit code {}: {}", ended.exit, ended.stderr.trim());
+                    bail!("k6 exited with code {}: {}", ended.exit, ended.stderr.trim());
                 }
-                let name = ended.outputs.first().context("k6 left no samples")?;
+                let name = ended.outputs.first().context("k6 did not write samples")?;
                 samples::of_k6(BufReader::new(File::open(scratch.path().join(name))?))
             }
         }

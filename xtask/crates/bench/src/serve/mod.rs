@@ -1,5 +1,5 @@
-//! `cargo xtask bench serve`: the services of images under load, each configuration again and again in fresh
-//! containers, in an order that nobody chose.
+//! `cargo xtask bench serve`: load-tests the services of images. Each configuration is run several times in fresh
+//! containers, in random order.
 
 mod k6;
 mod run;
@@ -78,7 +78,7 @@ fn seconds(text: &str) -> Result<u64> {
 
 pub fn run(project: &Project, options: &Options) -> Result<()> {
     let serve = project.matrix.bench.as_ref().and_then(|bench| bench.serve.as_ref()).ok_or_else(|| {
-        anyhow!(UsageError("matrix.yaml has no `bench.serve`, which says what is measured".to_owned()))
+        anyhow!(UsageError("matrix.yaml has no `bench.serve`, which is required for `bench serve`".to_owned()))
     })?;
     let configs = chosen("configuration", &options.configs, &serve.configs, |config| &config.id)?;
     let scenarios = chosen("scenario", &options.scenarios, &serve.scenarios, |scenario| scenario)?;
@@ -89,12 +89,12 @@ pub fn run(project: &Project, options: &Options) -> Result<()> {
     };
     ensure!(
         !out.join(FILE).exists(),
-        UsageError(format!("`{}` has results already: name another --out", out.display()))
+        UsageError(format!("`{}` already contains results: choose another folder with --out", out.display()))
     );
 
     let docker = service::engine(project, options.yes)?;
     let configs = configs.into_iter().map(|config| found(project, &docker, config)).collect::<Result<Vec<_>>>()?;
-    let waiting = || project.ui.say("[serve] waits until another bench has ended");
+    let waiting = || project.ui.say("[serve] waiting for another benchmark to finish");
     let _lock = project.cache.lock("bench.lock", &project.cancel, waiting)?;
     let k6 = K6::find(project, &docker, serve)?;
     let ready = PreparedServer::find(project, &docker, options.server.as_ref())?;
@@ -137,11 +137,11 @@ pub fn run(project: &Project, options: &Options) -> Result<()> {
     (record.pinned, record.warnings) = pins(&docker, &k6)?;
     record.warnings.iter().for_each(|warning| project.ui.say(&format!("[serve] warning: {warning}")));
 
-    fs::create_dir_all(out.join("samples")).with_context(|| format!("cannot make `{}`", out.display()))?;
+    fs::create_dir_all(out.join("samples")).with_context(|| format!("cannot create `{}`", out.display()))?;
     record.write(&out)?;
     let bench = Bench { project, serve, options, k6: &k6, ready: &ready, out: &out };
     let ended = bench.all(&mut record);
-    // What was measured until then is kept, and says what is missing.
+    // Keep the completed measurements, and record why the rest is missing.
     record.ended = ended.as_ref().err().map(|error| format!("{error:#}").replace('\n', " "));
     record.write(&out)?;
     let failed = report::draw(&out)?;
@@ -154,7 +154,7 @@ pub fn run(project: &Project, options: &Options) -> Result<()> {
     }
 }
 
-/// What is asked for among what there is; all of it where nothing is.
+/// Returns the requested items; all if none is requested.
 fn chosen<'m, T>(what: &str, asked: &[String], all: &'m [T], name: fn(&T) -> &Word) -> Result<Vec<&'m T>> {
     if let Some(unknown) = asked.iter().find(|asked| !all.iter().any(|one| **name(one) == ***asked)) {
         let choices = ui::quoted(all.iter().map(name));
@@ -171,7 +171,7 @@ fn original(folder: &Path, serve: &BenchServe) -> Result<Option<ReferenceFigures
     Matrix::read_beside(&text, file).map(Some).map_err(|error| anyhow!(UsageError(format!("{error:#}"))))
 }
 
-/// A configuration with the image that it has in the engine.
+/// Returns a configuration with its image in the engine.
 fn found(project: &Project, docker: &Docker, config: &ServeConfig) -> Result<Config> {
     let image = service::image_of(project, docker, &config.image)?;
     let label = |name: &str| image.labels.get(name).cloned().unwrap_or_default();
@@ -187,7 +187,8 @@ fn found(project: &Project, docker: &Docker, config: &ServeConfig) -> Result<Con
     })
 }
 
-/// Each configuration once in each round, in another order each time: what drifts, drifts for all.
+/// Returns the order of runs: each configuration once per round, in random order, so that drift affects all
+/// configurations equally.
 fn order(configs: &[Config], repeat: u16, seed: u64) -> Vec<String> {
     let mut random = Random::new(seed);
     let round = |_| {
@@ -202,10 +203,12 @@ fn announce(project: &Project, load: &Load, runs: usize, server: &service::Serve
     let each = load.seconds * load.scenarios.len() as u64 + run::warm_up(load.seconds) + 15;
     let minutes = (each * runs as u64).div_ceil(60);
     project.ui.say(&format!("[serve] server: {server}"));
-    project.ui.say(&format!("[serve] {runs} runs, about {minutes} min; leave the machine alone; Ctrl-C ends it"));
+    project
+        .ui
+        .say(&format!("[serve] {runs} runs, about {minutes} min; do not use the machine meanwhile; stop with Ctrl-C"));
 }
 
-/// Which processors are for whom, and what a reader must be told where nobody has any of his own.
+/// Returns the processors assigned to each program, and warnings if there are too few processors.
 fn pins(docker: &Docker, k6: &K6) -> Result<(Option<[String; 3]>, Vec<String>)> {
     let cores = usize::try_from(docker.info()?.cpus).unwrap_or(1);
     let pinned = watch::shares(cores).filter(|_| which::which("taskset").is_ok() && k6.is_seen());
@@ -246,7 +249,7 @@ mod tests {
         assert_eq!(drawn, order(&configs, 20, 7));
         assert_ne!(drawn, order(&configs, 20, 8));
         assert!(drawn.chunks(2).all(|round| round[0] != round[1]), "{drawn:?}");
-        // Not always the same first.
+        // The first configuration of a round varies.
         assert!(drawn.chunks(2).any(|round| round[0] == drawn[1]), "{drawn:?}");
     }
 

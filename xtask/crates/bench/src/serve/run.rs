@@ -1,4 +1,5 @@
-//! The runs: each in fresh containers, asked before and after what it is, and counted only if all of it went well.
+//! Executes the runs, each in fresh containers. The state of the service is checked before and after each run, and
+//! only successful runs count.
 
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
@@ -29,17 +30,17 @@ pub struct Bench<'a> {
     pub out: &'a Path,
 }
 
-/// What a scenario is part of.
+/// Context of a scenario.
 struct Of<'a> {
     record: &'a Record,
     config: &'a Config,
     task: &'a Task,
 }
 
-/// What was measured in a scenario: requests, the application's counters, the machine.
+/// Measurements of a scenario: requests, counters of the application, and load of the machine.
 type Found = (Output, Vec<Series>, Machine);
 
-/// Refuses a scenario in which a client has no successful answer: it has no latency, and something else was measured.
+/// Fails if a client has no successful response in a scenario, because its latency is then undefined.
 fn answered(scenario: &str, clients: &[Word], requests: &[Request]) -> Result<()> {
     for client in clients {
         let statuses: Vec<u16> = requests.iter().filter(|one| one.client == **client).map(|one| one.status).collect();
@@ -62,13 +63,13 @@ fn answered(scenario: &str, clients: &[Word], requests: &[Request]) -> Result<()
     Ok(())
 }
 
-/// Seconds before anything counts.
+/// Returns the duration of the warm-up in seconds.
 pub fn warm_up(seconds: u64) -> u64 {
     (seconds / 3).clamp(1, 20)
 }
 
 impl Bench<'_> {
-    /// All runs, in their order. One that fails counts for nothing, and the next one is begun.
+    /// Executes all runs in order. A failed run is recorded and the next one is started.
     pub fn all(&self, record: &mut Record) -> Result<()> {
         let order = record.order.clone();
         for (number, id) in order.iter().enumerate() {
@@ -90,12 +91,12 @@ impl Bench<'_> {
             if let Err(error) = done {
                 let interrupted = self.project.cancel.is_set();
                 let why = if interrupted { "interrupted".to_owned() } else { format!("{error:#}") };
-                // In one line: it stands in a table.
+                // The reason must be one line, because it is shown in a table.
                 run.failed = Some(why.split_whitespace().collect::<Vec<_>>().join(" "));
-                self.project.ui.say(&format!("[serve] run {} counts for nothing: {error:#}", run.id));
+                self.project.ui.say(&format!("[serve] run {} failed and is not counted: {error:#}", run.id));
             }
             record.runs.push(run);
-            // After each: a later one may fail, or be interrupted after hours.
+            // Write the record after each run, because a later one may fail or be interrupted.
             record.write(self.out)?;
             self.project.cancel.check()?;
         }
@@ -126,15 +127,15 @@ impl Bench<'_> {
             run.phases.push(self.phase(&run.id, scenario, &config.asked.clients, (output, server, machine))?);
         }
         run.after = Some(self.runtime(&trial, config)?);
-        ensure!(run.before == run.after, "what the application says of itself has changed while it ran");
+        ensure!(run.before == run.after, "the runtime information of the application changed during the run");
         trial.end()
     }
 
     fn phase(&self, run: &str, scenario: &str, clients: &[Word], found: Found) -> Result<Phase> {
         let (output, server, machine) = found;
-        // From the first that was sent to the last that was answered: what is under way at the end is waited for.
+        // Measure until the last response, because k6 waits for pending requests.
         let end = output.requests.iter().map(|one| one.at + one.ms / 1000.0).fold(0.0, f64::max);
-        ensure!(end > 0.0, "k6 made no request in `{scenario}`");
+        ensure!(end > 0.0, "k6 sent no request in `{scenario}`");
         answered(scenario, clients, &output.requests)?;
         let samples = format!("samples/{run}-{scenario}.csv.gz");
         let sha256 = samples::write(&self.out.join(&samples), &output.requests)?;
@@ -150,7 +151,7 @@ impl Bench<'_> {
         })
     }
 
-    /// One scenario; it is ended when the application ends.
+    /// Runs one scenario, and stops it if the application exits.
     fn load(&self, trial: &Trial, of: &Of, scenario: &str, seconds: u64) -> Result<Output> {
         let Of { record, config, task } = of;
         let clients: Vec<&str> = config.asked.clients.iter().map(|client| &**client).collect();
@@ -168,7 +169,7 @@ impl Bench<'_> {
                 stop.set();
             } else if looked.get().elapsed() > Duration::from_secs(1) {
                 looked.set(Instant::now());
-                // An engine that does not answer now is asked again at the end.
+                // If the engine does not respond now, the state is checked again at the end.
                 if let Ok(Some(how)) = trial.ended() {
                     *ended.borrow_mut() = Some(how);
                     stop.set();
@@ -188,16 +189,18 @@ impl Bench<'_> {
         let mut names: Vec<&str> = metrics.parts.values().map(|name| &**name).collect();
         names.extend([&*metrics.requests, &*metrics.stages.metric]);
         let mut all = prometheus::parse(&trial.get(&metrics.path)?, &names)?;
-        // Of stages the means are shown, and their buckets would be most of the manifest.
+        // Only means of stages are reported; their buckets would be the largest part of the manifest.
         all.iter_mut().filter(|series| series.name == *metrics.stages.metric).for_each(|series| series.buckets.clear());
         Ok(all)
     }
 
-    /// What the application says of itself, which must be what the configuration claims.
+    /// Returns the state that the application reports, after checking it against the configuration.
     fn runtime(&self, trial: &Trial, config: &Config) -> Result<Runtime> {
         let path = &*self.serve.runtime;
-        let told: Value = serde_json::from_str(&trial.get(path)?).with_context(|| format!("`{path}` is no JSON"))?;
-        let runtime = read(&told).with_context(|| format!("`{path}` does not tell interpreter and GIL"))?;
+        let told: Value =
+            serde_json::from_str(&trial.get(path)?).with_context(|| format!("the response of `{path}` is not JSON"))?;
+        let runtime = read(&told)
+            .with_context(|| format!("the response of `{path}` does not contain the interpreter and the GIL state"))?;
         match runtime.refuse(config.asked.gil) {
             Some(why) => bail!("refused: {why}"),
             None => Ok(runtime),

@@ -1,11 +1,11 @@
-//! What the machine does while something is measured, and which processors are for whom.
+//! Measures the load of the machine during a scenario, and assigns processors.
 
 use std::fs;
 use std::path::Path;
 
 use crate::record::Machine;
 
-/// The counters of the machine at one moment, in ticks of the processors.
+/// CPU counters of the machine at one point in time, in clock ticks.
 #[derive(Debug, Clone, Default)]
 pub struct Moment {
     total: u64,
@@ -16,7 +16,8 @@ pub struct Moment {
 }
 
 impl Moment {
-    /// Now; `processes` are ours besides this one and those that it has waited for.
+    /// Reads the counters. `processes` are the benchmark's processes in addition to this one and its finished
+    /// children.
     pub fn now(processes: &[u32]) -> Moment {
         let read = |path: &str| fs::read_to_string(path).unwrap_or_default();
         let ours = processes.iter().map(|id| ticks(&read(&format!("/proc/{id}/stat")))).sum::<u64>();
@@ -24,7 +25,7 @@ impl Moment {
         Moment { ours: ours + own, throttled: throttled(), ..of_stat(&read("/proc/stat")) }
     }
 
-    /// What was between.
+    /// Returns the load between two points in time.
     pub fn until(&self, end: &Moment) -> Machine {
         let total = (end.total - self.total.min(end.total)).max(1) as f64;
         let share = |from: u64, to: u64| to.saturating_sub(from) as f64 / total;
@@ -39,7 +40,7 @@ impl Moment {
     }
 }
 
-/// The first line of /proc/stat: user, nice, system, idle, iowait, irq, softirq, steal (proc(5)).
+/// Parses the first line of /proc/stat: user, nice, system, idle, iowait, irq, softirq, steal (proc(5)).
 fn of_stat(text: &str) -> Moment {
     let line = text.lines().next().unwrap_or_default();
     let numbers: Vec<u64> = line.split_whitespace().skip(1).take(8).filter_map(|text| text.parse().ok()).collect();
@@ -53,7 +54,8 @@ fn ticks(stat: &str) -> u64 {
     rest.split_whitespace().skip(11).take(4).filter_map(|text| text.parse::<u64>().ok()).sum()
 }
 
-/// How often the processors were too hot, and this group of processes over its share; none where neither is counted.
+/// Returns how often the processors were throttled by temperature or the cgroup by its quota; `None` if neither is
+/// counted.
 fn throttled() -> Option<u64> {
     let number = |path: &Path| fs::read_to_string(path).ok()?.trim().parse::<u64>().ok();
     let mut counts = Vec::new();
@@ -67,8 +69,8 @@ fn throttled() -> Option<u64> {
     (!counts.is_empty()).then(|| counts.iter().sum())
 }
 
-/// Processors of server, application and load generator, where there are enough: neither of the outer two
-/// may be what limits the one between.
+/// Assigns processors to server, application and load generator if there are enough, so that server and load
+/// generator are not the bottleneck.
 pub fn shares(cores: usize) -> Option<[String; 3]> {
     let list = |from: usize, to: usize| if from == to { from.to_string() } else { format!("{from}-{to}") };
     let outer = match cores {
@@ -97,7 +99,7 @@ mod tests {
         let machine = moment(0, 0, 0, 0).until(&moment(1000, 300, 100, 500));
         assert!((machine.busy - 0.6).abs() < 1e-9 && (machine.other - 0.1).abs() < 1e-9, "{machine:?}");
         assert_eq!((machine.steal, machine.throttled), (0.1, Some(1000)));
-        // Clocks that tick at different moments are no load.
+        // Differences between clocks must not count as load.
         assert_eq!(moment(0, 0, 0, 0).until(&moment(100, 50, 0, 60)).other, 0.0);
     }
 

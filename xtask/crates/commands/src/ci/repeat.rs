@@ -1,4 +1,4 @@
-//! Runs the same tests many times and prints a table of the runs: a test that fails sometimes is a fault, too.
+//! Runs the same tests many times and prints a table, to find tests that fail sporadically.
 
 use std::fs::{self, File};
 use std::time::Instant;
@@ -8,7 +8,7 @@ use anyhow::{Context as _, Result, bail};
 use base::ui;
 use build::Project;
 
-/// What one run of `cargo test` printed about its tests.
+/// Summary of the output of one `cargo test` run.
 #[derive(Debug, Default, PartialEq)]
 struct Counts {
     passed: u32,
@@ -17,7 +17,7 @@ struct Counts {
     names: Vec<String>,
 }
 
-/// Runs `cargo` with these arguments `runs` times, one after another. Each run has a log below `test-results/engine`.
+/// Runs `cargo` with these arguments `runs` times in sequence. Each run has a log below `test-results/engine`.
 pub fn run(project: &Project, arguments: &[&str], runs: u32) -> Result<()> {
     let folder = project.folder.join("test-results/engine");
     fs::create_dir_all(&folder).with_context(|| format!("cannot create `{}`", folder.display()))?;
@@ -52,7 +52,7 @@ fn row(number: u32, counts: &Counts, seconds: u64, success: bool) -> String {
     format!("{number:>4} {:>6} {:>6} {seconds:>7} {names}\n", counts.passed, counts.failed)
 }
 
-/// Reads the output of `cargo test`: one summary and one list of failures for each test program.
+/// Parses the output of `cargo test`: one summary and one list of failures per test program.
 fn count(output: &str) -> Counts {
     let mut counts = Counts::default();
     let mut in_list = false;
@@ -66,7 +66,7 @@ fn count(output: &str) -> Counts {
             counts.passed += number("passed");
             counts.failed += number("failed");
         }
-        // The list is printed after the output of the failed tests, which has the same headline.
+        // The list follows the output of the failed tests, which has the same heading.
         let name = line.strip_prefix("    ").filter(|name| in_list && !name.contains(' ') && !name.is_empty());
         counts.names.extend(name.map(str::to_owned));
         in_list = line == "failures:" || name.is_some();

@@ -1,4 +1,4 @@
-//! Newer archives of the interpreters: the same places, asked for the versions that come next.
+//! Finds newer source archives of interpreters by requesting the URLs of the next versions.
 
 use anyhow::Result;
 
@@ -6,18 +6,18 @@ use super::{Answer, Reached, Row, State};
 use build::host;
 use matrix::{Edit, Matrix, Source};
 
-/// So many versions after the pinned one are asked for; who is further behind runs the command again.
+/// Number of subsequent versions to check. If more are missing, run the command again.
 const AHEAD: u64 = 6;
 
-/// Downloads the file at an address, and tells its SHA-256.
+/// Downloads a file and returns its SHA-256.
 type Digest<'a> = &'a dyn Fn(&str) -> Result<String>;
 
-/// The mirrors that apt takes packages from.
+/// Returns the mirrors that apt uses.
 pub fn mirrors() -> Vec<String> {
     host::index_targets("$(SITE)").into_iter().filter(|site| site.starts_with("http")).collect()
 }
 
-/// All addresses that a newer archive would have.
+/// Returns all URLs that a newer archive could have.
 pub fn addresses(matrix: &Matrix, mirrors: &[String]) -> Vec<String> {
     let of = |source| {
         let version = version(matrix, source);
@@ -26,7 +26,7 @@ pub fn addresses(matrix: &Matrix, mirrors: &[String]) -> Vec<String> {
     matrix.sources.iter().flat_map(of).flat_map(|(_, addresses)| addresses).collect()
 }
 
-/// A row for each source; without `digest` no edits are made.
+/// Returns a row for each source. Without `digest`, there are no edits.
 pub fn rows(matrix: &Matrix, mirrors: &[String], answer: &Answer, digest: Option<Digest>) -> Result<Vec<Row>> {
     matrix.sources.iter().map(|source| row(matrix, source, mirrors, answer, digest)).collect()
 }
@@ -46,7 +46,7 @@ fn row(matrix: &Matrix, source: &Source, mirrors: &[String], answer: &Answer, di
     let all = || candidates.iter().flat_map(|(_, addresses)| addresses);
     let mut failed: Vec<String> = all()
         .filter_map(|address| match reached(address) {
-            Some(Reached::Failed(why)) => Some(format!("not asked: {} ({why})", host(address))),
+            Some(Reached::Failed(why)) => Some(format!("not checked: {} ({why})", host(address))),
             _ => None,
         })
         .collect();
@@ -73,8 +73,8 @@ fn row(matrix: &Matrix, source: &Source, mirrors: &[String], answer: &Answer, di
     })
 }
 
-/// The digest of a file that is at all of these places, if it comes over HTTPS or two hosts agree on it;
-/// else what the row says instead.
+/// Returns the digest of a file available at all of these URLs if it was downloaded over HTTPS or from two hosts with
+/// the same result; otherwise a note.
 fn confirmed(places: &[&str], digest: Digest) -> Result<Result<String, String>> {
     if let Some(place) = places.iter().find(|place| place.starts_with("https://")) {
         return digest(place).map(Ok);
@@ -88,7 +88,7 @@ fn confirmed(places: &[&str], digest: Digest) -> Result<Result<String, String>> 
     Ok(match &found[..] {
         [(_, one), (_, other)] if one == other => Ok(one.clone()),
         [(first, one), (second, other)] => {
-            Err(format!("not written: the file at {first} has the SHA-256 {one}, that at {second} {other}"))
+            Err(format!("not written: the file at {first} has the SHA-256 {one}, the one at {second} {other}"))
         }
         _ => {
             let place = places.first().copied().unwrap_or_default();
@@ -101,13 +101,13 @@ fn confirmed(places: &[&str], digest: Digest) -> Result<Result<String, String>> 
     })
 }
 
-/// The version of the interpreters that are built from a source.
+/// Returns the version of the interpreters built from a source.
 fn version<'m>(matrix: &'m Matrix, source: &Source) -> Option<&'m str> {
     let built = |abi: &&matrix::Abi| abi.interpreter.source.as_ref().is_some_and(|from| *from.archive == *source.id);
     matrix.abis.iter().find(built).map(|abi| &*abi.python)
 }
 
-/// The versions after `version` with the same first numbers, which an ABI tag fixes, and where they would be.
+/// Returns the versions after `version` within the same minor release, which the ABI tag fixes, with their URLs.
 fn candidates(source: &Source, version: &str, mirrors: &[String]) -> Vec<(String, Vec<String>)> {
     let Some((series, Ok(last))) = version.rsplit_once('.').map(|(series, last)| (series, last.parse::<u64>())) else {
         return Vec::new();
@@ -126,7 +126,7 @@ fn candidates(source: &Source, version: &str, mirrors: &[String]) -> Vec<(String
     .collect()
 }
 
-/// The version wherever the matrix has it: in the source's row, and in those of the ABIs made from it.
+/// Returns the edits of the version in all places of the matrix: in the source and the ABIs built from it.
 fn edits(matrix: &Matrix, source: &Source, version: &str, next: &str, sha256: &str) -> Vec<Edit> {
     let mut edits = vec![source.sha256.becomes(sha256), source.id.becomes(source.id.replace(version, next))];
     edits.extend(source.from.iter().map(|place| place.becomes(place.replace(version, next))));

@@ -1,4 +1,4 @@
-//! What the package index has: newer releases of what is pinned, and wheels that a vendor now publishes.
+//! Compares pins with the package index: newer releases, and published wheels for ABIs that are built so far.
 
 use std::collections::BTreeMap;
 
@@ -8,7 +8,7 @@ use matrix::{Digest, Edit, Matrix, Package, Pypi, Tool, Word};
 use wheelfile::parse_glibc;
 use wheelfile::{WheelName, same_version};
 
-/// The projects to ask for, each with the digests that the matrix pins.
+/// Returns the projects to query, each with its pinned digests.
 pub fn projects(matrix: &Matrix) -> BTreeMap<String, Vec<String>> {
     let mut projects: BTreeMap<String, Vec<String>> = BTreeMap::new();
     for (_, tool) in tools(matrix) {
@@ -22,7 +22,7 @@ pub fn projects(matrix: &Matrix) -> BTreeMap<String, Vec<String>> {
     projects
 }
 
-/// A row for each pinned file, and for each wheel that is built although its vendor might publish it.
+/// Returns a row for each pinned file, and for each built wheel that its vendor might publish.
 pub fn rows(matrix: &Matrix, text: &str, answer: &Answer) -> Vec<Row> {
     let target = Target { platform: matrix.platform, glibc: parse_glibc(&matrix.root.glibc) };
     let releases = |project: &str| answer.projects.get(project).map_or(&[][..], Vec::as_slice);
@@ -37,7 +37,7 @@ pub fn rows(matrix: &Matrix, text: &str, answer: &Answer) -> Vec<Row> {
     rows
 }
 
-/// Every wheel that is pinned by name, version and digest, with what the table calls it.
+/// Returns all wheels pinned by name, version and digest, with their names in the table.
 fn tools(matrix: &Matrix) -> impl Iterator<Item = (String, &Tool)> {
     let requires = |package: &'_ Package| format!("requires {}", package.id);
     let of_packages = matrix
@@ -161,9 +161,9 @@ const SILENT: &str = "the package index did not answer, or has no such project";
 const MISSING: &str = "the package index no longer lists the pinned file: choose another version";
 
 struct Newest<'r> {
-    /// The pinned file.
+    /// Pinned file.
     file: &'r File,
-    /// The newest release after it, if there is one.
+    /// Newest later release, if any.
     release: Option<&'r Release>,
 }
 
@@ -172,7 +172,7 @@ fn newest<'r>(releases: &'r [Release], pin: &Digest) -> Result<Newest<'r>, Strin
         return Err(SILENT.to_owned());
     }
     let (at, file) = find(releases, pin).ok_or(MISSING)?;
-    // A version that its author took back is none, and who pins a stable one wants no other.
+    // Skip yanked versions, and pre-releases unless one is pinned.
     let fine = |release: &&Release| {
         (release.stable || !releases[at].stable) && release.files.iter().any(|file| !file.withdrawn)
     };
@@ -195,10 +195,10 @@ fn replacement(releases: &[Release], pin: &Digest, release: &Release, target: Ta
 }
 
 fn no_successor(name: &str, release: &Release) -> String {
-    format!("{} has no file like `{name}`: change the matrix by hand", release.version)
+    format!("{} has no file corresponding to `{name}`: edit the matrix manually", release.version)
 }
 
-/// The file of `release` that is what `name` was in an earlier one.
+/// Returns the file of `release` that corresponds to the file `name` of an earlier release.
 fn successor<'r>(name: &str, release: &'r Release, target: Target) -> Option<&'r File> {
     let mut files = release.files.iter().filter(|file| !file.withdrawn);
     let Ok(old) = WheelName::parse(name) else {
@@ -214,7 +214,7 @@ fn successor<'r>(name: &str, release: &'r Release, target: Target) -> Option<&'r
     same.or_else(other).map(|(file, _)| *file)
 }
 
-/// The wheel that a vendor publishes for exactly this ABI.
+/// Returns the wheel that a vendor publishes for exactly this ABI.
 fn vendor_wheel<'r>(release: &'r Release, abi: &str, target: Target) -> Option<&'r File> {
     let fits = |file: &&File| {
         let name = WheelName::parse(&file.name);
@@ -223,7 +223,7 @@ fn vendor_wheel<'r>(release: &'r Release, abi: &str, target: Target) -> Option<&
     release.files.iter().filter(fits).min_by_key(|file| &file.name)
 }
 
-/// What a wheel must run on: the images' platform and glibc.
+/// Platform and glibc of the images, with which a wheel must be compatible.
 #[derive(Debug, Clone, Copy)]
 struct Target {
     platform: Platform,
@@ -231,7 +231,7 @@ struct Target {
 }
 
 impl Target {
-    /// Returns whether one of a wheel's platform tags (PEP 600, PEP 425) suits.
+    /// Returns whether one of a wheel's platform tags (PEP 600, PEP 425) is compatible.
     fn runs(self, tags: &[String]) -> bool {
         let machine = self.platform.machine();
         tags.iter().any(|tag| {

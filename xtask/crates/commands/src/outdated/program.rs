@@ -1,11 +1,12 @@
-//! A newer version of the program that is built from a crate; Cargo itself says what is there.
+//! Finds a newer version of a program that is built from a crate, with `cargo info`.
 
 use anyhow::Result;
 
 use super::{Row, State};
 use matrix::Crate;
 
-/// `look_up` tells what `cargo info` says of a version, and the SHA-256 of its crate.
+/// Returns the row of a crate. `look_up` returns the output of `cargo info` for a version, and the SHA-256 of the
+/// crate.
 pub fn row(pinned: &Crate, look_up: &dyn Fn(&str) -> Result<(String, String)>) -> Row {
     let input = format!("crate {}", pinned.name);
     let newest = match look_up(&pinned.version) {
@@ -22,7 +23,7 @@ pub fn row(pinned: &Crate, look_up: &dyn Fn(&str) -> Result<(String, String)>) -
     }
 }
 
-/// `version: 0.20.1 (latest 0.20.2)` where there is a newer one.
+/// Parses `version: 0.20.1 (latest 0.20.2)`.
 fn newest(said: &str) -> Option<&str> {
     let line = said.lines().find_map(|line| line.strip_prefix("version: "))?;
     line.split_once("(latest ")?.1.split(')').next()

@@ -1,11 +1,11 @@
-//! What registries have: the pinned images under their tags, and base images that nobody published so far.
+//! Compares pins with registries: updated tags of pinned images, and newly published base images.
 
 use anyhow::Result;
 
 use super::{Row, State};
 use matrix::{Location, Matrix};
 
-/// Tells the digest under a tag, `None` where there is no such tag.
+/// Returns the digest of a tag; `None` if the tag does not exist.
 type Offer<'a> = &'a (dyn Fn(&str) -> Result<Option<String>> + Sync);
 
 pub fn rows(matrix: &Matrix, offer: Offer) -> Vec<Row> {
@@ -13,7 +13,7 @@ pub fn rows(matrix: &Matrix, offer: Offer) -> Vec<Row> {
     let k6 = matrix.bench.iter().filter_map(|bench| bench.serve.as_ref()).map(|serve| &serve.k6);
     let images = images.chain(k6);
     let bases = matrix.abis.iter().filter(|abi| abi.free_threaded()).map(|abi| abi.base_tag());
-    // Side by side: an engine that reaches no registry takes its time to say so.
+    // In parallel, because an unreachable registry takes long to time out.
     std::thread::scope(|scope| {
         let images: Vec<_> = images.map(|image| scope.spawn(move || pinned(image, offer))).collect();
         let bases: Vec<_> = bases.map(|tag| scope.spawn(move || base(&tag, offer))).collect();
@@ -22,8 +22,8 @@ pub fn rows(matrix: &Matrix, offer: Offer) -> Vec<Row> {
     })
 }
 
-/// Registries list no tags through the engine, so what is asked is: the tag itself, which may have
-/// been made anew, and the shorter one that moves along.
+/// Checks the tag, which may have been rebuilt, and the shorter moving tag. The engine cannot list the tags of a
+/// registry.
 fn pinned(image: &Location, offer: Offer) -> Row {
     let (name, digest) = image.split_once('@').unwrap_or((image, ""));
     let short = |digest: &str| digest.trim_start_matches("sha256:").chars().take(12).collect::<String>();
@@ -42,18 +42,22 @@ fn pinned(image: &Location, offer: Offer) -> Row {
     };
     match offer(&moving) {
         Ok(Some(latest)) if latest != digest => {
-            let note = format!("`{moving}` is a newer one; look for its full tag, or put\n  image: {moving}@{latest}");
+            let note = format!("`{moving}` is newer; find its full tag, or use\n  image: {moving}@{latest}");
             Row::newer(input, &short(digest), &short(&latest), note, Vec::new())
         }
         Ok(Some(_)) => Row::new(input, &short(digest), State::Current, ""),
-        Ok(None) => {
-            Row::new(input, &short(digest), State::Current, format!("there is no `{moving}` to tell of newer ones"))
-        }
+        Ok(None) => Row::new(
+            input,
+            &short(digest),
+            State::Current,
+            format!("there is no moving tag `{moving}` to compare with"),
+        ),
         Err(error) => Row::new(input, &short(digest), State::Unasked, format!("`{moving}`: {}", first_line(&error))),
     }
 }
 
-/// `debian:bookworm-slim` of `debian:bookworm-20260824-slim`, `server:8.1.2` of `server:8.1.2.3`.
+/// Returns the moving tag: `debian:bookworm-slim` for `debian:bookworm-20260824-slim`, `server:8.1.2` for
+/// `server:8.1.2.3`.
 fn moving(name: &str) -> Option<String> {
     let (repository, tag) = name.rsplit_once(':')?;
     let is_date = |part: &&str| part.len() == 8 && part.bytes().all(|c| c.is_ascii_digit());
@@ -66,20 +70,20 @@ fn moving(name: &str) -> Option<String> {
     last.bytes().all(|c| c.is_ascii_digit()).then(|| format!("{repository}:{shorter}"))
 }
 
-/// Free-threaded bases are compiled here because there were none: has one appeared?
+/// Free-threaded base images are compiled because none is published; checks whether one is available now.
 fn base(tag: &str, offer: Offer) -> Row {
     let reference = format!("python:{tag}");
     let input = format!("base image {reference}");
     match offer(&reference) {
         Ok(None) => Row::new(input, "built", State::Current, "nobody publishes it"),
         Ok(Some(digest)) => {
-            Row::newer(input, "built", "there", format!("it has appeared: {reference}@{digest}"), Vec::new())
+            Row::newer(input, "built", "there", format!("now published: {reference}@{digest}"), Vec::new())
         }
         Err(error) => Row::new(input, "built", State::Unasked, first_line(&error)),
     }
 }
 
-/// The row says already what was asked for.
+/// The row already contains the name that was requested.
 fn first_line(error: &anyhow::Error) -> String {
     error.root_cause().to_string().lines().next().unwrap_or_default().to_owned()
 }

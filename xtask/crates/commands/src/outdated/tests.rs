@@ -1,4 +1,4 @@
-//! What is said of a matrix whose index, mirrors and registries answer in a certain way.
+//! Tests with synthetic responses of index, mirrors and registries.
 
 use super::*;
 use matrix::Package;
@@ -30,12 +30,12 @@ fn found(rows: Vec<Row>, input: &str) -> Row {
     rows.into_iter().find(|row| row.input == input).unwrap_or_else(|| panic!("no `{input}` in {inputs:?}"))
 }
 
-/// A package that takes what its vendor publishes, with an ABI that the vendor leaves out.
+/// Returns a package with published wheels and an ABI without one.
 fn vendor(matrix: &Matrix) -> &Package {
     matrix.packages.iter().find(|package| !package.published.is_empty()).unwrap()
 }
 
-/// Its pinned release, and one after it with the same files under other digests.
+/// Returns its pinned release, and a later one with the same files and other digests.
 fn vendor_releases(package: &Package) -> Vec<Release> {
     let wheel =
         |version: &str, abi: &str| format!("x-{version}-{}-{abi}-manylinux_2_28_x86_64.whl", abi.trim_end_matches('t'));
@@ -86,7 +86,7 @@ fn a_newer_wheel_of_the_same_kind_is_found_and_written() {
         &format!("{{name: uv, version: \"77.1\", sha256: {}", digest(5)),
     );
     assert_eq!(text, wanted);
-    // Without one that runs here nothing is written, and the table says so.
+    // Without a compatible wheel, nothing is written, and the table states this.
     let row = found(index::rows(&matrix, REAL, &releases(vec![file("uv-77.1.tar.gz", digest(1))])), "tool uv");
     assert_eq!((row.state, row.edits.len()), (State::Newer, 0));
     assert!(row.note.contains("no file like `uv-1-py3-none-"), "{}", row.note);
@@ -137,7 +137,7 @@ fn a_wheel_that_the_vendor_now_publishes_comes_with_its_line() {
     let input = format!("wheel {} {}", package.id, abi.id);
     let row = |releases| found(index::rows(&matrix, REAL, &answer(&package.id, releases)), &input);
     assert_eq!(row(vendor_releases(package)).state, State::Current);
-    // `cp314` is not `cp314t`: only the very tag counts.
+    // `cp314` is not `cp314t`: the tags must be equal.
     let wheel = |version: &str| format!("x-{version}-{0}-{0}-manylinux_2_28_x86_64.whl", &*abi.id);
     for (at, said) in
         [(0, " is published for it: after line "), (1, "999.1 is published for it: with that version, after line ")]
@@ -150,8 +150,8 @@ fn a_wheel_that_the_vendor_now_publishes_comes_with_its_line() {
         assert!(row.note.contains(said), "{}", row.note);
         let line = row.note.lines().last().unwrap().trim();
         assert_eq!(line, format!("- {{abi: {}, sha256: {}}}", abi.id, digest(7)));
-        // The line is one that the matrix takes, at the place that is named; a measurement of the build
-        // that is no more would have to go.
+        // The suggested line is valid in the matrix at the stated position; a benchmark of the removed build would
+        // have to be removed.
         let after: usize = row.note.split("line ").nth(1).unwrap().split(' ').next().unwrap().parse().unwrap();
         let mut lines: Vec<&str> = REAL.lines().collect();
         let indented = format!("      {line}");
@@ -191,7 +191,7 @@ fn a_newer_interpreter_changes_every_place_that_names_its_version() {
     let wanted = REAL.replace(&*abi.python, &next).replace(&*source.sha256, &digest(3));
     assert_eq!(text, wanted);
 
-    // One place over plain HTTP, by one or two of its addresses, is not enough, and two that differ are none.
+    // A single host over plain HTTP is not sufficient, even with two URLs, and neither are two different results.
     let twice = [mirrors[0].clone(), "http://mirror.example/security".to_owned()];
     for mirrors in [&mirrors[..1], &twice] {
         let mut asked = Answer { addresses: BTreeMap::new(), ..Answer::default() };
@@ -211,7 +211,7 @@ fn a_newer_interpreter_changes_every_place_that_names_its_version() {
     assert_eq!(two.edits.len(), 0);
     assert!(two.note.contains(&format!("at other.example {}", digest(4))), "{}", two.note);
 
-    // HTTPS is asked first, and alone.
+    // HTTPS URLs are preferred.
     for answer in asked.addresses.values_mut().filter(|answer| matches!(answer, Reached::Failed(_))) {
         *answer = Reached::Exists(true);
     }

@@ -1,4 +1,4 @@
-//! `--changed-since`: which steps a change leaves as they were, told by their keys before and after.
+//! `--changed-since`: determines the steps that a change does not affect, by comparing keys.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsStr;
@@ -24,14 +24,14 @@ pub struct Planned<'a> {
     pub status: &'a dyn Fn(&Step) -> Status,
 }
 
-/// The jobs of the plan's rows, without those that are there already or that the change leaves as they were.
+/// Returns the jobs of the plan's rows without those that are available or unaffected by the change.
 pub fn jobs(project: &Project, asked: &JobRows, planned: Planned) -> Result<Jobs> {
     let Planned { plan, keys, facts, status } = planned;
     let untouched = match asked.changed_since.as_deref().filter(|revision| !revision.is_empty()) {
         Some(revision) => untouched(project, revision, plan, facts)?,
         None => BTreeSet::new(),
     };
-    // These look at everything, whatever was made before.
+    // These events include everything.
     let whole = matches!(asked.event.as_deref(), Some("schedule" | "release"));
     let there = |step: &Step| matches!(status(step), Status::Cached | Status::Pull);
     let left_out = |step: &Step| !whole && (there(step) || untouched.contains(&step.id));
@@ -39,8 +39,7 @@ pub fn jobs(project: &Project, asked: &JobRows, planned: Planned) -> Result<Jobs
     Ok(plan::jobs(plan, keys, &common, &left_out))
 }
 
-/// Code that decides what is in a key. If its text changed, the keys before the change cannot be computed,
-/// and everything counts as changed.
+/// Files that compute keys. If they changed, earlier keys cannot be computed, and everything counts as changed.
 const PLANNER: [&str; 4] = [
     "xtask/crates/build/src/planner.rs",
     "xtask/crates/build/src/plan.rs",
@@ -48,16 +47,16 @@ const PLANNER: [&str; 4] = [
     "xtask/crates/base/src/digest.rs",
 ];
 
-/// The recorded revision of each step's code, which is part of its key.
+/// Recorded revision of each step's code, which is part of its key.
 const REVISIONS: &str = "xtask/crates/build/src/step/revisions.txt";
 
-/// The ids of the steps that have the same keys as at `revision`.
+/// Returns the ids of the steps that have the same keys as at `revision`.
 fn untouched(project: &Project, revision: &str, plan: &Plan, facts: &Facts) -> Result<BTreeSet<String>> {
     let all = |why: &str| {
         project.ui.say(&format!("everything counts as changed since `{revision}`: {why}"));
         Ok(BTreeSet::new())
     };
-    // What GitHub says of a branch that is new, and of an event without a commit before it.
+    // GitHub passes zeros for a new branch, and for an event without a previous commit.
     if revision.chars().all(|c| c == '0') {
         return all("there is no such revision");
     }
@@ -76,20 +75,20 @@ fn untouched(project: &Project, revision: &str, plan: &Plan, facts: &Facts) -> R
     let folder = scratch.path();
     match before(project, &commit, folder, facts) {
         Ok(earlier) => Ok(same(&earlier, plan)),
-        Err(error) => all(&format!("it cannot be planned there: {error:#}")),
+        Err(error) => all(&format!("cannot plan that commit: {error:#}")),
     }
 }
 
-/// The revisions of the steps' code at `commit`.
+/// Returns the revisions of the steps' code at `commit`.
 fn revisions_before(project: &Project, commit: &str) -> Result<BTreeMap<String, String>> {
     let output = git(&project.folder).args(["show", &format!("{commit}:{REVISIONS}")]).output();
     let output = output.context("cannot start `git`")?;
-    // The commit has no such file: then neither has a clone in which nothing is to be compared.
+    // If the file does not exist in the commit, there is nothing to compare.
     let text = if output.status.success() { output.stdout } else { Vec::new() };
     Ok(revisions(&String::from_utf8_lossy(&text)))
 }
 
-/// The text of a file, or an empty one if there is none.
+/// Reads a file; returns an empty text if it does not exist.
 fn read_if_present(path: &Path) -> Result<String> {
     match std::fs::read_to_string(path) {
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(String::new()),
@@ -97,13 +96,13 @@ fn read_if_present(path: &Path) -> Result<String> {
     }
 }
 
-/// Step and revision from each line `STEP REVISION DIGEST`.
+/// Parses lines of the form `STEP REVISION DIGEST`.
 fn revisions(text: &str) -> BTreeMap<String, String> {
     let pairs = text.lines().filter_map(|line| line.split_once(' '));
     pairs.map(|(step, rest)| (step.to_owned(), rest.split(' ').next().unwrap_or_default().to_owned())).collect()
 }
 
-/// The full name of a commit; none for one that is not here, as after a forced push.
+/// Returns the full hash of a commit; `None` if it does not exist locally, for instance after a forced push.
 fn commit(project: &Project, revision: &str) -> Result<Option<String>> {
     let name = format!("{revision}^{{commit}}");
     let output = git(&project.folder).args(["rev-parse", "--quiet", "--verify", "--end-of-options", &name]).output();
@@ -120,10 +119,10 @@ fn commit(project: &Project, revision: &str) -> Result<Option<String>> {
     }
 }
 
-/// The plan of the commit's own matrix and files.
+/// Returns the plan of the commit's matrix and files.
 fn before(project: &Project, commit: &str, folder: &Path, now: &Facts) -> Result<Plan> {
     let archive = folder.join("tree.tar");
-    // A checkout of its own would leave a trace in the clone's list of work trees.
+    // `git worktree` would leave an entry in the clone's list of worktrees.
     let arguments = ["archive", "--format=tar", "--output"].map(OsStr::new);
     git::output(&project.folder, &[&arguments[..], &[archive.as_os_str(), OsStr::new(commit)]].concat())?;
     let tree = folder.join("tree");
@@ -138,7 +137,7 @@ fn before(project: &Project, commit: &str, folder: &Path, now: &Facts) -> Result
     Ok(planner::plan(&matrix, &Selection::all(&matrix), &facts))
 }
 
-/// Both keys, as if Debian's archive had given the same before and after.
+/// Compares the keys under the assumption that Debian's archive has not changed.
 fn same(before: &Plan, after: &Plan) -> BTreeSet<String> {
     let keys = |plan: &Plan| plan.keys(|_, key| Some(key.to_owned()));
     let before = keys(before);

@@ -1,4 +1,4 @@
-//! The part of CycloneDX (ECMA-424) that is used here; no clock and no random number goes into it.
+//! Data model of the used part of CycloneDX (ECMA-424). It contains no timestamps and no random numbers.
 
 use anyhow::Result;
 use serde::{Deserialize, Serialize};
@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use wheelfile::normalise;
 
-/// The version of the format.
+/// Version of the CycloneDX specification.
 pub const SPEC: &str = "1.7";
 
 #[derive(Debug, Serialize)]
@@ -41,7 +41,7 @@ struct Dependency {
     depends_on: Vec<String>,
 }
 
-/// A part; of those that others have listed only what is read here is passed on.
+/// Component. Components from other SBOMs keep only the fields defined here.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Component {
@@ -60,13 +60,13 @@ pub struct Component {
     pub purl: String,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub properties: Vec<Value>,
-    /// What it consists of.
+    /// Nested components.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub components: Vec<Component>,
 }
 
 impl Document {
-    /// What `subject` consists of.
+    /// Creates a document that describes `subject` and its components.
     pub fn new(subject: Component, components: Vec<Component>) -> Document {
         let of = subject.reference.clone();
         let depends_on = components.iter().map(|part| part.reference.clone()).collect();
@@ -82,7 +82,7 @@ impl Document {
         }
     }
 
-    /// Adds a property to what the document describes.
+    /// Adds a property to the subject.
     pub fn describe_subject(&mut self, name: &str, value: &str) {
         self.metadata.component.property(name, value);
     }
@@ -99,13 +99,13 @@ impl Component {
         Component { kind, reference, name, version, ..Component::default() }
     }
 
-    /// A Python distribution.
+    /// Returns the component of a Python distribution.
     pub fn distribution(name: &str, version: &str, qualifiers: &str) -> Component {
         let purl = format!("pkg:pypi/{}@{}{qualifiers}", normalise(name), escaped(version));
         Component { reference: purl.clone(), purl, ..Component::new("library", name, version) }
     }
 
-    /// A file by its path in what it belongs to.
+    /// Returns the component of a file, with its path relative to the subject.
     pub fn file(path: &str, sha256: &str) -> Component {
         Component { hashes: vec![hash(sha256)], reference: format!("file:{path}"), ..Component::new("file", path, "") }
     }
@@ -114,7 +114,7 @@ impl Component {
         self.properties.push(json!({"name": name, "value": value}));
     }
 
-    /// An SPDX expression (PEP 639), or else what the distribution calls its licence in a line.
+    /// Sets the licence: an SPDX expression (PEP 639), otherwise the licence name of the distribution.
     pub fn licence(&mut self, expression: Option<&str>, name: Option<&str>) {
         let filled = |text: &&str| !text.is_empty() && !text.contains('\n') && *text != "UNKNOWN";
         self.licenses = match (expression.filter(filled), name.filter(filled)) {
@@ -124,7 +124,7 @@ impl Component {
         };
     }
 
-    /// Takes over what the builder of a wheel wrote into it (PEP 770): crates, bundled libraries' packages.
+    /// Adds the components of an SBOM embedded in a wheel (PEP 770), such as crates and bundled libraries.
     pub fn adopt(&mut self, sbom: &str) -> Result<()> {
         #[derive(Deserialize)]
         struct Theirs {
@@ -134,14 +134,14 @@ impl Component {
         let theirs: Theirs = serde_json::from_str(sbom)?;
         let (own, name) = (self.reference.clone(), normalise(&self.name));
         for part in theirs.components {
-            // Some list the wheel itself among its parts, some a package once for each of its files.
+            // Some SBOMs list the wheel itself as a component, or a package once per file.
             let is_self = part.purl.starts_with("pkg:pypi/") && normalise(&part.name) == name;
             let known = !part.purl.is_empty() && self.components.iter().any(|known| known.purl == part.purl);
             if is_self || known {
                 continue;
             }
             self.components.push(Component {
-                // Unique in this document, whatever it was in theirs.
+                // References must be unique in this document.
                 reference: format!("{own}#{}", part.reference),
                 properties: Vec::new(),
                 components: Vec::new(),
@@ -156,7 +156,7 @@ pub fn hash(sha256: &str) -> Value {
     json!({"alg": "SHA-256", "content": sha256})
 }
 
-/// As a package URL spells a version or a name.
+/// Encodes a version or name for a package URL.
 pub fn escaped(text: &str) -> String {
     let plain = |c: u8| c.is_ascii_alphanumeric() || b".-_~:".contains(&c);
     text.bytes().map(|c| if plain(c) { char::from(c).to_string() } else { format!("%{c:02X}") }).collect()

@@ -1,4 +1,4 @@
-//! What is in an image: asked in the image itself, without a network.
+//! SBOM of an image. The inventory runs in the image, without network.
 
 use base::labels;
 use std::collections::BTreeMap;
@@ -11,18 +11,18 @@ use crate::subject::{self, Listed};
 use build::Project;
 use docker::{Job, Network};
 
-/// Runs in the image, with nothing but its interpreter.
+/// Script that runs in the image and needs only its interpreter.
 const INVENTORY: &str = include_str!("inventory.py");
 
-/// What an image was found to be.
+/// Contents of an image.
 pub struct Contents {
-    /// Without its prefix.
+    /// Image id without prefix.
     pub id: String,
     pub labels: BTreeMap<String, String>,
     pub inventory: Inventory,
 }
 
-/// What `inventory.py` prints.
+/// Output of `inventory.py`.
 #[derive(Debug, Default, Deserialize)]
 pub struct Inventory {
     release: Release,
@@ -52,16 +52,16 @@ struct DebianPackage {
 struct Distribution {
     name: String,
     version: String,
-    /// SPDX, and what was there before it.
+    /// SPDX expression, and the older metadata fields.
     expression: Option<String>,
     licence: Option<String>,
     /// SHA-256 of bundled libraries, by path.
     libraries: BTreeMap<String, String>,
-    /// Text of the bills of materials that its builder left, by path.
+    /// Texts of the embedded SBOMs, by path.
     sboms: BTreeMap<String, String>,
 }
 
-/// Asks the image; of a stand-in only the manifest knows anything.
+/// Returns the contents of the image; for a fake image, those in the manifest.
 pub fn look(project: &Project, reference: &str, image: &matrix::Image, listed: &Listed) -> Result<Contents> {
     if project.fake {
         let entry = listed.image(&image.tag).with_context(|| format!("no stand-in of `{}` was made", image.tag))?;
@@ -73,9 +73,9 @@ pub fn look(project: &Project, reference: &str, image: &matrix::Image, listed: &
     let job = Job { image: &found.id, command, network: Network::None, ..Job::default() };
     let result = docker.run(&job, &|_| {}, &project.cancel)?;
     if result.exit != 0 {
-        bail!("cannot list what is in `{reference}`: exit code {}: {}", result.exit, result.stderr.trim());
+        bail!("cannot list the contents of `{reference}`: exit code {}: {}", result.exit, result.stderr.trim());
     }
-    let inventory = serde_json::from_str(&result.stdout).context("the list of what is in it was not understood")?;
+    let inventory = serde_json::from_str(&result.stdout).context("the inventory of the image is not valid")?;
     Ok(Contents { id: found.id.trim_start_matches("sha256:").to_owned(), labels: found.labels, inventory })
 }
 
@@ -110,7 +110,7 @@ fn debian(package: &DebianPackage, release: &Release) -> Component {
     Component { reference: purl.clone(), purl, ..Component::new("library", &package.package, &package.version) }
 }
 
-/// A distribution with what is inside its wheel.
+/// Returns the component of a distribution with its nested components.
 fn python(distribution: &Distribution) -> Result<Component> {
     let mut part = Component::distribution(&distribution.name, &distribution.version, "");
     part.licence(distribution.expression.as_deref(), distribution.licence.as_deref());

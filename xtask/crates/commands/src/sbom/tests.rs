@@ -1,4 +1,4 @@
-//! What the documents say of a wheel and of an image made up for it.
+//! Tests with a synthetic wheel and image.
 
 use serde_json::{Value, json};
 
@@ -38,7 +38,7 @@ fn a_wheel_lists_what_was_bundled_and_what_its_builder_says() {
                 "my_wheel.cpython-314t-x86_64-linux-gnu.so".to_owned(),
                 minimal_extension("my_wheel", "x86_64", None).unwrap(),
             ),
-            // A library exports no module; its name is that of nobody else's.
+            // A bundled library exports no module and has a unique name.
             ("my_wheel.libs/libz-1234.so.1".to_owned(), without_init(&library)),
             ("my_wheel-1.0.dist-info/sboms/crates.cyclonedx.json".to_owned(), CRATES.as_bytes().to_vec()),
         ],
@@ -64,7 +64,7 @@ fn a_wheel_lists_what_was_bundled_and_what_its_builder_says() {
     let subject = &found["metadata"]["component"];
     assert_eq!(subject["hashes"], json!([{"alg": "SHA-256", "content": report.sha256}]));
     assert_eq!(subject["purl"], format!("pkg:pypi/my-wheel@1.0?file_name={}", report.file_name));
-    // Not the wheel itself, which its builder lists among its parts, and nothing twice.
+    // The wheel itself, which its SBOM lists, is omitted, and there are no duplicates.
     assert_eq!(names(&found["components"]), ["my_wheel.libs/libz-1234.so.1", "memchr"]);
     let digest = digest::of(without_init(&library));
     assert_eq!(found["components"][0]["hashes"][0]["content"], digest);
@@ -75,7 +75,7 @@ fn a_wheel_lists_what_was_bundled_and_what_its_builder_says() {
     }
 }
 
-/// The same library with its one symbol called otherwise.
+/// Returns the library with another name of its only symbol.
 fn without_init(library: &[u8]) -> Vec<u8> {
     let text = b"PyInit_other";
     let at = library.windows(text.len()).position(|window| window == text).unwrap();

@@ -1,4 +1,4 @@
-//! What is in a wheel: the libraries that were bundled, and what its builder says that it was made of.
+//! SBOM of a wheel: bundled libraries and the components in its embedded SBOMs.
 
 use std::fs::File;
 use std::io::{BufReader, Read};
@@ -11,7 +11,7 @@ use super::document::{Component, Document, hash};
 use base::digest;
 use wheelfile::WheelReport;
 
-/// Describes a wheel that has passed all checks, which is what `report` stands for.
+/// Returns the SBOM of a wheel that passed the checks with this `report`.
 pub fn describe(path: &Path, report: &WheelReport) -> Result<Document> {
     let mut archive = ZipArchive::new(BufReader::new(File::open(path)?))?;
     let mut names: Vec<String> = archive.file_names().map(|name| Ok(name?.into_owned())).collect::<Result<_>>()?;
@@ -37,17 +37,17 @@ pub fn describe(path: &Path, report: &WheelReport) -> Result<Document> {
             wheel.licence(field(&metadata, "License-Expression"), field(&metadata, "License"));
         }
     }
-    // Here they are parts of the subject, which CycloneDX lists beside it.
+    // CycloneDX lists the components of the subject next to it.
     parts.append(&mut wheel.components);
     Ok(Document::new(wheel, parts))
 }
 
-/// Where a wheel has the bills of materials of its builders (PEP 770).
+/// Returns whether a path is an embedded SBOM of a wheel (PEP 770).
 pub fn is_sbom(path: &str) -> bool {
     path.split_once(".dist-info/sboms/").is_some_and(|(_, file)| file.ends_with(".json"))
 }
 
-/// A field in the header of METADATA.
+/// Returns a field in the header of METADATA.
 fn field<'a>(metadata: &'a str, name: &str) -> Option<&'a str> {
     let header = metadata.lines().take_while(|line| !line.is_empty());
     header.filter_map(|line| line.split_once(": ")).find(|(key, _)| *key == name).map(|(_, value)| value.trim())

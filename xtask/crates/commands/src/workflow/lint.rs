@@ -1,5 +1,5 @@
-//! What every workflow must pass: the published schema, actionlint and zizmor, each pinned by digest. The schema of
-//! `matrix.yaml` must accept the matrix, too.
+//! Lints all workflows with the published schema, actionlint and zizmor, each pinned by digest, and validates
+//! `matrix.yaml` against its schema.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -11,13 +11,13 @@ use super::shown;
 use base::environment::{self, Purpose};
 use build::{Project, golang};
 
-/// fastjsonschema, which has no dependencies, names the place that is wrong.
+/// Script with fastjsonschema, which has no dependencies and reports the position of errors.
 const VALIDATE: &str = include_str!("validate.py");
 
-/// The folder with go.mod and go.sum of actionlint.
+/// Folder with go.mod and go.sum of actionlint.
 const ACTIONLINT: &str = ".github/actionlint";
 
-/// Begins the line of `matrix.yaml` that tells editors where its schema is.
+/// Prefix of the line in `matrix.yaml` that refers editors to the schema.
 const SCHEMA_LINE: &str = "# yaml-language-server: $schema=";
 
 const WORKFLOW: &str = "github-workflows.json";
@@ -42,7 +42,8 @@ pub fn run(project: &Project, files: &[PathBuf]) -> Result<()> {
         told(schema(project, &tools, &project.file, &project.folder.join(named.trim())))?;
     }
     let shell = Shell::new()?;
-    // By default it also runs shellcheck where that is installed: another verdict on another machine.
+    // Disable shellcheck, which actionlint runs only if it is installed, so that results do not depend on the
+    // machine.
     let workflows = files.iter().filter(|file| schema_of(file) == WORKFLOW);
     let actionlint = actionlint(project, &tools)?;
     told(project.call(
@@ -58,11 +59,11 @@ pub fn run(project: &Project, files: &[PathBuf]) -> Result<()> {
         cmd!(shell, "{zizmor} --offline --no-progress --color=never --config {config} {files...}"),
         "",
     ))?;
-    ensure!(found.is_empty(), "the workflows are not right:\n{}", found.join("\n"));
+    ensure!(found.is_empty(), "the workflows have problems:\n{}", found.join("\n"));
     Ok(())
 }
 
-/// The name of the published schema.
+/// Returns the name of the published schema.
 fn schema_of(file: &Path) -> &'static str {
     match file.file_name().and_then(|name| name.to_str()) {
         Some("action.yml") => "github-actions.json",
@@ -71,7 +72,7 @@ fn schema_of(file: &Path) -> &'static str {
     }
 }
 
-/// Validates a file against `schema`: the name of a published schema, or the path of another one.
+/// Validates a file against `schema`: the name of a published schema, or a path.
 fn schema(project: &Project, tools: &Path, file: &Path, schema: &Path) -> Result<()> {
     let text = fs::read_to_string(file).with_context(|| format!("cannot read `{}`", file.display()))?;
     let name = shown(project, file);
@@ -81,7 +82,7 @@ fn schema(project: &Project, tools: &Path, file: &Path, schema: &Path) -> Result
     project.call("workflow", &name, validate, &document)
 }
 
-/// actionlint, built once from the sources that go.sum pins.
+/// Returns actionlint, which is built once from the sources pinned by go.sum.
 fn actionlint(project: &Project, tools: &Path) -> Result<PathBuf> {
     let (folder, package) = (project.folder.join(ACTIONLINT), "github.com/rhysd/actionlint/cmd/actionlint");
     golang::program(project, &tools.join("bin/go"), &folder, package, "actionlint")
