@@ -78,9 +78,9 @@ fn a_short_run_is_measured_and_drawn() {
     let output = command.output().unwrap();
     assert!(output.status.success() && !said(&output).contains("more errors"), "{}", said(&output));
     assert!(manifest(&hostile)["runs"][0]["phases"][0]["iterations"].as_u64().unwrap() > 1);
-    // What has results already is not written over.
+    // What already contains results is not written over.
     let output = serve(&arguments, &out).output().unwrap();
-    assert!(output.status.code() == Some(2) && said(&output).contains("has results already"), "{}", said(&output));
+    assert!(output.status.code() == Some(2) && said(&output).contains("already contains results"), "{}", said(&output));
 }
 
 #[test]

@@ -236,7 +236,7 @@ impl Record {
         let failed: Vec<String> = self
             .runs
             .iter()
-            .filter_map(|run| Some(format!("run {} counts for nothing: {}", run.id, run.failed.as_ref()?)))
+            .filter_map(|run| Some(format!("run {} is not counted: {}", run.id, run.failed.as_ref()?)))
             .collect();
         let counted = self.complete().count();
         (counted < self.order.len()).then(|| {

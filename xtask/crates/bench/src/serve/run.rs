@@ -240,7 +240,7 @@ mod tests {
             }
         }
         let why = told(true, false).refuse(GilState::Off).unwrap();
-        assert_eq!(why, "the GIL is on, and off was claimed");
+        assert_eq!(why, "the GIL is on, but off was expected");
         assert_eq!(read(&json!({"gil": {"now": true}})), None);
     }
 
