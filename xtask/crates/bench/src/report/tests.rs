@@ -64,8 +64,7 @@ fn what_was_not_completed_gives_no_number() {
     record.write(&folder.0).unwrap();
     draw(&folder.0).unwrap();
     let markdown = read(&folder.0, "report.md");
-    let banner =
-        "INCOMPLETE: 0 of 10 runs are complete. it ended early: interrupted; run 01-311-stages is not counted";
+    let banner = "INCOMPLETE: 0 of 10 runs are complete. it ended early: interrupted; run 01-311-stages is not counted";
     assert!(markdown.contains(banner), "{markdown}");
     assert!(markdown.contains("exited with code 137") && !markdown.contains("charts/"), "{markdown}");
     // Of what was not measured not even a zero.
