@@ -126,7 +126,7 @@ fn a_package_changes_with_all_of_its_published_wheels_or_not_at_all() {
     releases[1].files.remove(0);
     let row = found(index::rows(&matrix, REAL, &answer(&package.id, releases)), &sdist);
     assert_eq!((row.state, row.edits.len()), (State::Newer, 0));
-    assert!(row.note.contains("999.1 has no file like"), "{}", row.note);
+    assert!(row.note.contains("999.1 has no file corresponding to"), "{}", row.note);
 }
 
 #[test]
