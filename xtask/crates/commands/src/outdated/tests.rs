@@ -186,7 +186,7 @@ fn a_newer_interpreter_changes_every_place_that_names_its_version() {
     };
     let agreed = row(&mirrors, &asked, &|_| digest(3));
     assert_eq!((agreed.state, &*agreed.newest), (State::Newer, &*next));
-    assert!(agreed.note.starts_with("not asked: "), "the place that did not answer is named: {}", agreed.note);
+    assert!(agreed.note.starts_with("not checked: "), "the place that did not answer is named: {}", agreed.note);
     let text = matrix::replaced(REAL, &agreed.edits).unwrap();
     let wanted = REAL.replace(&*abi.python, &next).replace(&*source.sha256, &digest(3));
     assert_eq!(text, wanted);
@@ -268,6 +268,6 @@ fn the_table() {
         Row::new("image b", "sha256:0", State::Unasked, "no way there"),
     ];
     let wanted = "INPUT       PINNED   NEWEST STATE\ntool a      1.0      1.0    current\n\
-                  tool longer 1.0      12.0   newer\n    why\nimage b     sha256:0 ?      not asked\n    no way there\n";
+                  tool longer 1.0      12.0   newer\n    why\nimage b     sha256:0 ?      not checked\n    no way there\n";
     assert_eq!(table(&rows), wanted);
 }
