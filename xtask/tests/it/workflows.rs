@@ -326,8 +326,10 @@ fn linted(file: &str, from: &str, to: &str) -> String {
     let project = hub.clone.project();
     fs::create_dir_all(project.join("docs/reference")).unwrap();
     fs::copy(Path::new("..").join(SCHEMA), project.join(SCHEMA)).unwrap();
-    let matrix = fs::read_to_string(project.join("matrix.yaml")).unwrap();
+    // The linters are those that the project's own matrix pins.
+    let matrix = fs::read_to_string("../matrix.yaml").unwrap();
     fs::write(project.join("matrix.yaml"), format!("# yaml-language-server: $schema={SCHEMA}\n{matrix}")).unwrap();
+    hub.clone.good(&["workflow"]);
     let path = project.join(".github").join(file);
     let before = fs::read_to_string(&path).unwrap();
     assert!(before.contains(from), "`{file}` no longer has `{from}`");
@@ -352,7 +354,7 @@ fn each_linter_finds_what_the_others_do_not() {
         ),
         (CI, "          persist-credentials: false\n", "", "artipacked"),
         (CI, "checkout@3d3c42e5aac5ba805825da76410c181273ba90b1 # v7.0.1", "checkout@v7", "unpinned-uses"),
-        (&format!("../{SCHEMA}"), "\"suite\":", "\"another\":", "data.root"),
+        (&format!("../{SCHEMA}"), "[0-9a-f]{64}", "[0-9a-f]{63}", "sha256 must match pattern"),
         ("dependabot.yml", "interval: monthly", "interval: sometimes", "data.updates[0].schedule.interval"),
     ] {
         let said = linted(file, from, to);
