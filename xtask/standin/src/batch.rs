@@ -1,6 +1,7 @@
-//! Many records in one request: rows that are read or written one after another and answered in frames.
+//! Batch requests: rows that are executed in order and answered in frames.
 //!
-//! A row is `index, digest, flags` and then either nothing, which repeats the row before, or its own
+//! A row is `index, digest, flags`, followed by nothing, which repeats the previous row, or by its own header, fields
+//! and operations.
 //! header, fields and operations.
 
 use std::io::{self, Write};
@@ -12,20 +13,21 @@ use crate::server::Server;
 use crate::store::Namespace;
 use crate::wire::{FRAME_HEADER, Fields, Frame, Message, Op, bare_header, flag, frame};
 
-/// A server's default, `batch-max-requests`.
+/// Default of the server setting `batch-max-requests`.
 const MAX_ROWS: u32 = 5000;
-/// Answers leave as soon as so much has come together, so that no batch is kept whole.
+/// Responses are sent once this many bytes are collected, so that no batch is held in memory as a whole.
 const ENOUGH: usize = 128 * 1024;
 
-/// The flags of the batch as a whole: what happens when a row fails.
+/// Flags of the whole batch, for the case that a row fails.
 mod whole {
-    /// Rows report their own errors, and the batch goes on. Else the first error is that of the whole;
+    /// Rows report their own errors, and the batch continues. Without this flag, the first error is the result of the
+    /// whole batch.
     pub const REPORT_ALL: u8 = 1 << 2;
-    /// and then the frame that has the failed row is the last one sent, where this is set.
+    /// Without `REPORT_ALL`: the frame with the failed row is the last one sent.
     pub const REPORT_FIRST: u8 = 1 << 3;
 }
 
-/// The flags of a row.
+/// Flags of a row.
 mod row {
     pub const REPEAT: u8 = 1;
     pub const MORE_FLAGS: u8 = 1 << 1;
@@ -34,7 +36,7 @@ mod row {
     pub const FOURTH_FLAGS: u8 = 1 << 4;
 }
 
-/// Why a batch ends before its last row.
+/// Reason why a batch ends before its last row.
 enum Stop {
     Refused(Code),
     Io(io::Error),
@@ -52,7 +54,7 @@ impl From<io::Error> for Stop {
     }
 }
 
-/// The last frame stays in `answer`; those before it leave through `out`.
+/// Executes a batch. The last frame remains in `answer`; earlier frames are written to `out`.
 pub fn run(server: &Server, parent: &Message, answer: &mut Vec<u8>, out: &mut impl Write) -> io::Result<()> {
     let frame = Frame::begin(answer);
     let send_if_full = |answer: &mut Vec<u8>| {
@@ -77,7 +79,7 @@ pub fn run(server: &Server, parent: &Message, answer: &mut Vec<u8>, out: &mut im
     Ok(())
 }
 
-/// Does every row, and says with which code the whole ends.
+/// Executes all rows and returns the result code of the batch.
 fn rows(
     server: &Server,
     parent: &Message,
@@ -95,7 +97,7 @@ fn rows(
     let now = server.clock.now();
     let mut work = Work::of_message();
     let mut outcome = Code::Ok;
-    // Rows that are done without an answer, since the whole has failed before.
+    // Rows after the failure of the whole batch are executed without a response.
     let mut silent = false;
     let mut before: Option<(Message, &Namespace)> = None;
     for _ in 0..count {
@@ -129,7 +131,7 @@ fn start(reader: &mut Reader) -> Parsed<(u32, [u8; 20], u8)> {
     Ok((reader.u32()?, reader.array()?, reader.u8()?))
 }
 
-/// A row that does not repeat the one before.
+/// Parses a row that does not repeat the previous one.
 fn message<'a>(reader: &mut Reader<'a>, flags: u8, parent: &Message) -> Parsed<Message<'a>> {
     let has = |bit| flags & bit != 0;
     let mut info = [reader.u8()?, 0, parent.info[2], 0];
@@ -142,7 +144,7 @@ fn message<'a>(reader: &mut Reader<'a>, flags: u8, parent: &Message) -> Parsed<M
     let generation = if has(row::GENERATION) { reader.u16()?.into() } else { 0 };
     let ttl = if has(row::TTL) { reader.u32()? } else { 0 };
     let (n_fields, n_ops) = (reader.u16()?, reader.u16()?);
-    // Older clients say 0 and send the namespace all the same.
+    // Older clients send a count of 0 and the namespace nevertheless.
     let fields = Fields::parse(reader, n_fields.max(1))?;
     if fields.namespace.is_none() {
         return Err(Malformed("a row without a namespace"));

@@ -1,4 +1,4 @@
-//! The one limit on memory: whoever keeps bytes takes them from here first.
+//! Memory budget: memory must be reserved here before it is used.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -14,7 +14,7 @@ impl Budget {
         Arc::new(Budget { limit, used: AtomicUsize::new(0) })
     }
 
-    /// Takes `bytes`, or nothing at all.
+    /// Reserves `bytes`, or fails without reserving anything.
     #[must_use]
     pub fn take(&self, bytes: usize) -> bool {
         let grown = |used: usize| used.checked_add(bytes).filter(|&sum| sum <= self.limit);
@@ -34,7 +34,7 @@ impl Budget {
     }
 }
 
-/// What one message holds while it is read and answered; given back when it is dropped.
+/// Memory of one message while it is processed, released on drop.
 #[derive(Debug)]
 pub struct Share<'a> {
     budget: &'a Budget,

@@ -1,9 +1,9 @@
-//! Seconds as the protocol counts them, with a hand that tests can move.
+//! Clock in the protocol's seconds, which tests can advance.
 
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{SystemTime, UNIX_EPOCH};
 
-/// 2010-01-01T00:00:00Z: expiry times are seconds since then.
+/// 2010-01-01T00:00:00Z, the epoch of expiry times.
 const EPOCH: u64 = 1_262_304_000;
 
 #[derive(Debug, Default)]
@@ -18,7 +18,7 @@ impl Clock {
         seconds.saturating_add(self.ahead.load(Ordering::Relaxed))
     }
 
-    /// Lets time pass, so that no test waits for an expiry.
+    /// Advances the clock, so that tests need not wait for an expiry.
     pub fn advance(&self, seconds: u32) {
         self.ahead.fetch_add(seconds, Ordering::Relaxed);
     }

@@ -1,4 +1,4 @@
-//! Result codes of the protocol, as clients know them.
+//! Result codes of the protocol.
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(u8)]

@@ -1,4 +1,4 @@
-//! One record read, written or removed, with the checks of a server in a server's order.
+//! Reads, writes and removes a single record, with the same checks in the same order as a server.
 
 use std::collections::HashMap;
 
@@ -8,32 +8,33 @@ use crate::store::{Digest, Entry, Namespace, Record};
 use crate::value::{Value, particle};
 use crate::wire::{MAX_OPS, Message, Op, Reply, flag, op};
 
-/// A server's default, `max-record-size`.
+/// Default of the server setting `max-record-size`.
 const MAX_RECORD: usize = 1024 * 1024;
-/// So much is answered about one record; only reading one large bin over and over comes near it.
+/// Maximum size of a response about one record. It is reached only by reading a large bin repeatedly.
 const MAX_REPLY: usize = 2 * MAX_RECORD;
 const MAX_BINS: usize = 0x7fff;
 const MAX_BIN_NAME: usize = 15;
 const MAX_SET_NAME: usize = 63;
 const MAX_TTL: u32 = 10 * 365 * 24 * 3600;
 
-/// What a TTL can say besides seconds. A write that says 0 takes the namespace's default: never.
+/// Special values of a TTL. A write with 0 uses the namespace's default, which is never.
 const TTL_DEFAULT: u32 = 0;
 const TTL_NEVER: u32 = u32::MAX;
 const TTL_KEEP: u32 = u32::MAX - 1;
 
-/// Which record a message is about, and when.
+/// Record and time of a message.
 pub struct Target<'a> {
     pub namespace: &'a Namespace,
     pub digest: Digest,
     pub now: u32,
-    /// The number of the row in a batch.
+    /// Row number in a batch.
     pub index: u32,
 }
 
-/// What one message may still cost: an operation, a bin that is copied, and each 64 bytes that are joined are a step.
+/// Remaining budget of one message. An operation, a copied bin, and each 64 joined bytes cost one step.
 ///
-/// A batch of 5,000 rows that repeat 32,767 operations is a message of 620 KB and 164 million operations.
+/// Without a limit, a batch of 5,000 rows that repeat 32,767 operations would cause 164 million operations with a
+/// message of 620 KB.
 pub struct Work(usize);
 
 impl Work {
@@ -53,7 +54,7 @@ impl Work {
     }
 }
 
-/// Does what the message says and writes the answer; the code is that of the answer.
+/// Executes a message and writes the response. Returns the result code of the response.
 pub fn run(target: &Target, message: &Message, work: &mut Work, out: &mut Vec<u8>) -> Code {
     let mut reply = Reply::new(out, target.index);
     let now = target.now;
@@ -75,14 +76,14 @@ pub fn run(target: &Target, message: &Message, work: &mut Work, out: &mut Vec<u8
     }
 }
 
-/// What a write needs besides the record and the message.
+/// Context of a write operation.
 struct Writing<'a, 'r> {
     now: u32,
     work: &'a mut Work,
     reply: &'a mut Reply<'r>,
 }
 
-/// What an answer says about the record as a whole.
+/// Record metadata in a response.
 struct Seen {
     generation: u16,
     void_time: u32,
@@ -112,7 +113,7 @@ fn supported(message: &Message) -> Result<(), Code> {
 fn read(entry: &Entry, message: &Message, now: u32, reply: &mut Reply) -> Result<Seen, Code> {
     let record = entry.live(now).ok_or(Code::NotFound)?;
     same_set(record, message.fields.set)?;
-    // Reads that lengthen a record's life say so in the TTL, as a percentage.
+    // Reads that extend a record's life encode this in the TTL, as a percentage.
     match message.ttl {
         TTL_DEFAULT | TTL_NEVER => {}
         _ if record.void_time == 0 => {}
@@ -138,7 +139,7 @@ fn read(entry: &Entry, message: &Message, now: u32, reply: &mut Reply) -> Result
     Ok(Seen::of(record))
 }
 
-/// A bin that is not there is left out, unless the client wants an answer to each operation.
+/// Adds a bin to the response. Missing bins are omitted, unless the client requests a result for each operation.
 fn read_bin(value: Option<&Value>, op: &Op, message: &Message, reply: &mut Reply) -> Result<(), Code> {
     known(op.code)?;
     if op.code != op::READ {
@@ -199,7 +200,7 @@ fn write(entry: &mut Entry, message: &Message, writing: &mut Writing) -> Result<
     for op in &message.ops {
         apply(&mut bins, op, message, writing)?;
     }
-    // A record without bins is no record.
+    // A record without bins is removed.
     if bins.is_empty() {
         if !had_bins {
             return Err(Code::NotFound);
@@ -220,7 +221,7 @@ fn write(entry: &mut Entry, message: &Message, writing: &mut Writing) -> Result<
     if entry.replace(record) { Ok(seen) } else { Err(Code::OutOfSpace) }
 }
 
-/// What can be said against the operations before the record is looked at.
+/// Checks the operations before the record is accessed.
 fn check_ops(message: &Message, replace: bool) -> Result<(), Code> {
     if message.ops.is_empty() || message.ops.len() > MAX_OPS {
         return Err(Code::Parameter);
@@ -251,7 +252,7 @@ fn check_ops(message: &Message, replace: bool) -> Result<(), Code> {
     if contradictory { Err(Code::Parameter) } else { Ok(()) }
 }
 
-/// The operation without a name that stands for all bins.
+/// Returns whether the operation reads all bins.
 fn is_read_all(op: &Op, message: &Message) -> bool {
     op.code == op::READ && op.name.is_empty() && message.has(flag::GET_ALL)
 }
@@ -276,7 +277,7 @@ fn apply(bins: &mut Draft, op: &Op, message: &Message, writing: &mut Writing) ->
     Ok(())
 }
 
-/// Changing a bin that is not there writes it.
+/// Modifies a bin, or writes it if it does not exist.
 fn modify(bins: &mut Draft, op: &Op, work: &mut Work) -> Result<(), Code> {
     let Some(value) = bins.get_mut(op.name) else {
         bins.put(op.name, checked_value(op)?);
@@ -289,11 +290,11 @@ fn modify(bins: &mut Draft, op: &Op, work: &mut Work) -> Result<(), Code> {
         op::PREPEND => value.prepend(op.particle, op.value),
         _ => Err(Code::Parameter),
     }?;
-    // Joined again and again a value could outgrow memory before the record is weighed.
+    // Repeated joins could otherwise exhaust memory before the size of the record is checked.
     if value.bytes().len() > MAX_RECORD { Err(Code::RecordTooBig) } else { Ok(()) }
 }
 
-/// What is too large for any record is not even looked at: a map takes memory to sort.
+/// Parses a value. Values larger than any record are rejected first, because sorting a map takes memory.
 fn checked_value(op: &Op) -> Result<Value, Code> {
     if op.value.len() > MAX_RECORD { Err(Code::RecordTooBig) } else { Value::from_client(op.particle, op.value) }
 }
@@ -334,7 +335,7 @@ fn valid_name(name: &[u8]) -> Result<(), Code> {
     if name.len() > MAX_BIN_NAME || name.contains(&0) { Err(Code::BinName) } else { Ok(()) }
 }
 
-/// A set may be left out in reads and removals.
+/// Compares the set, which reads and removals may omit.
 fn same_set(record: &Record, set: Option<&[u8]>) -> Result<(), Code> {
     if set.is_none_or(|set| *set == *record.set) { Ok(()) } else { Err(Code::Parameter) }
 }
@@ -346,7 +347,7 @@ fn same_key(record: &Record, key: Option<&[u8]>) -> Result<(), Code> {
     }
 }
 
-/// A key is its particle type and its bytes.
+/// Parses a key, which consists of a particle type and bytes.
 fn checked_key(key: &[u8]) -> Result<Box<[u8]>, Code> {
     let sound = match key.first() {
         Some(&particle::INTEGER) => key.len() == 9,

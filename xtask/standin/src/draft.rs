@@ -1,14 +1,14 @@
-//! The bins of a record while a message reads or changes them: in their order, and found by name in constant time.
+//! Working copy of a record's bins, in order and with constant-time lookup by name.
 
 use std::collections::HashMap;
 
 use crate::store::Bin;
 use crate::value::Value;
 
-/// A copy of a record's bins.
+/// Copy of a record's bins.
 #[derive(Debug, Default)]
 pub struct Draft {
-    /// Removed bins leave an empty place, so that the others keep theirs.
+    /// Removed bins leave an empty slot, so that the positions of the others do not change.
     places: Vec<Option<Bin>>,
     by_name: HashMap<Box<[u8]>, usize>,
 }
@@ -43,7 +43,7 @@ impl Draft {
         self.places.get_mut(place)?.as_mut().map(|bin| &mut bin.value)
     }
 
-    /// Writes a bin; a new one comes last.
+    /// Writes a bin; a new bin is appended.
     pub fn put(&mut self, name: &[u8], value: Value) {
         if let Some(old) = self.get_mut(name) {
             *old = value;

@@ -1,18 +1,18 @@
-//! What clients ask about the cluster: one node that is master of every partition.
+//! Answers info requests about the cluster: one node that is master of all partitions.
 
 use std::fmt::Write as _;
 use std::net::SocketAddr;
 
 use crate::server::{NAME, Server};
 
-/// Clients read the version in front and send what a server of that version understands.
+/// Clients parse the leading version and use the features of that server version.
 const BUILD: &str = "8.1.2.0-wheel-matrix-stand-in";
 const PARTITION_BYTES: usize = 4096 / 8;
 
-/// `name\tvalue\n` for each line of the request.
+/// Writes `name\tvalue\n` for each line of the request.
 pub fn answer(server: &Server, request: &[u8], local: SocketAddr, out: &mut Vec<u8>) {
     let request = if request.is_empty() { b"node\nedition\nbuild\n" } else { request };
-    // What stands behind the last line end is not a command.
+    // Text after the last line end is not a command.
     let whole = request.iter().rposition(|&byte| byte == b'\n').map_or(0, |at| at + 1);
     for line in request[..whole].split_inclusive(|&byte| byte == b'\n') {
         let command = &line[..line.len() - 1];
@@ -49,7 +49,8 @@ fn value(server: &Server, command: &str, local: SocketAddr) -> String {
     }
 }
 
-/// For each namespace its regime, the number of copies, and a bit for each partition that is here: all.
+/// Returns for each namespace its regime, the number of copies, and a bitmap of the partitions, which are all
+/// present.
 fn replicas(server: &Server) -> String {
     let bits = format!("{}//8=", "////".repeat(PARTITION_BYTES / 3));
     let maps: Vec<String> = server.namespaces().map(|namespace| format!("{}:0,1,{bits}", namespace.name())).collect();

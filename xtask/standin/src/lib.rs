@@ -1,11 +1,11 @@
-//! A stand-in for an Aerospike server: the part of its wire protocol that a batch-reading application
-//! needs, kept in memory, for machines that reach neither a cluster nor the vendor's image.
+//! In-memory stand-in for an Aerospike server. It implements the part of the wire protocol that an application with
+//! batch reads needs, for machines that can reach neither a cluster nor the vendor's image.
 //!
-//! Read it in this order: `session` (one connection), `wire` and `reader` (bytes to messages and back), `command`
-//! (one record) and `batch` (many), `store` and `value` (what is kept), `info` (what clients ask about
-//! the cluster). What it does not do it answers with the protocol's own error code.
+//! Suggested reading order: `session` (one connection), `wire` and `reader` (parsing), `command` (one record) and
+//! `batch` (several), `store` and `value` (storage), `info` (cluster information). Unsupported requests are answered
+//! with the protocol's error code.
 //!
-//! The formats are those of the server 8.1: `as/include/base/proto.h` in github.com/aerospike/aerospike-server.
+//! The formats are those of server 8.1: `as/include/base/proto.h` in github.com/aerospike/aerospike-server.
 
 mod batch;
 mod budget;

@@ -1,4 +1,4 @@
-//! The stand-in as a program: its command line, and a line that says what it is.
+//! Command line of the stand-in server.
 
 use std::convert::Infallible;
 use std::net::SocketAddr;
@@ -12,19 +12,19 @@ use standin::{Listener, NAME, Settings};
 #[derive(Debug, Parser)]
 #[command(version, name = "standin")]
 struct Cli {
-    /// Where to listen; port 0 takes any that is free
+    /// Address to listen on; port 0 selects a free port
     #[arg(long, default_value = "127.0.0.1:3000", value_name = "ADDRESS:PORT")]
     listen: SocketAddr,
-    /// What clients are told about where the server is; by default the address that they have reached
+    /// Address reported to clients; default: the address to which they connected
     #[arg(long, value_name = "HOST:PORT", value_parser = host_and_port)]
     announce: Option<String>,
-    /// The most that records and messages on their way may take: 512M, 2G
+    /// Memory limit for records and messages, such as 512M or 2G
     #[arg(long, default_value = "512M", value_name = "SIZE", value_parser = size)]
     memory: usize,
-    /// The most clients' connections at the same time
+    /// Maximum number of client connections
     #[arg(long, default_value_t = 1024, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=65_536))]
     connections: u32,
-    /// A namespace; may be given more than once
+    /// Namespace (repeatable)
     #[arg(long = "namespace", default_value = "test", value_name = "NAME", value_parser = namespace)]
     namespaces: Vec<String>,
 }
@@ -36,7 +36,7 @@ fn main() -> ExitCode {
 }
 
 fn run(cli: Cli) -> Result<Infallible> {
-    // The first process of a container gets no signal that it has no handler for.
+    // The first process in a container receives only signals for which it has a handler.
     ctrlc::set_handler(|| std::process::exit(0)).context("cannot listen for signals")?;
     let settings =
         Settings { memory: cli.memory, namespaces: cli.namespaces, announce: cli.announce, idle: standin::IDLE };
@@ -69,7 +69,7 @@ fn host_and_port(text: &str) -> Result<String, String> {
     if sound { Ok(text.into()) } else { Err("an address is HOST:PORT, as in db.example:3000".into()) }
 }
 
-/// It is sent in answers whose fields end at a colon, a semicolon or a line's end.
+/// Checks a namespace, which is sent in responses whose fields end at a colon, semicolon or line end.
 fn namespace(text: &str) -> Result<String, String> {
     let sound =
         text.len() <= 31 && !text.is_empty() && text.chars().all(|c| c.is_ascii_alphanumeric() || "_-$".contains(c));

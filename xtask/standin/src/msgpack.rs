@@ -1,7 +1,7 @@
-//! Lists and maps as a server keeps them: checked MessagePack, every map sorted by its keys.
+//! Validates and normalises lists and maps in MessagePack; maps are sorted by key, like on a server.
 //!
-//! Strings carry their particle type as their first byte. An extension as the first element is not
-//! an element but says how the collection is ordered; in a map a nil follows it.
+//! Strings have their particle type as the first byte. An extension as the first element is not an element but
+//! specifies the ordering of the collection; in a map, it is followed by nil.
 
 use std::cmp::Ordering;
 
@@ -13,7 +13,7 @@ pub enum Kind {
     Map,
 }
 
-/// Deeper nesting is refused, so that no message can use up the stack.
+/// Maximum nesting depth, so that a message cannot overflow the stack.
 const MAX_DEPTH: u16 = 128;
 
 const MAP_ORDERED_BY_KEY: u8 = 1;
@@ -23,7 +23,7 @@ const LIST_ORDER: u8 = 1;
 const STRING: u8 = 3;
 const BLOB: u8 = 4;
 
-/// The collection as it is kept; nothing if it is not of this kind, or not one.
+/// Returns the normalised collection; `None` if it is invalid or of another kind.
 pub fn normal(bytes: &[u8], kind: Kind) -> Option<Box<[u8]>> {
     let mut reader = Reader(bytes);
     let mut out = Vec::with_capacity(bytes.len());
@@ -35,7 +35,7 @@ pub fn normal(bytes: &[u8], kind: Kind) -> Option<Box<[u8]>> {
     reader.0.is_empty().then(|| out.into())
 }
 
-/// Copies one element with all that is in it.
+/// Copies one element with its content.
 fn element(reader: &mut Reader, out: &mut Vec<u8>, depth: u16) -> Parsed<()> {
     let all = reader.0;
     let size = match reader.u8()? {
@@ -54,7 +54,7 @@ fn element(reader: &mut Reader, out: &mut Vec<u8>, depth: u16) -> Parsed<()> {
         head @ 0x80..=0x8f => return map(reader, out, u32::from(head & 0xf), depth),
         0xde => return reader.u16().and_then(|count| map(reader, out, count.into(), depth)),
         0xdf => return reader.u32().and_then(|count| map(reader, out, count, depth)),
-        // An extension elsewhere than in front, or the byte that MessagePack never uses.
+        // An extension not at the front, or the byte that MessagePack does not use.
         0xc7..=0xc9 | 0xd4..=0xd8 | 0xc1 => return Err(Malformed("not a value that can be kept")),
     };
     reader.take(size)?;
@@ -62,7 +62,7 @@ fn element(reader: &mut Reader, out: &mut Vec<u8>, depth: u16) -> Parsed<()> {
     Ok(())
 }
 
-/// The ordering that an extension in front asks for.
+/// Parses the ordering from an extension at the front.
 fn order(reader: &mut Reader) -> Parsed<Option<u8>> {
     let mut ahead = *reader;
     let size = match ahead.u8() {
@@ -107,7 +107,7 @@ fn map(reader: &mut Reader, out: &mut Vec<u8>, count: u32, depth: u16) -> Parsed
         out.extend_from_slice(&[0xc7, 0, order, 0xc0]);
     }
     let start = out.len();
-    // Where each pair begins, where its key and where the pair ends; no capacity from the count, which may lie.
+    // Positions of each pair, its key and its end. Do not preallocate by the count, which is not trusted.
     let mut placed: Vec<(usize, usize, usize)> = Vec::new();
     for _ in 0..pairs {
         let key = out.len();
@@ -153,7 +153,7 @@ fn header(out: &mut Vec<u8>, count: u32, [small, medium, large]: [u8; 3]) {
     }
 }
 
-/// A key that was checked, in the order that a server sorts by: integers, strings, blobs.
+/// Key in the sort order of a server: integers, strings, blobs.
 #[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Key<'a> {
     Integer(i128),

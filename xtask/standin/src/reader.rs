@@ -1,12 +1,12 @@
-//! Reads numbers and slices from a message, and refuses one that is shorter than its own lengths say.
+//! Reads numbers and slices from a message, and fails if the message is shorter than its lengths state.
 
-/// The message violates its format; the text says how.
+/// Violation of the message format, with a description.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Malformed(pub &'static str);
 
 pub type Parsed<T> = Result<T, Malformed>;
 
-/// Takes numbers and slices off the front of a message.
+/// Reader that consumes a message from the front.
 #[derive(Debug, Clone, Copy)]
 pub struct Reader<'a>(pub &'a [u8]);
 
@@ -35,7 +35,7 @@ impl<'a> Reader<'a> {
         self.array().map(u32::from_be_bytes)
     }
 
-    /// A length, and as many bytes as it says.
+    /// Reads a length and that many bytes.
     pub fn sized(&mut self) -> Parsed<Reader<'a>> {
         let length = self.u32()? as usize;
         self.take(length).map(Reader)

@@ -1,4 +1,4 @@
-//! What all connections share: settings, namespaces, memory and the clock.
+//! State shared by all connections: settings, namespaces, memory and clock.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,16 +12,16 @@ pub const NAME: &str = "wheel-matrix stand-in";
 
 #[derive(Debug, Clone)]
 pub struct Settings {
-    /// The bytes of records and of messages on their way.
+    /// Memory limit for records and messages in bytes.
     pub memory: usize,
     pub namespaces: Vec<String>,
-    /// `HOST:PORT` for clients that ask where the node is; else the address that they reached.
+    /// `HOST:PORT` reported to clients; default: the address to which they connected.
     pub announce: Option<String>,
-    /// A connection on which nothing arrives for so long is closed.
+    /// Idle time after which a connection is closed.
     pub idle: Duration,
 }
 
-/// Longer than any client keeps a connection that it does not use.
+/// Longer than clients keep unused connections.
 pub const IDLE: Duration = Duration::from_secs(300);
 
 #[derive(Debug)]
@@ -35,7 +35,8 @@ pub struct Server {
 }
 
 impl Server {
-    /// `port` is part of the node's name: two stand-ins on one machine are two nodes.
+    /// Creates a server. `port` is part of the node name, so that several stand-ins on one machine are different
+    /// nodes.
     pub fn new(settings: &Settings, port: u16) -> Server {
         let budget = Budget::new(settings.memory);
         let namespace = |name: &String| Namespace::new(name.clone(), budget.clone());
@@ -57,18 +58,18 @@ impl Server {
         self.namespaces.iter().find(|namespace| name == Some(namespace.name().as_bytes()))
     }
 
-    /// Gives back the memory of what has expired.
+    /// Frees the memory of expired records.
     pub fn sweep(&self) {
         let now = self.clock.now();
         self.namespaces.iter().for_each(|namespace| namespace.sweep(now));
     }
 
-    /// Lets time pass for the records, so that no test waits for an expiry.
+    /// Advances the clock, so that tests need not wait for an expiry.
     pub fn advance(&self, seconds: u32) {
         self.clock.advance(seconds);
     }
 
-    /// Bytes of records and of messages on their way, at most what the settings say.
+    /// Returns the memory used by records and messages in bytes.
     pub fn memory_used(&self) -> usize {
         self.budget.used()
     }

@@ -1,4 +1,4 @@
-//! One connection: frames in, frames out, until the client goes or sends what no client sends.
+//! Serves one connection until the client closes it or sends invalid data.
 
 use std::io::{self, Read, Write};
 use std::net::SocketAddr;
@@ -12,17 +12,18 @@ use crate::store::Digest;
 use crate::wire::{FRAME_HEADER, Frame, Message, bare_header, flag, frame, parse_frame_header};
 use crate::{batch, info};
 
-/// Longer messages are refused. Records have at most 1 MiB; only batches of writes come near.
+/// Maximum message size. Records are limited to 1 MiB, so only batches of writes come close.
 const MAX_MESSAGE: u64 = 16 * 1024 * 1024;
-/// Questions about the cluster are short; their answers are not.
+/// Maximum size of an info request.
 const MAX_INFO: u64 = 16 * 1024;
-/// Memory is taken as bytes arrive, not as a header promises them.
+/// Memory is reserved as bytes arrive, not by the length in the header.
 const STEP: usize = 64 * 1024;
 
-/// The answer of a server without accounts to whoever wants to log in.
+/// Response to a login request of a server without security.
 const NO_SECURITY: [u8; 16] = [0, Code::SecurityNotSupported as u8, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0];
 
-/// Serves until the client closes. An error of kind `InvalidData` is the client's doing and says what it was.
+/// Serves until the client closes the connection. An error of kind `InvalidData` describes invalid input of the
+/// client.
 pub fn serve(server: &Server, input: &mut impl Read, out: &mut impl Write, local: SocketAddr) -> io::Result<()> {
     let mut body = Vec::new();
     let mut answer = Vec::new();
@@ -50,7 +51,7 @@ pub fn serve(server: &Server, input: &mut impl Read, out: &mut impl Write, local
             },
         }
         out.write_all(&answer)?;
-        // One large message does not make a connection large for good.
+        // Shrink the buffer after a large message.
         body.shrink_to(STEP);
         answer.shrink_to(STEP);
     }
@@ -68,12 +69,12 @@ fn single(server: &Server, message: &Message, answer: &mut Vec<u8>) {
             command::run(&target, message, &mut Work::of_message(), out);
         }),
         Some(Err(_)) => only(answer, 0, Code::Parameter),
-        // Without a digest it is a query over many records, whose answers end with a mark.
+        // A message without digest is a query, whose responses end with a marker.
         None => only(answer, flag::LAST.bit, Code::UnsupportedFeature),
     }
 }
 
-/// Nothing if the client has closed between two messages.
+/// Reads the next header; `None` if the client closed the connection between messages.
 fn next_header(input: &mut impl Read) -> io::Result<Option<[u8; FRAME_HEADER]>> {
     let mut header = [0; FRAME_HEADER];
     if input.read(&mut header[..1])? == 0 {
@@ -99,7 +100,7 @@ fn read_body(input: &mut impl Read, body: &mut Vec<u8>, length: u64, share: &mut
     Ok(())
 }
 
-/// An answer that is nothing but its code.
+/// Writes a response that consists only of a result code.
 fn only(answer: &mut Vec<u8>, info3: u8, code: Code) {
     Frame::write(answer, frame::MESSAGE, |out| {
         out.extend_from_slice(&bare_header(info3, code));

@@ -1,4 +1,4 @@
-//! What is kept: namespaces of records by digest, within the memory that was granted.
+//! Storage: namespaces of records by digest, within the memory budget.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -8,10 +8,10 @@ use crate::value::{Value, particle};
 
 pub type Digest = [u8; 20];
 
-/// So many parts can be written at the same time.
+/// Number of parts that can be written concurrently.
 const SHARDS: usize = 64;
 
-/// What one record takes besides its own bytes: map slot, vectors, pointers. Measured, rounded up.
+/// Memory of a record in addition to its data: map slot, vectors, pointers. Measured and rounded up.
 const RECORD_OVERHEAD: usize = 256;
 const BIN_OVERHEAD: usize = 96;
 
@@ -23,12 +23,12 @@ pub struct Bin {
 
 #[derive(Debug, Clone, Default)]
 pub struct Record {
-    /// Counts writes; 0 is a record that is not there.
+    /// Number of writes; 0 if the record does not exist.
     pub generation: u16,
-    /// When it expires, in the protocol's seconds; 0 is never.
+    /// Expiry time in the protocol's seconds; 0 means never.
     pub void_time: u32,
     pub set: Box<[u8]>,
-    /// The user's key, where the client sent it along.
+    /// The user's key, if the client sent it.
     pub key: Option<Box<[u8]>>,
     pub bins: Vec<Bin>,
 }
@@ -38,19 +38,19 @@ impl Record {
         self.void_time == 0 || self.void_time >= now
     }
 
-    /// A copy of all but the bins.
+    /// Returns a copy without bins.
     pub fn without_bins(&self) -> Record {
         Record { set: self.set.clone(), key: self.key.clone(), bins: Vec::new(), ..*self }
     }
 
-    /// Memory that the record takes here.
+    /// Returns the memory used by the record.
     fn cost(&self) -> usize {
         let key = self.key.as_ref().map_or(0, |key| key.len());
         let bins = self.bins.iter().map(|bin| BIN_OVERHEAD + bin.name.len() + bin.value.bytes().len());
         RECORD_OVERHEAD + self.set.len() + key + bins.sum::<usize>()
     }
 
-    /// The size that a server compares with `max-record-size`: as it would lie on a device.
+    /// Returns the size that a server compares with `max-record-size`: the size on a device.
     pub fn stored_size(&self) -> usize {
         let varint = |number: usize| if number < 128 { 1 } else { 2 };
         let expiry = if self.void_time == 0 { 0 } else { 4 };
@@ -69,7 +69,7 @@ impl Record {
     }
 }
 
-/// As few of 1, 2, 4, 8 bytes as an integer needs; a negative one needs all.
+/// Returns the smallest of 1, 2, 4 or 8 bytes that an integer needs; negative integers need 8.
 fn integer_size(bytes: &[u8]) -> usize {
     let zeros = bytes.iter().take_while(|byte| **byte == 0).count();
     bytes.len().saturating_sub(zeros).max(1).next_power_of_two()
@@ -93,7 +93,7 @@ impl Namespace {
         &self.name
     }
 
-    /// The part that has this record, for one operation from beginning to end.
+    /// Locks the part that contains this record, for one operation.
     pub fn open(&self, digest: Digest) -> Entry<'_> {
         let shard = lock(&self.shards[usize::from(digest[0]) % SHARDS]);
         Entry { shard, digest, budget: &self.budget }
@@ -103,7 +103,7 @@ impl Namespace {
         self.shards.iter().map(|shard| lock(shard).len()).sum()
     }
 
-    /// Gives back what has expired: nobody else does for records that are never asked for again.
+    /// Frees the memory of expired records, which are otherwise freed only when accessed.
     pub fn sweep(&self, now: u32) {
         for shard in &self.shards {
             lock(shard).retain(|_, record| {
@@ -117,12 +117,12 @@ impl Namespace {
     }
 }
 
-/// A thread that died holding a shard has left it whole: records are replaced in one step.
+/// A panic cannot leave a shard in an inconsistent state, because records are replaced in one step.
 fn lock(shard: &Mutex<Shard>) -> MutexGuard<'_, Shard> {
     shard.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// One record's place, there or not, held until it is dropped.
+/// Slot of a record, which may be empty, locked until drop.
 pub struct Entry<'a> {
     shard: MutexGuard<'a, Shard>,
     digest: Digest,
@@ -130,7 +130,7 @@ pub struct Entry<'a> {
 }
 
 impl Entry<'_> {
-    /// The record, unless it has expired.
+    /// Returns the record unless it has expired.
     pub fn live(&self, now: u32) -> Option<&Record> {
         self.shard.get(&self.digest).filter(|record| record.is_live(now))
     }
@@ -141,7 +141,7 @@ impl Entry<'_> {
         }
     }
 
-    /// Keeps the record instead of the one before; false if there is no memory for it.
+    /// Replaces the record. Returns false if the memory is not sufficient.
     #[must_use]
     pub fn replace(&mut self, mut record: Record) -> bool {
         record.bins.shrink_to_fit();

@@ -1,16 +1,16 @@
-//! One bin's value: its particle type and its bytes as they travel, checked when they come in.
+//! Value of a bin: its particle type and its bytes in wire format, validated on input.
 
 use crate::code::Code;
 use crate::msgpack;
 
-/// The types of particles.
+/// Particle types.
 pub mod particle {
     pub const NULL: u8 = 0;
     pub const INTEGER: u8 = 1;
     pub const FLOAT: u8 = 2;
     pub const STRING: u8 = 3;
     pub const BLOB: u8 = 4;
-    /// Blobs that some language's client packed; kept like any other blob, as are vectors.
+    /// Blobs serialised by clients of particular languages, and vectors; stored like other blobs.
     pub const LANGUAGE_BLOBS: std::ops::RangeInclusive<u8> = 7..=12;
     pub const VECTOR: u8 = 16;
     pub const BOOL: u8 = 17;
@@ -51,7 +51,7 @@ impl Value {
         &self.bytes
     }
 
-    /// Integers wrap, as on a server; a type is never converted.
+    /// Adds an integer with wrap-around, like a server. Types are not converted.
     pub fn increment(&mut self, particle: u8, by: &[u8]) -> Result<(), Code> {
         match self.particle {
             particle::GEOJSON => return Err(Code::Unknown),
@@ -86,7 +86,7 @@ impl Value {
         self.bytes = bytes.into();
     }
 
-    /// Strings and blobs can be lengthened, with their own type only.
+    /// Checks that a value can be extended: strings and blobs only, with the same type.
     fn joinable(&self, particle: u8) -> Result<(), Code> {
         match self.particle {
             particle::GEOJSON => Err(Code::Unknown),
@@ -97,7 +97,7 @@ impl Value {
     }
 }
 
-/// Clients send 8 bytes; older ones as few as needed, without a sign.
+/// Parses an integer. Clients send 8 bytes; older ones only the necessary bytes, unsigned.
 fn integer(bytes: &[u8]) -> Result<i64, Code> {
     let small = match *bytes {
         [a] => a.into(),
@@ -112,7 +112,7 @@ fn eight(bytes: &[u8]) -> Result<[u8; 8], Code> {
     bytes.try_into().map_err(|_| Code::Parameter)
 }
 
-/// `flags, number of cells, cells, JSON`. The cells are an index of the server's own: none are kept here.
+/// Validates `flags, number of cells, cells, JSON`. The cells are an index internal to the server and are dropped.
 fn geojson(bytes: &[u8]) -> Option<Box<[u8]>> {
     let (&[flags, high, low], rest) = bytes.split_first_chunk::<3>()?;
     let cells = 8 * usize::from(u16::from_be_bytes([high, low]));

@@ -1,7 +1,7 @@
-//! Bytes to messages and back. Nothing here trusts a length that came over the wire.
+//! Parses and formats messages. Lengths in messages are not trusted.
 //!
-//! A frame is `version, type, 48-bit length`; a record message in it is a 22-byte header, then fields
-//! (`length, type, data`), then operations (`length, op, particle type, flags, name length, name, value`).
+//! A frame is `version, type, 48-bit length`. It contains a record message: a 22-byte header, then fields (`length,
+//! type, data`), then operations (`length, op, particle type, flags, name length, name, value`).
 
 use crate::code::Code;
 use crate::reader::{Malformed, Parsed, Reader};
@@ -10,10 +10,10 @@ use crate::value::Value;
 pub const VERSION: u8 = 2;
 pub const FRAME_HEADER: usize = 8;
 pub const MESSAGE_HEADER: usize = 22;
-/// What a server takes in one operation list.
+/// Maximum number of operations in a message.
 pub const MAX_OPS: usize = 32 * 1024;
 
-/// The types of frames.
+/// Frame types.
 pub mod frame {
     pub const INFO: u8 = 1;
     pub const SECURITY: u8 = 2;
@@ -21,14 +21,14 @@ pub mod frame {
     pub const COMPRESSED: u8 = 4;
 }
 
-/// A bit of one of the four flag bytes.
+/// Bit in one of the four flag bytes.
 #[derive(Debug, Clone, Copy)]
 pub struct Flag {
     byte: usize,
     pub bit: u8,
 }
 
-/// What a message asks for.
+/// Flags of messages.
 pub mod flag {
     use super::Flag;
 
@@ -49,13 +49,13 @@ pub mod flag {
     pub const CREATE_ONLY: Flag = flag(1, 1 << 5);
     pub const RESPOND_ALL: Flag = flag(1, 1 << 7);
 
-    /// In answers: nothing follows.
+    /// In responses: the last message.
     pub const LAST: Flag = flag(2, 1);
     pub const UPDATE_ONLY: Flag = flag(2, 1 << 3);
     pub const CREATE_OR_REPLACE: Flag = flag(2, 1 << 4);
     pub const REPLACE_ONLY: Flag = flag(2, 1 << 5);
 
-    /// Any part of a transaction of several records.
+    /// Flags of multi-record transactions.
     pub const TRANSACTION: Flag = flag(3, 0b1_0111);
 }
 
@@ -85,7 +85,7 @@ fn frame_header(kind: u8, length: usize) -> [u8; FRAME_HEADER] {
     header
 }
 
-/// A frame at the end of a buffer, whose header is written when its content is there.
+/// Frame at the end of a buffer, whose header is written after its content.
 pub struct Frame {
     start: usize,
 }
@@ -110,10 +110,10 @@ impl Frame {
     }
 }
 
-/// The type and the length of the frame that follows.
+/// Parses the type and length of a frame.
 pub fn parse_frame_header(header: [u8; FRAME_HEADER]) -> Parsed<(u8, u64)> {
     let kind = header[1];
-    // Security messages have been sent with version 0 since ever.
+    // Security messages have always used version 0.
     if header[0] != VERSION && !(header[0] == 0 && kind == frame::SECURITY) {
         return Err(Malformed("unknown protocol version"));
     }
@@ -125,7 +125,7 @@ pub fn parse_frame_header(header: [u8; FRAME_HEADER]) -> Parsed<(u8, u64)> {
     Ok((kind, u64::from_be_bytes(length)))
 }
 
-/// The fields that mean something here; the others are skipped, as a server does.
+/// Supported fields; others are ignored, like a server does.
 #[derive(Debug, Default, Clone)]
 pub struct Fields<'a> {
     pub namespace: Option<&'a [u8]>,
@@ -133,9 +133,9 @@ pub struct Fields<'a> {
     pub key: Option<&'a [u8]>,
     pub digest: Option<&'a [u8]>,
     pub batch: Option<&'a [u8]>,
-    /// A filter expression, a UDF: not spoken here.
+    /// Whether the request uses a filter expression or UDF, which are not supported.
     pub unsupported: bool,
-    /// Part of a transaction of several records: the vendor's enterprise edition only.
+    /// Whether the request is part of a multi-record transaction, which only the Enterprise Edition supports.
     pub transaction: bool,
 }
 
@@ -160,7 +160,7 @@ impl<'a> Fields<'a> {
     }
 }
 
-/// One operation on one bin.
+/// Operation on one bin.
 #[derive(Debug, Clone)]
 pub struct Op<'a> {
     pub code: u8,
@@ -171,7 +171,7 @@ pub struct Op<'a> {
 
 impl<'a> Op<'a> {
     pub fn parse_all(reader: &mut Reader<'a>, count: u16) -> Parsed<Vec<Op<'a>>> {
-        // No capacity from the count: it may lie.
+        // Do not preallocate by the count, which is not trusted.
         let mut ops = Vec::new();
         for _ in 0..count {
             let mut op = reader.sized()?;
@@ -186,7 +186,7 @@ impl<'a> Op<'a> {
     }
 }
 
-/// A request about one record, or the parent of a batch.
+/// Request about one record, or the parent of a batch.
 #[derive(Debug, Clone)]
 pub struct Message<'a> {
     pub info: [u8; 4],
@@ -205,7 +205,7 @@ impl<'a> Message<'a> {
         let (generation, ttl, _timeout) = (reader.u32()?, reader.u32()?, reader.u32()?);
         let (n_fields, n_ops) = (reader.u16()?, reader.u16()?);
         let fields = Fields::parse(&mut reader, n_fields)?;
-        // A batch keeps its rows in a field; what a client puts behind it is of no interest.
+        // A batch contains its rows in a field; the rest is ignored.
         if has(info, flag::BATCH) {
             return Ok(Message { info, generation, ttl, fields, ops: Vec::new() });
         }
@@ -225,7 +225,7 @@ fn has(info: [u8; 4], flag: Flag) -> bool {
     info[flag.byte] & flag.bit != 0
 }
 
-/// An answer about one record, written in place at the end of `out`.
+/// Response about one record, written to the end of `out`.
 pub struct Reply<'b> {
     out: &'b mut Vec<u8>,
     start: usize,
@@ -234,14 +234,14 @@ pub struct Reply<'b> {
 }
 
 impl<'b> Reply<'b> {
-    /// `index` is the row of a batch, else 0.
+    /// Starts a response. `index` is the row of a batch, otherwise 0.
     pub fn new(out: &'b mut Vec<u8>, index: u32) -> Reply<'b> {
         let start = out.len();
         out.resize(start + MESSAGE_HEADER, 0);
         Reply { out, start, index, ops: 0 }
     }
 
-    /// One operation's result; without a value the bin is there with nothing in it.
+    /// Adds the result of an operation. Without a value, the bin is listed without content.
     pub fn op(&mut self, code: u8, name: &[u8], value: Option<&Value>) {
         let (particle, bytes) = value.map_or((0, &[] as &[u8]), |value| (value.particle(), value.bytes()));
         let length = u32::try_from(4 + name.len() + bytes.len()).unwrap_or(u32::MAX);
@@ -256,7 +256,7 @@ impl<'b> Reply<'b> {
         self.out.len() - self.start
     }
 
-    /// An error takes back the operations that were answered before it.
+    /// Completes the response. In case of an error, earlier results are discarded.
     pub fn finish(self, code: Code, generation: u16, void_time: u32) -> Code {
         let mut ops = self.ops;
         if code != Code::Ok {
@@ -269,13 +269,13 @@ impl<'b> Reply<'b> {
     }
 }
 
-/// The header of an answer.
+/// Header of a response.
 struct MessageHeader {
     info3: u8,
     code: Code,
     generation: u16,
     void_time: u32,
-    /// The row of a batch, else 0.
+    /// Row of a batch, otherwise 0.
     index: u32,
     /// Number of operations that follow.
     ops: u16,
@@ -295,7 +295,7 @@ impl MessageHeader {
     }
 }
 
-/// A header without a record: an error, or the end of a batch.
+/// Returns a header without a record, for an error or the end of a batch.
 pub fn bare_header(info3: u8, code: Code) -> [u8; MESSAGE_HEADER] {
     MessageHeader { info3, code, generation: 0, void_time: 0, index: 0, ops: 0 }.to_bytes()
 }

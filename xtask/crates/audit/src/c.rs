@@ -1,4 +1,5 @@
-//! Finds in C what the GIL used to hide: borrowed references, shared statics, and modules that say nothing of the GIL.
+//! Finds thread-safety problems in C that the GIL prevented: borrowed references, shared static variables, and
+//! modules without a GIL declaration.
 
 mod declaration;
 mod lex;
@@ -13,8 +14,7 @@ use crate::finding::{FILE_LEVEL, Found};
 use crate::rules::{self, Rule};
 use lex::{Kind, Token};
 
-/// Everything in one file. Code that the preprocessor would leave out is looked at too: nobody knows
-/// here how the file will be compiled.
+/// Scans a file. Code in all preprocessor branches is scanned, because the build configuration is unknown.
 pub fn scan(text: &str) -> Result<Vec<Found>> {
     let mut scan = Scan { found: Vec::new(), inits: Vec::new(), declares: false, macros: BTreeMap::new() };
     scan.file(&lex::tokens(text)?)?;
@@ -31,20 +31,20 @@ pub fn scan(text: &str) -> Result<Vec<Found>> {
 
 struct Scan<'t> {
     found: Vec<Found>,
-    /// The functions that the interpreter calls to make a module.
+    /// Functions that the interpreter calls to create a module.
     inits: Vec<(String, usize, usize)>,
-    /// Whether something in the file speaks of the GIL.
+    /// Whether the file contains a GIL declaration.
     declares: bool,
-    /// What macros with arguments stand for, by name: some declare variables.
+    /// Definitions of function-like macros, by name: some declare variables.
     macros: BTreeMap<String, Vec<Token<'t>>>,
 }
 
-/// How many brackets of each kind are open.
+/// Number of open brackets of each kind.
 #[derive(Clone, Copy, Default, PartialEq, Eq)]
 struct Open {
-    /// Of functions and blocks.
+    /// Braces of functions and blocks.
     blocks: usize,
-    /// Braces of an initialiser or a type, which do not end a statement.
+    /// Braces of initialisers and types, which do not end a statement.
     inner: usize,
     parentheses: usize,
 }
@@ -54,9 +54,9 @@ impl<'t> Scan<'t> {
         let tokens: Vec<&Token<'t>> = all.iter().collect();
         let mut function: Option<String> = None;
         let mut open = Open::default();
-        // Where the statement under way began.
+        // Index of the start of the current statement.
         let mut statement = 0;
-        // What was open where each `#if` began.
+        // Open brackets at the start of each `#if`.
         let mut branches: Vec<Open> = Vec::new();
         for (at, token) in tokens.iter().enumerate() {
             match token.text {
@@ -72,7 +72,7 @@ impl<'t> Scan<'t> {
                     let head = without_directives(&tokens[statement..at]);
                     let name = declaration::function_name(&head).filter(|_| open.blocks == 0);
                     if open.blocks == 0 && head.len() == 2 && head[0].text == "extern" {
-                        // `extern "C" {` encloses functions like the file does.
+                        // `extern "C" {` contains functions like a file does.
                         statement = at + 1;
                     } else if name.is_none() && (open.blocks == 0 || declaration::continues(&head)) {
                         open.inner = 1;
@@ -112,8 +112,8 @@ impl<'t> Scan<'t> {
         Ok(())
     }
 
-    /// Each branch of an `#if` starts where the first did, or the braces of
-    /// `#if A` `if (x) {` `#else` `{` `#endif` would count twice.
+    /// Resets the open brackets at each branch of an `#if`, because the braces of `#if A` `if (x) {` `#else` `{`
+    /// `#endif` would count twice.
     fn directive(&mut self, token: &Token<'t>, branches: &mut Vec<Open>, open: &mut Open) -> Result<()> {
         let line = token.text.trim_start_matches('#').trim_start();
         if line.starts_with("if") {
@@ -123,7 +123,7 @@ impl<'t> Scan<'t> {
         } else if line.starts_with("endif") {
             branches.pop();
         } else if let Some(rest) = line.strip_prefix("define") {
-            // A macro's text is code wherever it is used.
+            // The body of a macro is code wherever the macro is used.
             let name: String = rest.trim_start().chars().take_while(|c| c.is_alphanumeric() || *c == '_').collect();
             let text = rest.trim_start().strip_prefix(name.as_str()).unwrap_or_default();
             let body = lex::tokens(text).with_context(|| format!("in the macro `{name}`, line {}", token.line))?;
@@ -141,7 +141,7 @@ impl<'t> Scan<'t> {
         Ok(())
     }
 
-    /// One name, with what follows it.
+    /// Checks a name and the tokens after it.
     fn word(&mut self, tokens: &[&Token], function: &str) {
         let Some(token) = tokens.first().filter(|token| token.kind == Kind::Name) else { return };
         let called = tokens.get(1).is_some_and(|next| next.text == "(");
@@ -173,7 +173,7 @@ impl<'t> Scan<'t> {
     fn declaration(&mut self, tokens: &[&Token], function: Option<&str>) {
         let at_file_level = function.is_none();
         let mut tokens = tokens;
-        // At the top a macro's call can declare variables, and needs no semicolon after it.
+        // At file level, a macro call can declare variables and needs no semicolon.
         while let [name, open, ..] = tokens
             && at_file_level
             && open.text == "("
@@ -206,7 +206,7 @@ fn without_directives<'a, 't>(tokens: &[&'a Token<'t>]) -> Vec<&'a Token<'t>> {
     tokens.iter().copied().filter(|token| token.kind != Kind::Directive).collect()
 }
 
-/// The call that starts here, up to its closing parenthesis, one blank between tokens.
+/// Returns the call that starts here, up to its closing parenthesis, with single spaces between tokens.
 fn call(tokens: &[&Token]) -> String {
     let mut depth = 0_usize;
     let mut words = Vec::new();

@@ -1,4 +1,5 @@
-//! Which native files of a source are audited by default: all, except other people's code and what is not in a wheel.
+//! Selects the native files that are audited by default: all except third-party code and code that is not part of a
+//! wheel.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Component, Path, PathBuf};
@@ -8,7 +9,7 @@ use serde_json::{Value, json};
 
 use crate::language::Language;
 
-/// Names of folders with other people's code.
+/// Names of folders with third-party code.
 const VENDORED: [&str; 11] = [
     "vendor",
     "vendored",
@@ -22,9 +23,9 @@ const VENDORED: [&str; 11] = [
     "subprojects",
     "node_modules",
 ];
-/// Names of folders with code that is in no wheel.
+/// Names of folders with code that is not part of a wheel.
 const NOT_IN_A_WHEEL: [&str; 8] = ["test", "tests", "testing", "benches", "benchmarks", "examples", "fuzz", "target"];
-/// Files that build a library without Python; the last two only where they begin a project of their own.
+/// Files that build a library without Python; the last two count only if they start a project.
 const BUILD_FILES: [&str; 8] = [
     "configure",
     "configure.ac",
@@ -35,15 +36,15 @@ const BUILD_FILES: [&str; 8] = [
     "CMakeLists.txt",
     "meson.build",
 ];
-/// What code for Python includes or imports.
+/// Headers that code for Python includes.
 const PYTHON: [&str; 3] = ["Python.h", "pybind11/", "nanobind/"];
 
 /// Files that are not audited.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LeftOut {
-    /// Relative to the top of the source, like all paths here.
+    /// Path relative to the top of the source, like all paths here.
     pub folder: String,
-    /// Number of its native files.
+    /// Number of native files in it.
     pub files: usize,
     pub why: String,
 }
@@ -54,8 +55,7 @@ impl LeftOut {
     }
 }
 
-/// The native files among `files` that are audited, and the folders that are left out, each with its reason.
-/// `read` gives the content of a file.
+/// Returns the native files to audit, and the skipped folders with reasons. `read` returns the content of a file.
 pub fn choose(files: &[PathBuf], read: impl Fn(&Path) -> Result<String>) -> Result<(Vec<PathBuf>, Vec<LeftOut>)> {
     let bundled = bundled(files, read)?;
     let (mut chosen, mut left_out) = (Vec::new(), BTreeMap::<PathBuf, (usize, String)>::new());
@@ -72,7 +72,7 @@ pub fn choose(files: &[PathBuf], read: impl Fn(&Path) -> Result<String>) -> Resu
     Ok((chosen, left_out.collect()))
 }
 
-/// The outermost folder for which a file is not audited, and why; `None` if it is.
+/// Returns the outermost folder because of which a file is skipped, with the reason; `None` if the file is audited.
 fn reason(file: &Path, bundled: &BTreeMap<PathBuf, &str>) -> Option<(PathBuf, String)> {
     let mut folder = PathBuf::new();
     for part in file.parent().into_iter().flat_map(Path::components) {
@@ -80,10 +80,10 @@ fn reason(file: &Path, bundled: &BTreeMap<PathBuf, &str>) -> Option<(PathBuf, St
         folder.push(name);
         let is = |names: &[&str]| names.iter().any(|known| name == *known);
         if is(&VENDORED) {
-            return Some((folder, "other people's code, by the name of the folder".to_owned()));
+            return Some((folder, "third-party code, according to the folder name".to_owned()));
         }
         if is(&NOT_IN_A_WHEEL) || name.to_string_lossy().starts_with('.') {
-            return Some((folder, "not in a wheel, by the name of the folder".to_owned()));
+            return Some((folder, "not in a wheel, according to the folder name".to_owned()));
         }
         if let Some(build) = bundled.get(&folder) {
             return Some((folder, format!("a bundled library: it has a `{build}`, and nothing in it uses Python")));
@@ -92,7 +92,7 @@ fn reason(file: &Path, bundled: &BTreeMap<PathBuf, &str>) -> Option<(PathBuf, St
     (file.file_name() == Some("build.rs".as_ref())).then(|| (file.to_owned(), "runs only while it is built".to_owned()))
 }
 
-/// Folders below the top with a build file of their own and nothing that uses Python: a library that was copied in.
+/// Returns folders below the top with their own build file and no use of Python: copied libraries.
 fn bundled(files: &[PathBuf], read: impl Fn(&Path) -> Result<String>) -> Result<BTreeMap<PathBuf, &'static str>> {
     let mut candidates = BTreeMap::new();
     for file in files {
@@ -100,7 +100,7 @@ fn bundled(files: &[PathBuf], read: impl Fn(&Path) -> Result<String>) -> Result<
         let (Some(name), Some(folder)) = (name, file.parent().filter(|folder| *folder != Path::new(""))) else {
             continue;
         };
-        // Parts of a project have these files, too.
+        // Parts of a project have these files as well.
         let is_part = matches!(*name, "CMakeLists.txt" | "meson.build")
             && !read(file)?.to_lowercase().lines().any(|line| line.trim_start().starts_with("project"));
         if !is_part {
@@ -116,7 +116,7 @@ fn bundled(files: &[PathBuf], read: impl Fn(&Path) -> Result<String>) -> Result<
             continue;
         }
         let uses_python = match Language::of(file) {
-            // A crate or a Cython module beside a Makefile is the package's own.
+            // A crate or Cython module next to a Makefile belongs to the package.
             Some(Language::Rust) => true,
             Some(Language::Unread("Cython")) => true,
             Some(_) => {
@@ -139,7 +139,7 @@ mod tests {
 
     use super::*;
 
-    /// The files that are audited, and the folders that are not, with the first word of the reason.
+    /// Returns the audited files, and the skipped folders with the first word of the reason.
     fn chosen(files: &[(&str, &str)]) -> (Vec<String>, Vec<String>) {
         let names: Vec<PathBuf> = files.iter().map(|(name, _)| PathBuf::from(name)).collect();
         let read = |path: &Path| {

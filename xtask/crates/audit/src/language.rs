@@ -1,4 +1,4 @@
-//! The languages of native code, by the extension of a file.
+//! Languages of native code, by file extension.
 
 use std::path::Path;
 
@@ -6,14 +6,14 @@ use std::path::Path;
 pub enum Language {
     Rust,
     C,
-    /// One that the audit cannot read.
+    /// Language that the audit cannot parse.
     Unread(&'static str),
-    /// A header of such a language: what includes it is named, it is not.
+    /// Header of such a language; only the files that include it are findings.
     UnreadHeader(&'static str),
 }
 
 impl Language {
-    /// `None` if a file has no native code.
+    /// Returns `None` if a file contains no native code.
     pub fn of(file: &Path) -> Option<Language> {
         Some(match file.extension()?.to_str()? {
             "rs" => Language::Rust,

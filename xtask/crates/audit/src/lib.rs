@@ -1,6 +1,8 @@
-//! Looks through a package's native code for what the GIL used to hide, and refuses what nobody has reviewed.
+//! `cargo xtask audit`: scans the native code of packages for thread-safety problems, and fails for findings that
+//! were not reviewed.
 //!
-//! `docs/audit.md` and `rules.rs` say what is looked for; `docs/audit/` has what was found, and why it is sound or not.
+//! `docs/audit.md` and `rules.rs` describe the rules; `docs/audit/` contains the reviewed findings with their
+//! verdicts.
 
 mod baseline;
 mod c;

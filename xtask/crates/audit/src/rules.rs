@@ -1,6 +1,6 @@
-//! What the audit looks for, in one table, because the outputs, the baseline and the documentation must all use the same names.
+//! Table of all rules, used by the scanners, the output formats, the baselines and the documentation.
 
-/// How much a finding weighs, in SARIF's words.
+/// Severity of a finding, in the terms of SARIF.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Level {
     Note,
@@ -18,10 +18,10 @@ impl Level {
     }
 }
 
-/// One thing that the audit looks for.
+/// Rule of the audit.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Rule {
-    /// Part of every fingerprint: a rule that is renamed makes its reviews strangers.
+    /// Part of every fingerprint: renaming a rule invalidates its reviews.
     pub id: &'static str,
     pub level: Level,
     pub title: &'static str,
@@ -32,7 +32,7 @@ macro_rules! rules {
     ($($name:ident: $id:literal, $level:ident, $title:literal, $help:literal;)*) => {
         $(pub static $name: Rule = Rule { id: $id, level: Level::$level, title: $title, help: $help };)*
 
-        /// All of them, in the order of the table.
+        /// All rules in the order of the table.
         pub static ALL: &[&Rule] = &[$(&$name),*];
     };
 }
@@ -102,16 +102,16 @@ rules! {
          own reference.";
 }
 
-/// The rule with this id.
+/// Returns the rule with this id.
 pub fn by_id(id: &str) -> Option<&'static Rule> {
     ALL.iter().copied().find(|rule| rule.id == id)
 }
 
-/// Functions that return borrowed references, or hand out shared containers, each with the call that is safe without the GIL.
+/// Functions that return borrowed references or expose shared containers, each with the safe replacement.
 ///
-/// After CPython's "C API Extension Support for Free Threading", which lists most of them; the others
-/// return borrowed references from something that every thread can change.
-/// `PyTuple_GetItem` and `PyTuple_GET_ITEM` are not here: nobody changes a tuple.
+/// Most are listed in CPython's "C API Extension Support for Free Threading"; the others return borrowed references
+/// from objects that any thread can modify. `PyTuple_GetItem` and `PyTuple_GET_ITEM` are not included, because tuples
+/// are immutable.
 pub const BORROWED: [(&str, &str); 21] = [
     ("PyList_GetItem", "PyList_GetItemRef"),
     ("PyList_GET_ITEM", "PyList_GetItemRef"),

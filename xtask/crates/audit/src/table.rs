@@ -1,4 +1,4 @@
-//! The audit for a person: how many of what, and where to look, at most 80 columns wide.
+//! Formats findings as text, at most 80 columns wide.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -8,10 +8,10 @@ use crate::finding::Finding;
 use crate::report::Judged;
 use crate::source;
 
-/// Columns of a terminal that nobody has made wider.
+/// Default width of a terminal.
 const WIDTH: usize = 80;
 
-/// A block for each package. `all` lists what is sound too, and each of a group.
+/// Formats a block for each package. `all` includes sound findings, and lists grouped findings individually.
 pub fn text(judged: &[Judged], all: bool) -> String {
     let blocks: Vec<String> = judged.iter().map(|judged| package(judged, all)).collect();
     blocks.join("\n")
@@ -66,7 +66,7 @@ fn counts(out: &mut String, judged: &Judged) {
     }
 }
 
-/// Risks that were reviewed as a kind are shown as one: there may be hundreds.
+/// Risks that were reviewed as a group are shown as one line, because there may be hundreds.
 fn groups(out: &mut String, judged: &Judged) {
     for review in judged.report.baseline.reviews.iter().filter(|review| is_group(review)) {
         let count = judged.findings().filter(|(_, own)| *own == Some(review)).count();
@@ -96,7 +96,7 @@ fn places(out: &mut String, judged: &Judged, all: bool) {
             let _ = writeln!(out, "  {file}");
         }
         line(out, finding, verdict.map_or("new", Verdict::word));
-        // Once for those that share it and stand together.
+        // The reason is printed once for consecutive findings with the same review.
         if let Some(review) = review
             && review.reason != reason
         {
@@ -113,11 +113,11 @@ fn line(out: &mut String, finding: &Finding, verdict: &str) {
     wrapped(out, "    ", &text);
 }
 
-/// Text in lines that fit, the first after `indent`, the others a little further in.
+/// Wraps text; the first line is indented by `indent`, the others a little more.
 fn wrapped(out: &mut String, indent: &str, text: &str) {
     let mut line = indent.to_owned();
     let mut empty = true;
-    // Leading blanks right-align a number, and are no words.
+    // Leading spaces align a number to the right and are not words.
     let lead = text.len() - text.trim_start().len();
     line.push_str(&text[..lead]);
     for word in text.split_whitespace() {

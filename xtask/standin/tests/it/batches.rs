@@ -1,4 +1,4 @@
-//! Many records in one request.
+//! Tests of batch requests.
 
 use crate::request::{Answer, Request, answers, batch};
 use crate::{MIB, ask, send, server};
@@ -86,7 +86,8 @@ fn answers_longer_than_a_frame_come_in_several() {
     assert!(answers[..50].iter().all(|answer| answer.bins[0].2 == blob));
 }
 
-/// 5,000 rows that repeat one with 32,767 writes of different bins: half a megabyte, which took hours.
+/// 5,000 rows that repeat one with 32,767 writes to different bins: half a megabyte, which would take hours without a
+/// limit.
 #[test]
 fn the_work_of_one_message_is_limited() {
     let server = server();
@@ -96,10 +97,10 @@ fn the_work_of_one_message_is_limited() {
     let rows: Vec<_> = (0..5000).map(|index| put.row(index, index > 0)).collect();
     let answers = ask_all(&server, &batch(5000, &rows));
     assert_eq!((answers[0].code, answers[4999].code), (0, 151));
-    // What was done before counts, and the next message is another.
+    // Completed rows count, and the next message has a new budget.
     let answer = ask(&server, &Request::get());
     assert_eq!((answer.code, answer.bins.len()), (0, 0x7fff));
-    // A value of a megabyte that each operation makes longer by a byte.
+    // A value that each operation extends by one byte.
     let long = vec![b'x'; 700_000];
     let mut ops: Vec<(u8, u8, &str, &[u8])> = vec![(2, 3, "s", &long)];
     ops.extend(vec![(9, 3, "s", &b"x"[..]); 10_000]);

@@ -1,4 +1,4 @@
-//! What clients ask before they trust a node.
+//! Tests of the cluster information that clients request.
 
 use crate::request::info;
 use crate::{send, server};

@@ -1,4 +1,4 @@
-//! Real sockets: what is wrong closes its own connection, and more than agreed are not served.
+//! Tests with real sockets: invalid input closes only its own connection, and limits are enforced.
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
@@ -7,7 +7,7 @@ use std::time::Duration;
 use crate::MIB;
 use crate::request::{Request, answers, frame, info};
 
-/// Serves on a port of its own for as long as the tests run.
+/// Starts a server on a free port for the duration of the tests.
 pub fn listen(connections: usize, memory: usize) -> SocketAddr {
     listen_with(connections, memory, standin::IDLE)
 }
@@ -20,10 +20,10 @@ fn listen_with(connections: usize, memory: usize, idle: Duration) -> SocketAddr 
     address
 }
 
-/// Everything up to the end of the connection.
+/// Reads until the end of the connection.
 fn rest(mut stream: &TcpStream) -> Vec<u8> {
     let mut out = Vec::new();
-    // A reset is an end as well: the server had not read all that was sent.
+    // A reset also counts as the end: the server closed before reading everything.
     let _ = stream.read_to_end(&mut out);
     out
 }
@@ -83,7 +83,7 @@ fn more_connections_than_agreed_are_closed_and_places_come_back() {
     }
     assert!(rest(&TcpStream::connect(address).unwrap()).is_empty());
     drop(two);
-    // The server notices in its own time.
+    // The server notices the closed connection asynchronously.
     loop {
         let mut stream = TcpStream::connect(address).unwrap();
         let mut byte = [0];
@@ -105,12 +105,12 @@ fn compressed_messages_and_logins_are_refused_by_code() {
     assert_eq!((answer.last, answer.code), (true, 16));
 }
 
-/// Else as many connections as are allowed, opened by one client and never used, would keep all others out.
+/// Otherwise a client could block all others with unused connections.
 #[test]
 fn connections_that_are_not_used_are_closed() {
     let address = listen_with(2, 8 * MIB, Duration::from_millis(200));
     let idle: Vec<TcpStream> = (0..2).map(|_| TcpStream::connect(address).unwrap()).collect();
-    // One in the middle of a message is as idle as one between two.
+    // A connection in the middle of a message counts as idle as well.
     (&idle[1]).write_all(&info("node\n")[..5]).unwrap();
     for stream in &idle {
         assert!(rest(stream).is_empty(), "closed by the server");

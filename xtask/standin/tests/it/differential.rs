@@ -1,4 +1,4 @@
-//! Both clients make the same calls as they once made to a real server: see `differential.py`.
+//! Makes the same calls with both clients as were recorded with a real server; see `differential.py`.
 
 use std::fs::{self, File};
 use std::path::Path;
@@ -25,7 +25,7 @@ fn both_clients_see_what_they_saw_of_a_real_server() {
     let address = listen(100, 256 * MIB).to_string();
     let folder = tempfile::tempdir().unwrap();
     let recording = folder.path().join("standin.jsonl");
-    // A copy that the container's user can read, whatever the umask of this one is.
+    // Copy the tests with permissions for the container's user, independent of the umask.
     let tests = folder.path().join("tests");
     fs::create_dir(&tests).unwrap();
     fs::copy(Path::new(TESTS).join("differential.py"), tests.join("differential.py")).unwrap();

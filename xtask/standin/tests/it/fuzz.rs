@@ -1,7 +1,7 @@
-//! Valid messages, changed at random: none may end the server, hold it up, or make it large.
+//! Fuzz test with randomly modified valid messages: none may crash or block the server, or exhaust its memory.
 //!
-//! A short run is part of every test run. A long one, which takes minutes:
-//! `FUZZ_INPUTS=10000000 cargo test --release -p standin fuzz -- --nocapture`; `FUZZ_SEED` repeats a run.
+//! A short run is part of every test run. Long run: `FUZZ_INPUTS=10000000 cargo test --release -p standin fuzz --
+//! --nocapture`; `FUZZ_SEED` repeats a run.
 
 use std::io;
 use std::sync::Arc;
@@ -12,13 +12,13 @@ use crate::MIB;
 use crate::request::{Op, Request, batch, frame, info};
 
 const INPUTS: u64 = 20_000;
-/// What the server may keep, and what it may take on top of that for tables and messages.
+/// Memory limit of the server, and allowance for tables and messages.
 const MEMORY: usize = 16 * MIB;
 const RESIDENT: u64 = 256 * MIB as u64;
-/// An input that takes so long hangs: most take microseconds.
+/// Time after which an input counts as hanging; most take microseconds.
 const HANG: Duration = Duration::from_secs(60);
 
-/// The generator xorshift64*: the same inputs from the same seed, on every machine.
+/// Reproducible xorshift64* generator.
 struct Random(u64);
 
 impl Random {
@@ -34,7 +34,7 @@ impl Random {
     }
 }
 
-/// One message of each kind that clients send.
+/// Returns one message of each kind that clients send.
 fn valid() -> Vec<Vec<u8>> {
     let one = 1u64.to_be_bytes();
     let half = 0.5f64.to_be_bytes();
@@ -82,7 +82,7 @@ fn valid() -> Vec<Vec<u8>> {
     ]
 }
 
-/// Lengths and counts are where a parser errs: they are hit more often than the rest.
+/// Values for lengths and counts, which are modified more often than other bytes.
 const EDGES: [u64; 10] = [0, 1, 2, 0x7f, 0x80, 0xff, 0x7fff, 0xffff, 0x7fff_ffff, 0xffff_ffff];
 
 fn change(bytes: &mut Vec<u8>, valid: &[Vec<u8>], random: &mut Random) {
@@ -114,7 +114,7 @@ fn change(bytes: &mut Vec<u8>, valid: &[Vec<u8>], random: &mut Random) {
     }
 }
 
-/// Most inputs get past the frame: its length is put right again for nine in ten.
+/// Corrects the frame length in nine of ten inputs, so that most are parsed further.
 fn mend_length(bytes: &mut [u8], random: &mut Random) {
     if bytes.len() >= 8 && random.below(10) > 0 {
         let length = (bytes.len() as u64 - 8).to_be_bytes();
@@ -122,7 +122,7 @@ fn mend_length(bytes: &mut [u8], random: &mut Random) {
     }
 }
 
-/// The peak of this process's memory, as the kernel has counted it.
+/// Returns the peak memory of this process, as measured by the kernel.
 fn peak() -> u64 {
     let status = std::fs::read_to_string("/proc/self/status").unwrap();
     let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
@@ -133,7 +133,7 @@ fn setting(name: &str, default: u64) -> u64 {
     std::env::var(name).map_or(default, |text| text.parse().unwrap())
 }
 
-/// Ends the tests if one input keeps the server busy, and says which it was.
+/// Aborts the tests if one input takes too long, and prints it.
 fn watch(done: Arc<AtomicU64>, seed: u64) {
     std::thread::spawn(move || {
         let mut before = u64::MAX;
@@ -166,7 +166,7 @@ fn no_input_ends_the_server_or_makes_it_large() {
     for input in 0..inputs {
         done.store(input, Ordering::Relaxed);
         let mut bytes = valid[random.below(valid.len())].clone();
-        // Now and then the record that most inputs are about is another one.
+        // Occasionally replace the record that most inputs refer to.
         if random.below(4) == 0 {
             let digest = random.next() as u8;
             bytes.iter_mut().filter(|byte| **byte == 1).take(20).for_each(|byte| *byte = digest);
@@ -185,13 +185,13 @@ fn no_input_ends_the_server_or_makes_it_large() {
     let peak = peak();
     println!("{inputs} inputs: {answered} answered, {closed} connections closed, {} MiB at the peak", peak >> 20);
     assert!(peak < RESIDENT, "{peak} bytes resident");
-    // An input that no server would answer, or that every server would, tests nothing.
+    // The inputs must be a mix of accepted and rejected messages.
     assert!(answered > inputs / 4 && closed > inputs / 4 && closed < inputs);
     let (out, end) = crate::send(&server, &info("node\n"));
     assert!(end.is_ok() && !out.is_empty(), "it still serves");
 }
 
-/// Takes answers without keeping them.
+/// Sink that counts bytes.
 struct Count(usize);
 
 impl io::Write for Count {

@@ -1,6 +1,6 @@
-//! The stand-in as clients see it: bytes in, bytes out.
+//! Tests of the stand-in through its protocol.
 
-// A test that meets something unexpected says so by ending.
+// Tests panic on unexpected results.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 mod batches;
@@ -23,14 +23,14 @@ fn server() -> Server {
     Server::new(&settings, 3000)
 }
 
-/// What the server answers to these bytes, and how the connection ended.
+/// Sends bytes to the server and returns its output and how the connection ended.
 fn send(server: &Server, bytes: &[u8]) -> (Vec<u8>, io::Result<()>) {
     let mut out = Vec::new();
     let end = standin::serve(server, &mut &bytes[..], &mut out, ([127, 0, 0, 1], 3000).into());
     (out, end)
 }
 
-/// The one answer to a request that no connection is closed for.
+/// Sends a request and returns its only response. The connection must stay open.
 fn ask(server: &Server, request: &request::Request) -> Answer {
     let (out, end) = send(server, &request.message());
     end.unwrap();

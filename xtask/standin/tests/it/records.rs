@@ -1,4 +1,4 @@
-//! One record: every type of value, and what decides whether a request is done.
+//! Tests of single records: all value types, and the conditions of requests.
 
 use crate::request::{Op, Request};
 use crate::{MIB, ask, server};
@@ -90,7 +90,7 @@ fn writes_replace_bins_one_by_one_or_all() {
     ask(&server, &Request { info: [0, 1, 1 << 4, 0], ..Request::put(&[(2, STRING, "t", b"z")]) });
     let answer = ask(&server, &Request::get());
     assert_eq!((answer.generation, &answer.bins[..]), (3, &[("t".to_owned(), STRING, b"z".to_vec())][..]));
-    // Without its last bin a record is gone.
+    // A record without bins is removed.
     assert_eq!(ask(&server, &Request::put(&[(2, NULL, "t", b"")])).code, OK);
     assert_eq!(ask(&server, &Request::get()).code, NOT_FOUND);
 }

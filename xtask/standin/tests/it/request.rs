@@ -1,4 +1,4 @@
-//! Requests as clients send them, and answers taken apart: what the tests of this folder share.
+//! Builds requests and parses responses for the tests in this folder.
 #![allow(dead_code)]
 
 pub const READ: u8 = 1;
@@ -15,10 +15,10 @@ pub fn info(commands: &str) -> Vec<u8> {
     frame(1, commands.as_bytes())
 }
 
-/// An operation: code, particle type, bin, value.
+/// Operation: code, particle type, bin, value.
 pub type Op<'a> = (u8, u8, &'a str, &'a [u8]);
 
-/// A request about one record of the set `s`; what differs from a plain one is set in the struct.
+/// Request about a record of the set `s` with optional settings.
 #[derive(Clone)]
 pub struct Request<'a> {
     pub info: [u8; 4],
@@ -61,7 +61,7 @@ impl<'a> Request<'a> {
         frame(3, &body(self.info, self.generation, self.ttl, &fields, &self.ops))
     }
 
-    /// The same as a row of a batch; `repeat` says no more than which record.
+    /// Encodes the request as a row of a batch; with `repeat`, only the record is encoded.
     pub fn row(&self, index: u32, repeat: bool) -> Vec<u8> {
         let mut out = index.to_be_bytes().to_vec();
         out.extend([self.digest; 20]);
@@ -109,7 +109,7 @@ pub fn batch(count: u32, rows: &[Vec<u8>]) -> Vec<u8> {
     frame(3, &body([READ | 1 << 3, 0, 0, 0], 0, 0, &[(41, &field)], &[]))
 }
 
-/// One answer about one record.
+/// Response about one record.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Answer {
     pub last: bool,
@@ -120,7 +120,7 @@ pub struct Answer {
     pub bins: Vec<(String, u8, Vec<u8>)>,
 }
 
-/// Every answer in these frames of messages.
+/// Parses all responses in these message frames.
 pub fn answers(mut bytes: &[u8]) -> Vec<Answer> {
     let mut found = Vec::new();
     while let Some((header, rest)) = bytes.split_first_chunk::<8>() {

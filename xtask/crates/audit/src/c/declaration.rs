@@ -1,8 +1,8 @@
-//! What a declaration in C declares: C has no keyword for functions and variables, so it is told from the order of the tokens.
+//! Analyses declarations in C by the order of their tokens, because C has no keyword for functions and variables.
 
 use super::lex::{Kind, Token};
 
-/// Tables that the interpreter reads and nobody writes, `const` or not: every extension has dozens.
+/// Types of tables that the interpreter only reads, whether `const` or not. Every extension has dozens of them.
 const TABLES: [&str; 7] = [
     "PyMethodDef",
     "PyMemberDef",
@@ -13,17 +13,18 @@ const TABLES: [&str; 7] = [
     "PyStructSequence_Field",
 ];
 
-/// The name of the function whose body begins after `head`.
+/// Returns the name of the function whose body follows `head`.
 pub fn function_name<'t>(head: &[&Token<'t>]) -> Option<&'t str> {
     let open = head.iter().position(|token| token.text == "(")?;
     let assigned = head[..open].iter().any(|token| token.text == "=");
     let name = head[..open].last().filter(|token| token.kind == Kind::Name)?;
-    // `__attribute__((…)) int f(void) {`: the name stands before the last parenthesis but for attributes.
+    // In `__attribute__((…)) int f(void) {`, the name precedes the last parenthesis that does not belong to an
+    // attribute.
     if name.text == "__attribute__" || name.text == "__declspec" {
         let rest = after_parenthesis(&head[open..]);
         return function_name(rest);
     }
-    // A macro such as `PyAPI_FUNC(int) f(void) {`.
+    // Macro before the function, such as `PyAPI_FUNC(int) f(void) {`.
     let rest = after_parenthesis(&head[open..]);
     if let [next, ..] = rest
         && next.kind == Kind::Name
@@ -35,7 +36,7 @@ pub fn function_name<'t>(head: &[&Token<'t>]) -> Option<&'t str> {
     (!assigned).then_some(name.text)
 }
 
-/// What comes after the parenthesis that `tokens` begin with.
+/// Returns the tokens after the parenthesised group at the start of `tokens`.
 pub fn after_parenthesis<'s, 'a, 't>(tokens: &'s [&'a Token<'t>]) -> &'s [&'a Token<'t>] {
     let mut depth = 0_usize;
     for (at, token) in tokens.iter().enumerate() {
@@ -49,7 +50,7 @@ pub fn after_parenthesis<'s, 'a, 't>(tokens: &'s [&'a Token<'t>]) -> &'s [&'a To
     &[]
 }
 
-/// Whether the brace after `head` belongs to the statement: an initialiser, a type, a compound literal.
+/// Returns whether the brace after `head` continues the statement: an initialiser, a type, or a compound literal.
 pub fn continues(head: &[&Token]) -> bool {
     let Some(last) = head.last() else { return false };
     let types = head.iter().any(|token| matches!(token.text, "struct" | "union" | "enum"));
@@ -59,7 +60,7 @@ pub fn continues(head: &[&Token]) -> bool {
     last.text == "=" || last.text == "," || last.text == "(" || (!condition && (literal || (types && !statement)))
 }
 
-/// The names of variables with static storage that this declaration makes and that can be written.
+/// Returns the names of writable variables with static storage that this declaration defines.
 pub fn mutable_statics<'a, 't>(tokens: &[&'a Token<'t>], at_file_level: bool) -> Vec<&'a Token<'t>> {
     let declarators = declarators(tokens);
     let Some(first) = declarators.first() else { return Vec::new() };
@@ -69,14 +70,14 @@ pub fn mutable_statics<'a, 't>(tokens: &[&'a Token<'t>], at_file_level: bool) ->
     {
         return Vec::new();
     }
-    // In a function only `static` makes it shared; at the top everything is, unless it is defined elsewhere.
+    // In a function, only `static` variables are shared; at file level, all that are defined here.
     let shared = if at_file_level { !has("extern") || first.value } else { starts(&["static"]) };
     if !shared || TABLES.into_iter().any(has) {
         return Vec::new();
     }
     let base = first.tokens.iter().position(|token| token.text == "*").unwrap_or(first.tokens.len());
     let constant_base = first.tokens[..base].iter().any(|token| token.text == "const");
-    // `struct x;` and a macro's call declare no variable.
+    // `struct x;` and macro calls declare no variable.
     let types = first.tokens.iter().any(|token| matches!(token.text, "struct" | "union" | "enum"));
     let words = first.tokens.iter().filter(|token| token.kind == Kind::Name).count();
     if words < 2 || (types && words < 3 && !first.value) {
@@ -85,10 +86,10 @@ pub fn mutable_statics<'a, 't>(tokens: &[&'a Token<'t>], at_file_level: bool) ->
     declarators.iter().filter_map(|declarator| declarator.written(constant_base)).collect()
 }
 
-/// What stands between the commas of a declaration, without values and array sizes.
+/// Part of a declaration between commas, without values and array sizes.
 struct Declarator<'a, 't> {
     tokens: Vec<&'a Token<'t>>,
-    /// Whether it is initialised.
+    /// Whether it has an initialiser.
     value: bool,
 }
 
@@ -117,7 +118,7 @@ fn declarators<'a, 't>(tokens: &[&'a Token<'t>]) -> Vec<Declarator<'a, 't>> {
 }
 
 impl<'a, 't> Declarator<'a, 't> {
-    /// The variable's name, if there is one and it can be written.
+    /// Returns the variable's name if the variable is writable.
     fn written(&self, constant_base: bool) -> Option<&'a Token<'t>> {
         let is = |token: &&&Token, word: &str| token.text == word;
         let open = self.tokens.iter().position(|token| token.text == "(");
@@ -133,7 +134,7 @@ impl<'a, 't> Declarator<'a, 't> {
         let pointer = declared.iter().rposition(|token| token.text == "*");
         let constant = declared.iter().rposition(|token| token.text == "const");
         let written = match pointer {
-            // Of a pointer, what stands after the last star counts: `char *const`.
+            // For a pointer, the part after the last star counts: `char *const`.
             Some(star) => constant.is_none_or(|at| at < star),
             None => !constant_base,
         };
@@ -141,7 +142,8 @@ impl<'a, 't> Declarator<'a, 't> {
     }
 }
 
-/// The declaration up to the value of `name`, one blank between tokens: the value may change, and is not what was reviewed.
+/// Returns the declaration up to `name` with single spaces between tokens, without the value, which may change after
+/// a review.
 pub fn head(tokens: &[&Token], name: &Token) -> String {
     let before = tokens.iter().take_while(|token| token.text != "=" && token.text != "{");
     let mut words: Vec<&str> = before.map(|token| token.text).collect();

@@ -1,8 +1,9 @@
-//! The tokens of C, as far as an audit needs them: parsers of C stumble over macros that hide half a declaration, and real extensions are full of them.
+//! Tokenises C as far as the audit needs it. A full parser would fail on macros that contain parts of declarations,
+//! which are common in extensions.
 
 use anyhow::{Result, bail};
 
-/// A token with the line that it starts on, from 1.
+/// Token with its line, from 1.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Token<'t> {
     pub kind: Kind,
@@ -14,14 +15,14 @@ pub struct Token<'t> {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
     Name,
-    /// A number, a string or a character.
+    /// Number, string or character literal.
     Literal,
     Punctuation,
-    /// A whole preprocessor line, continued lines included.
+    /// Complete preprocessor directive, including continuation lines.
     Directive,
 }
 
-/// The tokens of `text`, without comments.
+/// Returns the tokens of `text` without comments.
 pub fn tokens(text: &str) -> Result<Vec<Token<'_>>> {
     let mut lexer = Lexer { text, at: 0, line: 1, start_of_line: 0 };
     let mut found = Vec::new();
@@ -43,7 +44,7 @@ impl<'t> Lexer<'t> {
         &self.text[self.at..]
     }
 
-    /// Moves on by `bytes`, counting lines.
+    /// Advances by `bytes` and counts lines.
     fn skip(&mut self, bytes: usize) {
         let end = self.at + bytes;
         for (index, _) in self.text[self.at..end].match_indices('\n') {
@@ -110,7 +111,7 @@ fn is_name(c: char) -> bool {
     c.is_alphanumeric() || c == '_' || c == '$'
 }
 
-/// How long a line is, with those that it continues on.
+/// Returns the length of a line including its continuation lines.
 fn logical_line(text: &str) -> usize {
     let mut from = 0;
     while let Some(end) = text[from..].find('\n').map(|end| from + end) {
@@ -122,7 +123,7 @@ fn logical_line(text: &str) -> usize {
     text.len()
 }
 
-/// As [`logical_line`], but a block comment in it may go on over lines.
+/// Like [`logical_line`], but a block comment may extend over several lines.
 fn directive(text: &str) -> usize {
     let mut from = 0;
     loop {

@@ -1,9 +1,9 @@
-//! A few lines of C for each rule, and for what must not be found.
+//! Tests of each rule with a few lines of C, including code without findings.
 
 use super::scan;
 use crate::rules;
 
-/// Asserts that exactly these are found: rule, line, function.
+/// Asserts that exactly these findings are returned: rule, line, function.
 fn finds(text: &str, expected: &[(&str, usize, &str)]) {
     let found = scan(text).unwrap();
     let found: Vec<(&str, usize, &str)> =
