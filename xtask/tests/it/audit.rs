@@ -1,4 +1,4 @@
-//! `cargo xtask audit` from outside: what it refuses, and that its SARIF is SARIF.
+//! Tests of `cargo xtask audit`: rejected findings, and validity of the SARIF output.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -9,7 +9,7 @@ use serde_json::Value;
 use crate::cases::project;
 use crate::common::{Clone, text};
 
-/// A clone with a package `native` of one Rust file.
+/// Creates a clone with a package `native` of one Rust file.
 fn with_native(code: &str) -> Clone {
     let clone = Clone::new();
     clone.edit(
@@ -84,7 +84,7 @@ fn modules_for_tests_only_are_left_out_with_their_files() {
     assert_eq!(functions, ["c"]);
 }
 
-/// The rules of what was found, in the order of the lines.
+/// Returns the rules of the findings in order of lines.
 fn rules(clone: &Clone, package: &str) -> Vec<String> {
     let output = clone.run(&["audit", "--package", package, "--format", "json"]);
     let json: Value = serde_json::from_slice(&output.stdout).unwrap();
@@ -97,7 +97,7 @@ fn c_beside_python_is_read() {
     let clone = project(&["c-beside-python"]);
     let said = clone.bad(1, &["audit", "--package", "c-beside-python"]);
     assert!(said.contains("5 findings that nobody has reviewed"), "{said}");
-    // The statics are the object and the module's definition.
+    // The static variables are the object and the module definition.
     let expected = ["c-static", "c-borrowed", "c-static", "c-gil-undeclared", "c-init-single-phase"];
     assert_eq!(rules(&clone, "c-beside-python"), expected);
 }
@@ -118,7 +118,7 @@ fn an_audit_that_read_nothing_is_an_error_that_names_the_folders() {
     fs::write(native.join("module.py"), "").unwrap();
     assert!(clone.bad(1, &AUDIT).contains("the source has no file in a compiled language"));
 
-    // A package of Python only has nothing to read.
+    // A pure Python package has no code to scan.
     clone.edit(
         "build: {with: maturin, platform: manylinux_2_28_x86_64}\n    audit: {baseline: reviewed",
         "build: {with: container, platform: any, apt: compile}\n    audit: {baseline: reviewed",
@@ -148,7 +148,7 @@ fn what_cannot_be_read_has_to_be_judged_and_again_when_it_changes() {
     assert!(clone.bad(1, &AUDIT).contains("1 findings that nobody has reviewed"));
 }
 
-/// A package with findings, and all packages of the project's own matrix, held against the schema of the standard.
+/// Validates the output for a package with findings and for the project's own packages against the SARIF schema.
 #[test]
 #[ignore = "fetches a schema and sources; `cargo xtask ci` runs it"]
 fn sarif_is_valid_against_its_schema() {
@@ -175,7 +175,7 @@ fn sarif_is_valid_against_its_schema() {
     assert!(results(&log) > 0, "nothing was found, so nothing was validated");
     check(&log);
 
-    // The validator can fail.
+    // Check that the validator detects errors.
     for (at, wrong) in [
         ("/version", Value::from("2.0.0")),
         ("/runs/0/results/0/level", Value::from("terrible")),
@@ -196,7 +196,8 @@ fn sarif_is_valid_against_its_schema() {
     assert!(!problems.is_empty(), "an unknown property was not noticed");
 }
 
-/// The schema of SARIF 2.1.0, from a crate that has it; Cargo checks what it downloads, and this its digest.
+/// Returns the schema of SARIF 2.1.0 from a crate that contains it; Cargo verifies the download, and this function
+/// its digest.
 fn schema() -> PathBuf {
     const SHA256: &str = "af47e7b67f24efe74076621fd3a5fbe7398add9e84fe820c971219a385895cea";
     let temporary = tempfile::tempdir().unwrap();
@@ -218,7 +219,7 @@ fn schema() -> PathBuf {
     path
 }
 
-/// JSON Schema draft 7, as far as the schema of SARIF uses it; a keyword that is not known here ends the test.
+/// Validates JSON Schema draft 7 as far as the SARIF schema uses it; panics for unknown keywords.
 fn validate(value: &Value, schema: &Value, root: &Value, at: &str, problems: &mut Vec<String>) {
     for (keyword, rule) in schema.as_object().unwrap() {
         let mut wrong = |why: String| problems.push(format!("{at}: {why}"));

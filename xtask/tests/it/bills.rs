@@ -1,4 +1,4 @@
-//! Bills of materials, and what is checked of files that came from elsewhere.
+//! Tests of SBOMs, and of the checks of files from other machines.
 
 use std::fs;
 
@@ -32,7 +32,7 @@ fn what_was_downloaded_is_held_against_the_manifest_that_came_with_it() {
     let start = text.find("\"sha256\": \"").unwrap() + "\"sha256\": \"".len();
     fs::write(&manifest, text.replace(&text[start..start + 64], &"0".repeat(64))).unwrap();
     assert!(clone.bad(1, &verify).contains("it is not the file that was built"));
-    // Somebody else's manifest does not list it: that is no proof.
+    // A manifest that does not list the SBOM proves nothing.
     fs::write(&manifest, "{\"schema\": 1, \"artefacts\": []}").unwrap();
     assert!(clone.bad(1, &verify).contains("does not list `acme_py-"));
     fs::remove_file(&manifest).unwrap();
@@ -57,7 +57,7 @@ fn bills_of_materials_go_with_what_they_tell_of() {
     assert_eq!(fs::read(&arrived).unwrap(), fs::read(&image).unwrap());
     fs::write(&image, "{}").unwrap();
     assert!(clone.bad(1, &collect).contains("image-314t.cdx.json` is rejected"));
-    // The same image again is still told of, another one is not.
+    // The SBOM remains valid for the same image, but not for another.
     clone.good(&["image", "314t"]);
     assert!(arrived.exists());
     clone.edit("pypi: {version: 1.4.2, sha256: c6d3ee3e", "pypi: {version: 1.4.3, sha256: 3a856c78");

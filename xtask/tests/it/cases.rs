@@ -1,7 +1,7 @@
-//! The small packages in `tests/cases`. Each shows one fault that a build, a check or an audit once had.
+//! Small packages in `tests/cases`, each of which reproduces a former bug of a build, check or audit.
 //!
-//! A test makes a copy of the project with [`project`], whose matrix has the chosen cases as packages
-//! besides its own. Several cases share one copy and one run of the tool, which saves most of the time.
+//! A test creates a copy of the project with [`project`], whose matrix contains the selected cases as packages.
+//! Several cases share one copy and one run of the tool, which saves most of the time.
 
 use std::path::Path;
 
@@ -9,7 +9,7 @@ use crate::common::{Clone, copy_folder, matrix_has};
 use crate::plain::{self, Builder, Package, Stored};
 use crate::real::{SETUPTOOLS, has_abis, run};
 
-/// A package of `tests/cases`.
+/// Package in `tests/cases`.
 pub struct Case {
     /// Name of its folder in `tests/cases`.
     pub folder: &'static str,
@@ -21,9 +21,9 @@ pub struct Case {
 }
 
 enum With {
-    /// In a container, with setuptools as its only build requirement.
+    /// Built in a container with setuptools as its only build requirement.
     Setuptools,
-    /// In a container, with the build requirements of its `pylock.build.toml`.
+    /// Built in a container with the build requirements in its `pylock.build.toml`.
     Lock,
     Maturin,
 }
@@ -46,12 +46,12 @@ const CASES: [Case; 9] = [
     Case { folder: "workspace", package: "workspace-demo", import: "[workspace_demo]", with: With::Maturin },
 ];
 
-/// The case in `tests/cases/<folder>`.
+/// Returns the case in `tests/cases/<folder>`.
 pub fn case(folder: &str) -> &'static Case {
     CASES.iter().find(|case| case.folder == folder).unwrap_or_else(|| panic!("no case is called `{folder}`"))
 }
 
-/// The invented project with a package for each of these cases, for `--fake` and audits.
+/// Returns the fixture project with a package for each of these cases, for `--fake` and audits.
 pub fn project(folders: &[&str]) -> Clone {
     add(Clone::new(), folders)
 }
@@ -83,7 +83,7 @@ fn add(clone: Clone, folders: &[&str]) -> Clone {
     clone
 }
 
-/// Builds the wheels of these cases for one ABI, in one run of the tool with the user's own cache.
+/// Builds the wheels of these cases for one ABI in one run, with the user's cache.
 pub fn build(clone: &Clone, folders: &[&str], abi: &str) {
     let packages = folders.iter().flat_map(|folder| ["--package", case(folder).package]);
     let arguments: Vec<&str> = ["wheels", "--quick", "--abi", abi].into_iter().chain(packages).collect();
@@ -135,7 +135,7 @@ fn setuptools() -> Stored {
     Stored::new("setuptools-84.2.1-py3-none-any.whl", sha256)
 }
 
-/// What the wheels of cases are asked, and the answers that both, ours and the plain tool's, must give.
+/// Compares the wheels of cases with those of the plain tools by evaluating expressions with expected results.
 fn compare(clone: &Clone, asked: &[(&str, &[(&str, &str)])], abi: &str, devel: &str) {
     let names: Vec<Vec<&str>> =
         asked.iter().map(|(_, questions)| questions.iter().map(|(ask, _)| *ask).collect()).collect();
@@ -200,7 +200,7 @@ fn wheels_of_the_cases_do_what_those_of_the_plain_tools_do() {
 #[ignore = "needs a Docker engine"]
 fn object_files_of_modules_are_never_mixed_up() {
     let Some(clone) = real_project(&["shared-source"], &["cp311"]) else { return };
-    // Each build has another number of jobs.
+    // Each build uses another number of jobs.
     let check = ["wheels", "--quick", "--package", "shared-source", "--abi", "cp311", "--check-reproducible"];
     let (output, said) = run(&clone, &check);
     assert!(output.status.success() && said.contains("wheel-shared-source-cp311  identical"), "{said}");

@@ -1,6 +1,6 @@
-//! The command line from outside: what it prints, its exit codes, and what it leaves behind.
+//! Tests of the command line: output, exit codes and files.
 //!
-//! `--fake` stands in for the work, so that all of it runs in seconds without Docker or a network.
+//! `--fake` replaces the work of the steps, so everything runs in seconds without Docker and network.
 
 use std::fs;
 use std::io::{BufRead, BufReader};
@@ -12,7 +12,7 @@ use sha2::Digest as _;
 
 use crate::common::{Clone, files, own_matrix, text, wait_until, write_program};
 
-/// Keys and digests change with the code; their form does not.
+/// Replaces keys and digests, which change with the code.
 pub fn without_digests(text: &str) -> String {
     let mut out = String::new();
     for word in text.split_inclusive(|c: char| !c.is_ascii_alphanumeric()) {
@@ -41,7 +41,7 @@ fn the_plan_of_one_image() {
     insta::assert_snapshot!("plan-314t", without_digests(&plan));
 }
 
-/// The project's own matrix is one input among others: whatever its packages are, it has a plan.
+/// The project's own matrix must have a plan, whatever its packages are.
 #[test]
 fn the_projects_own_matrix_has_a_plan() {
     let cache = tempfile::tempdir().unwrap();
@@ -123,7 +123,7 @@ fn only_the_wheels_asked_for() {
     let names: Vec<PathBuf> = files(&clone.project().join("wheels"));
     let wheels: Vec<&PathBuf> = names.iter().filter(|path| path.extension().is_some_and(|ext| ext == "whl")).collect();
     assert_eq!(wheels.len(), 3, "{wheels:?}");
-    // Equality, not a prefix: `cp314` would also be found in `cp314t`.
+    // Compare whole tags, because `cp314t` contains `cp314`.
     let fits = |path: &str| path.contains("-cp314-cp314t-") || path.ends_with("-py3-none-any.whl");
     assert!(wheels.iter().all(|path| fits(&path.display().to_string())), "{wheels:?}");
     clone.good(&["wheels", "--abi", "cp314", "--package", "acme"]);
@@ -188,11 +188,11 @@ fn a_failed_step_says_what_where_and_how_to_go_on() {
     assert!(clone.leftovers().is_empty(), "{:?}", clone.leftovers());
     let wheels: Vec<_> = files(&clone.project().join("wheels"));
     assert!(!wheels.iter().any(|path| path.display().to_string().contains("/acme-7")), "{wheels:?}");
-    // Going on: only what failed and what waited for it is still to do.
+    // The second run executes only the failed step and its dependents.
     clone.good(&["wheels", "--abi", "cp314t"]);
 }
 
-/// The files below `wheels/`, and the ids of the rows in the manifest.
+/// Returns the files below `wheels/` and the ids of the rows in the manifest.
 fn delivered(clone: &Clone) -> (Vec<String>, Vec<String>) {
     let folder = clone.project().join("wheels");
     let names = files(&folder).into_iter().filter_map(|path| Some(path.file_name()?.to_str()?.to_owned()));
@@ -221,7 +221,7 @@ fn help_is_wrapped_between_words_at_80_columns() {
     };
     let top = help(&[]);
     let commands = top.lines().skip_while(|line| *line != "Commands:").skip(1).take_while(|line| !line.is_empty());
-    // Other lines go on with a description.
+    // Other lines continue a description.
     let names = commands.filter(|line| !line.starts_with("   ")).filter_map(|line| line.split_whitespace().next());
     let names: Vec<_> = names.filter(|name| *name != "help").collect();
     assert!(names.len() > 15, "{names:?}");
@@ -237,7 +237,7 @@ fn what_was_built_is_delivered_whatever_else_failed() {
     let rows = ["wheels", "--abi", "cp314t"];
     clone.good(&rows);
     assert_eq!(delivered(&clone).1, ["wheel-acme-cp314t", "wheel-acme-py-cp314t", "wheel-demo-app-cp314t"]);
-    // New keys for two of them, of which one fails: its earlier wheel is another than the matrix wants.
+    // Two of them get new keys, and one of these fails: its earlier wheel no longer matches the matrix.
     clone.edit("platform: manylinux_2_34_x86_64", "platform: manylinux_2_35_x86_64");
     clone.edit("platform: manylinux_2_28_x86_64", "platform: manylinux_2_29_x86_64");
     let fail = |ids: &str, arguments: &[&str]| {
@@ -253,8 +253,8 @@ fn what_was_built_is_delivered_whatever_else_failed() {
     assert!(clone.bad(2, &["verify", "wheel-acme-cp314t"]).contains("is neither a wheel file"));
     assert!(table.lines().any(|line| line.starts_with("acme ") && line.contains(" FAILED ")), "{table}");
 
-    // Without --keep-going nothing is started after a failure, and a row that was not reached keeps
-    // its wheel where that is what the matrix wants.
+    // Without --keep-going, no step is started after a failure, and a row that was not reached keeps its wheel if it
+    // matches the matrix.
     let (table, said) = fail("wheel-acme-cp314t", &[&rows[..], &["--jobs", "1"]].concat());
     assert!(table.contains(" FAILED ") && said.contains("`wheel-acme-cp314t` failed"), "{table}{said}");
     assert_eq!(delivered(&clone).1, listed);
@@ -346,7 +346,7 @@ fn two_clones_share_a_cache() {
     let rest: Vec<String> = said.collect();
     let output = second.wait_with_output().unwrap();
     assert!(output.status.success() && text(&output.stdout).contains(" built "), "{rest:?}");
-    // Now the first finds what the second made.
+    // The first process now finds the result of the second.
     assert!(one.good(&rows).contains(" cached "));
     assert_eq!(fs::read(one.wheel("cp311")).unwrap(), fs::read(other.wheel("cp311")).unwrap());
 }
@@ -367,8 +367,8 @@ fn a_poisoned_cache_is_refused_and_mended() {
     let read = |path: PathBuf| fs::read_to_string(path).unwrap();
     let key = |i: usize| artefacts[i]["key"].as_str().unwrap();
 
-    // One ABI's file in the place of another's, a truncated file, a flipped byte; then the record of
-    // an older layout, that of another ABI, and the same under the right key.
+    // A file of another ABI, a truncated file, a flipped byte; then the record of an older layout, that of another
+    // ABI, and the latter under the correct key.
     let poisons: [Poison; 6] = [
         ("has changed", Box::new(|| fs::copy(blob(1), blob(0)).map(|_| ()).unwrap())),
         ("has changed", Box::new(|| fs::write(blob(0), &fs::read(blob(0)).unwrap()[..100]).unwrap())),
@@ -402,7 +402,8 @@ fn verify_tells_a_good_wheel_from_a_changed_one() {
     let said = clone.good(&["verify", "wheel-acme-py-cp314t"]);
     assert!(said.contains("sha256") && said.contains("same digest"), "{said}");
 
-    // The GIL build's wheel under the free-threaded one's name: the silent mistake of real projects.
+    // The wheel for the GIL build renamed to that for the free-threaded build, a mistake that real projects have
+    // made.
     let (gil, free) = (clone.wheel("-cp314-cp314-"), clone.wheel("-cp314-cp314t-"));
     fs::copy(gil, &free).unwrap();
     let said = clone.bad(1, &["verify", free.to_str().unwrap()]);
@@ -522,7 +523,7 @@ fn nothing_is_pruned_from_under_a_run() {
     child.wait().unwrap();
 }
 
-/// Until a step whose log's name begins like this has begun to log.
+/// Waits until a step whose log name starts with `log` has started to log.
 fn wait_for(clone: &Clone, log: &str) {
     wait_until(&format!("the step `{log}` does not start"), || {
         let names = files(&clone.top.join("cache/v1/logs"));
@@ -548,7 +549,7 @@ fn a_cache_that_cannot_be_written_is_no_reason_to_fail() {
     assert!(said.contains("`/proc/no-cache-here` is not writable: using the cache folder `"), "{said}");
 }
 
-/// Takes the records and files of one wheel from a cache to another one, as a CI job would restore them.
+/// Copies the records and files of a wheel from one cache to another, like a CI job that restores a cache.
 fn carry(clone: &Clone, to: &Path, id: &str) {
     use std::os::unix::fs::PermissionsExt;
     let manifest = fs::read(clone.project().join("wheels/manifest.json")).unwrap();
@@ -570,7 +571,7 @@ fn a_restored_part_of_the_cache_is_enough_for_its_row() {
     let row = ["wheels", "--package", "acme", "--abi", "cp314t"];
     here.good(&row);
     carry(&here, &there.top.join("cache"), "wheel-acme-cp314t");
-    // Its key depends on what Debian's archive gave, so the records of that travel as well.
+    // Its key depends on the content of Debian's archive, so those records are copied as well.
     let plan: serde_json::Value =
         serde_json::from_str(&here.good(&[&["plan"], &row[..], &["--format", "json"]].concat())).unwrap();
     for step in plan["steps"].as_array().unwrap() {
@@ -605,7 +606,7 @@ fn what_nothing_needs_is_neither_looked_for_nor_made() {
     assert!(!said.contains("[python-cp314t-optimized]") && !said.contains("[tools]"), "{said}");
     let shown = clone.good(&["plan", "image", "314t"]);
     assert!(shown.contains("18 steps: 16 cached, 2 unused"), "{shown}");
-    // What is to be made makes what it needs.
+    // A step that must run requires its dependencies.
     forget("base-cp314t");
     let said = text(&clone.run(&["image", "314t"]).stderr);
     assert!(said.contains("[python-cp314t-optimized] ") && said.contains("[base-cp314t] "), "{said}");
@@ -626,7 +627,7 @@ fn the_same_bytes_wherever_and_by_whomever() {
     assert!(output.status.success(), "{}", text(&output.stderr));
     let manifest = |clone: &Clone| {
         let text = fs::read_to_string(clone.project().join("wheels/manifest.json")).unwrap();
-        // How long it took is what may differ.
+        // The durations may differ.
         text.lines().filter(|line| !line.contains("\"seconds\": ")).collect::<Vec<_>>().join("\n")
     };
     assert_eq!(manifest(&one), manifest(&other));
@@ -655,7 +656,7 @@ fn the_environment_of_the_user_does_not_reach_the_compiler() {
     let key = plan["steps"][0]["key"].as_str().unwrap();
     assert_eq!(plan["steps"][0]["id"], "tools");
 
-    // In place of zig and maturin, scripts that write down what they are given.
+    // Replace zig and maturin by scripts that record their arguments and environment.
     let folder = format!("tools-{}", &key[..16]);
     let bin = clone.top.join("cache/v1/state").join(&folder).join("bin");
     fs::create_dir_all(&bin).unwrap();
@@ -682,7 +683,7 @@ fn the_environment_of_the_user_does_not_reach_the_compiler() {
     }
 }
 
-/// Runs `script` with file systems of its own, gone when it ends; `$XTASK` is the tool.
+/// Runs `script` with temporary file systems; `$XTASK` is the tool.
 fn mounted(clone: &Clone, script: &str) -> (String, String) {
     let output = Command::new("unshare")
         .args(["--user", "--map-root-user", "--mount", "sh", "-euc", script])
@@ -751,7 +752,7 @@ fn a_bench_prints_times_and_keeps_its_samples() {
 
 #[test]
 fn a_bench_whose_run_fails_prints_no_row() {
-    // There is no Cargo.toml in a test's clone.
+    // A test's clone contains no Cargo.toml.
     let clone = Clone::new();
     let output = clone.run(&["bench", "build", "--row", "plan", "--row", "xtask", "--repeat", "1", "--write"]);
     let said = text(&output.stderr);
@@ -786,7 +787,7 @@ fn wheels_are_built_twice_and_compared() {
     let output = clone.run(&all);
     let (out, said) = (text(&output.stdout), text(&output.stderr));
     assert!(output.status.success(), "{said}");
-    // Two of two packages, one of the other, whose vendor has built the sixth.
+    // Two ABIs of two packages and one of another, whose sixth wheel is published by its vendor.
     assert_eq!(out.matches("  identical, sha256 ").count(), 5, "{out}");
     assert!(said.contains("[wheel-acme-cp314] is skipped"), "{said}");
     assert!(files(&clone.project().join("wheels")).is_empty(), "a check must not publish anything");
@@ -830,7 +831,7 @@ fn a_module_that_the_wheel_does_not_have_is_named_with_those_that_it_has() {
     let rows = ["wheels", "--package", "acme-py", "--abi", "cp314t"];
     clone.good(&rows);
     clone.edit("import: [acme_py]", "import: [acme_py, acme_pi]");
-    // The wheel is in the cache, and a new one would be the same.
+    // The wheel is cached, and a new one would be equal.
     let said = clone.bad(1, &rows);
     let matrix = fs::read_to_string(clone.project().join("matrix.yaml")).unwrap();
     let line = matrix.lines().position(|line| line.contains("acme_pi]")).unwrap() + 1;
@@ -842,7 +843,7 @@ fn a_module_that_the_wheel_does_not_have_is_named_with_those_that_it_has() {
     assert!(clone.good(&rows).contains(" cached "));
 }
 
-/// A wheel of Python only, as the package index could have it, in the cache; returns its SHA-256.
+/// Stores a pure Python wheel in the cache, as if from the package index, and returns its SHA-256.
 fn plant(clone: &Clone, name: &str, version: &str) -> String {
     let info = format!("{name}-{version}.dist-info");
     let mut archive = zip::ZipWriter::new(std::io::Cursor::new(Vec::new()));
@@ -863,7 +864,7 @@ fn plant(clone: &Clone, name: &str, version: &str) -> String {
 
 #[test]
 fn a_wrong_pin_fails_although_everything_is_cached() {
-    // A build requirement, an own package and a tool, pinned in the matrix.
+    // A build requirement, a package of the matrix, and a tool.
     for (pin, name, version, rows) in [
         ("setuptools, version: 84.2.1", "setuptools", "84.2.1", &["wheels", "--package", "acme"][..]),
         ("uv, version: 0.13.9", "uv", "0.13.9", &["image", "314t"]),
@@ -883,7 +884,7 @@ fn a_wrong_pin_fails_although_everything_is_cached() {
         let line = before.lines().count().max(1);
         let parts = format!(": the SHA-256 pinned for `{name}=={version}99` belongs to `{name} {version}`");
         assert!(said.contains(&format!("matrix.yaml:{line}:")) && said.contains(&parts), "{said}");
-        // Another spelling of the same version is no other version.
+        // Another spelling of the same version is equal.
         fs::write(&path, right.replace(pin, &pin.replace(version, &format!("{version}.0")))).unwrap();
         clone.good(rows);
     }

@@ -1,4 +1,4 @@
-//! A copy of the project with a cache of its own, to run the command line in.
+//! Copies of the project with their own cache, in which tests run the tool.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -8,14 +8,14 @@ use std::time::{Duration, Instant};
 use serde_yaml::{Mapping, Value};
 use tempfile::TempDir;
 
-/// A project in a temporary folder, with a cache of its own.
+/// Project in a temporary folder with its own cache.
 pub struct Clone {
     pub top: PathBuf,
     _folder: TempDir,
 }
 
 impl Clone {
-    /// The invented project of `crates/fixture`, with the tool's own files below `docker/`.
+    /// Creates the fixture project of `crates/fixture` with the tool's own files below `docker/`.
     pub fn new() -> Clone {
         let clone = Clone::empty();
         copy_folder(Path::new("crates/fixture/project"), &clone.project());
@@ -90,14 +90,14 @@ impl Clone {
         self.command(arguments).output().unwrap()
     }
 
-    /// Standard output of a run that must succeed.
+    /// Runs the tool, asserts success, and returns its standard output.
     pub fn good(&self, arguments: &[&str]) -> String {
         let output = self.run(arguments);
         assert!(output.status.success(), "{}", text(&output.stderr));
         text(&output.stdout)
     }
 
-    /// Standard error of a run that must fail with `code`.
+    /// Runs the tool, asserts the exit code `code`, and returns its standard error.
     pub fn bad(&self, code: i32, arguments: &[&str]) -> String {
         let output = self.run(arguments);
         assert_eq!(output.status.code(), Some(code), "{}{}", text(&output.stdout), text(&output.stderr));
@@ -111,7 +111,7 @@ impl Clone {
         fs::write(&path, matrix.replacen(from, to, 1)).unwrap();
     }
 
-    /// Changes the matrix as a value; comments and layout are lost.
+    /// Modifies the matrix as a YAML value; comments and layout are lost.
     pub fn change(&self, change: impl FnOnce(&mut Mapping)) {
         let path = self.project().join("matrix.yaml");
         let mut matrix = serde_yaml::from_str(&fs::read_to_string(&path).unwrap()).unwrap();
@@ -125,7 +125,7 @@ impl Clone {
         self.change(|matrix| matrix[list].as_sequence_mut().unwrap().push(row));
     }
 
-    /// Another tag for an image, wherever the matrix names it.
+    /// Changes the tag of an image in all places of the matrix.
     pub fn rename(&self, tag: &str, to: &str) {
         let path = self.project().join("matrix.yaml");
         let matrix = fs::read_to_string(&path).unwrap();
@@ -140,7 +140,7 @@ impl Clone {
         found.unwrap_or_else(|| panic!("no wheel with `{part}` in its name"))
     }
 
-    /// Files that a run under way has and an ended one must not have.
+    /// Returns temporary files, which must not exist after a run.
     pub fn leftovers(&self) -> Vec<PathBuf> {
         let mut left = files(&self.top.join("cache/v1/scratch"));
         left.extend(files(&self.top).into_iter().filter(|path| path.extension().is_some_and(|ext| ext == "part")));
@@ -148,7 +148,7 @@ impl Clone {
     }
 }
 
-/// The project's own matrix.
+/// Returns the project's own matrix.
 pub fn own_matrix() -> Value {
     serde_yaml::from_str(&fs::read_to_string("../matrix.yaml").unwrap()).unwrap()
 }
@@ -167,7 +167,7 @@ pub fn matrix_has(list: &str, ids: &[&str]) -> bool {
     missing.is_empty()
 }
 
-/// Waits until a condition is met. The limit only ends a test that has failed: no test depends on how long it takes.
+/// Waits until a condition is met. The time limit only ends a failed test; no test depends on durations.
 #[track_caller]
 pub fn wait_until(what: &str, mut met: impl FnMut() -> bool) {
     let begun = Instant::now();
@@ -177,7 +177,7 @@ pub fn wait_until(what: &str, mut met: impl FnMut() -> bool) {
     }
 }
 
-/// Names of the containers that this run of the tool has made and not removed; all names contain its process number.
+/// Returns the names of the existing containers created by this run, which contain its process id.
 pub fn containers_of(process: u32) -> Vec<String> {
     let filter = format!("name=-{process}-");
     let output =
@@ -185,7 +185,7 @@ pub fn containers_of(process: u32) -> Vec<String> {
     text(&output.stdout).lines().map(str::to_owned).collect()
 }
 
-/// Starts a stand-in server on a free port of loopback, which runs as long as the tests do, and returns its address.
+/// Starts a stand-in server on a free port for the duration of the tests, and returns its address.
 pub fn standin() -> String {
     let settings = standin::Settings {
         memory: 256 << 20,
@@ -199,7 +199,7 @@ pub fn standin() -> String {
     address
 }
 
-/// Lets every user read a folder, a container's user too, whatever the umask of this one is.
+/// Makes a folder readable for all users, such as that of a container, independent of the umask.
 pub fn make_readable(folder: &Path) {
     assert!(Command::new("chmod").args(["-R", "a+rX"]).arg(folder).status().unwrap().success());
 }
@@ -221,9 +221,9 @@ pub fn copy_file(from: &Path, to: &Path) {
     fs::copy(from, to).unwrap_or_else(|error| panic!("{}: {error}", from.display()));
 }
 
-/// Copies the files of a folder, those with a dot in front of their name included.
+/// Copies the files of a folder, including hidden ones.
 pub fn copy_folder(from: &Path, to: &Path) {
-    // Byte code comes and goes while tests of Python run.
+    // Byte code may appear and disappear while Python tests run.
     let lasting = |file: &PathBuf| !file.components().any(|part| part.as_os_str() == "__pycache__");
     for file in files(from).into_iter().filter(lasting) {
         copy_file(&file, &to.join(file.strip_prefix(from).unwrap()));
@@ -242,14 +242,14 @@ pub fn files(folder: &Path) -> Vec<PathBuf> {
     found
 }
 
-/// The tool in a copy of the project, with the user's own cache.
+/// Returns a command of the tool in a copy of the project, with the user's cache.
 pub fn real(clone: &Clone, arguments: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_xtask"));
     command.args(arguments).current_dir(clone.project()).stdin(Stdio::null());
     command
 }
 
-/// Runs the tool to its end, and returns all that it printed as well.
+/// Runs the tool and returns its result and its complete output.
 pub fn run(clone: &Clone, arguments: &[&str]) -> (Output, String) {
     let output = real(clone, arguments).output().unwrap();
     let said = format!("{}{}", text(&output.stdout), text(&output.stderr));

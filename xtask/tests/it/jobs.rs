@@ -1,4 +1,4 @@
-//! The job matrix of a workflow, and wheels that travel from one job to the next.
+//! Tests of job matrices and of wheels passed between jobs.
 
 use std::fs;
 use std::path::Path;
@@ -9,7 +9,7 @@ use serde_json::Value;
 use crate::cli::without_digests;
 use crate::common::{Clone, text};
 
-/// Runs git in a clone, without this user's configuration.
+/// Runs git in a clone without the user's configuration.
 pub fn git(folder: &Path, arguments: &[&str]) -> String {
     let output = Command::new("git")
         .args(["-c", "user.name=nobody", "-c", "user.email=nobody@example.org", "-c", "init.defaultBranch=main"])
@@ -23,7 +23,7 @@ pub fn git(folder: &Path, arguments: &[&str]) -> String {
     text(&output.stdout).trim().to_owned()
 }
 
-/// A copy of the project with one commit, whose name comes with it.
+/// Returns a copy of the project with one commit, and its hash.
 fn committed() -> (Clone, String) {
     let clone = Clone::new();
     let folder = clone.project();
@@ -136,7 +136,7 @@ fn the_revision_of_a_step_changes_everything_and_a_new_digest_of_its_code_nothin
 fn what_cannot_be_compared_counts_as_changed_and_is_said() {
     let (clone, _) = committed();
     let everything = planned(&clone, &[]);
-    // A branch that is new, an event without a commit, and a commit that a forced push has left behind.
+    // A new branch, an event without a commit, and a commit that disappeared in a forced push.
     for revision in ["0000000000000000000000000000000000000000", "", "1234567890123456789012345678901234567890"] {
         assert_eq!(since(&clone, revision), everything, "`{revision}`");
     }
@@ -148,7 +148,7 @@ fn what_cannot_be_compared_counts_as_changed_and_is_said() {
     assert!(said.contains("--format github"), "{said}");
 }
 
-/// Two machines: the first has made the wheels of cp314t, the second has got them as two jobs export them.
+/// Returns two machines: the first has built the wheels for cp314t, and the second has them as exported by two jobs.
 fn travelled() -> (Clone, Clone) {
     let (one, other) = (Clone::new(), Clone::new());
     one.good(&["wheels", "--abi", "cp314t"]);
@@ -164,7 +164,7 @@ fn incoming(machine: &Clone) -> String {
 
 const ROW: &str = "wheel-acme-py-cp314t";
 
-/// Changes the manifest of a delivered row.
+/// Modifies the manifest of a delivered row.
 fn forge(machine: &Clone, from: &str, to: &str) {
     let manifest = machine.top.join("incoming").join(ROW).join("manifest.json");
     let text = fs::read_to_string(&manifest).unwrap();
@@ -181,7 +181,7 @@ fn wheels_of_an_earlier_job_are_used() {
     assert!(!state("image "), "{table}");
     let manifest = fs::read_to_string(other.project().join("wheels/manifest.json")).unwrap();
     assert!(manifest.contains(&format!("\"taken_from\": \"{}/{ROW}\"", incoming(&other))), "{manifest}");
-    // A person's own folder is one, too.
+    // A user's own `wheels/` folder is accepted as well.
     let third = Clone::new();
     let wheels = one.project().join("wheels").display().to_string();
     let table = third.good(&["wheels", "--abi", "cp314t", "--wheels-from", &wheels]);
@@ -225,7 +225,7 @@ fn a_manifest_that_leads_elsewhere_is_refused() {
 fn a_job_delivers_its_own_row_only() {
     let (_one, other) = travelled();
     let folder = other.top.join("incoming");
-    // The job of another row delivers this one, too, with other bytes.
+    // The job of another row also delivers this one with different bytes.
     fs::rename(folder.join(ROW), folder.join("wheel-acme-py-cp311")).unwrap();
     for command in [vec!["collect"], vec!["wheels", "--abi", "cp314t", "--wheels-from"]] {
         let said = other.bad(1, &[command, vec![&incoming(&other)]].concat());
@@ -262,7 +262,7 @@ fn what_was_planned_is_delivered_with_the_planned_keys() {
         (Some(ROW), &true.into())
     );
     assert!(collect(&jobs).status.success());
-    // A key that depends on Debian's archive may be another on the day of the build.
+    // A key that depends on Debian's archive may have changed when the job builds.
     let built = jobs["wheels"]["include"].as_array().unwrap().iter().position(|row| row["fixed"] == false).unwrap();
     jobs["wheels"]["include"][built]["key"] = "0".repeat(64).into();
     assert!(collect(&jobs).status.success());
@@ -286,7 +286,7 @@ fn what_was_planned_is_delivered_with_the_planned_keys() {
 #[test]
 fn other_bytes_of_a_known_key_are_published_as_they_were_delivered() {
     let (_one, other) = travelled();
-    // A build that gives other bytes each time.
+    // A build with different bytes each time.
     let mut make = other.command(&["wheels", "--package", "acme-py", "--abi", "cp314t"]);
     assert!(make.env("XTASK_FAKE_STAMP", ROW).output().unwrap().status.success());
     let here = fs::read(other.wheel("acme_py-")).unwrap();
@@ -294,7 +294,7 @@ fn other_bytes_of_a_known_key_are_published_as_they_were_delivered() {
     assert!(output.status.success(), "{}", text(&output.stderr));
     assert!(text(&output.stderr).contains("is not the wheel that is cached here"), "{}", text(&output.stderr));
     assert_ne!(fs::read(other.wheel("acme_py-")).unwrap(), here);
-    // The cache keeps what was made here.
+    // The cache keeps the result that was built here.
     other.good(&["wheels", "--package", "acme-py", "--abi", "cp314t"]);
     assert_eq!(fs::read(other.wheel("acme_py-")).unwrap(), here);
 }

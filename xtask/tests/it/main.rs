@@ -1,6 +1,6 @@
-//! The tool as a program: its command line with stand-ins for the work, and the real thing.
+//! Integration tests of the command line, with fake steps and with real builds.
 
-// A test that meets something unexpected says so by ending.
+// Tests panic on unexpected results.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 mod architecture;

@@ -1,4 +1,4 @@
-//! The plain tools, `pip wheel` and `maturin build`, and whether their wheels are and do the same as ours.
+//! Builds wheels with the plain tools `pip wheel` and `maturin build`, and compares them with those of this tool.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -8,23 +8,23 @@ use serde_json::Value;
 
 use crate::common::{Clone, files, own_matrix, run, text};
 
-/// A package that was built by this project, to be compared.
+/// Package built by this project, for comparison.
 pub struct Package<'a> {
     pub id: &'a str,
-    /// What both wheels are asked.
+    /// Python expressions evaluated with both wheels.
     pub expressions: &'a [&'a str],
-    /// Its source for the plain tool.
+    /// Source for the plain tool.
     pub source: PathBuf,
     pub builder: Builder,
 }
 
 pub enum Builder {
-    /// In a container, with these wheels installed before.
+    /// In a container in which these wheels are installed first.
     Pip(Vec<Stored>),
     Maturin,
 }
 
-/// A file of the user's cache.
+/// File in the user's cache.
 #[derive(Clone)]
 pub struct Stored {
     pub name: String,
@@ -36,13 +36,13 @@ impl Stored {
         Stored { name: name.to_owned(), sha256: sha256.to_owned() }
     }
 
-    /// Lays it out in a folder under its own name.
+    /// Copies the file to a folder under its own name.
     pub fn copy_to(&self, folder: &Path) {
         fs::copy(cache().join("blobs").join(&self.sha256), folder.join(&self.name)).unwrap();
     }
 }
 
-/// The pip that the project's matrix pins.
+/// Returns the pip pinned in the project's matrix.
 fn pip() -> Stored {
     let matrix = own_matrix();
     let pip = matrix["tools"].as_sequence().unwrap().iter().find(|tool| tool["name"] == "pip").unwrap();
@@ -50,8 +50,8 @@ fn pip() -> Stored {
     Stored::new(&format!("pip-{version}-py3-none-any.whl"), sha256)
 }
 
-/// Builds the packages with the plain tools, compares the wheels, and returns the answers of each.
-/// The last step of the wheel named `devel` has the interpreter and compilers to do it in.
+/// Builds the packages with the plain tools, compares the wheels, and returns the values of the expressions. The
+/// image of the step `devel` contains the interpreter and compilers.
 pub fn compare(clone: &Clone, packages: &[Package], abi: &str, devel: &str) -> Vec<Value> {
     let work = clone.top.join("plain");
     fs::create_dir_all(work.join("in")).unwrap();
@@ -109,13 +109,13 @@ pub fn compare(clone: &Clone, packages: &[Package], abi: &str, devel: &str) -> V
         .collect()
 }
 
-/// The image that the step `devel` made.
+/// Returns the image that the step `devel` built.
 fn image(clone: &Clone, devel: &str) -> String {
-    // It may have been made by a step of another package with the same key.
+    // The image may be from another package's step with the same key.
     record(clone, devel)["image"]["reference"].as_str().unwrap().to_owned()
 }
 
-/// What the user's cache has on record of a step of the matrix.
+/// Returns the record of a step in the user's cache.
 pub fn record(clone: &Clone, step: &str) -> Value {
     let (output, said) = run(clone, &["plan", "--quick", "--format", "json"]);
     assert!(output.status.success(), "{said}");
@@ -126,7 +126,7 @@ pub fn record(clone: &Clone, step: &str) -> Value {
     serde_json::from_slice::<Value>(&record).unwrap()["output"].take()
 }
 
-/// `maturin build` on the host, with the target folder of these tests, so that crates are compiled once.
+/// Runs `maturin build` on the host with a shared target folder, so that crates are compiled once.
 fn maturin(source: &Path, python: &str, out: &Path) {
     let target = Path::new(env!("CARGO_TARGET_TMPDIR")).join("plain");
     let tools = fs::read_dir(cache().join("state")).unwrap().flatten().map(|entry| entry.path().join("bin/maturin"));

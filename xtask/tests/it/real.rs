@@ -1,5 +1,5 @@
-//! What only a real Docker engine and a network can show. Run by `cargo xtask ci`, which has built
-//! everything else before, into the cache that these tests share.
+//! Tests that need a Docker engine and network. `cargo xtask ci` runs them after it has built everything else into
+//! the cache that they share.
 
 use std::fs;
 
@@ -17,7 +17,7 @@ fn with_undeclared() -> Clone {
     clone
 }
 
-/// The row of a package with one module, built in a container from a folder.
+/// Returns the row of a package with one module, built in a container from a folder.
 pub fn built_with_setuptools(id: &str, folder: &str) -> String {
     let module = id.replace('-', "_");
     format!(
@@ -43,7 +43,7 @@ fn the_gate_catches_a_module_that_switches_the_gil_on() {
     assert_eq!(output.status.code(), Some(1), "{said}");
     assert!(said.contains("promises `gil: off`, but `undeclared` does not"), "{said}");
     assert!(!said.contains("`declared` does not"), "{said}");
-    // Below the error there are the modules to blame, and not the probe's document.
+    // The error lists the modules, but not the JSON report of the probe.
     assert!(said.contains("undeclared: undeclared (undeclared 1.0)") && !said.contains("\"schema\""), "{said}");
     let (output, _) = run(&clone, &["verify", "gate"]);
     assert_eq!(output.status.code(), Some(1), "an image that broke its promise has no tag");
@@ -87,7 +87,7 @@ fn a_missing_header_is_named_with_its_debian_package() {
     assert!(said.contains("yaml.h` is missing") && said.contains("`libyaml-dev`"), "{said}");
 }
 
-/// A package of the index, with this digest of its sdist.
+/// Returns the row of a package from the index with this digest of its sdist.
 fn psycopg2(digest: &str) -> String {
     format!(
         "{{id: psycopg2, import: [psycopg2], source: {{pypi: {{version: 2.9.13, sha256: {digest}}}}}, \
@@ -104,7 +104,7 @@ fn a_third_package_with_its_own_libraries_is_an_edit_of_the_matrix() {
     let clone = Clone::without_packages();
     clone.add("apt", "{id: psycopg2-build, include: [compile], packages: [libpq-dev]}");
     clone.add("packages", &psycopg2("d36784fc2dae69523ba4b79c7d1d1b4d6e83e87836874f111262f4db940b16a6"));
-    // Whether it declares that it runs without the GIL, its vendor may change: on is true of either.
+    // The vendor may add a declaration in future versions; `on` is valid with and without it.
     clone.add("images", "{tag: pg, abi: cp314, packages: [psycopg2], gil: \"on\"}");
     let (output, said) = run(&clone, &["image", "pg", "--quick"]);
     assert!(output.status.success(), "{said}");
@@ -242,7 +242,7 @@ fn an_image_that_is_another_is_not_started() {
     let abi = own_matrix()["abis"][0]["id"].as_str().unwrap().to_owned();
     clone.change(|matrix| drop(matrix.insert("name".into(), name.as_str().into())));
     clone.add("images", &format!("{{tag: 314t, abi: {abi}, packages: [], gil: \"on\"}}"));
-    // An image of nothing: a container of it could not be started.
+    // An empty image, of which no container can be started.
     let empty = clone.top.join("empty.tar");
     fs::write(&empty, [0; 1024]).unwrap();
     let docker = |arguments: &[&str]| {

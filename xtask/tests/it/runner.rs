@@ -12,7 +12,7 @@ use crate::common::{Clone, files, text, write_program};
 use crate::expressions::{evaluate, expand, shown, truthy};
 use crate::jobs::git;
 
-/// `cargo xtask` with stand-ins for the work, and programs that only note how they were called.
+/// Replacements of programs: `cargo xtask` with fake steps, and programs that only record their arguments.
 const SHIMS: [(&str, &str); 3] = [
     (
         "cargo",
@@ -38,15 +38,15 @@ esac
     ("gh", "echo \"gh $*\" >> \"$CALLS\"\ncase \"$2\" in view) test -n \"$RELEASED\" ;; esac\n"),
 ];
 
-/// A repository at GitHub with what its runs leave.
+/// GitHub repository with the results of its runs.
 pub struct Hub {
     pub clone: Clone,
-    /// Called with the folder of each artefact when it has been uploaded.
+    /// Called with the folder of each uploaded artefact.
     pub meddle: Option<fn(&str, &Path)>,
     pub env: BTreeMap<String, String>,
 }
 
-/// What a run of a workflow came to.
+/// Result of a workflow run.
 pub struct Run {
     /// The result of each job by its name in the file; of rows the worst.
     pub results: BTreeMap<String, String>,

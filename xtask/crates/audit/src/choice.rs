@@ -174,8 +174,13 @@ mod tests {
             (".venv/f.h", ""),
         ]);
         assert_eq!(chosen, ["src/a.c"]);
-        let expected =
-            [".venv 1 not", "rust/build.rs 1 runs", "rust/tests 1 not", "src/vendor 2 third-party", "third_party 1 third-party"];
+        let expected = [
+            ".venv 1 not",
+            "rust/build.rs 1 runs",
+            "rust/tests 1 not",
+            "src/vendor 2 third-party",
+            "third_party 1 third-party",
+        ];
         assert_eq!(left_out, expected);
     }
 
