@@ -2,7 +2,8 @@
 
 use anyhow::Result;
 
-use super::{Env, root, text};
+use super::env::{Env, text};
+use super::root;
 use crate::cache::Output;
 use crate::host::{ca_bundle, proxies};
 use crate::plan::Apt;

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use anyhow::Result;
 
-use super::Env;
+use super::env::Env;
 use crate::cache::Output;
 use crate::plan::Base;
 use docker::{Build, Network};

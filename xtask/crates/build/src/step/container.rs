@@ -8,8 +8,8 @@ use std::time::Duration;
 use anyhow::{Context as _, Result, bail};
 use messages::Messages;
 
+use super::env::{Env, text};
 use super::wheel::{self, EPOCH};
-use super::{Env, text};
 use crate::cache::Output;
 use crate::host;
 use crate::plan::{Container, Wheel};

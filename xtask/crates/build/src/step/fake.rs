@@ -6,7 +6,8 @@ use std::collections::BTreeMap;
 
 use anyhow::{Result, bail};
 
-use super::{Env, root};
+use super::env::Env;
+use super::root;
 use crate::cache::{BuiltImage, Output};
 use crate::plan::{Action, Wheel};
 use base::digest;

@@ -8,7 +8,8 @@ use std::path::Path;
 use anyhow::{Context as _, Result, bail, ensure};
 use xshell::{Shell, cmd};
 
-use super::{Env, tools};
+use super::env::Env;
+use super::tools;
 use crate::cache::{Artefact, Output, Record};
 use crate::host;
 use crate::plan::{Download, Fetch};

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use anyhow::{Result, anyhow};
 
-use super::{Env, text};
+use super::env::{Env, text};
 use crate::cache::{Artefact, Output};
 use crate::plan::{Image, locked_id};
 use docker::{Build, ContextFile, Network};

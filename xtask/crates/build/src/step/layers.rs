@@ -10,7 +10,7 @@ use base::digest;
 use docker::{Build, Content, ContextFile, Docker, Network, owner};
 use wheelfile::NewWheel;
 
-use super::text;
+use super::env::text;
 use crate::cache::{Cache, Record};
 use crate::host::{ca_bundle, proxies};
 use fixture::Folder;

@@ -14,8 +14,9 @@ use config::CargoConfig;
 use crates::Crates;
 use xshell::{Shell, cmd};
 
+use super::env::Env;
+use super::tools;
 use super::wheel::{self, EPOCH};
-use super::{Env, tools};
 use crate::cache::Output;
 use crate::plan::Maturin;
 use base::cancel::Cancel;

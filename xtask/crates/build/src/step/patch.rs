@@ -12,7 +12,8 @@ use flate2::Compression;
 use flate2::write::GzEncoder;
 use xshell::{Shell, cmd};
 
-use super::{Env, sdist};
+use super::env::Env;
+use super::sdist;
 use crate::cache::Output;
 use crate::plan::{Patch, PatchFile};
 

@@ -5,7 +5,7 @@
 
 use anyhow::{Result, bail};
 
-use super::Context;
+use super::env::Context;
 use crate::cache::Cache;
 use crate::plan::{Download, Fetch};
 use wheelfile::{DeclaredRelease, WheelName};

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
 
-use super::{Env, text};
+use super::env::{Env, text};
 use crate::cache::Output;
 use crate::plan::Proof;
 use base::cancel::Cancel;

@@ -10,7 +10,7 @@ use std::time::Duration;
 use anyhow::{Context as _, Result, bail};
 use xshell::{Shell, cmd};
 
-use super::Env;
+use super::env::Env;
 use crate::cache::{BuiltImage, Cache, Output};
 use crate::host;
 use crate::plan::{Action, Plan, Root};

@@ -5,7 +5,7 @@ use std::path::Path;
 use anyhow::Result;
 use xshell::{Shell, cmd};
 
-use super::Env;
+use super::env::Env;
 use crate::cache::Artefact;
 use base::environment::{self, Purpose};
 use base::proc;

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context as _, Result};
 use xshell::{Cmd, Shell, cmd};
 
-use super::Env;
+use super::env::Env;
 use crate::cache::{self, Cache, Output};
 use crate::plan::Tools;
 use base::environment::{self, Purpose};

@@ -5,7 +5,8 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result, bail};
 
-use super::{Context, Env, patch, sdist};
+use super::env::{Context, Env};
+use super::{patch, sdist};
 use crate::cache::{Cache, Output, Record};
 use crate::plan::{Action, Origin, Published, StepWheel, Wheel};
 use base::ui::quoted;

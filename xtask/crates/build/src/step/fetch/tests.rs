@@ -5,7 +5,7 @@ use std::fs;
 use super::*;
 use crate::cache::Cache;
 use crate::facts::Facts;
-use crate::step::Context;
+use crate::step::env::Context;
 use base::cancel::Cancel;
 use base::ui::Ui;
 use download::testing::{TestServer, direct_client, empty, send};

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context as _, Result, ensure};
 use xshell::{Shell, cmd};
 
-use crate::step::Env;
+use crate::step::env::Env;
 use base::platform::Platform;
 use base::{digest, proc};
 

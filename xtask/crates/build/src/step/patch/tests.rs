@@ -9,7 +9,7 @@ use fixture::Folder;
 use super::*;
 use crate::cache::Cache;
 use crate::facts::Facts;
-use crate::step::Context;
+use crate::step::env::Context;
 
 const GOOD: &str = "Subject: another number\n\nWhy.\n\n--- a/one.txt\n+++ b/one.txt\n@@ -1,3 +1,3 @@\n a\n-b\n+B\n c\n";
 const OTHER_CONTEXT: &str = "Subject: x\n\n--- a/one.txt\n+++ b/one.txt\n@@ -1,3 +1,3 @@\n a\n-b\n+B\n d\n";
