@@ -1,7 +1,6 @@
-// What all scripts share: who is asked, how often, and what is noted of an answer.
+// Common code of all load scripts: targets, request rates, and recorded properties of responses.
 //
-// Nothing is a threshold here: every answer is noted with its status, and what counts is decided by who
-// reads them. `cargo xtask bench serve` sets BASE, CLIENTS, VUS, SECONDS and RATE.
+// There are no thresholds: every response is recorded with its status, and the reports evaluate them. `cargo xtask bench serve` sets BASE, CLIENTS, VUS, SECONDS and RATE.
 
 import http from 'k6/http';
 import exec from 'k6/execution';
@@ -18,13 +17,12 @@ function options(scenario) {
   };
 }
 
-// Users who each wait for their answer: a slow service is asked less often, and hides how long others
-// would have waited.
+// Closed loop: users wait for each response, so they send fewer requests if the service is slow.
 export function closed() {
   return options({ executor: 'constant-vus', vus: Number(__ENV.VUS), duration: `${seconds}s` });
 }
 
-// Requests that wait for nobody. Those for which no user is free are counted as dropped.
+// Open loop: requests at a constant rate. Requests for which no user is free are counted as dropped.
 export function open() {
   return options({
     executor: 'constant-arrival-rate',

@@ -1,5 +1,5 @@
-//! A small stand-in for GitHub's runners: a workflow's `run:` steps as they are, each job in a clean
-//! clone with a cache of its own; of the actions only those that carry files from job to job, and from run to run by a key.
+//! Simulates GitHub's runners: executes the `run:` steps of a workflow, each job in a clean clone with its own cache.
+//! Of the actions, only those for artefacts and caches are simulated.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -48,12 +48,12 @@ pub struct Hub {
 
 /// Result of a workflow run.
 pub struct Run {
-    /// The result of each job by its name in the file; of rows the worst.
+    /// Result of each job by its name in the file; the worst one for a job matrix.
     pub results: BTreeMap<String, String>,
-    /// All that steps said, and all summaries.
+    /// Output of all steps, and all summaries.
     pub said: String,
     pub summary: String,
-    /// Each call of a program that a shim stands for.
+    /// Calls of the replaced programs.
     pub calls: String,
 }
 

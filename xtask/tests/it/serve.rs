@@ -1,4 +1,4 @@
-//! `cargo xtask bench serve` in its short form, with the stand-in: a whole run, one that is killed, one that is compared.
+//! Tests of short `cargo xtask bench serve` runs with the stand-in: complete, killed, and compared.
 
 use std::fs;
 use std::path::Path;
@@ -9,7 +9,7 @@ use serde_json::Value;
 use crate::common::{Clone, containers_of, text, wait_until};
 use crate::service::has_application;
 
-/// In the clone itself, where the stand-in is compiled; results go to `out`.
+/// Runs in the clone itself, where the stand-in is compiled; results are written to `out`.
 fn serve(arguments: &[&str], out: &Path) -> Command {
     let top = Path::new("..");
     let mut command = Command::new(env!("CARGO_BIN_EXE_xtask"));
@@ -63,14 +63,14 @@ fn a_short_run_is_measured_and_drawn() {
         "{report}"
     );
     assert!(!report.contains("INCOMPLETE") && report.contains("## Stages"), "{report}");
-    // Drawn again, without running anything; and one run cannot differ from itself.
+    // Regenerate the report; a run does not differ from itself.
     let again = |arguments: &[&str]| Command::new(env!("CARGO_BIN_EXE_xtask")).args(arguments).output().unwrap();
     let folder = out.to_str().unwrap();
     assert!(again(&["bench", "report", folder]).status.success());
     assert_eq!(fs::read_to_string(out.join("report.md")).unwrap(), report);
     let compared = again(&["bench", "report", "--compare", folder, folder]);
     assert!(compared.status.success() && text(&compared.stdout).contains("no difference shown"), "{}", said(&compared));
-    // Variables of the caller reach neither k6 nor its figures: through this proxy no request would be answered.
+    // The caller's variables must not affect k6: with this proxy, no request would succeed.
     let hostile = clone.top.join("hostile");
     let mut command =
         serve(&["--config", "311", "--scenario", "single", "--repeat", "1", "--duration", "1s"], &hostile);
@@ -78,7 +78,7 @@ fn a_short_run_is_measured_and_drawn() {
     let output = command.output().unwrap();
     assert!(output.status.success() && !said(&output).contains("more errors"), "{}", said(&output));
     assert!(manifest(&hostile)["runs"][0]["phases"][0]["iterations"].as_u64().unwrap() > 1);
-    // What already contains results is not written over.
+    // Existing results are not overwritten.
     let output = serve(&arguments, &out).output().unwrap();
     assert!(output.status.code() == Some(2) && said(&output).contains("already contains results"), "{}", said(&output));
 }

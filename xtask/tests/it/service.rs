@@ -1,4 +1,4 @@
-//! The service of each image, with the stand-in to talk to: `up`, requests, a server that is lost, `down`.
+//! Tests of the service of each image with the stand-in: `up`, requests, loss of the server, `down`.
 
 use std::io::{Read as _, Write as _};
 use std::net::{TcpListener, TcpStream};
@@ -19,7 +19,7 @@ pub fn has_application() -> bool {
         && matrix_has("images", &["311", "314", "314t", "314t-with-official"])
 }
 
-/// In the clone itself: the stand-in is compiled there. Nothing in it is written.
+/// Runs in the clone itself, where the stand-in is compiled, without changing files.
 fn xtask(arguments: &[&str]) -> Output {
     let top = Path::new("..");
     let mut command = Command::new(env!("CARGO_BIN_EXE_xtask"));
@@ -38,7 +38,7 @@ fn docker(arguments: &[&str]) {
     assert!(output.status.success(), "{}", text(&output.stderr));
 }
 
-/// A service at a port of its own; removed however the test ends.
+/// Service at its own port, removed on drop.
 struct Up {
     port: u16,
 }
@@ -55,7 +55,7 @@ impl Up {
         good(&["down", "--port", &self.port.to_string()])
     }
 
-    /// Status and body; no answer is status 0.
+    /// Returns status and body; status 0 if there is no response.
     fn get(&self, path: &str) -> (u16, String) {
         let ask = || -> std::io::Result<String> {
             let mut stream = TcpStream::connect(("127.0.0.1", self.port))?;
@@ -76,7 +76,8 @@ impl Up {
         serde_json::from_str(&body).unwrap()
     }
 
-    /// `requests` at so many connections, each the next of `paths`; how many were not answered with 200.
+    /// Sends `requests` over several connections, cycling through `paths`, and returns the number of responses other
+    /// than 200.
     fn hammer(&self, connections: usize, paths: &[String], requests: usize) -> usize {
         let (next, failed) = (AtomicUsize::new(0), AtomicUsize::new(0));
         std::thread::scope(|scope| {
@@ -104,7 +105,7 @@ impl Drop for Up {
     }
 }
 
-/// One that nobody listens at, and below those that the kernel gives to connections (from 32,768 on).
+/// Returns an unused port below the kernel's range of ephemeral ports (from 32,768).
 fn free_port() -> u16 {
     static NEXT: AtomicU32 = AtomicU32::new(0);
     loop {
@@ -116,12 +117,12 @@ fn free_port() -> u16 {
     }
 }
 
-/// Few by default: XTASK_TEST_REQUESTS=2000 takes five minutes on two cores.
+/// Few requests by default: XTASK_TEST_REQUESTS=2000 takes five minutes on two cores.
 fn requests() -> usize {
     std::env::var("XTASK_TEST_REQUESTS").map_or(100, |text| text.parse().unwrap())
 }
 
-/// Ends the load when it is dropped.
+/// Stops the load on drop.
 struct Stop<'a>(&'a AtomicBool);
 
 impl Drop for Stop<'_> {
@@ -186,7 +187,7 @@ fn a_server_that_is_lost_is_found_again() {
                 up.hammer(2, &paths, 50);
             }
         });
-        // Also when something below fails, or the scope would wait for ever.
+        // Stop the load also if an assertion fails, because the scope would wait forever.
         let _load = Stop(&stop);
         docker(&["kill", &server]);
         wait_until("without its server it is still ready", || up.get("/ready").0 == 503);
@@ -215,14 +216,14 @@ fn what_is_up_is_told_and_removed() {
     let again = xtask(&["up", "314t", "--server", "standin", "--port", &port]);
     let said = text(&again.stderr);
     assert!(!again.status.success() && said.contains(&format!("cargo xtask down --port {port}")), "{said}");
-    // Another port is another service, and removing it leaves the first one alone.
+    // A service at another port is independent of the first.
     let other = Up::new("314t");
     assert!(other.down().contains(&format!("aerospike-benchmark-service-{}", other.port)));
     assert_eq!((up.get("/ready").0, other.get("/ready").0), (200, 0));
     assert!(up.down().contains(&format!("aerospike-benchmark-service-{port}")));
     assert_eq!(up.down(), "no services were up\n");
     assert_eq!(up.get("/health").0, 0, "nobody listens");
-    // The port is taken when the service is started: what was started before it is removed.
+    // The port becomes unavailable before the service starts: everything started before must be removed.
     let _taken = TcpListener::bind(("127.0.0.1", up.port)).unwrap();
     let output = xtask(&["up", "314t", "--server", "standin", "--records", "0", "--port", &port]);
     let said = text(&output.stderr);
@@ -230,7 +231,7 @@ fn what_is_up_is_told_and_removed() {
     assert_eq!(up.down(), "no services were up\n");
 }
 
-/// The pinned tools' Python, which has a pip that knows where this user's index is.
+/// Returns the Python of the pinned tools, whose pip knows the user's package index.
 fn tools_python() -> PathBuf {
     let plan: Value = serde_json::from_str(&good(&["plan", "wheels", "--format", "json"])).unwrap();
     let tools = plan["steps"].as_array().unwrap().iter().find(|step| step["id"] == "tools").unwrap();

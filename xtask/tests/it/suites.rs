@@ -1,4 +1,4 @@
-//! `cargo xtask test` in the images: the short forms, and for each suite what makes it fail.
+//! Tests of `cargo xtask test` in the images: short runs, and failures of each suite.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -7,10 +7,10 @@ use std::process::{Command, Output, Stdio};
 use crate::common::{Clone, containers_of, standin, text, wait_until};
 use crate::service::has_application;
 
-/// Where nobody listens: for suites whose clients need no server.
+/// Unused address, for suites whose clients need no server.
 const NOWHERE: &str = "127.0.0.1:1";
 
-/// The tool in the clone itself, where the stand-in is compiled; results go to `out`.
+/// Runs the tool in the clone itself, where the stand-in is compiled; results are written to `out`.
 fn xtask(arguments: &[&str], out: &Path) -> Command {
     let top = Path::new("..");
     let mut command = Command::new(env!("CARGO_BIN_EXE_xtask"));
@@ -22,7 +22,7 @@ fn said(output: &Output) -> String {
     format!("{}{}", text(&output.stdout), text(&output.stderr))
 }
 
-/// A copy of the project with `adapter` at the end of the adapter for `client`.
+/// Returns a copy of the project with `adapter` appended to the adapter of `client`.
 fn with_adapter(client: &str, adapter: &str) -> Clone {
     let clone = Clone::of_project();
     let file = clone.project().join(format!("docker/suites/clients/{client}.py"));
@@ -51,7 +51,7 @@ fn smoke_and_a_short_storm_pass() {
     }
     let (clone, server) = (Clone::of_project(), standin());
     for tag in ["311", "314t", "314t-with-official"] {
-        // The official client does not declare that it runs without the GIL: no storm is bound to pass there.
+        // The official client does not declare free-threading support, so its storm may fail.
         let storm = tag != "314t-with-official";
         let only: &[&str] = if storm { &["--repeat", "1"] } else { &["--suite", "smoke"] };
         let (output, said) = in_clone(&clone, &[&[tag, "--server", &server], only].concat());
@@ -111,12 +111,12 @@ fn the_storm_finds_the_known_crash_without_the_early_import() {
         in_clone(&clone, &[&common[..], &["--scenario", "first-batch-read"], more].concat())
     };
     let (output, said) = run(&["--repeat", "1"]);
-    // The known crash has a case of its own in this image, and is no failure.
+    // The known crash is a separate case in this image and not a failure.
     assert!(output.status.success() && said.contains("known     first-batch-read, no early-import: 1 of 1"), "{said}");
     let (output, said) = run(&["--repeat", "3", "--without", "early-import"]);
     assert_eq!(output.status.code(), Some(1), "{said}");
     assert!(said.contains("FAILED    first-batch-read: 3 of 3: ended by SIGSEGV"), "{said}");
-    // All 16 threads of a process crash at the same time; the report of the first one is complete nevertheless.
+    // All 16 threads of a process crash simultaneously; the report of the first one is complete.
     let report = junit(&clone, "314t-with-official");
     for part in [
         "Fatal Python error: Segmentation fault",
@@ -176,7 +176,7 @@ fn a_hang_and_a_crash_are_reported_with_their_stacks() {
     assert!(report.contains("C stack trace") && report.contains("time.sleep(1000)"), "{report}");
 }
 
-/// A checkout: tests that pass, fail, and are skipped, and copies of the package that must not be imported.
+/// Creates a checkout with passing, failing and skipped tests, and copies of the package that must not be imported.
 fn checkout(folder: PathBuf, test: &str) -> String {
     for shadow in ["aerospike_py", "src/aerospike_py", "tests/shadow/aerospike_py"] {
         fs::create_dir_all(folder.join(shadow)).unwrap();
@@ -213,7 +213,7 @@ fn own_tests_run_against_what_is_installed_and_can_fail() {
     );
     let (output, said) = run("bad", "def test_good(): pass\ndef test_bad(): assert {'a': 1} == {'a': 2}, 'a reason'\n");
     assert_eq!(output.status.code(), Some(1), "{said}");
-    // The last line of pytest's report is the end of a comparison of the values.
+    // The last line of pytest's message is the end of a comparison of values.
     let message = "AssertionError: a reason assert {'a': 1} == {'a': 2}";
     assert!(said.contains(&format!("tests/unit: 1 of 2: tests/unit/test_it.py::test_bad: {message}")), "{said}");
     let report = junit(&clone, "314t");
@@ -226,7 +226,7 @@ fn own_tests_run_against_what_is_installed_and_can_fail() {
     assert!(said.contains("ended by SIGSEGV in tests/unit/test_it.py::test_end"), "{said}");
     let (_, said) = run("skipped", "import pytest\n@pytest.mark.skip\ndef test_it(): pass\n");
     assert!(said.contains("each of its 1 tests was skipped"), "{said}");
-    // Even tests that go out of their way do not get at another copy.
+    // Even tests that change the module path do not import another copy.
     let shadow = "import os, sys\nsys.path.insert(0, os.path.join(os.getcwd(), 'tests/shadow'))\n\
                   sys.modules.pop('aerospike_py', None)\nimport aerospike_py\ndef test_it(): pass\n";
     let (output, said) = run("shadow", shadow);

@@ -1,4 +1,4 @@
-//! That the proof, `verify` and `test` say the same of one image.
+//! Tests that the image check, `verify` and `test` agree about an image.
 
 use std::fs;
 
@@ -27,7 +27,7 @@ fn an_image_with_the_gil_on_and_a_module_that_cannot_be_loaded_has_one_verdict()
     assert!(told.contains("ok      GIL on as promised, in 2 processes; off in 1 of them"), "{told}");
     assert!(told.contains("server: none") && !told.contains("stand-in"), "{told}");
 
-    // The package goes on without the module, but its import has reached it.
+    // The package works without the module, but its import was attempted.
     let init = "try:\n    from optdemo import _tk\nexcept ImportError:\n    pass\n";
     fs::write(clone.project().join("cases/optional-module/optdemo/__init__.py"), init).unwrap();
     let (output, told) = run(&clone, &["image", "one-verdict", "--quick"]);

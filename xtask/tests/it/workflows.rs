@@ -1,4 +1,4 @@
-//! The workflows, run as GitHub runs them with stand-ins for the work, and the gates that they pass.
+//! Runs the workflows like GitHub with fake steps, and tests their checks.
 
 use std::fs;
 use std::path::Path;
@@ -9,7 +9,7 @@ use serde_json::json;
 use crate::common::{Clone, files, text};
 use crate::runner::{Hub, Run};
 
-/// A pull request that changes one thing since the last commit.
+/// Runs the workflow of a pull request that makes one change to the last commit.
 fn pull_request(hub: &Hub, change: impl FnOnce(&Clone)) -> Run {
     let base = crate::jobs::git(&hub.clone.project(), &["rev-parse", "HEAD"]);
     change(&hub.clone);
@@ -25,12 +25,12 @@ fn results(run: &Run) -> Vec<(&str, &str)> {
     run.results.iter().map(|(job, result)| (job.as_str(), result.as_str())).collect()
 }
 
-/// Whether each job went well that such an event starts: findings of the audit are sent after a push only.
+/// Returns whether all jobs that the event starts succeeded: audit findings are uploaded only after a push.
 fn went_well(run: &Run) -> bool {
     run.results.iter().all(|(job, result)| result == "success" || (job == "code-scanning" && result == "skipped"))
 }
 
-/// A project with two ABIs and a vendor's wheel, for the workflows that make everything.
+/// Creates a project with two ABIs and a published wheel, for workflows that build everything.
 fn small() -> Hub {
     let hub = Hub::new();
     let path = hub.clone.project().join("matrix.yaml");
@@ -60,7 +60,7 @@ fn a_change_runs_the_rows_that_it_touches() {
     assert_eq!(calls.len(), 3 + 4, "{calls:#?}");
     assert!(calls[0].starts_with("cargo xtask wheels --package acme-py --abi cp311 --yes"), "{calls:#?}");
     assert!(calls[6].starts_with("cargo xtask image 314t-with-acme --yes --wheels-from incoming"), "{calls:#?}");
-    // Each image job found the wheel of the earlier one, and made the others itself.
+    // Each image job used the wheel of the earlier job and built the others.
     assert!(run.said.contains("[wheel-acme-py-cp314t] build acme-py manylinux_2_28_x86_64 ... cached"));
     assert_eq!(run.said.matches("[wheel-acme-py-cp314t] build acme-py manylinux_2_28_x86_64 ... ok").count(), 1);
     assert!(run.said.contains("on your machine: cargo xtask wheels --package acme-py --abi cp314t\n"));
@@ -150,7 +150,7 @@ fn a_wheel_tampered_with_between_jobs_is_refused() {
     assert!(run.said.contains("it was changed during transfer"), "{}", run.said);
 }
 
-/// A job that delivers another job's row instead of its own, as a build script could arrange.
+/// Replaces a job's row by that of another job, as a malicious build script could.
 fn deliver_another_row(name: &str, folder: &Path) {
     if name == "wheel-demo-app-cp314t" {
         let manifest = folder.join("manifest.json");
@@ -208,7 +208,7 @@ fn a_night_makes_everything_and_keeps_it() {
     let by_hand = hub.run("nightly.yml", "workflow_dispatch", json!({}));
     assert!(!by_hand.calls.contains("docker push"), "a branch of anybody's must not fill the cache: {}", by_hand.calls);
     assert!(!by_hand.calls.contains("--stage"), "{}", by_hand.calls);
-    // What a build has put into the archive besides is not pushed.
+    // Other images in the archive are not pushed.
     hub.env.insert("STRANGE".to_owned(), "proof-of-another-row-0123456789abcdef".to_owned());
     let run = hub.run("nightly.yml", "schedule", json!({}));
     assert_eq!((&*run.results["images"], &*run.results["push"]), ("success", "failure"), "{}", run.said);
@@ -216,7 +216,7 @@ fn a_night_makes_everything_and_keeps_it() {
     assert!(!run.calls.contains("docker push ghcr.io/someone/project/cache:proof-of-another-row"), "{}", run.calls);
 }
 
-/// The rights that a job has besides reading, in the order of the file.
+/// Returns the permissions of a job besides reading, in order.
 fn rights(job: &serde_json::Value) -> Vec<&str> {
     let rights = job["permissions"].as_object().into_iter().flatten();
     rights.filter(|(_, right)| **right == "write").map(|(name, _)| name.as_str()).collect()
@@ -277,7 +277,7 @@ fn a_release_publishes_what_is_ours_and_checks_it_on_arrival() {
     assert!(made.contains("wheels/manifest.json") && made.matches(".whl ").count() == 5, "{made}");
     assert_eq!(made.matches(".whl.cdx.json").count(), 5, "{made}");
     assert_eq!(made.matches("wheels/image-").count(), 2, "{made}");
-    // A second run of the same tag ends what a first one began.
+    // A second run for the same tag completes the first one.
     hub.env.insert("RELEASED".to_owned(), "yes".to_owned());
     let second = hub.run("release.yml", "push", json!({}));
     assert!(went_well(&second), "{:?}\n{}", second.results, second.said);
@@ -320,7 +320,7 @@ fn workflows_that_have_drifted_name_the_command_that_mends_them() {
 const CI: &str = "workflows/ci.yml";
 const SCHEMA: &str = "docs/reference/matrix.schema.json";
 
-/// The linters themselves, on the project's files with one thing changed.
+/// Runs the real linters on the project's files with one change.
 fn linted(file: &str, from: &str, to: &str) -> String {
     let hub = Hub::new();
     let project = hub.clone.project();
