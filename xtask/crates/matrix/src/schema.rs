@@ -59,6 +59,9 @@ pub struct Server {
     pub image: Location,
     /// TCP port that the server listens on.
     pub port: u16,
+    /// Cargo package of this workspace with a server that can take the image's place, for machines without a
+    /// registry: a program of the same name that takes `--listen ADDRESS:PORT`.
+    pub standin: Option<Word>,
 }
 
 /// The Debian file system that every image is based on.

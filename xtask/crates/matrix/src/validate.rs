@@ -32,7 +32,7 @@ pub fn validate(matrix: &Matrix) -> Check {
     if let Some(image) = image {
         pinned("root.image", image)?;
     }
-    if let Some(Server { image, port }) = server {
+    if let Some(Server { image, port, standin: _ }) = server {
         pinned("server.image", image)?;
         if *port == 0 {
             return Err(problem(image.ordinal, "server.port", "a server cannot listen on port 0".to_owned()));

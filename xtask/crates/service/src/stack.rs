@@ -99,7 +99,10 @@ impl<'a> Stack<'a> {
     /// Returns the image of the server, which is pulled if necessary, with its arguments and port.
     pub fn server_image(&self, server: &Server) -> Result<(String, Vec<String>, u16)> {
         Ok(match (server, &self.project.matrix.server) {
-            (Server::Standin, _) => (standin::image(self.project, self.docker)?, standin::command(), standin::PORT),
+            (Server::Standin, _) => {
+                let (name, port) = standin::named_by(&self.project.matrix)?;
+                (standin::image(self.project, self.docker, name)?, standin::command(port), port)
+            }
             (_, Some(named)) => {
                 self.docker.image_or_pull(&named.image, &|line| self.say(line), &self.project.cancel)?;
                 (named.image.to_string(), Vec::new(), named.port)
