@@ -111,7 +111,7 @@ fn an_audit_that_read_nothing_is_an_error_that_names_the_folders() {
     fs::write(native.join("vendor/lz4/lz4.c"), "int x;\n").unwrap();
     let said = clone.bad(1, &AUDIT);
     assert!(
-        said.contains("no native source of `native` was read") && said.contains("`vendor` (1 files, other"),
+        said.contains("no native source of `native` was read") && said.contains("`vendor` (1 files, third-party"),
         "{said}"
     );
     fs::remove_dir_all(native.join("vendor")).unwrap();

@@ -178,7 +178,7 @@ fn a_failed_step_says_what_where_and_how_to_go_on() {
     let said = text(&output.stderr);
     assert_eq!(output.status.code(), Some(1), "{said}");
     for part in [
-        "[wheel-acme-cp314t] told to fail",
+        "[wheel-acme-cp314t] failed as requested",
         "| this line is the last",
         "whole log: ",
         "run the same command again to continue",
@@ -822,7 +822,7 @@ fn a_build_that_fails_while_it_is_checked_says_why() {
         .unwrap();
     let said = text(&output.stderr);
     assert_eq!(output.status.code(), Some(1), "{said}");
-    assert!(said.contains("the first build failed:") && said.contains("told to fail"), "{said}");
+    assert!(said.contains("the first build failed:") && said.contains("failed as requested"), "{said}");
 }
 
 #[test]
