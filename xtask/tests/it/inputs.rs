@@ -72,7 +72,10 @@ fn a_script_that_fails_leaves_everything_as_it_was() {
             "from pathlib import Path\n(Path(__file__).parent / 'locks/cp311.txt').write_text('numpy>=1\\n')\n",
             "`numpy>=1` is not",
         ),
-        ("from pathlib import Path\n(Path(__file__).parent / 'locks/cp314t.txt').unlink()\n", "created no `cp314t.txt`"),
+        (
+            "from pathlib import Path\n(Path(__file__).parent / 'locks/cp314t.txt').unlink()\n",
+            "created no `cp314t.txt`",
+        ),
     ] {
         let clone = with_script(script);
         let before = locks(&clone);

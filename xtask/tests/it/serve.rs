@@ -104,7 +104,10 @@ fn an_application_that_is_killed_gives_no_number() {
     let told = said(&output);
     assert!(output.status.code() == Some(1) && told.contains("the application exited with code 137"), "{told}");
     let report = fs::read_to_string(out.join("report.md")).unwrap();
-    assert!(report.contains("INCOMPLETE: 0 of 1 runs are complete") && report.contains("exited with code 137"), "{report}");
+    assert!(
+        report.contains("INCOMPLETE: 0 of 1 runs are complete") && report.contains("exited with code 137"),
+        "{report}"
+    );
     assert!(!report.contains("charts/"), "{report}");
     assert!(manifest(&out)["runs"][0]["failed"].is_string());
 }
