@@ -12,8 +12,6 @@ pub enum Platform {
 struct Names {
     /// As OCI images write it: <https://github.com/opencontainers/image-spec/blob/main/config.md>.
     oci: &'static str,
-    /// Debian's architecture, for apt and mmdebstrap.
-    debian: &'static str,
     /// The machine as `uname -m`, wheel tags and the environment marker `platform_machine` write it.
     machine: &'static str,
     /// Rust's target triple.
@@ -25,12 +23,8 @@ impl Platform {
 
     const fn names(self) -> Names {
         match self {
-            Platform::LinuxAmd64 => {
-                Names { oci: "linux/amd64", debian: "amd64", machine: "x86_64", rust: "x86_64-unknown-linux-gnu" }
-            }
-            Platform::LinuxArm64 => {
-                Names { oci: "linux/arm64", debian: "arm64", machine: "aarch64", rust: "aarch64-unknown-linux-gnu" }
-            }
+            Platform::LinuxAmd64 => Names { oci: "linux/amd64", machine: "x86_64", rust: "x86_64-unknown-linux-gnu" },
+            Platform::LinuxArm64 => Names { oci: "linux/arm64", machine: "aarch64", rust: "aarch64-unknown-linux-gnu" },
         }
     }
 
@@ -42,11 +36,6 @@ impl Platform {
     /// `linux/amd64`
     pub const fn oci(self) -> &'static str {
         self.names().oci
-    }
-
-    /// `amd64`
-    pub const fn debian(self) -> &'static str {
-        self.names().debian
     }
 
     /// `x86_64`

@@ -13,6 +13,7 @@ use crate::plan::{
 use crate::plan::{locked_id, patched_id, proof_id, sdist_id, wheel_id};
 use crate::step;
 use base::digest;
+use base::platform::Platform;
 use matrix::select::Selection;
 use matrix::{Abi, Builder, Digest, FromSource, InterpreterBuild, Matrix, Package, Tool, Version};
 use wheelfile::{normalise, same_name};
@@ -93,6 +94,10 @@ impl Planner<'_> {
                 .map(|name| (name.to_string(), digest::of(self.facts.files.get(*name).map_or("", |text| text))))
                 .collect();
             inputs.insert("revision".to_owned(), step::revision(&action));
+            // Without this input the key is that of the default platform.
+            if self.facts.platform != Platform::default() {
+                inputs.insert("platform".to_owned(), self.facts.platform.oci().to_owned());
+            }
             if self.facts.fake {
                 inputs.insert("fake".to_owned(), "yes".to_owned());
             }

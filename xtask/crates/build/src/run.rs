@@ -95,7 +95,7 @@ impl ExecutionState {
     }
 }
 
-/// StepWork on a step: first look it up, which needs no other step, then execute it.
+/// The work on a step: first look it up, which needs no other step, then execute it.
 #[derive(Clone, Copy)]
 enum StepWork {
     Look,
@@ -135,12 +135,10 @@ pub fn attempt(
     let travels =
         |step: &Step| matches!(step.action, Action::Image(_)) || first.key(&step.id).is_some_and(|key| here(step, key));
     // A step that fetches files must run if their pins were never checked, even if all dependent steps are cached.
-    let unchecked = |step: &Step| match &step.action {
-        Action::Fetch(fetch) => {
-            let checked = |key: &String| matches!(context.cache.record(key), Ok(Some(_)));
-            !first.key(&step.id).is_some_and(checked) && step::pin::is_contradicted(fetch, context.cache)
-        }
-        _ => false,
+    let unchecked = |step: &Step| {
+        let Action::Fetch(fetch) = &step.action else { return false };
+        let checked = |key: &String| matches!(context.cache.record(key), Ok(Some(_)));
+        !first.key(&step.id).is_some_and(checked) && step::pin::is_contradicted(fetch, context.cache)
     };
     let wanted = |step: &Step| requested(step) || unchecked(step) || (exchange.pushes() && travels(step));
     let requested = plan.steps.iter().filter(|step| wanted(step));

@@ -14,8 +14,6 @@ pub enum InterpreterBuild {
 }
 
 impl InterpreterBuild {
-    const ALL: [InterpreterBuild; 2] = [InterpreterBuild::Plain, InterpreterBuild::Optimized];
-
     /// The name in the matrix, in labels and in records.
     pub fn as_str(self) -> &'static str {
         match self {
@@ -26,7 +24,15 @@ impl InterpreterBuild {
 
     /// Reads the name.
     pub fn parse(name: &str) -> Option<InterpreterBuild> {
-        InterpreterBuild::ALL.into_iter().find(|build| build.as_str() == name)
+        serde_json::from_value(name.into()).ok()
+    }
+
+    /// Whether CPython is compiled with PGO and LTO.
+    pub fn is_optimized(self) -> bool {
+        match self {
+            InterpreterBuild::Plain => false,
+            InterpreterBuild::Optimized => true,
+        }
     }
 
     /// The way of compiling, for people.
@@ -43,5 +49,18 @@ impl InterpreterBuild {
             InterpreterBuild::Plain => 170,
             InterpreterBuild::Optimized => 900,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_build_is_read_as_it_is_written() {
+        for build in [InterpreterBuild::Plain, InterpreterBuild::Optimized] {
+            assert_eq!(InterpreterBuild::parse(build.as_str()), Some(build));
+        }
+        assert_eq!(InterpreterBuild::parse("fast"), None);
     }
 }

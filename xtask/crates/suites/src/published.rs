@@ -58,7 +58,8 @@ impl Record {
         Ok(Record {
             date: doctor::read_output("date", &["-u", "+%Y-%m-%d"])?.trim().to_owned(),
             python,
-            optimized: label(labels::INTERPRETER_BUILD) == InterpreterBuild::Optimized.as_str(),
+            optimized: InterpreterBuild::parse(&label(labels::INTERPRETER_BUILD))
+                .is_some_and(InterpreterBuild::is_optimized),
             gil: image.gil,
             undeclared: label(labels::UNDECLARED).split_whitespace().map(str::to_owned).collect(),
             packages: image.packages.iter().map(|id| (id.to_string(), version(id))).collect(),

@@ -34,7 +34,7 @@ pub(super) fn glibc_release(node: &str) -> Option<Result<(u32, u32)>> {
         ("ABI_DT_RELR", ..) => Ok((2, 36)),
         ("ABI_GNU_TLS" | "ABI_GNU2_TLS", ..) => Ok((2, 42)),
         (_, Some(Ok(major)), Some(Ok(minor))) => Ok((major, minor)),
-        _ => Err(anyhow::anyhow!("needs `{node}`, which is_file_of_release to no glibc release")),
+        _ => Err(anyhow::anyhow!("needs `{node}`, which belongs to no glibc release")),
     })
 }
 

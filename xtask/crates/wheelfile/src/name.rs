@@ -93,7 +93,7 @@ pub(super) fn data_scheme<'a>(member: &'a str, name: &str, version: &str) -> Opt
     is_release(top.strip_suffix(".data")?, name, version).then(|| rest.split_once('/'))?
 }
 
-/// Returns whether a file name is_file_of_release to this name and version (PEP 427 and PEP 625).
+/// Returns whether a file name belongs to this name and version (PEP 427 and PEP 625).
 pub fn is_file_of_release(file_name: &str, name: &str, version: &str) -> bool {
     if let Ok(wheel) = WheelName::parse(file_name) {
         return same_name(&wheel.distribution, name) && same_version(&wheel.version, version);

@@ -65,7 +65,7 @@ impl<'a> CpythonAbi<'a> {
     }
 }
 
-/// WheelKind of a wheel's contents, according to its tags.
+/// What a wheel contains, according to its tags.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum WheelKind {
     /// Extension modules for one ABI.

@@ -352,7 +352,7 @@ fn special_version_nodes_are_handled() {
     };
     assert_eq!(node(b"LIBC_2.2\0").unwrap().glibc, Some((2, 2)));
     assert_eq!(node(b"LIBCXX_3\0").unwrap().glibc, None);
-    assert!(lines(node(b"LIBC_PRIV"))[0].contains("`GLIBC_PRIV`, which is_file_of_release to no glibc release"));
+    assert!(lines(node(b"LIBC_PRIV"))[0].contains("`GLIBC_PRIV`, which belongs to no glibc release"));
     let release = |node| elf::glibc_release(node).transpose().unwrap();
     assert_eq!(release("GLIBC_2.2.5"), Some((2, 2)));
     assert_eq!(release("GLIBC_ABI_DT_RELR"), Some((2, 36)));

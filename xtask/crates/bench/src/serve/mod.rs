@@ -180,8 +180,9 @@ fn found(project: &Project, docker: &Docker, config: &ServeConfig) -> Result<Con
     let packages: BTreeMap<String, String> = row.packages.iter().map(|id| (id.to_string(), version(id))).collect();
     Ok(Config {
         asked: config.clone(),
-        key: label("key"),
-        optimized: label(labels::INTERPRETER_BUILD) == InterpreterBuild::Optimized.as_str(),
+        key: label(labels::KEY),
+        optimized: InterpreterBuild::parse(&label(labels::INTERPRETER_BUILD))
+            .is_some_and(InterpreterBuild::is_optimized),
         packages,
         digest: image.id,
     })

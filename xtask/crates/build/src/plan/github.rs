@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use super::{Action, Plan, Step, StepWheel};
 
 /// Two job matrices; wheels are passed as artefacts from the first to the second. GitHub rejects an empty matrix, so
-/// workflows check `count` before using one.
+/// workflows check whether `include` has an entry.
 #[derive(Debug, Default, Serialize, Deserialize)]
 pub struct Jobs {
     wheels: Rows<WheelJob>,
@@ -105,10 +105,8 @@ pub fn jobs(
 }
 
 fn wheels_of(plan: &Plan, image: &str) -> Vec<String> {
-    match plan.step(image).map(|step| &step.action) {
-        Some(Action::Image(image)) => image.wheels.values().cloned().collect(),
-        _ => Vec::new(),
-    }
+    let Some(Action::Image(image)) = plan.step(image).map(|step| &step.action) else { return Vec::new() };
+    image.wheels.values().cloned().collect()
 }
 
 /// Returns the ids of a step and of all steps it depends on, in the order of the plan.

@@ -1,6 +1,5 @@
 //! Compiles CPython from source in the image in which wheels are built.
 
-use matrix::InterpreterBuild;
 use std::collections::BTreeMap;
 
 use anyhow::Result;
@@ -23,7 +22,7 @@ pub fn run(python: &Python, env: &Env) -> Result<Output> {
             args: BTreeMap::from([
                 ("BUILDER".to_owned(), env.image(&python.builder)?.to_owned()),
                 ("FREE_THREADED".to_owned(), flag(python.free_threaded)),
-                ("OPTIMIZE".to_owned(), flag(python.build == InterpreterBuild::Optimized)),
+                ("OPTIMIZE".to_owned(), flag(python.build.is_optimized())),
                 ("JOBS".to_owned(), env.context.engine_cores.to_string()),
             ]),
             network: Network::None,

@@ -22,7 +22,7 @@ const CODE: [(&str, u32, &[&str]); 12] = [
     ("root", root::REVISION, &["step/root.rs", "host.rs"]),
     ("apt", apt::REVISION, &["step/apt.rs", "host.rs"]),
     ("python", python::REVISION, &["step/python.rs"]),
-    ("base", base_image::REVISION, &["step/base_image.rs"]),
+    ("base", base_image::REVISION, &["step/base_image.rs", "../../base/src/labels.rs"]),
     ("maturin", maturin::REVISION, &["step/maturin.rs", "step/maturin", "../../wheelfile/src/rewrite.rs"]),
     ("container", container::REVISION, &["step/container.rs", "step/container"]),
     (
@@ -40,8 +40,8 @@ const CODE: [(&str, u32, &[&str]); 12] = [
             "../../wheelfile/src/tags.rs",
         ],
     ),
-    ("image", image::REVISION, &["step/image.rs"]),
-    ("proof", proof::REVISION, &["step/proof.rs", "../../matrix/src/gil.rs"]),
+    ("image", image::REVISION, &["step/image.rs", "../../base/src/labels.rs"]),
+    ("proof", proof::REVISION, &["step/proof.rs", "../../base/src/labels.rs", "../../matrix/src/gil.rs"]),
 ];
 
 /// Files of these folders that change no result: they look at finished wheels, or stand in for work.
