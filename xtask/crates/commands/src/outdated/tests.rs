@@ -89,7 +89,7 @@ fn a_newer_wheel_of_the_same_kind_is_found_and_written() {
     // Without a compatible wheel, nothing is written, and the table states this.
     let row = found(index::rows(&matrix, REAL, &releases(vec![file("uv-77.1.tar.gz", digest(1))])), "tool uv");
     assert_eq!((row.state, row.edits.len()), (State::Newer, 0));
-    assert!(row.note.contains("no file like `uv-1-py3-none-"), "{}", row.note);
+    assert!(row.note.contains("no file corresponding to `uv-1-py3-none-"), "{}", row.note);
 }
 
 #[test]
@@ -268,6 +268,6 @@ fn the_table() {
         Row::new("image b", "sha256:0", State::Unasked, "no way there"),
     ];
     let wanted = "INPUT       PINNED   NEWEST STATE\ntool a      1.0      1.0    current\n\
-                  tool longer 1.0      12.0   newer\n    why\nimage b     sha256:0 ?      not checked\n    no way there\n";
+                  tool longer 1.0      12.0   newer\n    why\nimage b     sha256:0 ?      not asked\n    no way there\n";
     assert_eq!(table(&rows), wanted);
 }
