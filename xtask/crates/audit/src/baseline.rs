@@ -50,7 +50,7 @@ pub enum Verdict {
 pub enum Reviewed {
     /// Each finding was read where it stands.
     Each,
-    /// The reason is that of the kind: only some were read where they stand.
+    /// One reason for all findings of the group: only some of them were read where they stand.
     Group,
 }
 

@@ -13,15 +13,15 @@ pub struct Report<'p> {
     pub package: &'p Package,
     pub scanned: source::Scanned,
     pub baseline: Baseline,
-    /// What errors call it.
+    /// Name of the baseline file, for errors.
     pub baseline_file: Option<String>,
     pub declared: Vec<Declared>,
 }
 
-/// A report with the baseline's answers.
+/// A report that was compared with its baseline.
 pub struct Judged<'r> {
     pub report: &'r Report<'r>,
-    /// Of each finding, in their order.
+    /// One review per finding, in the order of the findings.
     pub reviews: Vec<Option<&'r Review>>,
     pub problems: Vec<String>,
 }

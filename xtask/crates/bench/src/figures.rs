@@ -15,29 +15,29 @@ pub const ALL: &str = "all";
 /// Interval of time series in seconds.
 pub const STEP: f64 = 1.0;
 
-/// Subject of a figure.
+/// What a figure is about.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Of {
+pub struct Subject {
     pub config: String,
     /// Empty if the figure does not belong to a client.
     pub client: String,
     pub scenario: String,
 }
 
-impl Of {
-    pub fn new(config: &str, client: &str, scenario: &str) -> Of {
-        Of { config: config.to_owned(), client: client.to_owned(), scenario: scenario.to_owned() }
+impl Subject {
+    pub fn new(config: &str, client: &str, scenario: &str) -> Subject {
+        Subject { config: config.to_owned(), client: client.to_owned(), scenario: scenario.to_owned() }
     }
 }
 
 /// All figures of a report. Latencies are in milliseconds and include only responses with status 200.
 #[derive(Debug, Default)]
 pub struct Figures {
-    values: BTreeMap<(Of, String), Vec<f64>>,
+    values: BTreeMap<(Subject, String), Vec<f64>>,
     /// Latencies of all complete runs together, sorted.
-    pub latencies: BTreeMap<Of, Vec<f64>>,
+    pub latencies: BTreeMap<Subject, Vec<f64>>,
     /// Median latency of all clients in each interval, per run.
-    pub series: BTreeMap<Of, Vec<Vec<Option<f64>>>>,
+    pub series: BTreeMap<Subject, Vec<Vec<Option<f64>>>>,
 }
 
 impl Figures {
@@ -56,91 +56,92 @@ impl Figures {
     fn add(&mut self, record: &Record, run: &Run, requests: &[Vec<Request>]) {
         let clients = record.config(&run.config).map(|config| config.asked.clients.as_slice()).unwrap_or_default();
         for (phase, requests) in run.phases.iter().zip(requests) {
-            let of = |client: &str| Of::new(&run.config, client, &phase.scenario);
+            let subject_of = |client: &str| Subject::new(&run.config, client, &phase.scenario);
             for client in clients {
-                let of = of(client);
+                let subject = subject_of(client);
                 let (good, bad): (Vec<&Request>, Vec<&Request>) =
                     requests.iter().filter(|one| *one.client == **client).partition(|one| one.status == 200);
                 let mut latencies: Vec<f64> = good.iter().map(|one| one.ms).collect();
                 latencies.sort_by(f64::total_cmp);
                 for (name, share) in [("p50", 0.5), ("p95", 0.95), ("p99", 0.99)] {
-                    self.put(&of, name, quantile(&latencies, share));
+                    self.put(&subject, name, quantile(&latencies, share));
                 }
                 let mean = (!latencies.is_empty()).then(|| infer::mean(&latencies));
-                self.put(&of, "mean", mean);
-                self.put(&of, "requests/s", Some(good.len() as f64 / phase.seconds));
-                self.put(&of, "errors", Some(bad.len() as f64));
+                self.put(&subject, "mean", mean);
+                self.put(&subject, "requests/s", Some(good.len() as f64 / phase.seconds));
+                self.put(&subject, "errors", Some(bad.len() as f64));
                 let vus = f64::from(record.load.vus) * 1000.0;
-                self.put(&of, "capacity", quantile(&latencies, 0.95).map(|p95| vus / p95));
-                self.put(&of, "capacity of the mean", mean.map(|mean| vus / mean));
-                self.server(record, &of, &[phase]);
-                self.latencies.entry(of).or_default().extend(latencies);
+                self.put(&subject, "capacity", quantile(&latencies, 0.95).map(|p95| vus / p95));
+                self.put(&subject, "capacity of the mean", mean.map(|mean| vus / mean));
+                self.server(record, &subject, &[phase]);
+                self.latencies.entry(subject).or_default().extend(latencies);
             }
-            self.put(&of(""), "dropped", Some(phase.dropped as f64));
-            self.series.entry(of("")).or_default().push(steps(requests));
+            self.put(&subject_of(""), "dropped", Some(phase.dropped as f64));
+            self.series.entry(subject_of("")).or_default().push(steps(requests));
         }
         let phases: Vec<&Phase> = run.phases.iter().collect();
         let seconds: f64 = phases.iter().map(|phase| phase.seconds).sum();
         let count = |wanted: fn(&Request) -> bool| requests.iter().flatten().filter(|one| wanted(one)).count() as f64;
-        let of = Of::new(&run.config, "", ALL);
+        let subject = Subject::new(&run.config, "", ALL);
         let iterations: u64 = phases.iter().map(|phase| phase.iterations).sum();
-        self.put(&of, "iterations/s", Some(iterations as f64 / seconds));
-        self.put(&of, "requests/s", Some(count(|one| one.status == 200) / seconds));
-        self.put(&of, "errors", Some(count(|one| one.status != 200)));
-        self.server(record, &of, &phases);
+        self.put(&subject, "iterations/s", Some(iterations as f64 / seconds));
+        self.put(&subject, "requests/s", Some(count(|one| one.status == 200) / seconds));
+        self.put(&subject, "errors", Some(count(|one| one.status != 200)));
+        self.server(record, &subject, &phases);
         for client in clients {
-            self.server(record, &Of::new(&run.config, client, ALL), &phases);
+            self.server(record, &Subject::new(&run.config, client, ALL), &phases);
         }
-        self.stages(record, &of, &phases);
+        self.stages(record, &subject, &phases);
     }
 
     /// Adds the metrics that the application exports.
-    fn server(&mut self, record: &Record, of: &Of, phases: &[&Phase]) {
+    fn server(&mut self, record: &Record, subject: &Subject, phases: &[&Phase]) {
         let metrics = &record.metrics;
         let label = |series: &&Series| {
-            of.client.is_empty() || series.labels.get(&*metrics.client).is_some_and(|client| *client == of.client)
+            subject.client.is_empty()
+                || series.labels.get(&*metrics.client).is_some_and(|client| *client == subject.client)
         };
         let of_metric = |name: &str| {
             merged(phases.iter().flat_map(|phase| &phase.server).filter(|series| series.name == *name).filter(label))
         };
         let seconds: f64 = phases.iter().map(|phase| phase.seconds).sum();
         if let Some(all) = of_metric(&metrics.requests) {
-            self.put(of, "server p95", all.quantile(0.95).map(|found| found * 1000.0));
-            self.put(of, "server mean", all.mean().map(|found| found * 1000.0));
-            self.put(of, "server requests/s", Some(all.count / seconds));
+            self.put(subject, "server p95", all.quantile(0.95).map(|found| found * 1000.0));
+            self.put(subject, "server mean", all.mean().map(|found| found * 1000.0));
+            self.put(subject, "server requests/s", Some(all.count / seconds));
         }
         for (part, metric) in &metrics.parts {
             if let Some(all) = of_metric(metric) {
-                self.put(of, &format!("{part} p95"), all.quantile(0.95).map(|found| found * 1000.0));
-                self.put(of, &format!("{part} mean"), all.mean().map(|found| found * 1000.0));
+                self.put(subject, &format!("{part} p95"), all.quantile(0.95).map(|found| found * 1000.0));
+                self.put(subject, &format!("{part} mean"), all.mean().map(|found| found * 1000.0));
             }
         }
     }
 
-    fn stages(&mut self, record: &Record, of: &Of, phases: &[&Phase]) {
+    fn stages(&mut self, record: &Record, subject: &Subject, phases: &[&Phase]) {
         let stages = &record.metrics.stages;
         for stage in &stages.order {
             let here = |series: &&Series| {
                 series.name == *stages.metric && series.labels.get(&*stages.label).is_some_and(|name| *name == **stage)
             };
             let all = merged(phases.iter().flat_map(|phase| &phase.server).filter(here));
-            self.put(of, &format!("stage {stage}"), all.and_then(|all| all.mean()).map(|found| found * 1000.0));
+            self.put(subject, &format!("stage {stage}"), all.and_then(|all| all.mean()).map(|found| found * 1000.0));
         }
     }
 
-    fn put(&mut self, of: &Of, figure: &str, value: Option<f64>) {
+    fn put(&mut self, subject: &Subject, figure: &str, value: Option<f64>) {
         if let Some(value) = value.filter(|value| value.is_finite()) {
-            self.values.entry((of.clone(), figure.to_owned())).or_default().push(value);
+            self.values.entry((subject.clone(), figure.to_owned())).or_default().push(value);
         }
     }
 
     /// Returns one value per run; empty if the figure does not exist.
-    pub fn get(&self, of: &Of, figure: &str) -> &[f64] {
-        self.values.get(&(of.clone(), figure.to_owned())).map(Vec::as_slice).unwrap_or_default()
+    pub fn get(&self, subject: &Subject, figure: &str) -> &[f64] {
+        self.values.get(&(subject.clone(), figure.to_owned())).map(Vec::as_slice).unwrap_or_default()
     }
 
-    pub fn estimate(&self, of: &Of, figure: &str) -> Option<Estimate> {
-        infer::estimate(self.get(of, figure))
+    pub fn estimate(&self, subject: &Subject, figure: &str) -> Option<Estimate> {
+        infer::estimate(self.get(subject, figure))
     }
 }
 

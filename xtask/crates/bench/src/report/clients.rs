@@ -4,7 +4,7 @@ use super::page::{Block, Chart, Section, Table};
 use super::svg;
 use super::view::{View, section, table, text};
 use super::words::theirs;
-use crate::figures::{ALL, Of};
+use crate::figures::{ALL, Subject};
 use crate::infer;
 use crate::record::Config;
 use crate::verdict::{Good, family};
@@ -15,7 +15,7 @@ impl View<'_> {
         let staged: Vec<&Config> = self.record.configs.iter().filter(|config| config.asked.stages).collect();
         let (first, others) = staged.split_first()?;
         let values = |config: &Config, stage: &str| {
-            self.figures.get(&Of::new(&config.asked.id, "", ALL), &format!("stage {stage}"))
+            self.figures.get(&Subject::new(&config.asked.id, "", ALL), &format!("stage {stage}"))
         };
         let order = &self.record.metrics.stages.order;
         let mut head = vec!["Stage".to_owned()];
@@ -84,7 +84,7 @@ impl View<'_> {
                 let pairs: Vec<_> = self
                     .scenarios()
                     .map(|scenario| {
-                        let values = |client: &str| self.figures.get(&Of::new(id, client, scenario), "p95");
+                        let values = |client: &str| self.figures.get(&Subject::new(id, client, scenario), "p95");
                         (values(&clients[0]), values(other), Good::Low)
                     })
                     .collect();

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use anyhow::{Result, bail};
 
-use crate::figures::{ALL, Figures, Of};
+use crate::figures::{ALL, Figures, Subject};
 use crate::record::Record;
 use crate::verdict::{Good, Verdict, family};
 use base::ui;
@@ -41,13 +41,13 @@ pub fn rows(before: &Record, was: &Figures, is: &Figures) -> Vec<Row> {
     for config in &before.configs {
         let id = &config.asked.id;
         let mut names = vec![format!("{id}: requests/s")];
-        let whole = Of::new(id, "", ALL);
+        let whole = Subject::new(id, "", ALL);
         let mut pairs = vec![(was.get(&whole, "requests/s"), is.get(&whole, "requests/s"), Good::High)];
         for client in &config.asked.clients {
             for scenario in &before.load.scenarios {
-                let of = Of::new(id, client, scenario);
+                let subject = Subject::new(id, client, scenario);
                 names.push(format!("{id}: p95 of {scenario}, {client}"));
-                pairs.push((was.get(&of, "p95"), is.get(&of, "p95"), Good::Low));
+                pairs.push((was.get(&subject, "p95"), is.get(&subject, "p95"), Good::Low));
             }
         }
         let verdicts = names.into_iter().zip(family(&pairs));

@@ -2,7 +2,7 @@
 
 use super::page::{Block, Section, Table};
 use super::words::number;
-use crate::figures::{Figures, Of};
+use crate::figures::{Figures, Subject};
 use crate::infer;
 use crate::record::{Machine, Phase, Record, Run};
 
@@ -81,9 +81,9 @@ fn apart(record: &Record, figures: &Figures) -> Vec<String> {
     for config in &record.configs {
         for client in &config.asked.clients {
             for scenario in &record.load.scenarios {
-                let of = Of::new(&config.asked.id, client, scenario);
+                let subject = Subject::new(&config.asked.id, client, scenario);
                 let mean = |figure: &str| {
-                    let values = figures.get(&of, figure);
+                    let values = figures.get(&subject, figure);
                     (!values.is_empty()).then(|| infer::mean(values))
                 };
                 if let (Some(outside), Some(inside)) = (mean("p95"), mean("server p95"))

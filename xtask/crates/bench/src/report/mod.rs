@@ -15,7 +15,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context as _, Result, anyhow};
 use clap::Args;
 
-use crate::figures::{Figures, Of};
+use crate::figures::{Figures, Subject};
 use crate::record::Record;
 use base::{UsageError, ui};
 use build::cache;
@@ -65,9 +65,11 @@ fn mostly_errors(record: &Record, figures: &Figures) -> Option<String> {
         for (client, scenario) in
             config.asked.clients.iter().flat_map(|client| record.load.scenarios.iter().map(move |one| (client, one)))
         {
-            let of = Of::new(&config.asked.id, client, scenario);
-            let (good, bad) =
-                (figures.latencies.get(&of).map_or(0, Vec::len), figures.get(&of, "errors").iter().sum::<f64>());
+            let subject = Subject::new(&config.asked.id, client, scenario);
+            let (good, bad) = (
+                figures.latencies.get(&subject).map_or(0, Vec::len),
+                figures.get(&subject, "errors").iter().sum::<f64>(),
+            );
             if bad > good as f64 {
                 let all = bad + good as f64;
                 found.push(format!("{}, {client}, {scenario} ({bad} of {all} requests)", config.asked.id));

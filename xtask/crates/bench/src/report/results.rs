@@ -4,7 +4,7 @@ use super::page::{Block, Chart, Section, Table};
 use super::svg::{self, Bar, Line};
 use super::view::{View, section, short, table, text};
 use super::words::theirs;
-use crate::figures::{ALL, Figures, Of, STEP};
+use crate::figures::{ALL, Figures, STEP, Subject};
 use crate::infer;
 use crate::record::{Config, Record};
 use crate::samples::quantile;
@@ -69,12 +69,12 @@ impl View<'_> {
             {
                 for scenario in self.scenarios() {
                     let values =
-                        |config: &Config| self.figures.get(&Of::new(&config.asked.id, client, scenario), "p95");
+                        |config: &Config| self.figures.get(&Subject::new(&config.asked.id, client, scenario), "p95");
                     names.push(format!("{client}, p95 of {scenario}{other}"));
                     pairs.push((values(first), values(config), Good::Low));
                 }
             }
-            let values = |config: &Config| self.figures.get(&Of::new(&config.asked.id, "", ALL), "requests/s");
+            let values = |config: &Config| self.figures.get(&Subject::new(&config.asked.id, "", ALL), "requests/s");
             if alike {
                 names.push("requests/s".to_owned());
                 pairs.push((values(first), values(config), Good::High));
@@ -102,7 +102,7 @@ impl View<'_> {
             let mut bars = Vec::new();
             let mut rows = Vec::new();
             for (config, client) in self.each() {
-                let of = Of::new(&config.asked.id, &client, scenario);
+                let subject = Subject::new(&config.asked.id, &client, scenario);
                 let their = self.theirs(config, &client, scenario, "p95");
                 let show = |figure: &str| self.show(config, &client, scenario, figure);
                 rows.push(vec![
@@ -115,7 +115,7 @@ impl View<'_> {
                     theirs(their),
                     show("errors"),
                 ]);
-                if let Some(estimate) = self.figures.estimate(&of, "p95") {
+                if let Some(estimate) = self.figures.estimate(&subject, "p95") {
                     let kind = self.kind(&client);
                     bars.push(Bar { name: format!("{}, {client}", short(config)), estimate, theirs: their, kind });
                 }
@@ -138,7 +138,7 @@ impl View<'_> {
         let lines: Vec<Line> = self
             .each()
             .filter_map(|(config, client)| {
-                let all = self.figures.latencies.get(&Of::new(&config.asked.id, &client, scenario))?;
+                let all = self.figures.latencies.get(&Subject::new(&config.asked.id, &client, scenario))?;
                 // Equal steps of the share give equal resolution in steep and flat parts.
                 let shares = (0..=199).map(|step| f64::from(step) / 200.0).chain([0.999]);
                 let points: Vec<(f64, f64)> =
@@ -209,7 +209,7 @@ impl View<'_> {
             .configs
             .iter()
             .filter_map(|config| {
-                let estimate = self.figures.estimate(&Of::new(&config.asked.id, "", ALL), "requests/s")?;
+                let estimate = self.figures.estimate(&Subject::new(&config.asked.id, "", ALL), "requests/s")?;
                 let theirs = self.theirs(config, "", ALL, "requests/s");
                 Some(Bar { name: short(config), estimate, theirs, kind: 2 })
             })
@@ -235,7 +235,7 @@ impl View<'_> {
             .configs
             .iter()
             .filter_map(|config| {
-                let runs = self.figures.series.get(&Of::new(&config.asked.id, "", scenario))?;
+                let runs = self.figures.series.get(&Subject::new(&config.asked.id, "", scenario))?;
                 let steps = runs.iter().map(Vec::len).max().unwrap_or(0);
                 let step = |step: usize| {
                     let seen: Vec<f64> = runs.iter().filter_map(|run| *run.get(step)?).collect();

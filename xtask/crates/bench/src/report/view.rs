@@ -2,7 +2,7 @@
 
 use super::page::{Block, Section, Table};
 use super::words::estimate;
-use crate::figures::{Figures, Of};
+use crate::figures::{Figures, Subject};
 use crate::record::{Config, Record};
 
 pub struct View<'a> {
@@ -26,7 +26,7 @@ impl View<'_> {
     }
 
     pub fn show(&self, config: &Config, client: &str, scenario: &str, figure: &str) -> String {
-        estimate(self.figures.estimate(&Of::new(&config.asked.id, client, scenario), figure))
+        estimate(self.figures.estimate(&Subject::new(&config.asked.id, client, scenario), figure))
     }
 
     pub fn theirs(&self, config: &Config, client: &str, scenario: &str, figure: &str) -> Option<f64> {

@@ -31,14 +31,14 @@ pub struct Bench<'a> {
 }
 
 /// Context of a scenario.
-struct Of<'a> {
+struct ScenarioContext<'a> {
     record: &'a Record,
     config: &'a Config,
     task: &'a Task,
 }
 
 /// Measurements of a scenario: requests, counters of the application, and load of the machine.
-type Found = (Output, Vec<Series>, Machine);
+type Measurements = (Output, Vec<Series>, Machine);
 
 /// Fails if a client has no successful response in a scenario, because its latency is then undefined.
 fn answered(scenario: &str, clients: &[Word], requests: &[Request]) -> Result<()> {
@@ -115,13 +115,13 @@ impl Bench<'_> {
         let trial = self.ready.start(&ask)?;
         run.forwarded = trial.forwarded;
         run.before = Some(self.runtime(&trial, config)?);
-        let of = Of { record, config, task };
-        self.load(&trial, &of, &self.serve.warmup, warm_up(record.load.seconds))?;
+        let context = ScenarioContext { record, config, task };
+        self.load(&trial, &context, &self.serve.warmup, warm_up(record.load.seconds))?;
         for scenario in &record.load.scenarios {
             task.line(&format!("scenario {scenario}"));
             let before = self.metrics(&trial, &record.metrics)?;
             let begun = Moment::now(&trial.processes);
-            let output = self.load(&trial, &of, scenario, record.load.seconds)?;
+            let output = self.load(&trial, &context, scenario, record.load.seconds)?;
             let machine = begun.until(&Moment::now(&trial.processes));
             let server = prometheus::between(&before, self.metrics(&trial, &record.metrics)?)?;
             run.phases.push(self.phase(&run.id, scenario, &config.asked.clients, (output, server, machine))?);
@@ -131,7 +131,7 @@ impl Bench<'_> {
         trial.end()
     }
 
-    fn phase(&self, run: &str, scenario: &str, clients: &[Word], found: Found) -> Result<Phase> {
+    fn phase(&self, run: &str, scenario: &str, clients: &[Word], found: Measurements) -> Result<Phase> {
         let (output, server, machine) = found;
         // Measure until the last response, because k6 waits for pending requests.
         let end = output.requests.iter().map(|one| one.at + one.ms / 1000.0).fold(0.0, f64::max);
@@ -152,8 +152,8 @@ impl Bench<'_> {
     }
 
     /// Runs one scenario, and stops it if the application exits.
-    fn load(&self, trial: &Trial, of: &Of, scenario: &str, seconds: u64) -> Result<Output> {
-        let Of { record, config, task } = of;
+    fn load(&self, trial: &Trial, context: &ScenarioContext, scenario: &str, seconds: u64) -> Result<Output> {
+        let ScenarioContext { record, config, task } = context;
         let clients: Vec<&str> = config.asked.clients.iter().map(|client| &**client).collect();
         let told = [
             ("BASE", format!("http://{}", trial.address)),

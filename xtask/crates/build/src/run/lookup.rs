@@ -19,7 +19,7 @@ pub(super) fn content(
     match context.cache.record(key) {
         Ok(Some(record)) => return record.output.content,
         Ok(None) => {}
-        // Refused when the step is looked for.
+        // `usable` reports the invalid record later.
         Err(_) => return None,
     }
     let record = exchange.note(step, key, context)?;

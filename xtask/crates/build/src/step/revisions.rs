@@ -44,7 +44,7 @@ const CODE: [(&str, u32, &[&str]); 12] = [
     ("proof", proof::REVISION, &["step/proof.rs", "../../base/src/labels.rs", "../../matrix/src/gil.rs"]),
 ];
 
-/// Files of these folders that change no result: they look at finished wheels, or stand in for work.
+/// Files of these folders that change no result: they look at finished wheels, or are used only by tests and `--fake`.
 const HARMLESS: [&str; 18] = [
     "step/env.rs",
     "step/patch/tests.rs",

@@ -132,7 +132,7 @@ pub fn unpack(wheel: &Wheel, folder: &Path, env: &Env) -> Result<()> {
     unchanged(wheel, from)
 }
 
-/// The key speaks of the content that was there when the plan was made.
+/// Fails if the working copy changed after planning, because the key was computed from the earlier content.
 pub fn unchanged(wheel: &Wheel, from: &Path) -> Result<()> {
     let now = working_copy::digest_folder(from)?;
     if wheel.working_copy.as_deref() != Some(&now) {
