@@ -75,7 +75,7 @@ fn make(project: &Project, listed: &Listed, item: &str) -> Result<Made> {
             let report = subject::checked(project, &path, listed)?;
             let mut document = wheel::describe(&path, &report)?;
             let patches = listed.wheel(&report.file_name).and_then(|entry| entry.notes.get(patch::NOTE));
-            for patch in patches.iter().flat_map(|patches| patches.lines()) {
+            for patch in patches.iter().flat_map(|patches| patches.split(", ")) {
                 document.describe_subject(labels::PATCH, patch);
             }
             (report.sha256, format!("{}.cdx.json", report.file_name), document)

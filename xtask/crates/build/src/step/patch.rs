@@ -17,11 +17,11 @@ use super::sdist;
 use crate::cache::Output;
 use crate::plan::{Patch, PatchFile};
 
-/// The note with a line `NAME SHA256` for each patch, of a patched sdist and of the wheels that are built from it.
+/// The note with `NAME SHA256` for each patch, separated by commas, of a patched sdist and of the wheels that are built from it.
 pub const NOTE: &str = "patches";
 
 /// Part of this step's key. Raise it if a change of the code can change the result.
-pub const REVISION: u32 = 1;
+pub const REVISION: u32 = 2;
 
 pub fn run(step: &Patch, env: &Env) -> Result<Output> {
     let top = env.scratch.join("source");
@@ -34,7 +34,7 @@ pub fn run(step: &Patch, env: &Env) -> Result<Output> {
     pack(&top, &format!("{}-{}", step.package, step.version), &archive)?;
     let names: Vec<String> = step.patches.iter().map(|patch| format!("{} {}", patch.name, patch.sha256)).collect();
     let file = env.context.cache.take(&archive, &name)?;
-    Ok(Output { files: vec![file], notes: [(NOTE.to_owned(), names.join("\n"))].into(), ..Output::default() })
+    Ok(Output { files: vec![file], notes: [(NOTE.to_owned(), names.join(", "))].into(), ..Output::default() })
 }
 
 /// Applies one patch to the source in `top`. Every line of context must match.

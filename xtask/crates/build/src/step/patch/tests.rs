@@ -12,6 +12,7 @@ use crate::facts::Facts;
 use crate::step::env::Context;
 
 const GOOD: &str = "Subject: another number\n\nWhy.\n\n--- a/one.txt\n+++ b/one.txt\n@@ -1,3 +1,3 @@\n a\n-b\n+B\n c\n";
+const SECOND: &str = "Subject: x\n\n--- a/sub/two.txt\n+++ b/sub/two.txt\n@@ -1 +1 @@\n-2\n+3\n";
 const OTHER_CONTEXT: &str = "Subject: x\n\n--- a/one.txt\n+++ b/one.txt\n@@ -1,3 +1,3 @@\n a\n-b\n+B\n d\n";
 const OUTSIDE: &str = "Subject: x\n\n--- a/../../stolen\n+++ b/../../stolen\n@@ -0,0 +1 @@\n+x\n";
 
@@ -58,6 +59,9 @@ fn the_patched_sdist_depends_on_the_sdist_and_the_patches_only() {
     let (output, cache) = patched(&one, &[("0001-number.patch", GOOD)]).unwrap();
     assert_eq!(output.files[0].name, "demo-1+ft1.tar.gz");
     assert_eq!(output.notes[NOTE], format!("0001-number.patch {}", digest::of(GOOD)));
+    // A manifest refuses control characters in notes.
+    let (two, _) = patched(&Folder::new("patch-two"), &[("0001-a.patch", GOOD), ("0002-b.patch", SECOND)]).unwrap();
+    assert!(!two.notes[NOTE].contains(char::is_control) && two.notes[NOTE].contains(", 0002-b.patch "));
     let (again, _) = patched(&other, &[("0001-number.patch", GOOD)]).unwrap();
     assert_eq!(output.files[0].sha256, again.files[0].sha256);
     let archive = File::open(cache.blob(&output.files[0].sha256)).unwrap();
