@@ -172,17 +172,26 @@ fn what_cannot_be_asked_is_said_in_its_row() {
 #[ignore = "builds cargo-deny, with a network"]
 fn crates_that_are_not_allowed_are_refused() {
     let clone = Clone::new();
-    let source = Path::new("..");
-    for file in ["Cargo.toml", "Cargo.lock", ".cargo/deny.toml", "xtask/Cargo.toml", "xtask/standin/Cargo.toml"] {
-        let to = clone.project().join(file);
+    let source = fixture::project();
+    // The digests of the fixture are invented.
+    fs::write(clone.project().join("matrix.yaml"), fixture::own_matrix()).unwrap();
+    let crates = fs::read_dir(source.join("xtask/crates")).unwrap().flatten();
+    let crates = crates.map(|entry| format!("xtask/crates/{}", entry.file_name().to_string_lossy()));
+    let members: Vec<String> = ["xtask", "xtask/standin"].map(str::to_owned).into_iter().chain(crates).collect();
+    let manifests = members.iter().map(|member| format!("{member}/Cargo.toml"));
+    let files = ["Cargo.toml", "Cargo.lock", ".cargo/deny.toml"].map(str::to_owned).into_iter().chain(manifests);
+    for file in files {
+        let to = clone.project().join(&file);
         fs::create_dir_all(to.parent().unwrap()).unwrap();
         fs::copy(source.join(file), to).unwrap();
     }
-    for member in ["xtask", "xtask/standin"] {
+    for member in &members {
         let sources = clone.project().join(member).join("src");
         fs::create_dir_all(&sources).unwrap();
         fs::write(sources.join("lib.rs"), "").unwrap();
-        fs::write(sources.join("main.rs"), "fn main() {}\n").unwrap();
+        if !member.starts_with("xtask/crates/") {
+            fs::write(sources.join("main.rs"), "fn main() {}\n").unwrap();
+        }
         // Cargo requires all targets that a manifest lists.
         let manifest = fs::read_to_string(source.join(member).join("Cargo.toml")).unwrap();
         let tests = clone.project().join(member).join("tests");
