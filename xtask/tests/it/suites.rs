@@ -251,7 +251,7 @@ fn what_is_wrong_is_said_and_nothing_is_left_when_it_is_interrupted() {
     fails(&["314t", "--source", "/nonexistent"], 2, "`/nonexistent` is not a folder");
     fails(&["314t", "--server", NOWHERE, "--scenario", "first-got"], 2, "there is no scenario `first-got`");
     clone.rename("314t", "314t-new");
-    fails(&["314t-new"], 1, "`cargo xtask image 314t-new` builds it");
+    fails(&["314t-new"], 1, "build it with `cargo xtask image 314t-new`");
 
     let mut child = xtask(&["314t", "--server", "standin"], &clone.top).stderr(Stdio::null()).spawn().unwrap();
     wait_until("a container is started", || {

@@ -186,7 +186,7 @@ fn check_configuration(project: &Project, image: &matrix::Image, found: &Image, 
             format!("the image was built without `{id}`, which the matrix wants (it has no label `{label}`): {again}")
         })?;
         let labelled = value.split(' ').next().unwrap_or_default();
-        if let Some(wanted) = package.version().filter(|wanted| !wheelfile::same_version(wanted, labelled)) {
+        if let Some(wanted) = package.wheel_version().filter(|wanted| !wheelfile::same_version(wanted, labelled)) {
             bail!("the matrix wants `{id}` {wanted}, but the image has {labelled}: {again}");
         }
         let row = plan::wheel_id(id, &image.abi);
