@@ -1,7 +1,6 @@
 //! Tests of `outdated` and `lock` without network.
 
 use std::fs;
-use std::path::Path;
 use std::process::{Command, Stdio};
 
 use crate::common::{Clone, text};
