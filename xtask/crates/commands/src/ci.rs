@@ -15,8 +15,8 @@ use build::{BuildOptions, Project, make};
 use matrix::select::Selection;
 
 /// Programs that the tests start, with their Debian packages.
-const PROGRAMS: [(&str, &str); 3] =
-    [("docker", "docker.io"), ("docker-registry", "docker-registry"), ("ip", "iproute2")];
+const PROGRAMS: [(&str, &str); 4] =
+    [("docker", "docker.io"), ("docker-registry", "docker-registry"), ("ip", "iproute2"), ("patch", "patch")];
 
 /// Tests that need a Docker engine and the results of `ci`. They mostly wait for containers and the network, so more
 /// tests run in parallel than there are processors.
