@@ -329,7 +329,7 @@ impl Planner<'_> {
     fn requires(&mut self, package: &Package, abi: &Abi) -> String {
         let (matrix, facts) = (self.matrix, self.facts);
         let beside = matrix.tools.iter().filter(|tool| tool.container);
-        // `Facts::check_build_locks` has already reported the error.
+        // `check_build_locks` has already reported the error.
         if let Ok(Some(mut pins)) = facts.build_requirements(matrix, package, abi) {
             for tool in
                 beside.filter(|tool| !pins.iter().any(|pin| same_name(&pin.name, &tool.name))).collect::<Vec<_>>()

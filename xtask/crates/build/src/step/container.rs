@@ -8,8 +8,8 @@ use std::time::Duration;
 use anyhow::{Context as _, Result, bail};
 use messages::Messages;
 
-use super::env::{Env, text};
-use super::wheel::{self, EPOCH};
+use super::env::{EPOCH, Env, text};
+use super::wheel;
 use crate::cache::Output;
 use crate::host;
 use crate::plan::{Container, Wheel};
@@ -51,7 +51,7 @@ pub fn run(step: &Container, env: &Env) -> Result<Output> {
             ("PLATFORM".to_owned(), own.platform.clone()),
             ("JOBS".to_owned(), jobs.to_string()),
             ("DEBUG_INFO".to_owned(), if step.debug_info { "keep" } else { "" }.to_owned()),
-            ("SOURCE_DATE_EPOCH".to_owned(), EPOCH.to_owned()),
+            ("SOURCE_DATE_EPOCH".to_owned(), EPOCH.to_string()),
             ("PYTHON".to_owned(), step.python.clone()),
         ],
         user: Some("root"),

@@ -12,6 +12,9 @@ use docker::{Build, Content, ContextFile, Docker};
 use crate::cache::{Artefact, BuiltImage, Cache, Output};
 use crate::facts::Facts;
 
+/// Time of the files that steps write, in seconds since 1970: 1980-01-01, the earliest timestamp in zip files.
+pub const EPOCH: u64 = 315_532_800;
+
 /// Data shared by all steps of an execution.
 pub struct Context<'a> {
     pub cache: &'a Cache,

@@ -14,9 +14,9 @@ use config::CargoConfig;
 use crates::Crates;
 use xshell::{Shell, cmd};
 
-use super::env::Env;
+use super::env::{EPOCH, Env};
 use super::tools;
-use super::wheel::{self, EPOCH};
+use super::wheel;
 use crate::cache::Output;
 use crate::plan::Maturin;
 use base::cancel::Cancel;
@@ -162,7 +162,7 @@ pub fn run(step: &Maturin, env: &Env) -> Result<Output> {
     let mut variables = vec![
         ("PATH", path),
         ("LANG", "C.UTF-8".to_owned()),
-        ("SOURCE_DATE_EPOCH", EPOCH.to_owned()),
+        ("SOURCE_DATE_EPOCH", EPOCH.to_string()),
         ("CARGO_TERM_COLOR", "never".to_owned()),
         ("CARGO_BUILD_JOBS", jobs.to_string()),
         ("CARGO_ENCODED_RUSTFLAGS", flags),

@@ -12,7 +12,7 @@ use flate2::Compression;
 use flate2::write::GzEncoder;
 use xshell::{Shell, cmd};
 
-use super::env::Env;
+use super::env::{EPOCH, Env};
 use super::sdist;
 use crate::cache::Output;
 use crate::plan::{Patch, PatchFile};
@@ -63,7 +63,7 @@ fn pack(top: &Path, folder: &str, archive: &Path) -> Result<()> {
         let (path, to) = (top.join(&name), Path::new(folder).join(&name));
         let meta = path.symlink_metadata()?;
         let mut header = tar::Header::new_gnu();
-        header.set_mtime(TIME);
+        header.set_mtime(EPOCH);
         if meta.is_symlink() {
             header.set_entry_type(tar::EntryType::Symlink);
             header.set_size(0);
@@ -79,9 +79,6 @@ fn pack(top: &Path, folder: &str, archive: &Path) -> Result<()> {
     tar.into_inner()?.finish()?.flush()?;
     Ok(())
 }
-
-/// The time of all files: 1980, the oldest that a wheel can hold.
-const TIME: u64 = 315_532_800;
 
 #[cfg(test)]
 mod tests;

@@ -18,13 +18,17 @@ const RECORD: &str = "src/step/revisions.txt";
 const CODE: [(&str, u32, &[&str]); 12] = [
     ("tools", tools::REVISION, &["step/tools.rs"]),
     ("fetch", fetch::REVISION, &["step/fetch.rs", "step/fetch/index.rs"]),
-    ("patch", patch::REVISION, &["step/patch.rs", "step/sdist.rs"]),
-    ("root", root::REVISION, &["step/root.rs", "host.rs"]),
+    ("patch", patch::REVISION, &["step/env.rs", "step/patch.rs", "step/sdist.rs"]),
+    ("root", root::REVISION, &["step/env.rs", "step/root.rs", "host.rs"]),
     ("apt", apt::REVISION, &["step/apt.rs", "host.rs"]),
     ("python", python::REVISION, &["step/python.rs"]),
     ("base", base_image::REVISION, &["step/base_image.rs", "../../base/src/labels.rs"]),
-    ("maturin", maturin::REVISION, &["step/maturin.rs", "step/maturin", "../../wheelfile/src/rewrite.rs"]),
-    ("container", container::REVISION, &["step/container.rs", "step/container"]),
+    (
+        "maturin",
+        maturin::REVISION,
+        &["step/env.rs", "step/maturin.rs", "step/maturin", "../../wheelfile/src/rewrite.rs"],
+    ),
+    ("container", container::REVISION, &["step/env.rs", "step/container.rs", "step/container"]),
     (
         "wheel",
         wheel::REVISION,
@@ -45,8 +49,7 @@ const CODE: [(&str, u32, &[&str]); 12] = [
 ];
 
 /// Files of these folders that change no result: they look at finished wheels, or are used only by tests and `--fake`.
-const HARMLESS: [&str; 18] = [
-    "step/env.rs",
+const HARMLESS: [&str; 17] = [
     "step/patch/tests.rs",
     "step/layers.rs",
     "step/mod.rs",

@@ -10,7 +10,7 @@ use std::time::Duration;
 use anyhow::{Context as _, Result, bail};
 use xshell::{Shell, cmd};
 
-use super::env::Env;
+use super::env::{EPOCH, Env};
 use crate::cache::{BuiltImage, Cache, Output};
 use crate::host;
 use crate::plan::{Action, Plan, Root};
@@ -162,7 +162,7 @@ fn bootstrap(root: &Root, reference: &str, env: &Env) -> Result<String> {
     ];
     let mirrors = mirrors(suite);
     let command = cmd!(shell, "mmdebstrap --variant=minbase {slim...} {suite} {archive} {mirrors...}");
-    let command = environment::apply(command, Purpose::Download).env("SOURCE_DATE_EPOCH", "315532800");
+    let command = environment::apply(command, Purpose::Download).env("SOURCE_DATE_EPOCH", EPOCH.to_string());
     proc::run(command, env.task, env.context.cancel)
         .context("cannot bootstrap Debian: see the log for the file that failed; check the network and apt's mirror")?;
     let labels = BTreeMap::from([(labels::KEY.to_owned(), env.key.to_owned())]);

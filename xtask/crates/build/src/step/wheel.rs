@@ -16,9 +16,6 @@ use wheelfile::{ExpectedWheel, Importable, WheelName};
 /// Part of the key of every wheel. Increase it if a code change can change which wheels are accepted.
 pub const REVISION: u32 = 1;
 
-/// 1980-01-01, the earliest timestamp in zip files.
-pub const EPOCH: &str = "315532800";
-
 /// Downloads the wheel that the vendor publishes.
 pub fn published(step: &Published, env: &Env) -> Result<Output> {
     let file = env.file(&step.fetch)?;
