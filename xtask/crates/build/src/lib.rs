@@ -8,6 +8,7 @@ pub mod facts;
 pub mod golang;
 pub mod host;
 pub mod incoming;
+pub mod index;
 pub mod lock;
 pub mod make;
 pub mod manifest;

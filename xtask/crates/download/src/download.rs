@@ -1,5 +1,6 @@
 //! Downloads a file: tries its URLs in turn, with pauses, and checks the digest.
 
+use std::fmt;
 use std::fs::{self, File};
 use std::io;
 use std::path::Path;
@@ -13,6 +14,18 @@ use crate::request::{DownloadProgress, DownloadRequest};
 use crate::transfer::{AttemptError, Partial, Source, Transfer};
 use base::cancel::Cancel;
 use base::{digest, retry, ui};
+
+/// Error of a download whose servers all responded that they have nothing at its URL.
+#[derive(Debug)]
+pub struct NotFound(String);
+
+impl fmt::Display for NotFound {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl std::error::Error for NotFound {}
 
 impl Client {
     /// Downloads a file to `path` and returns its final URL after redirects.
@@ -28,7 +41,8 @@ impl Client {
             wanted.urls.iter().enumerate().map(|(at, url)| Source::new(url, at, path)).collect();
         let mut pauses = self.limits.pauses.iter();
         loop {
-            for source in urls.iter_mut().filter(|source| !matches!(source.failure, Some(AttemptError::Final(_)))) {
+            let left = |source: &&mut Source| source.failure.as_ref().is_none_or(AttemptError::is_passing);
+            for source in urls.iter_mut().filter(left) {
                 (progress.line)(&format!("downloading {}", display_url(source.url)));
                 match transfer.try_once(source, cancel)? {
                     Ok(from) => {
@@ -52,13 +66,19 @@ impl Client {
         }
         let tries = self.limits.pauses.len() + 1;
         let errors = urls.iter().filter_map(|source| match source.failure.as_ref()? {
-            AttemptError::Final(why) => Some(format!("{}: {why}", display_url(source.url))),
+            AttemptError::Final(why) | AttemptError::NotFound(why) => {
+                Some(format!("{}: {why}", display_url(source.url)))
+            }
             AttemptError::Passing { why, .. } => Some(format!(
                 "{}: {why} ({tries} attempts; check the network and the proxy settings)",
                 display_url(source.url)
             )),
         });
-        bail!("{}", errors.collect::<Vec<_>>().join("; "))
+        let text = errors.collect::<Vec<_>>().join("; ");
+        if urls.iter().all(|source| matches!(source.failure, Some(AttemptError::NotFound(_)))) {
+            return Err(anyhow!(NotFound(text)));
+        }
+        bail!(text)
     }
 }
 

@@ -17,6 +17,6 @@ mod transfer;
 
 pub use address::{display_url, join_url, parse_url};
 pub use client::Client;
-pub use download::copy_local;
+pub use download::{NotFound, copy_local};
 pub use request::{DownloadLimits, DownloadProgress, DownloadRequest, LARGEST_FILE, LARGEST_PAGE};
 pub use reqwest::Url;

@@ -25,18 +25,26 @@ pub enum AttemptError {
     Passing { why: String, pause: Option<Duration> },
     /// Another attempt at this URL is useless.
     Final(String),
+    /// The server has nothing at this URL.
+    NotFound(String),
 }
 
 impl AttemptError {
     pub fn passing(why: impl Into<String>) -> AttemptError {
         AttemptError::Passing { why: why.into(), pause: None }
     }
+
+    pub fn is_passing(&self) -> bool {
+        matches!(self, AttemptError::Passing { .. })
+    }
 }
 
 impl fmt::Display for AttemptError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            AttemptError::Passing { why, .. } | AttemptError::Final(why) => f.write_str(why),
+            AttemptError::Passing { why, .. } | AttemptError::Final(why) | AttemptError::NotFound(why) => {
+                f.write_str(why)
+            }
         }
     }
 }
@@ -201,7 +209,11 @@ fn check_response(
                 || (status.is_server_error() && status != StatusCode::NOT_IMPLEMENTED);
             // The header may contain a date instead of seconds; dates are ignored.
             let pause = text(RETRY_AFTER).and_then(|wish| wish.parse().ok()).map(Duration::from_secs);
-            return Err(if passing { AttemptError::Passing { why, pause } } else { AttemptError::Final(why) });
+            return Err(match status {
+                _ if passing => AttemptError::Passing { why, pause },
+                StatusCode::NOT_FOUND | StatusCode::GONE => AttemptError::NotFound(why),
+                _ => AttemptError::Final(why),
+            });
         }
     }
     let total = response.content_length().map(|rest| rest.saturating_add(partial.bytes));

@@ -1,27 +1,22 @@
 //! Downloads pinned files. No file is used or stored before its digest was checked.
 
-mod index;
-
 use std::cell::OnceCell;
 use std::path::Path;
 
 use anyhow::{Context as _, Result, bail, ensure};
-use xshell::{Shell, cmd};
 
 use super::env::Env;
 use super::tools;
 use crate::cache::{Artefact, Output, Record};
 use crate::host;
+use crate::index::{self, Index, Page, Place, page};
 use crate::plan::{Download, Fetch};
 use base::digest;
-use download::{Client, DownloadProgress, DownloadRequest, LARGEST_FILE, LARGEST_PAGE, Url};
-use wheelfile::{is_file_of_release, normalise};
+use download::{Client, DownloadProgress, DownloadRequest, LARGEST_FILE, Url};
+use wheelfile::is_file_of_release;
 
 /// Part of this step's key. Increase it if a code change can change the result.
 pub const REVISION: u32 = 1;
-
-/// JSON (PEP 691) is preferred to HTML (PEP 503).
-const INDEX_PAGE: &str = "application/vnd.pypi.simple.v1+json, text/html;q=0.5, */*;q=0.1";
 
 pub fn run(fetch: &Fetch, env: &Env) -> Result<Output> {
     fetch_all(fetch, &Net { env, client: OnceCell::new(), index: OnceCell::new() })
@@ -151,86 +146,30 @@ fn urls(places: &[String], env: &Env) -> Result<Vec<Url>> {
 /// Finds the file with a digest in the package index and checks its name and version.
 fn look_up(file: &Download, net: &Net) -> Result<FileLocation> {
     let (project, version) = file.name.split_once("==").context("a pin without `==`: this is a bug")?;
-    let index = made(&net.index, || index_url(net.env))?;
-    // PEP 503 requires the normalised name.
-    let page = download::parse_url(&format!("{}/{}/", index.trim_end_matches('/'), normalise(project)))
-        .context("the URL of the package index (PIP_INDEX_URL or pip's configuration) cannot be used")?;
-    let path = net.env.scratch.join("index");
-    let pages = [page];
-    let wanted =
-        DownloadRequest { urls: &pages, sha256: None, size: None, largest: LARGEST_PAGE, accept: Some(INDEX_PAGE) };
-    let mut from = net.download(&wanted, &path, "index")?;
-    let [page] = pages;
-    // After a redirect to another host, name and password are not sent.
-    if same_origin(&page, &from) {
-        log_in(&mut from, &page);
-    }
-    let text = std::fs::read_to_string(&path).context("the response of the package index is not text")?;
+    let url = made(&net.index, || index::index_url(&tools::installed(net.env)?.join("bin/python")))?;
+    let task = net.env.task;
+    let line = |line: &str| task.line(line);
+    let bytes = |done, total| task.bytes("index", done, total);
+    let progress = DownloadProgress { line: &line, bytes: &bytes };
+    let (client, cancel) = (made(&net.client, Client::from_environment)?, net.env.context.cancel);
+    let index = Index { client, url, scratch: net.env.scratch, progress, cancel };
+    let page = index.page(project)?.with_context(|| format!("the index has no project `{project}`"))?;
+    let described = || page::describe(&page.entries, project, version, net.env.context.facts.platform);
     let refused = || format!("the package index's entry for `{project}` is invalid");
-    let entries = index::entries(&text).with_context(refused)?;
-    let Some(place) = find_in_index(&entries, &from, &file.sha256).with_context(refused)? else {
-        bail!(
-            "the index has no file with the pinned SHA-256 `{}`; {}",
-            file.sha256,
-            index::describe(&entries, project, version, net.env.context.facts.platform)
-        );
+    let Some(place) = find_in_index(&page, &file.sha256).with_context(refused)? else {
+        bail!("the index has no file with the pinned SHA-256 `{}`; {}", file.sha256, described());
     };
     if !is_file_of_release(&place.name, project, version) {
-        bail!(
-            "the pinned SHA-256 belongs to `{}`: correct the version or the digest; {}",
-            place.name,
-            index::describe(&entries, project, version, net.env.context.facts.platform)
-        );
+        bail!("the pinned SHA-256 belongs to `{}`: correct the version or the digest; {}", place.name, described());
     }
     Ok(place)
 }
 
 /// Returns the file with a digest, with a checked URL and name.
-fn find_in_index(entries: &[index::Entry], page: &Url, sha256: &str) -> Result<Option<FileLocation>> {
-    let Some(entry) = entries.iter().find(|entry| entry.sha256 == sha256) else { return Ok(None) };
-    let name = file_name(&entry.name).context("its file name contains invalid characters")?;
-    let mut url = download::join_url(page, &entry.link)?;
-    if same_origin(page, &url) && url.username().is_empty() {
-        log_in(&mut url, page);
-    }
+fn find_in_index(page: &Page, sha256: &str) -> Result<Option<FileLocation>> {
+    let Some(entry) = page.entries.iter().find(|entry| entry.sha256 == sha256) else { return Ok(None) };
+    let Place { name, url } = index::place(entry, &page.url)?;
     Ok(Some(FileLocation { urls: vec![url], name, size: entry.size }))
-}
-
-fn same_origin(one: &Url, other: &Url) -> bool {
-    one.origin() == other.origin()
-}
-
-/// Copies user name and password from one URL to another.
-fn log_in(url: &mut Url, from: &Url) {
-    // Fails only for URLs without host, which were rejected before.
-    let _ = url.set_username(from.username());
-    let _ = url.set_password(from.password());
-}
-
-/// Returns the file name if it contains only letters, digits and characters allowed by PEP 427 and PEP 625, because
-/// it is used as a path.
-fn file_name(name: &str) -> Option<String> {
-    let plain = |c: char| c.is_ascii_alphanumeric() || "._-+!".contains(c);
-    (!name.is_empty() && !name.starts_with('.') && name.chars().all(plain)).then(|| name.to_owned())
-}
-
-/// Returns the package index that the user's pip is configured for, or pip's default.
-fn index_url(env: &Env) -> Result<String> {
-    if let Ok(url) = std::env::var("PIP_INDEX_URL")
-        && !url.is_empty()
-    {
-        return Ok(url);
-    }
-    let python = tools::installed(env)?.join("bin/python");
-    let shell = Shell::new()?;
-    let script = "from pip._internal.configuration import Configuration as C\n\
-                  from pip._internal.models.index import PyPI\n\
-                  c = C(isolated=False); c.load()\n\
-                  d = dict(c.items())\n\
-                  flat = {k: v for s in d.values() for k, v in s.items()} if all(isinstance(v, dict) for v in d.values()) else d\n\
-                  print(flat.get('install.index-url') or flat.get('global.index-url') or PyPI.simple_url)";
-    let output = cmd!(shell, "{python} -c {script}").quiet().ignore_stderr().read();
-    output.context("cannot read the package index from pip's configuration: set PIP_INDEX_URL")
 }
 
 /// Returns the mirrors that apt uses; empty on a system without apt.

@@ -17,7 +17,7 @@ const RECORD: &str = "src/step/revisions.txt";
 /// The code that can change the result of each kind of step.
 const CODE: [(&str, u32, &[&str]); 12] = [
     ("tools", tools::REVISION, &["step/tools.rs"]),
-    ("fetch", fetch::REVISION, &["step/fetch.rs", "step/fetch/index.rs"]),
+    ("fetch", fetch::REVISION, &["step/fetch.rs", "index.rs", "index/files.rs", "index/page.rs", "index/pip.rs"]),
     ("patch", patch::REVISION, &["step/env.rs", "step/patch.rs", "step/sdist.rs"]),
     ("root", root::REVISION, &["step/env.rs", "step/root.rs", "host.rs"]),
     ("apt", apt::REVISION, &["step/apt.rs", "host.rs"]),

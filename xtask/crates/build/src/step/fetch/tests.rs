@@ -13,7 +13,7 @@ use download::testing::{TestServer, direct_client, empty, send};
 const SHA: &str = "ff98a34ef69eb6e688bc6f80c901f0ea28a0805f9493af84294e461064e82e8f";
 
 fn found(text: &str, page: &Url) -> Result<Option<FileLocation>> {
-    find_in_index(&index::entries(text)?, page, SHA)
+    find_in_index(&Page { url: page.clone(), entries: page::entries(text)? }, SHA)
 }
 
 #[test]

@@ -1,4 +1,5 @@
-//! Parses the files that a package index lists for a project, in JSON (PEP 691, PEP 700) or HTML (PEP 503).
+//! Parses the files that a package index lists for a project, in JSON (PEP 691, PEP 700) or HTML (PEP 503). Both may
+//! have the fields of PEP 592 (yanked), PEP 345 (required Python) and PEP 658 with PEP 714 (metadata of wheels).
 
 use anyhow::{Result, bail};
 use serde_json::Value;
@@ -22,6 +23,10 @@ pub struct Entry {
     pub sha256: String,
     /// Size in bytes.
     pub size: Option<u64>,
+    pub yanked: bool,
+    pub requires_python: Option<String>,
+    /// SHA-256 of the wheel's METADATA, which the index offers at the link with `.metadata` appended.
+    pub metadata_sha256: Option<String>,
 }
 
 /// Returns the files on the page of a project. Files without SHA-256 are skipped, because they cannot be pinned.
@@ -38,6 +43,11 @@ pub fn entries(text: &str) -> Result<Vec<Entry>> {
     Ok(entries)
 }
 
+/// Reads `core-metadata` (PEP 714), which is true, false or an object of digests.
+fn metadata(field: &Value) -> Option<String> {
+    Some(field["sha256"].as_str()?.to_ascii_lowercase())
+}
+
 fn json_entries(json: &Value) -> Vec<Entry> {
     let entry = |file: &Value| {
         Some(Entry {
@@ -45,6 +55,9 @@ fn json_entries(json: &Value) -> Vec<Entry> {
             link: file["url"].as_str()?.to_owned(),
             sha256: file["hashes"]["sha256"].as_str()?.to_ascii_lowercase(),
             size: file["size"].as_u64(),
+            yanked: !matches!(file["yanked"], Value::Null | Value::Bool(false)),
+            requires_python: file["requires-python"].as_str().map(str::to_owned),
+            metadata_sha256: metadata(&file["core-metadata"]).or_else(|| metadata(&file["dist-info-metadata"])),
         })
     };
     json["files"].as_array().into_iter().flatten().filter_map(entry).collect()
@@ -68,6 +81,9 @@ fn html_entries(text: &str) -> Vec<Entry> {
         // Longer links are rejected anyway; the limit prevents quadratic time on malicious pages.
         let before = &text[text.floor_char_boundary(start.max(at.saturating_sub(LONGEST)))..at];
         start = at + MARK.len();
+        let after = &text[start..text.floor_char_boundary(start.saturating_add(LONGEST))];
+        let (open, close) = (before.rfind('<').unwrap_or(0), after.find('>').unwrap_or(0));
+        let attribute = |name| attribute(&before[open..], name).or_else(|| attribute(&after[..close], name));
         // The attribute value may be unquoted; then the last quote belongs to an earlier tag.
         let quoted =
             before.rfind(['"', '\'']).map(|quote| &before[quote + 1..]).filter(|link| !link.contains(['<', '>']));
@@ -75,10 +91,40 @@ fn html_entries(text: &str) -> Vec<Entry> {
         if let (Some(link), Some(sha256)) = (link, text.get(start..start + 64)) {
             let link = link.replace("&amp;", "&");
             let name = decode(link.split('?').next().unwrap_or_default().rsplit('/').next().unwrap_or_default());
-            entries.push(Entry { name, link, sha256: sha256.to_ascii_lowercase(), size: None });
+            let metadata = attribute("data-core-metadata").or_else(|| attribute("data-dist-info-metadata"));
+            entries.push(Entry {
+                name,
+                link,
+                sha256: sha256.to_ascii_lowercase(),
+                size: None,
+                yanked: attribute("data-yanked").is_some(),
+                requires_python: attribute("data-requires-python"),
+                metadata_sha256: metadata.and_then(|text| Some(text.strip_prefix("sha256=")?.to_ascii_lowercase())),
+            });
         }
     }
     entries
+}
+
+/// Returns the value of an attribute in a part of a tag; empty for an attribute without value.
+fn attribute(tag: &str, name: &str) -> Option<String> {
+    let separates = |c: char| c.is_ascii_whitespace() || matches!(c, '"' | '\'' | '/');
+    let after = tag.match_indices(name).find_map(|(at, _)| {
+        let rest = &tag[at + name.len()..];
+        let ends = rest.is_empty() || rest.starts_with(|c: char| separates(c) || c == '=');
+        (ends && tag[..at].ends_with(separates)).then_some(rest)
+    })?;
+    let Some(value) = after.trim_start().strip_prefix('=') else { return Some(String::new()) };
+    let value = value.trim_start();
+    let value = match value.chars().next() {
+        Some(quote @ ('"' | '\'')) => value[1..].split(quote).next(),
+        _ => value.split(|c: char| c.is_ascii_whitespace()).next(),
+    };
+    let value = value.unwrap_or_default();
+    Some(["&gt;>", "&lt;<", "&quot;\"", "&#39;'", "&amp;&"].iter().fold(value.to_owned(), |text, pair| {
+        let (entity, character) = pair.split_at(pair.len() - 1);
+        text.replace(entity, character)
+    }))
 }
 
 /// Decodes `%2B` and similar sequences in a URL path.
@@ -152,6 +198,38 @@ mod tests {
     }
 
     #[test]
+    fn the_optional_fields_are_read_from_both_formats() {
+        let (a, b) = ("a".repeat(64), "b".repeat(64));
+        let json = format!(
+            r#"{{"files": [
+            {{"filename": "x-1.whl", "url": "x", "hashes": {{"sha256": "{a}"}}, "yanked": "bad", "size": 3,
+              "requires-python": ">=3.9,<4", "core-metadata": {{"sha256": "{b}"}}}},
+            {{"filename": "x-2.whl", "url": "x", "hashes": {{"sha256": "{a}"}}, "yanked": false,
+              "requires-python": null, "core-metadata": true, "dist-info-metadata": {{"sha256": "{b}"}}}},
+            {{"filename": "x-3.whl", "url": "x", "hashes": {{"sha256": "{a}"}}, "core-metadata": false}}]}}"#
+        );
+        let html = format!(
+            "<a data-yanked='' href=\"x-1.whl#sha256={a}\" data-requires-python=\"&gt;=3.9,&lt;4\" \
+             data-core-metadata=sha256={b}>x</a>\n<a href='x-2.whl#sha256={a}' \
+             data-dist-info-metadata='sha256={b}' title='data-yanked-not'>x</a><a data-yanked></a>\n\
+             <a href=\"x-3.whl#sha256={a}\" data-core-metadata=\"true\">x</a>"
+        );
+        for page in [json, html] {
+            let fields: Vec<_> = entries(&page)
+                .unwrap()
+                .into_iter()
+                .map(|entry| (entry.name, entry.yanked, entry.requires_python, entry.metadata_sha256))
+                .collect();
+            let wanted = [
+                ("x-1.whl".to_owned(), true, Some(">=3.9,<4".to_owned()), Some(b.clone())),
+                ("x-2.whl".to_owned(), false, None, Some(b.clone())),
+                ("x-3.whl".to_owned(), false, None, None),
+            ];
+            assert_eq!(fields, wanted, "{page}");
+        }
+    }
+
+    #[test]
     fn pages_of_another_api_version_are_errors() {
         let json = |meta: &str| format!(r#"{{"meta": {meta}, "files": [], "versions": ["1"]}}"#);
         assert!(entries(&json(r#"{"api-version": "1.4"}"#)).is_ok() && entries(&json("{}")).is_ok());
@@ -177,6 +255,9 @@ mod tests {
             link: String::new(),
             sha256: digit.repeat(64),
             size: None,
+            yanked: false,
+            requires_python: None,
+            metadata_sha256: None,
         };
         let entries = [
             entry("x_y-2.0-cp314-cp314t-manylinux_2_28_x86_64.whl", "a"),
