@@ -7,9 +7,7 @@ use crate::baseline::{Review, Reviewed, Verdict};
 use crate::finding::Finding;
 use crate::report::Judged;
 use crate::source;
-
-/// Default width of a terminal.
-const WIDTH: usize = 80;
+use base::ui;
 
 /// Formats a block for each package. `all` includes sound findings, and lists grouped findings individually.
 pub fn text(judged: &[Judged], all: bool) -> String {
@@ -24,13 +22,13 @@ fn package(judged: &Judged, all: bool) -> String {
     let scanned = &report.scanned;
     let _ = writeln!(out, "{} {version}: {} files of Rust, {} of C", report.package.id, scanned.rust, scanned.c);
     if !scanned.unread.is_empty() {
-        wrapped(&mut out, "  ", &source::unread(&scanned.unread));
+        ui::wrap(&mut out, "  ", &source::unread(&scanned.unread));
     }
     for left in &scanned.left_out {
-        wrapped(&mut out, "  ", &format!("left out: {}, {} files: {}", left.folder, left.files, left.why));
+        ui::wrap(&mut out, "  ", &format!("left out: {}, {} files: {}", left.folder, left.files, left.why));
     }
     for declared in &report.declared {
-        wrapped(&mut out, "  ", &declared.line());
+        ui::wrap(&mut out, "  ", &declared.line());
     }
     if scanned.findings.is_empty() {
         let read = scanned.rust + scanned.c > 0;
@@ -43,7 +41,7 @@ fn package(judged: &Judged, all: bool) -> String {
         places(&mut out, judged, all);
     }
     for problem in &judged.problems {
-        wrapped(&mut out, "  baseline: ", problem);
+        ui::wrap(&mut out, "  baseline: ", problem);
     }
     out
 }
@@ -71,8 +69,8 @@ fn groups(out: &mut String, judged: &Judged) {
     for review in judged.report.baseline.reviews.iter().filter(|review| is_group(review)) {
         let count = judged.findings().filter(|(_, own)| *own == Some(review)).count();
         let files = review.findings.len();
-        wrapped(out, "  ", &format!("{count} risk {} in {files} files, reviewed as a group", review.rule));
-        wrapped(out, "      ", &review.reason);
+        ui::wrap(out, "  ", &format!("{count} risk {} in {files} files, reviewed as a group", review.rule));
+        ui::wrap(out, "      ", &review.reason);
     }
 }
 
@@ -101,7 +99,7 @@ fn places(out: &mut String, judged: &Judged, all: bool) {
             && review.reason != reason
         {
             reason = &review.reason;
-            wrapped(out, "        ", reason);
+            ui::wrap(out, "        ", reason);
         }
     }
 }
@@ -110,27 +108,5 @@ fn line(out: &mut String, finding: &Finding, verdict: &str) {
     let found = &finding.found;
     let note = if found.note.is_empty() { String::new() } else { format!(": {}", found.note) };
     let text = format!("{:>5} {verdict} {} in {}{note}", found.line, found.rule.id, found.function);
-    wrapped(out, "    ", &text);
-}
-
-/// Wraps text; the first line is indented by `indent`, the others a little more.
-fn wrapped(out: &mut String, indent: &str, text: &str) {
-    let mut line = indent.to_owned();
-    let mut empty = true;
-    // Leading spaces align a number to the right and are not words.
-    let lead = text.len() - text.trim_start().len();
-    line.push_str(&text[..lead]);
-    for word in text.split_whitespace() {
-        if !empty && line.chars().count() + 1 + word.chars().count() > WIDTH {
-            let _ = writeln!(out, "{line}");
-            line = format!("{}  ", " ".repeat(indent.len()));
-            empty = true;
-        }
-        if !empty {
-            line.push(' ');
-        }
-        line.push_str(word);
-        empty = false;
-    }
-    let _ = writeln!(out, "{line}");
+    ui::wrap(out, "    ", &text);
 }

@@ -14,6 +14,9 @@ use indicatif::{HumanBytes, MultiProgress, ProgressBar, ProgressStyle};
 /// Number of last lines shown of a failed step.
 const TAIL: usize = 25;
 
+/// Maximum width of wrapped text, in columns.
+const WIDTH: usize = 80;
+
 /// Maximum number of bytes printed of a log in a GitHub Actions job.
 const PRINTED: u64 = 4 << 20;
 
@@ -300,6 +303,30 @@ pub fn columns<const N: usize>(rows: &[[String; N]], gap: &str, right: impl Fn(u
         out.push('\n');
     }
     out
+}
+
+/// Appends text to `out`, wrapped at 80 columns; the first line is indented by `indent`, the others a little more.
+pub fn wrap(out: &mut String, indent: &str, text: &str) {
+    let mut line = indent.to_owned();
+    let mut empty = true;
+    // Leading spaces align a number to the right and are not words.
+    let lead = text.len() - text.trim_start().len();
+    line.push_str(&text[..lead]);
+    for word in text.split_whitespace() {
+        if !empty && line.chars().count() + 1 + word.chars().count() > WIDTH {
+            out.push_str(&line);
+            out.push('\n');
+            line = format!("{}  ", " ".repeat(indent.len()));
+            empty = true;
+        }
+        if !empty {
+            line.push(' ');
+        }
+        line.push_str(word);
+        empty = false;
+    }
+    out.push_str(&line);
+    out.push('\n');
 }
 
 #[cfg(test)]

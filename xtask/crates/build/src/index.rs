@@ -45,19 +45,19 @@ pub struct Page {
     pub entries: Vec<Entry>,
 }
 
-/// Calls `work` with the index of the user's pip. `python` is an interpreter that has pip, see [`index_url`].
+/// Calls `work` with the index at `url`, see [`index_url`]. Progress is shown in `task`.
 pub fn with_index<T>(
-    python: &Path,
+    url: &str,
     scratch: &Path,
     task: &Task,
     cancel: &Cancel,
     work: impl FnOnce(&Index) -> Result<T>,
 ) -> Result<T> {
-    let (client, url) = (Client::from_environment()?, index_url(python)?);
+    let client = Client::from_environment()?;
     let line = |line: &str| task.line(line);
     let bytes = |done, total| task.bytes("download", done, total);
     let progress = DownloadProgress { line: &line, bytes: &bytes };
-    work(&Index { client: &client, url: &url, scratch, progress, cancel })
+    work(&Index { client: &client, url, scratch, progress, cancel })
 }
 
 impl Index<'_> {

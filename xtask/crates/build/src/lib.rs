@@ -1,5 +1,6 @@
 //! Builds artefacts from the matrix: plan, keys, cache, executor and steps.
 
+pub mod build_system;
 pub mod cache;
 pub mod debian;
 pub mod doctor;
@@ -12,6 +13,7 @@ pub mod index;
 pub mod lock;
 pub mod make;
 pub mod manifest;
+pub mod markers;
 mod options;
 pub mod plan;
 pub mod planner;

@@ -1,5 +1,7 @@
 //! Decides by the compatibility tags of a wheel's file name (PEP 425) whether an interpreter can install it.
 
+use anyhow::Result;
+
 use crate::name::{WheelName, platform_glibc};
 use crate::tags::CpythonAbi;
 
@@ -22,8 +24,9 @@ pub struct Fit {
     glibc: (u32, u32),
 }
 
+/// How a wheel's ABI matches; the greatest is preferred.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-enum AbiFit {
+pub enum AbiFit {
     /// `none`: no extension modules.
     None,
     /// `abi3` or `abi3t`: extension modules for several versions.
@@ -33,10 +36,20 @@ enum AbiFit {
 }
 
 impl TargetInterpreter<'_> {
+    /// Returns the minor version of Python 3 of the ABI: 14 for `cp314t`.
+    pub fn python_minor(&self) -> Result<u32> {
+        Ok(CpythonAbi::parse(self.abi)?.minor)
+    }
+
+    /// Returns how the ABI of a wheel matches, whatever its platform.
+    pub fn fit_abi(&self, wheel: &WheelName) -> Option<AbiFit> {
+        let own = CpythonAbi::parse(self.abi).ok()?;
+        wheel.abi.iter().filter_map(|abi| fit_abi(&own, abi, &wheel.python)).max()
+    }
+
     /// Returns the rank of a wheel, or `None` if it cannot be installed.
     pub fn fit(&self, wheel: &WheelName) -> Option<Fit> {
-        let own = CpythonAbi::parse(self.abi).ok()?;
-        let abi = wheel.abi.iter().filter_map(|abi| fit_abi(&own, abi, &wheel.python)).max()?;
+        let abi = self.fit_abi(wheel)?;
         let glibc = wheel.platform.iter().filter_map(|platform| self.fit_platform(platform)).max()?;
         Some(Fit { abi, glibc })
     }

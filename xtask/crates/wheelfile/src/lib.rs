@@ -23,7 +23,7 @@ pub use check_names_only::check_names_only;
 pub use differ::{differences, find_local_paths};
 pub use expected::ExpectedWheel;
 pub use fake::{NewWheel, minimal_extension, write_wheel};
-pub use fit::{Fit, TargetInterpreter};
+pub use fit::{AbiFit, Fit, TargetInterpreter};
 pub use imports::{Importable, is_identifier};
 pub use name::{WheelName, is_file_of_release, is_release, normalise, platform_glibc, same_name, same_version};
 pub use origin::{DeclaredRelease, read_release};

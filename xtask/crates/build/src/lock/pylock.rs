@@ -10,10 +10,11 @@ use std::str::FromStr;
 
 use anyhow::{Context as _, Result, anyhow, bail, ensure};
 use pep440_rs::{Version, VersionSpecifiers};
-use pep508_rs::{MarkerEnvironment, MarkerEnvironmentBuilder, MarkerTree};
+use pep508_rs::{MarkerEnvironment, MarkerTree};
 use serde::Deserialize;
 
 use super::Pin;
+use crate::markers;
 use base::platform::Platform;
 use matrix::Abi;
 use wheelfile::{Fit, TargetInterpreter, WheelName, same_name};
@@ -82,7 +83,7 @@ impl Pylock {
     /// Selects one wheel of each package that `abi` needs. Wheels must not require a glibc newer than `glibc`.
     pub fn select(&self, abi: &Abi, platform: Platform, glibc: (u32, u32)) -> Result<Vec<Pin>> {
         let python = python_version(abi)?;
-        let environment = environment(abi, platform, &python)?;
+        let environment = markers::environment(&python, platform)?;
         check_python(self.requires_python.as_deref(), &python).context("the lock file cannot be used")?;
         let interpreter = TargetInterpreter { abi: &abi.id, machine: platform.machine(), glibc };
         let mut pins: Vec<Pin> = Vec::new();
@@ -168,25 +169,6 @@ fn applies(marker: Option<&str>, environment: &MarkerEnvironment) -> Result<bool
     let Some(text) = marker else { return Ok(true) };
     let marker = MarkerTree::from_str(text).map_err(|error| anyhow!("cannot read the marker `{text}`: {error}"))?;
     Ok(marker.evaluate(environment, &[]))
-}
-
-fn environment(abi: &Abi, platform: Platform, python: &Version) -> Result<MarkerEnvironment> {
-    let full = python.to_string();
-    let short = abi.interpreter_name();
-    let environment = MarkerEnvironment::try_from(MarkerEnvironmentBuilder {
-        implementation_name: "cpython",
-        implementation_version: &full,
-        os_name: "posix",
-        platform_machine: platform.machine(),
-        platform_python_implementation: "CPython",
-        platform_release: "",
-        platform_system: "Linux",
-        platform_version: "",
-        python_full_version: &full,
-        python_version: short.trim_end_matches('t'),
-        sys_platform: "linux",
-    });
-    environment.map_err(|error| anyhow!("cannot create the marker environment of `{}`: {error}", abi.id))
 }
 
 #[cfg(test)]
