@@ -154,12 +154,18 @@ fn main() -> ExitCode {
     }
 }
 
+/// Whether a command needs a `matrix.yaml`.
+fn needs_matrix(command: &Cmd) -> bool {
+    !matches!(command, Cmd::Doctor | Cmd::Cache { .. } | Cmd::Down { .. } | Cmd::Verify(_))
+}
+
 fn dispatch(cli: &Cli, cancel: &Cancel) -> Result<()> {
     limits::read_environment()?;
     let open = OpenOptions {
         matrix: cli.matrix.as_deref(),
         jobs: cli.jobs,
         fake: cli.fake,
+        needs_matrix: needs_matrix(&cli.command),
         prunes: matches!(cli.command, Cmd::Cache { what: CacheCmd::Prune { .. } }),
     };
     let project = Project::open(&open, cancel.clone())?;

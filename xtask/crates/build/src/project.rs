@@ -21,6 +21,9 @@ use base::{NothingSelected, UsageError, failure, retry};
 use matrix::Matrix;
 use matrix::select::Selection;
 
+/// File name of the matrix.
+const MATRIX: &str = "matrix.yaml";
+
 /// Global command line options.
 pub struct OpenOptions<'a> {
     /// `--matrix`
@@ -29,13 +32,16 @@ pub struct OpenOptions<'a> {
     pub jobs: Option<NonZeroUsize>,
     /// `--fake`
     pub fake: bool,
+    /// Whether the command needs a `matrix.yaml`. Without one, the others work in the current folder with the default
+    /// interpreters and tools.
+    pub needs_matrix: bool,
     /// Whether the command removes cache entries, which requires exclusive access.
     pub prunes: bool,
 }
 
-/// Clone in which a command runs.
+/// Folder with a `matrix.yaml` in which a command runs.
 pub struct Project {
-    /// Path of `matrix.yaml`.
+    /// Path of `matrix.yaml`. The file exists if the command needs it ([`OpenOptions::needs_matrix`]).
     pub file: PathBuf,
     pub folder: PathBuf,
     pub matrix: Matrix,
@@ -53,14 +59,27 @@ pub struct Project {
 impl Project {
     /// Finds and parses the matrix, and opens the cache.
     pub fn open(options: &OpenOptions, cancel: Cancel) -> Result<Project> {
-        let file = match options.matrix {
-            Some(file) => file.to_owned(),
-            None => find_matrix()?,
+        let here = std::env::current_dir().context("cannot determine the current folder")?;
+        let found = match options.matrix {
+            Some(file) => Some(std::path::absolute(file)?),
+            None => here.ancestors().map(|folder| folder.join(MATRIX)).find(|file| file.is_file()),
         };
-        let file = std::path::absolute(&file)?;
-        let shown = options.matrix.unwrap_or(Path::new("matrix.yaml"));
-        let matrix = Matrix::load(&file, &shown.display().to_string())
-            .map_err(|error| anyhow!(UsageError(format!("{error:#}"))))?;
+        let matrix = match &found {
+            Some(file) => {
+                let shown = options.matrix.unwrap_or(Path::new(MATRIX));
+                Matrix::load(file, &shown.display().to_string())
+                    .map_err(|error| anyhow!(UsageError(format!("{error:#}"))))?
+            }
+            None if options.needs_matrix => {
+                return Err(anyhow!(UsageError(format!(
+                    "no {MATRIX} in `{}` or its parent folders: change into a folder with one, name it with --matrix, \
+                     or create one with `cargo xtask init`",
+                    here.display()
+                ))));
+            }
+            None => Matrix::without_rows()?,
+        };
+        let file = found.unwrap_or_else(|| here.join(MATRIX));
         let ui = Ui::detect();
         let cores = std::thread::available_parallelism().map_or(1, |n| n.get());
         let cache = Cache::open(|line| ui.say(line))?;
@@ -213,15 +232,4 @@ impl Project {
     pub fn wheels(&self) -> PathBuf {
         self.folder.join("wheels")
     }
-}
-
-fn find_matrix() -> Result<PathBuf> {
-    let here = std::env::current_dir().context("cannot determine the current folder")?;
-    let found = here.ancestors().map(|folder| folder.join("matrix.yaml")).find(|file| file.is_file());
-    found.ok_or_else(|| {
-        anyhow!(UsageError(format!(
-            "no matrix.yaml in `{}` or its parent folders: change into a clone of the project, or use --matrix",
-            here.display()
-        )))
-    })
 }

@@ -123,7 +123,7 @@ pub fn run(project: &Project, options: &Options) -> Result<()> {
     let text =
         std::fs::read_to_string(&project.file).with_context(|| format!("cannot read `{}`", project.file.display()))?;
     // Parse the current text, because edits contain positions in it.
-    let matrix = Matrix::parse(&text, "matrix.yaml")?;
+    let matrix = Matrix::parse(&text, "matrix.yaml")?.without_defaults();
     let mirrors = if project.fake { Vec::new() } else { archive::mirrors() };
     let mut question = Question { projects: index::projects(&matrix), ..Question::default() };
     question.addresses = archive::addresses(&matrix, &mirrors);
@@ -145,10 +145,12 @@ pub fn run(project: &Project, options: &Options) -> Result<()> {
         answer.digests.get(url).cloned().with_context(|| format!("no digest of `{url}`"))
     };
     rows.extend(archive::rows(&matrix, &mirrors, &answer, options.write.then_some(&digest))?);
-    rows.push(program::row(&matrix.ci.deny, &|version| match project.fake {
-        true => Err(anyhow!("nothing is asked with --fake")),
-        false => deny::download(project, &matrix.ci.deny.name, version),
-    }));
+    if !matrix::is_embedded(matrix.ci.deny.version.ordinal) {
+        rows.push(program::row(&matrix.ci.deny, &|version| match project.fake {
+            true => Err(anyhow!("nothing is asked with --fake")),
+            false => deny::download(project, &matrix.ci.deny.name, version),
+        }));
+    }
     rows.extend(registry::rows(&matrix, &offer));
     project.cancel.check()?;
     tell(project, &rows)?;

@@ -3,8 +3,11 @@
 //! Single values (digests, names of apt packages, versions) are checked during parsing, so the parser reports the
 //! line. `validate.rs` checks relations between rows.
 
+mod abi;
 mod bench;
 mod ci;
+mod debian;
+mod defaults;
 mod edit;
 pub mod gil;
 mod interpreter;
@@ -18,21 +21,23 @@ mod tool;
 mod validate;
 mod words;
 
+pub use abi::{Abi, Distribution, FromSource, Interpreter};
 pub use bench::{
     Bench, BenchBuild, BenchContainer, BenchMaturin, BenchRow, BenchServe, Measure, ReferenceFigures, ServeConfig,
     ServerSide,
 };
-pub use ci::{Ci, Crate};
+pub use ci::Ci;
+pub use debian::{AptSet, Root};
 pub use edit::variant;
 pub use gil::GilState;
 pub use interpreter::InterpreterBuild;
 pub use package::{Audit, Build, Builder, Package, PackageSource, Patches, Published, Pypi, Serve, ServeEnv};
 pub use parse::place;
 pub use replace::{Edit, replaced};
-pub use schema::{Abi, AptSet, Distribution, FromSource, Image, Interpreter, Matrix, Root, Server, Source};
+pub use schema::{Image, Matrix, Server};
 pub use suites::{Known, Tests, Upstream};
-pub use tool::Tool;
-pub use words::{AptName, Digest, Location, Module, Version, Word, document};
+pub use tool::{Crate, Source, Tool};
+pub use words::{AptName, Digest, Location, Module, Version, Word, document, is_embedded};
 
 #[cfg(test)]
 mod reference;

@@ -5,13 +5,15 @@ use std::collections::{BTreeMap, BTreeSet};
 use base::platform::Platform;
 use serde::Deserialize;
 
+use crate::abi::Abi;
 use crate::bench::Bench;
 use crate::ci::Ci;
+use crate::debian::{AptSet, Root};
+use crate::defaults;
 use crate::gil::GilState;
-use crate::interpreter::InterpreterBuild;
 use crate::package::Package;
-use crate::tool::Tool;
-use crate::words::{AptName, Digest, Location, Version, Word};
+use crate::tool::{Source, Tool};
+use crate::words::{Location, Word};
 
 /// The whole of `matrix.yaml`: every Python ABI, package and image, and every pinned input.
 ///
@@ -27,22 +29,31 @@ pub struct Matrix {
     #[serde(default, deserialize_with = "crate::words::platform")]
     #[cfg_attr(test, schemars(with = "crate::reference::PlatformName"))]
     pub platform: Platform,
-    /// The Debian file system that every image is based on.
+    /// The Debian file system that every image is based on. The default is Debian bookworm.
+    #[serde(default = "defaults::root")]
     pub root: Root,
-    /// Sets of Debian packages. Other fields refer to a set by its `id`.
+    /// Sets of Debian packages. Other fields refer to a set by its `id`. The sets of the default interpreters and
+    /// `compile`, which has a C compiler, exist without being listed; a set with the same `id` replaces one of them.
+    #[serde(default)]
     pub apt: Vec<AptSet>,
-    /// Source archives that are downloaded, such as that of CPython.
+    /// Source archives that are downloaded, such as that of CPython. Those of the default interpreters exist without
+    /// being listed.
+    #[serde(default)]
     pub sources: Vec<Source>,
-    /// Tools that build and install wheels. Required are `uv` and `pip` for images, `maturin`, `ziglang` and `pip`
-    /// for `with: maturin`, and `auditwheel` and `uv`, marked `container: true`, for `with: container`.
+    /// Tools that build and install wheels, for instance `uv` and `maturin`. A version of each exists without being
+    /// listed; list a tool to use another version. Tools marked `container: true` serve `with: container`.
+    #[serde(default)]
     pub tools: Vec<Tool>,
-    /// The CPython ABIs that wheels and images are built for.
+    /// The CPython ABIs that wheels and images are built for. The default is `cp311`, `cp314` and `cp314t`; if the
+    /// list is not empty, only its ABIs exist.
+    #[serde(default)]
     pub abis: Vec<Abi>,
     /// The Python packages whose wheels are built or downloaded.
     pub packages: Vec<Package>,
     /// The runtime images that are built. The list may be empty.
     pub images: Vec<Image>,
-    /// Settings of the GitHub Actions workflows, and the tools that check this project itself.
+    /// Settings of the GitHub Actions workflows, and the tools that check the workflows.
+    #[serde(default)]
     pub ci: Ci,
     /// What `cargo xtask bench build` and `cargo xtask bench serve` measure.
     pub bench: Option<Bench>,
@@ -62,101 +73,6 @@ pub struct Server {
     /// Cargo package of this workspace with a server that can take the image's place, for machines without a
     /// registry: a program of the same name that takes `--listen ADDRESS:PORT`.
     pub standin: Option<Word>,
-}
-
-/// The Debian file system that every image is based on.
-#[derive(Debug, Clone, Deserialize)]
-#[cfg_attr(test, derive(schemars::JsonSchema))]
-#[serde(deny_unknown_fields)]
-pub struct Root {
-    /// Code name of the Debian release, for example `bookworm`.
-    pub suite: Word,
-    /// glibc version of that release as `major.minor`, for example `"2.36"`. Wheels that need a newer one are refused.
-    pub glibc: Version,
-    /// Debian's slim image of the same release, with its digest. If no registry can be reached, or without this
-    /// field, mmdebstrap builds the file system from Debian's packages.
-    pub image: Option<Location>,
-}
-
-/// A set of Debian packages.
-#[derive(Debug, Clone, Deserialize)]
-#[cfg_attr(test, derive(schemars::JsonSchema))]
-#[serde(deny_unknown_fields)]
-pub struct AptSet {
-    /// Name of the set, for example `cpython-build`.
-    pub id: Word,
-    /// Ids of other sets whose packages belong to this set too.
-    #[serde(default)]
-    pub include: Vec<Word>,
-    /// Names of Debian packages, each with an optional version: `libssl-dev`, `libssl-dev=3.0.17-1`.
-    #[serde(default)]
-    pub packages: Vec<AptName>,
-}
-
-/// A source archive, downloaded from the first location that has it.
-#[derive(Debug, Clone, Deserialize)]
-#[cfg_attr(test, derive(schemars::JsonSchema))]
-#[serde(deny_unknown_fields)]
-pub struct Source {
-    /// Name of the archive, for example `cpython-3.14.5`.
-    pub id: Word,
-    /// SHA-256 of the file.
-    pub sha256: Digest,
-    /// Locations that are tried in order: URLs, or `debian:<path>` for a path on the Debian mirror that apt is
-    /// configured with.
-    pub from: Vec<Location>,
-}
-
-/// A CPython ABI and its interpreter.
-#[derive(Debug, Clone, Deserialize)]
-#[cfg_attr(test, derive(schemars::JsonSchema))]
-#[serde(deny_unknown_fields)]
-pub struct Abi {
-    /// ABI tag (PEP 425): `cp311`, `cp314`, or with a `t` at the end for the free-threaded build, `cp314t`.
-    pub id: Word,
-    /// CPython version. Its first two numbers must match the tag.
-    pub python: Version,
-    /// Where the interpreter comes from.
-    pub interpreter: Interpreter,
-}
-
-/// Where the interpreter of an ABI comes from: exactly one of the two fields is set.
-#[derive(Debug, Clone, Deserialize)]
-#[cfg_attr(test, derive(schemars::JsonSchema))]
-#[cfg_attr(test, schemars(extend("oneOf" = [{"required": ["distribution"]}, {"required": ["source"]}])))]
-#[serde(deny_unknown_fields)]
-pub struct Interpreter {
-    /// Installs Debian's interpreter. Debian has none for free-threaded ABIs.
-    pub distribution: Option<Distribution>,
-    /// Compiles CPython.
-    pub source: Option<FromSource>,
-}
-
-/// An interpreter that is installed from Debian.
-#[derive(Debug, Clone, Deserialize)]
-#[cfg_attr(test, derive(schemars::JsonSchema))]
-#[serde(deny_unknown_fields)]
-pub struct Distribution {
-    /// Id of the set in `apt` with the interpreter, for images.
-    pub runtime_apt: Word,
-    /// Id of the set in `apt` with the headers and `venv`, for builds.
-    pub devel_apt: Word,
-}
-
-/// An interpreter that is compiled from source.
-#[derive(Debug, Clone, Deserialize)]
-#[cfg_attr(test, derive(schemars::JsonSchema))]
-#[serde(deny_unknown_fields)]
-pub struct FromSource {
-    /// Id of the archive in `sources`.
-    pub archive: Word,
-    /// Id of the set in `apt` that compiling needs.
-    pub build_apt: Word,
-    /// Id of the set in `apt` that the compiled interpreter needs at run time.
-    pub runtime_apt: Word,
-    /// How the interpreter of images is compiled. Wheels are built with a plain one, which has the same headers
-    /// and configuration; `--quick` takes the plain one for images, too.
-    pub build: InterpreterBuild,
 }
 
 /// A runtime image.
@@ -228,26 +144,5 @@ impl Image {
     /// Whether the image contains the package with this id.
     pub fn has_package(&self, id: &str) -> bool {
         self.packages.iter().any(|own| **own == *id)
-    }
-}
-
-impl Abi {
-    /// Returns whether this is the ABI of a free-threaded build (PEP 703): its tag ends in `t`.
-    pub fn free_threaded(&self) -> bool {
-        self.id.ends_with('t')
-    }
-
-    /// Returns the suffix of the interpreter's command after `python`, such as `3.14t`.
-    pub fn interpreter_name(&self) -> String {
-        let mut parts = self.python.split('.');
-        let (major, minor) = (parts.next().unwrap_or_default(), parts.next().unwrap_or_default());
-        let suffix = if self.free_threaded() { "t" } else { "" };
-        format!("{major}.{minor}{suffix}")
-    }
-
-    /// Returns the tag of the base image, such as `3.14.5t-slim`.
-    pub fn base_tag(&self) -> String {
-        let suffix = if self.free_threaded() { "t" } else { "" };
-        format!("{}{suffix}-slim", self.python)
     }
 }

@@ -5,13 +5,15 @@ mod serve;
 use std::collections::BTreeSet;
 use std::path::{Component, Path};
 
+use crate::abi::{Abi, Distribution, FromSource, Interpreter};
 use crate::bench::{Bench, BenchBuild, BenchContainer, BenchMaturin, BenchRow, Measure};
 use crate::ci::Ci;
+use crate::debian::{AptSet, Root};
 use crate::gil::GilState;
 use crate::package::{Audit, Build, Builder, Package, PackageSource, Patches, Published, Pypi, Serve, ServeEnv};
-use crate::schema::{Abi, AptSet, Distribution, FromSource, Image, Interpreter, Matrix, Root, Server, Source};
+use crate::schema::{Image, Matrix, Server};
 use crate::suites;
-use crate::tool::Tool;
+use crate::tool::{Source, Tool};
 use crate::words::{Location, ValidationError, Word};
 use base::digest::is_digest;
 use base::ui::quoted;
@@ -165,7 +167,7 @@ fn check_package(matrix: &Matrix, package: &Package) -> Check {
     match (with, apt) {
         (Builder::Container, Some(set)) => {
             known("packages[].build.apt", set, matrix.apt.iter().map(|set| &set.id))?;
-            needs_tools(matrix, id, "packages[].build.with", &["auditwheel", "uv"], true)?;
+            needs_container_tools(matrix, id, &["auditwheel", "uv"])?;
         }
         (Builder::Container, None) => {
             let message = format!("`{id}` needs the field `apt`, because it is built in a container");
@@ -186,7 +188,6 @@ fn check_package(matrix: &Matrix, package: &Package) -> Check {
                 let message = "is allowed for `with: container` only".to_owned();
                 return Err(problem(lock.ordinal, "packages[].build.lock", message));
             }
-            needs_tools(matrix, id, "packages[].build.with", &["maturin", "ziglang", "pip"], false)?;
         }
     }
     if let Some(lock) = lock {
@@ -242,13 +243,12 @@ fn check_serve(package: &Word, serve: &Serve) -> Check {
     Ok(())
 }
 
-/// Checks that `tools` contains the tools that a builder needs.
-fn needs_tools(matrix: &Matrix, row: &Word, field: &'static str, names: &[&str], container: bool) -> Check {
+/// Checks that tools are marked for builds in containers. Each tool exists, because it has a default.
+fn needs_container_tools(matrix: &Matrix, package: &Word, names: &[&str]) -> Check {
     for name in names {
-        if !matrix.tools.iter().any(|tool| tool.name == **name && (tool.container || !container)) {
-            let mark = if container { " marked `container: true`" } else { "" };
-            let message = format!("`{row}` needs the tool `{name}`{mark} in `tools`");
-            return at(row, field, message);
+        if !matrix.tools.iter().any(|tool| tool.name == **name && tool.container) {
+            let message = format!("`{package}` needs the tool `{name}` marked `container: true` in `tools`");
+            return at(package, "packages[].build.with", message);
         }
     }
     Ok(())
@@ -269,7 +269,6 @@ fn check_image(matrix: &Matrix, image: &Image) -> Check {
             return at(id, "images[].packages", message);
         }
     }
-    needs_tools(matrix, tag, "images[]", &["uv", "pip"], false)?;
     let mut services = packages.iter().filter(|id| matrix.package(id).is_some_and(|package| package.serve.is_some()));
     if let (Some(first), Some(second)) = (services.next(), services.next()) {
         let message = format!("`{first}` and `{second}` both have a service, but `{tag}` can start only one");

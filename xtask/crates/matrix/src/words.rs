@@ -23,6 +23,24 @@ pub fn read<T: DeserializeOwned>(text: &str) -> Result<T, serde_yaml::Error> {
     serde_yaml::from_str(text)
 }
 
+/// Smallest ordinal of the scalars of the defaults that are part of the program.
+const EMBEDDED: usize = usize::MAX / 2;
+
+/// Parses a text that is part of the program, also while another text is being parsed. Its scalars have ordinals from
+/// [`EMBEDDED`] on, so that they have no position in any other text.
+pub fn read_embedded<T: DeserializeOwned>(text: &str) -> Result<T, serde_yaml::Error> {
+    let (ordinal, tripwire) = (ORDINAL.replace(EMBEDDED), TRIPWIRE.take());
+    let read = serde_yaml::from_str(text);
+    ORDINAL.set(ordinal);
+    TRIPWIRE.set(tripwire);
+    read
+}
+
+/// Returns whether the scalar `ordinal` is one of the defaults that are part of the program.
+pub fn is_embedded(ordinal: usize) -> bool {
+    ordinal > EMBEDDED
+}
+
 /// Parses any other YAML document into JSON data.
 pub fn document(text: &str, file: &str) -> anyhow::Result<serde_json::Value> {
     serde_yaml::from_str(text).map_err(|error| located(file, &error))

@@ -123,7 +123,7 @@ fn an_image_lists_its_system_its_interpreter_and_its_distributions() {
 #[ignore = "installs the pinned checks, with a network"]
 fn what_is_not_cyclonedx_is_refused() {
     let matrix = std::path::Path::new("../../../matrix.yaml");
-    let options = OpenOptions { matrix: Some(matrix), jobs: None, fake: false, prunes: false };
+    let options = OpenOptions { matrix: Some(matrix), jobs: None, fake: false, needs_matrix: true, prunes: false };
     let project = Project::open(&options, Cancel::default()).unwrap();
     let held = |parts: &[Component]| {
         let text = Document::new(Component::new("library", "a", "1"), parts.to_vec()).text().unwrap();

@@ -2,9 +2,10 @@
 
 use std::collections::BTreeSet;
 
+use crate::abi::Abi;
 use crate::bench::{BenchServe, ServeConfig, ServerSide, Stages};
 use crate::gil::GilState;
-use crate::schema::{Abi, Matrix};
+use crate::schema::Matrix;
 use crate::words::{ValidationError, Word};
 use base::ui::quoted;
 
