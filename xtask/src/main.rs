@@ -6,9 +6,10 @@ use std::process::ExitCode;
 
 use anyhow::Result;
 use base::cancel::Cancel;
-use base::{ErrorClass, limits, proc, size, summary, ui};
+use base::{ErrorClass, limits, proc, program, size, summary, ui};
 use build::{BuildOptions, OpenOptions, Project, doctor, incoming};
-use clap::{Parser, Subcommand};
+use clap::builder::{Resettable, StyledStr};
+use clap::{Command, CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
 use commands::{ci, deny, export, image, lock, outdated, plan, prune, sbom, verify, wheels, workflow};
 
 /// Shown below the help of the program; [`ErrorClass`] defines the codes.
@@ -129,7 +130,7 @@ enum BenchCmd {
 }
 
 fn main() -> ExitCode {
-    let cli = Cli::parse();
+    let cli = parse();
     let cancel = match Cancel::on_signals(proc::kill_all) {
         Ok(cancel) => cancel,
         Err(error) => {
@@ -157,6 +158,25 @@ fn main() -> ExitCode {
 /// Whether a command needs a `matrix.yaml`.
 fn needs_matrix(command: &Cmd) -> bool {
     !matches!(command, Cmd::Doctor | Cmd::Cache { .. } | Cmd::Down { .. } | Cmd::Verify(_))
+}
+
+/// Parses the command line. The help contains the command with which the program was started.
+fn parse() -> Cli {
+    let matches = named(Cli::command().name(program::command()).bin_name(program::command())).get_matches();
+    Cli::from_arg_matches(&matches).unwrap_or_else(|error| error.exit())
+}
+
+/// Replaces the name of this program in the help texts of a command and of the commands below it.
+fn named(command: Command) -> Command {
+    fn text(text: Option<&StyledStr>) -> Resettable<StyledStr> {
+        text.map(|text| StyledStr::from(program::with_command(&text.to_string()).into_owned())).into()
+    }
+    let (about, long) = (text(command.get_about()), text(command.get_long_about()));
+    let command = command.about(about).long_about(long).mut_subcommands(named);
+    command.mut_args(|argument| {
+        let (help, long) = (text(argument.get_help()), text(argument.get_long_help()));
+        argument.help(help).long_help(long)
+    })
 }
 
 fn dispatch(cli: &Cli, cancel: &Cancel) -> Result<()> {

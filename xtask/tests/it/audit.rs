@@ -162,7 +162,7 @@ fn sarif_is_valid_against_its_schema() {
         assert!(problems.is_empty(), "{problems:#?}");
         println!("{} results, valid against {}", results(log), schema["$id"]);
     };
-    let output = Command::new(env!("CARGO_BIN_EXE_xtask"))
+    let output = Command::new(env!("CARGO_BIN_EXE_wheel-matrix"))
         .args(["audit", "--format", "sarif"])
         .current_dir(Path::new(".."))
         .output()

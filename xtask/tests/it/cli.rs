@@ -45,7 +45,7 @@ fn the_plan_of_one_image() {
 #[test]
 fn the_projects_own_matrix_has_a_plan() {
     let cache = tempfile::tempdir().unwrap();
-    let mut command = Command::new(env!("CARGO_BIN_EXE_xtask"));
+    let mut command = Command::new(env!("CARGO_BIN_EXE_wheel-matrix"));
     command.args(["plan", "--fake"]).current_dir("..").env("XTASK_CACHE_DIR", cache.path()).stdin(Stdio::null());
     let output = command.output().unwrap();
     let plan = text(&output.stdout);
@@ -206,7 +206,7 @@ fn delivered(clone: &Clone) -> (Vec<String>, Vec<String>) {
 fn help_is_wrapped_between_words_at_80_columns() {
     let clone = Clone::new();
     let help = |arguments: &[&str]| {
-        let output = Command::new(env!("CARGO_BIN_EXE_xtask"))
+        let output = Command::new(env!("CARGO_BIN_EXE_wheel-matrix"))
             .args(arguments)
             .arg("--help")
             .env("COLUMNS", "80")
@@ -619,7 +619,7 @@ fn the_same_bytes_wherever_and_by_whomever() {
     one.good(&["wheels"]);
     let script = "umask 077; exec \"$0\" \"$@\"";
     let mut command = Command::new("sh");
-    command.args(["-c", script, env!("CARGO_BIN_EXE_xtask"), "wheels", "--fake", "--jobs", "3"]);
+    command.args(["-c", script, env!("CARGO_BIN_EXE_wheel-matrix"), "wheels", "--fake", "--jobs", "3"]);
     command.current_dir(other.project()).env("XTASK_CACHE_DIR", other.top.join("cache"));
     let changed =
         [("USER", "somebody"), ("LANG", "tr_TR.UTF-8"), ("LC_ALL", "C"), ("TZ", "Asia/Kathmandu"), ("CFLAGS", "-O0")];
@@ -646,7 +646,7 @@ fn the_environment_of_the_user_does_not_reach_the_compiler() {
     let pin = "pypi: {version: 1.4.2, sha256: c6d3ee3ecc84267f38059f72176d4bacbf4965158c543578283ed9fb72930f4a}";
     clone.edit(pin, "path: ../copy");
     let real = |arguments: &[&str]| {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_xtask"));
+        let mut command = Command::new(env!("CARGO_BIN_EXE_wheel-matrix"));
         command.args(arguments).args(["wheels", "--package", "acme-py", "--abi", "cp311"]);
         command.current_dir(clone.project()).env("XTASK_CACHE_DIR", clone.top.join("cache")).stdin(Stdio::null());
         command
@@ -688,7 +688,7 @@ fn mounted(clone: &Clone, script: &str) -> (String, String) {
     let output = Command::new("unshare")
         .args(["--user", "--map-root-user", "--mount", "sh", "-euc", script])
         .current_dir(clone.project())
-        .env("XTASK", env!("CARGO_BIN_EXE_xtask"))
+        .env("XTASK", env!("CARGO_BIN_EXE_wheel-matrix"))
         .env("XTASK_CACHE_DIR", clone.top.join("cache"))
         .env("TMPDIR", &clone.top)
         .env_remove("GITHUB_ACTIONS")

@@ -71,7 +71,7 @@ impl Clone {
     }
 
     pub fn command(&self, arguments: &[&str]) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_xtask"));
+        let mut command = Command::new(env!("CARGO_BIN_EXE_wheel-matrix"));
         command
             .args(arguments)
             .arg("--fake")
@@ -244,7 +244,7 @@ pub fn files(folder: &Path) -> Vec<PathBuf> {
 
 /// Returns a command of the tool in a copy of the project, with the user's cache.
 pub fn real(clone: &Clone, arguments: &[&str]) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_xtask"));
+    let mut command = Command::new(env!("CARGO_BIN_EXE_wheel-matrix"));
     command.args(arguments).current_dir(clone.project()).stdin(Stdio::null());
     command
 }

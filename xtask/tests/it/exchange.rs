@@ -215,7 +215,7 @@ impl Lab {
     }
 
     fn command(&self, arguments: &[&str]) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_xtask"));
+        let mut command = Command::new(env!("CARGO_BIN_EXE_wheel-matrix"));
         command.args(arguments).current_dir(self.clone.project()).stdin(Stdio::null());
         // Ignore the logins of the user who runs the tests.
         command.env("DOCKER_CONFIG", self.clone.top.join("nobody"));

@@ -131,7 +131,7 @@ fn what_one_script_fails_to_make_leaves_all_folders_as_they_were() {
 
 #[test]
 fn the_cache_is_not_pruned_while_locks_are_made() {
-    let program = env!("CARGO_BIN_EXE_xtask");
+    let program = env!("CARGO_BIN_EXE_wheel-matrix");
     let clone = with_script(&format!(
         "import subprocess, sys\n\
          pruned = subprocess.run([{program:?}, 'cache', 'prune'], capture_output=True, text=True)\n\
@@ -202,7 +202,7 @@ fn crates_that_are_not_allowed_are_refused() {
     }
     // Run the real command with the user's cache.
     let deny = || {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_xtask"));
+        let mut command = Command::new(env!("CARGO_BIN_EXE_wheel-matrix"));
         let output = command.arg("deny").current_dir(clone.project()).stdin(Stdio::null()).output().unwrap();
         let said = text(&output.stderr);
         // The terminal shows the last lines of the log; the log file is complete.

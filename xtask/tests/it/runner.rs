@@ -220,7 +220,7 @@ impl Machine<'_> {
             .env_clear()
             .envs(clean.iter().filter_map(|name| Some((name, std::env::var_os(name)?))))
             .env("PATH", path)
-            .env("XTASK", env!("CARGO_BIN_EXE_xtask"))
+            .env("XTASK", env!("CARGO_BIN_EXE_wheel-matrix"))
             .env("XTASK_CACHE_DIR", self.top.join("cache"))
             .env("CALLS", &calls)
             .envs([("CI", "true"), ("GITHUB_ACTIONS", "true"), ("GITHUB_REF_NAME", "v1")])

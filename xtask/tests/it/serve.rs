@@ -12,7 +12,7 @@ use crate::service::has_application;
 /// Runs in the clone itself, where the stand-in is compiled; results are written to `out`.
 fn serve(arguments: &[&str], out: &Path) -> Command {
     let top = Path::new("..");
-    let mut command = Command::new(env!("CARGO_BIN_EXE_xtask"));
+    let mut command = Command::new(env!("CARGO_BIN_EXE_wheel-matrix"));
     command.args(["bench", "serve", "--server", "standin", "--records", "200", "--vus", "4"]);
     command.args(arguments).arg("--out").arg(out).current_dir(top).stdin(Stdio::null());
     command
@@ -64,7 +64,7 @@ fn a_short_run_is_measured_and_drawn() {
     );
     assert!(!report.contains("INCOMPLETE") && report.contains("## Stages"), "{report}");
     // Regenerate the report; a run does not differ from itself.
-    let again = |arguments: &[&str]| Command::new(env!("CARGO_BIN_EXE_xtask")).args(arguments).output().unwrap();
+    let again = |arguments: &[&str]| Command::new(env!("CARGO_BIN_EXE_wheel-matrix")).args(arguments).output().unwrap();
     let folder = out.to_str().unwrap();
     assert!(again(&["bench", "report", folder]).status.success());
     assert_eq!(fs::read_to_string(out.join("report.md")).unwrap(), report);

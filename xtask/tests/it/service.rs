@@ -22,7 +22,7 @@ pub fn has_application() -> bool {
 /// Runs in the clone itself, where the stand-in is compiled, without changing files.
 fn xtask(arguments: &[&str]) -> Output {
     let top = Path::new("..");
-    let mut command = Command::new(env!("CARGO_BIN_EXE_xtask"));
+    let mut command = Command::new(env!("CARGO_BIN_EXE_wheel-matrix"));
     command.args(arguments).current_dir(top).stdin(Stdio::null());
     command.output().unwrap()
 }

@@ -13,7 +13,7 @@ const NOWHERE: &str = "127.0.0.1:1";
 /// Runs the tool in the clone itself, where the stand-in is compiled; results are written to `out`.
 fn xtask(arguments: &[&str], out: &Path) -> Command {
     let top = Path::new("..");
-    let mut command = Command::new(env!("CARGO_BIN_EXE_xtask"));
+    let mut command = Command::new(env!("CARGO_BIN_EXE_wheel-matrix"));
     command.arg("test").args(arguments).arg("--out").arg(out).current_dir(top).stdin(Stdio::null());
     command
 }
@@ -32,7 +32,7 @@ fn with_adapter(client: &str, adapter: &str) -> Clone {
 }
 
 fn in_clone(clone: &Clone, arguments: &[&str]) -> (Output, String) {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_xtask"));
+    let mut command = Command::new(env!("CARGO_BIN_EXE_wheel-matrix"));
     command.arg("test").args(arguments).current_dir(clone.project()).stdin(Stdio::null());
     let output = command.output().unwrap();
     let said = said(&output);

@@ -334,7 +334,7 @@ fn linted(file: &str, from: &str, to: &str) -> String {
     let before = fs::read_to_string(&path).unwrap();
     assert!(before.contains(from), "`{file}` no longer has `{from}`");
     fs::write(&path, before.replacen(from, to, 1)).unwrap();
-    let mut command = Command::new(env!("CARGO_BIN_EXE_xtask"));
+    let mut command = Command::new(env!("CARGO_BIN_EXE_wheel-matrix"));
     let output = command.args(["workflow", "--check"]).current_dir(hub.clone.project()).output().unwrap();
     format!("{:?}\n{}", output.status.code(), text(&output.stderr))
 }

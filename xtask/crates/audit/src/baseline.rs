@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::finding::Finding;
 use crate::rules;
+use base::program;
 use matrix::Matrix;
 
 /// Contents of a baseline file.
@@ -179,6 +180,7 @@ impl Baseline {
              package: {0}\n",
             self.package
         );
+        out = program::with_command(&out).into_owned();
         if let Some(version) = &self.version {
             let _ = writeln!(out, "version: {}", quoted(version));
         }

@@ -9,6 +9,7 @@ use crate::declared::Declared;
 use crate::finding::Finding;
 use crate::report::Judged;
 use crate::rules;
+use base::program;
 
 /// Base of the URIs, which are relative to a package's source.
 const BASE: &str = "SOURCE";
@@ -28,7 +29,7 @@ fn run(judged: &Judged) -> Value {
     let name = format!("{} {}", report.package.id, version.unwrap_or("(working copy)"));
     json!({
         "tool": {"driver": {
-            "name": "cargo xtask audit",
+            "name": format!("{} audit", program::command()),
             "semanticVersion": env!("CARGO_PKG_VERSION"),
             "rules": rules::ALL.iter().map(|rule| json!({
                 "id": rule.id,

@@ -13,6 +13,7 @@ pub mod limits;
 pub mod lines;
 pub mod platform;
 pub mod proc;
+pub mod program;
 pub mod retry;
 pub mod size;
 pub mod summary;

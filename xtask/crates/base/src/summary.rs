@@ -6,6 +6,7 @@ use std::io::Write;
 
 use anyhow::{Context, Error, Result};
 
+use crate::program;
 use crate::ui::{self, Ui, shell_quoted};
 
 /// Appends Markdown to the job summary. Does nothing outside GitHub Actions.
@@ -32,8 +33,8 @@ pub fn add_step_failure(error: &Error, ui: &Ui) {
 
 /// Adds the error of a command, and the command with which to reproduce it locally.
 pub fn add_failure(error: &Error) {
-    let command = local(std::env::args_os().skip(1));
-    let text = format!("{error:#}");
+    let command = local(program::command(), std::env::args_os().skip(1));
+    let text = program::with_command(&format!("{error:#}")).into_owned();
     if ui::in_github() {
         // An argument of the command may contain a line break.
         eprintln!("{}", annotation(&command, text.lines().next().unwrap_or_default()));
@@ -54,8 +55,8 @@ fn annotation(title: &str, message: &str) -> String {
 
 /// Returns the command line without the options that exist only on CI. Arguments that are not UTF-8 are shown with
 /// replacement characters.
-fn local(arguments: impl Iterator<Item = OsString>) -> String {
-    let mut words = vec!["cargo".to_owned(), "xtask".to_owned()];
+fn local(program: &str, arguments: impl Iterator<Item = OsString>) -> String {
+    let mut words = vec![program.to_owned()];
     let mut arguments = arguments.map(|word| word.to_string_lossy().into_owned());
     while let Some(word) = arguments.next() {
         match word.split('=').next() {
@@ -78,10 +79,10 @@ mod tests {
 
     #[test]
     fn the_local_command_omits_ci_options() {
-        let command = |line: &str| local(line.split(' ').map(OsString::from));
+        let command = |line: &str| local("cargo xtask", line.split(' ').map(OsString::from));
         assert_eq!(command("image 314t --yes --wheels-from incoming"), "cargo xtask image 314t --yes");
         assert_eq!(command("image 314t --push=a/b --quick"), "cargo xtask image 314t --quick");
-        let odd = local(["wheels".into(), "it's here".into()].into_iter());
+        let odd = local("cargo xtask", ["wheels".into(), "it's here".into()].into_iter());
         assert_eq!(odd, "cargo xtask wheels \"it's here\"");
     }
 

@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use crate::program;
 use anyhow::{Context, Result};
 use indicatif::{HumanBytes, MultiProgress, ProgressBar, ProgressStyle};
 
@@ -70,9 +71,10 @@ impl Ui {
     }
 
     fn print(&self, line: &str) {
+        let line = program::with_command(line);
         match &self.bars {
             Some(bars) => {
-                let _ = bars.println(line);
+                let _ = bars.println(&*line);
             }
             None => {
                 let _ = writeln!(std::io::stderr(), "{line}");
@@ -224,7 +226,7 @@ pub fn print_error(error: &anyhow::Error) {
 
 /// Prints text to standard error, for callers without a [`Ui`].
 pub fn print_note(text: &str) {
-    eprintln!("{}", escape_workflow_commands(text, in_github()));
+    eprintln!("{}", escape_workflow_commands(&program::with_command(text), in_github()));
 }
 
 /// Escapes text so that the GitHub Actions runner finds no workflow command in it: the runner interprets `::name::`
@@ -245,6 +247,7 @@ fn escape_workflow_commands(text: &str, github: bool) -> Cow<'_, str> {
 
 /// Writes a result to standard output. A closed pipe, for instance of `head`, is not an error.
 pub fn print_result(text: &str) -> Result<()> {
+    let text = program::with_command(text);
     let mut stdout = std::io::stdout().lock();
     match stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()) {
         Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => {

@@ -75,7 +75,8 @@ impl Client {
     /// Checks that a server responds with success to a request for a URL within a few seconds.
     pub fn probe(&self, url: &Url) -> Result<()> {
         let limit = Duration::from_secs(10);
-        let request = self.http.head(url.clone()).timeout(limit).send();
+        // Sent by the event loop, because a time limit is set when a request is sent.
+        let request = async { self.http.head(url.clone()).timeout(limit).send().await };
         let response = self.block(request, &Cancel::default())?.map_err(|error| anyhow!(innermost(&error)))?;
         ensure!(response.status().is_success(), "the server responded with {}", response.status());
         Ok(())

@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use crate::client::check_redirect;
-use crate::testing::{TestServer, empty, send, short_limits};
+use crate::testing::{TestServer, direct_client, empty, send, short_limits};
 use crate::transfer::check_room;
 use crate::{Client, DownloadLimits, DownloadProgress, DownloadRequest, Url, parse_url};
 use anyhow::Result;
@@ -382,4 +382,13 @@ fn proxies_and_logins_come_from_the_environment() {
         download(server.url().as_str(), &[("http_proxy", &address), (no_proxy, "example.org,127.0.0.1")]);
     }
     assert_eq!((server.count(), proxy.count()), (2, 0));
+}
+
+#[test]
+fn a_probe_reports_whether_a_server_responds_with_success() {
+    let client = direct_client();
+    let good = TestServer::start(|_, _, stream| empty(stream, "200 OK", ""));
+    client.probe(&good.url()).unwrap();
+    let bad = TestServer::start(|_, _, stream| empty(stream, "404 Not Found", ""));
+    assert!(client.probe(&bad.url()).unwrap_err().to_string().contains("404"));
 }
