@@ -171,6 +171,25 @@ fn outside_a_clone() {
 }
 
 #[test]
+fn a_missing_debian_package_is_named_until_the_apt_set_has_it() {
+    let clone = Clone::new();
+    let build = |missing: &str| {
+        let missing = format!("wheel-acme-cp314t={missing}");
+        let mut command = clone.command(&["wheels", "--package", "acme", "--abi", "cp314t"]);
+        let output = command.env("XTASK_FAKE_MISSING", missing).output().unwrap();
+        (output.status.code(), String::from_utf8_lossy(&output.stderr).into_owned())
+    };
+    let (code, said) = build("zlib1g-dev,libev-dev");
+    assert_eq!(code, Some(1), "{said}");
+    let expected =
+        "`libev-dev.h` is missing, which is in the Debian package `libev-dev`: add it to the package's apt set";
+    assert!(said.contains(expected), "{said}");
+    assert_eq!(said.matches("is missing").count(), 1, "the error is printed once: {said}");
+    let (code, said) = build("zlib1g-dev,libyaml-dev");
+    assert_eq!(code, Some(0), "{said}");
+}
+
+#[test]
 fn a_failed_step_says_what_where_and_how_to_go_on() {
     let clone = Clone::new();
     let output =

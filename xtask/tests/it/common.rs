@@ -81,6 +81,7 @@ impl Clone {
             .env_remove("GITHUB_STEP_SUMMARY")
             .env_remove("XTASK_FAKE_FAIL")
             .env_remove("XTASK_FAKE_HANG")
+            .env_remove("XTASK_FAKE_MISSING")
             .env_remove("XTASK_FAKE_STAMP")
             .stdin(Stdio::null());
         command

@@ -14,6 +14,7 @@ pub mod lock;
 pub mod make;
 pub mod manifest;
 pub mod markers;
+mod missing;
 mod options;
 pub mod plan;
 pub mod planner;
@@ -23,5 +24,6 @@ pub mod report;
 pub mod run;
 pub mod step;
 
+pub use missing::MissingDebianPackages;
 pub use options::BuildOptions;
 pub use project::{OpenOptions, Project};

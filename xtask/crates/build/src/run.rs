@@ -1,5 +1,6 @@
 //! Executes a plan: runs steps in parallel after looking up their results in the cache.
 
+mod error;
 mod forecast;
 mod lookup;
 
@@ -11,11 +12,14 @@ use anyhow::{Context as _, Result, anyhow, ensure};
 
 use crate::cache::{Output, Record, log_name};
 use crate::exchange::Exchange;
+use crate::missing::MissingDebianPackages;
 use crate::plan::{Action, Plan, Step};
 use crate::step::{self, Context, Env};
 use base::ui::{Task, quoted};
 use base::{disk, failure, summary};
 
+use error::StepFailure;
+pub use error::StepsFailed;
 pub use forecast::forecast;
 use lookup::{content, rename, usable};
 
@@ -34,6 +38,8 @@ pub struct Attempt {
     pub done: BTreeMap<String, Outcome>,
     /// Ids of the failed steps in the order of their failures.
     pub failed: Vec<String>,
+    /// What the failed steps miss.
+    pub missing: Vec<MissingDebianPackages>,
     /// Requested steps that were not started.
     pub not_built: BTreeMap<String, NotBuilt>,
     /// Keys of all steps, as far as known.
@@ -54,11 +60,9 @@ impl Attempt {
     /// Returns the outcomes if nothing failed. The error lists the failed steps.
     pub fn complete(self) -> Result<BTreeMap<String, Outcome>> {
         ensure!(!self.interrupted, "interrupted");
-        ensure!(
-            self.failed.is_empty(),
-            "{} failed (see above); run the same command again to continue",
-            quoted(self.failed)
-        );
+        if !self.failed.is_empty() {
+            return Err(anyhow!(StepsFailed { failed: self.failed, missing: self.missing }));
+        }
         ensure!(self.not_built.is_empty(), "{} were not started: this is a bug", quoted(self.not_built.into_keys()));
         Ok(self.done)
     }
@@ -73,6 +77,7 @@ struct ExecutionState {
     absent: BTreeSet<String>,
     running: BTreeSet<String>,
     failed: Vec<String>,
+    missing: Vec<MissingDebianPackages>,
 }
 
 impl ExecutionState {
@@ -229,6 +234,7 @@ impl<'a> Run<'a> {
             done: done.collect(),
             interrupted: self.context.cancel.is_set(),
             failed: progress.failed,
+            missing: progress.missing,
             keys: progress.keys,
         }
     }
@@ -318,6 +324,9 @@ impl<'a> Run<'a> {
                     }
                 }
                 progress.failed.push(step.id.clone());
+                progress
+                    .missing
+                    .extend(error.downcast_ref::<StepFailure>().and_then(|failure| failure.missing.clone()));
                 None
             }
         }
@@ -408,6 +417,7 @@ impl<'a> Run<'a> {
 
     /// Adds log, last lines and command to the error of a step, and ends its task.
     fn explain_error(&self, step: &Step, error: anyhow::Error, task: Task) -> anyhow::Error {
+        let missing = error.downcast_ref::<MissingDebianPackages>().cloned();
         let mut text = format!("[{}] {}", step.id, failure::explain(&error, &task));
         // Many programs do not report a full disk clearly.
         let folders = [self.context.cache.dir(), &std::env::temp_dir()];
@@ -415,7 +425,7 @@ impl<'a> Run<'a> {
             text.push_str(&format!("\n    {full}"));
         }
         task.end(if self.context.cancel.is_set() { "interrupted" } else { "FAILED" });
-        anyhow!(text)
+        anyhow!(StepFailure { text, missing })
     }
 }
 

@@ -1,20 +1,22 @@
 //! Builds wheels in a container without network, from an sdist and pinned build requirements.
 
+mod archive;
 mod messages;
+mod wanted;
 
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Context as _, Result, anyhow};
 use messages::Messages;
+use wanted::Wanted;
 
 use super::env::{EPOCH, Env, text};
 use super::wheel;
 use crate::cache::Output;
-use crate::host;
+use crate::missing::MissingDebianPackages;
 use crate::plan::{Container, Wheel};
 use base::cause;
-use base::ui::quoted;
 use base::working_copy;
 use docker::{Content, ContextFile, Job, Network};
 
@@ -72,13 +74,15 @@ pub fn run(step: &Container, env: &Env) -> Result<Output> {
     let result = env.docker()?.run(&job, &listen, env.context.cancel)?;
     if result.exit != 0 {
         let messages = messages.into_inner().unwrap_or_else(PoisonError::into_inner);
-        let hint = match &messages.file {
-            Some(file) => debian_package(file, image, env),
-            None => messages.hint(&own.package, jobs),
-        };
-        let cause = cause::find(env.task.tail().iter().map(String::as_str)).filter(|_| !messages.name_cause());
-        let cause = cause.map(|cause| format!(": {cause}")).unwrap_or_default();
-        bail!("building `{}` in a container failed with exit code {}{cause}{hint}", own.package, result.exit);
+        let failed = format!("building `{}` in a container failed with exit code {}", own.package, result.exit);
+        return Err(match missing(step, &messages, env) {
+            Some(missing) => anyhow!(missing).context(failed),
+            None => {
+                let cause = cause::find(env.task.tail().iter().map(String::as_str)).filter(|_| !messages.name_cause());
+                let cause = cause.map(|cause| format!(": {cause}")).unwrap_or_default();
+                anyhow!("{failed}{cause}{}", messages.hint(&own.package, jobs))
+            }
+        });
     }
     wheel::keep(own, &out, env)
 }
@@ -97,43 +101,19 @@ fn working_copy(step: &Wheel) -> Result<Vec<ContextFile>> {
     Ok(files)
 }
 
-/// Returns a hint which Debian package contains the file. A failure only makes the error less helpful.
-fn debian_package(file: &str, image: &str, env: &Env) -> String {
-    env.task.waiting(&format!("searching Debian's archive for the package that contains `{file}`"));
-    let script = "apt-get update -qq && apt-get install -y -qq --no-install-recommends apt-file && apt-file update \
-                  && exec apt-file search --package-only -- \"$FILE\"";
-    let job = Job {
-        image,
-        command: ["sh", "-c", script].map(str::to_owned).to_vec(),
-        env: [("FILE".to_owned(), file.to_owned()), ("DEBIAN_FRONTEND".to_owned(), "noninteractive".to_owned())]
-            .into_iter()
-            .chain(host::proxies().unwrap_or_default())
-            .collect(),
-        user: Some("root"),
-        network: Network::Default,
-        // apt downloads files as a user of its own and installs files of several owners.
-        capabilities: &["CHOWN", "DAC_OVERRIDE", "FOWNER", "SETGID", "SETUID"],
-        timeout: Some(Duration::from_secs(180)),
-        ..Job::default()
+/// Returns what the build misses, with the Debian packages that have it. A failure of the search only makes the error
+/// less helpful.
+fn missing(step: &Container, messages: &Messages, env: &Env) -> Option<MissingDebianPackages> {
+    let error = |wanted: &Wanted, candidates| MissingDebianPackages {
+        package: step.wheel.package.clone(),
+        file: wanted.name(),
+        candidates,
     };
-    let found = env.docker().and_then(|docker| docker.run(&job, &|_| {}, env.context.cancel));
-    let mut packages: Vec<String> = match found {
-        Ok(result) if result.exit == 0 => {
-            result.stdout.lines().filter(|l| l.starts_with("lib") || l.ends_with("-dev")).map(str::to_owned).collect()
-        }
-        _ => Vec::new(),
-    };
-    packages.sort_by_key(|name| (!name.ends_with("-dev"), name.len()));
-    packages.dedup();
-    packages.truncate(4);
-    let file = file.trim_start_matches('/');
-    if packages.is_empty() {
-        return format!(
-            ": `{file}` is missing; `apt-file search {file}` finds its Debian package; add that to the package's apt set in matrix.yaml"
-        );
+    let found = env.image(&step.devel).and_then(|image| archive::search(messages.wanted(), image, env));
+    match found {
+        Ok(Some((wanted, candidates))) => return Some(error(&wanted, candidates)),
+        Ok(None) => {}
+        Err(failure) => env.context.ui.say(&format!("[{}] {failure:#}", env.id)),
     }
-    format!(
-        ": `{file}` is missing, which is in the Debian package {}: add it to the package's apt set in matrix.yaml",
-        quoted(packages)
-    )
+    messages.required().first().map(|wanted| error(wanted, Vec::new()))
 }

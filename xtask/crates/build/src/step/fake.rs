@@ -4,14 +4,18 @@
 
 use std::collections::BTreeMap;
 
-use anyhow::{Result, bail};
+use anyhow::{Result, anyhow, bail};
 
 use super::env::Env;
 use super::root;
 use crate::cache::{BuiltImage, Output};
-use crate::plan::{Action, Wheel};
+use crate::missing::MissingDebianPackages;
+use crate::plan::{Action, Container, Wheel};
 use base::digest;
 use wheelfile::NewWheel;
+
+/// Note of a fake image with its Debian packages.
+const PACKAGES: &str = "packages";
 
 pub fn run(action: &Action, env: &Env) -> Result<Output> {
     // Comma-separated ids of steps that fail.
@@ -29,7 +33,10 @@ pub fn run(action: &Action, env: &Env) -> Result<Output> {
     }
     match action {
         Action::Maturin(step) => wheel(&step.wheel, env),
-        Action::Container(step) => wheel(&step.wheel, env),
+        Action::Container(step) => {
+            missing(step, env)?;
+            wheel(&step.wheel, env)
+        }
         Action::Published(step) => {
             let wheel = Wheel {
                 package: step.package.clone(),
@@ -61,9 +68,29 @@ pub fn run(action: &Action, env: &Env) -> Result<Output> {
         }
         Action::Tools(_) => Ok(Output::default()),
         Action::Root(_) if std::env::var_os("XTASK_FAKE_FALLBACK").is_some() => Ok(root::fake_fallback(image(env))),
-        Action::Root(_) | Action::Apt(_) => Ok(Output { content: Some(env.key.to_owned()), ..image(env) }),
+        Action::Root(_) => Ok(Output { content: Some(env.key.to_owned()), ..image(env) }),
+        Action::Apt(apt) => {
+            let notes = BTreeMap::from([(PACKAGES.to_owned(), apt.packages.join(" "))]);
+            Ok(Output { content: Some(env.key.to_owned()), notes, ..image(env) })
+        }
         Action::Python(_) | Action::Base(_) | Action::Image(_) => Ok(image(env)),
     }
+}
+
+/// Fails like a build that misses Debian packages, unless the step's image has them. `XTASK_FAKE_MISSING` names them:
+/// `STEP=PACKAGE,PACKAGE`.
+fn missing(step: &Container, env: &Env) -> Result<()> {
+    let Ok(text) = std::env::var("XTASK_FAKE_MISSING") else { return Ok(()) };
+    let Some(needed) = text.strip_prefix(&format!("{}=", env.id)) else { return Ok(()) };
+    let installed = env.need(&step.devel)?.notes.get(PACKAGES).map(String::as_str).unwrap_or_default();
+    let has = |name: &&str| installed.split(' ').any(|other| other == *name);
+    let Some(name) = needed.split(',').find(|name| !has(name)) else { return Ok(()) };
+    let missing = MissingDebianPackages {
+        package: step.wheel.package.clone(),
+        file: format!("{name}.h"),
+        candidates: vec![name.to_owned()],
+    };
+    Err(anyhow!(missing).context("failed as requested by XTASK_FAKE_MISSING"))
 }
 
 fn image(env: &Env) -> Output {

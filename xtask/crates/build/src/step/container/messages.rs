@@ -1,5 +1,6 @@
 //! Detects missing inputs from the output of a build in a container.
 
+use super::wanted::Wanted;
 use base::ui::quoted;
 
 /// Prefix of lines in which build-wheel.sh prints requirements of the package's pyproject.toml.
@@ -8,11 +9,14 @@ const REQUIRES: &str = "build-system.requires: ";
 /// Parser of a build's output.
 #[derive(Debug, Default)]
 pub struct Messages {
-    /// The first missing header or library, as `apt-file` knows it.
-    pub file: Option<String>,
+    /// Headers and libraries that a compiler or linker did not find, in the order of the messages.
+    required: Vec<Wanted>,
+    /// What a build script did not find. It may also have been optional.
+    tried: Vec<Wanted>,
     module: Option<String>,
     requires: Vec<String>,
     in_advice: bool,
+    in_cmake_error: bool,
     make_failed: bool,
 }
 
@@ -22,7 +26,14 @@ impl Messages {
         if let Some(requirement) = line.strip_prefix(REQUIRES) {
             self.requires.push(requirement.to_owned());
         }
-        self.file = self.file.take().or_else(|| missing_file(line));
+        // The lines of a message of CMake are indented.
+        if !line.trim().is_empty() && !line.starts_with(' ') {
+            self.in_cmake_error = line.starts_with("CMake Error");
+        }
+        let cmake = if self.in_cmake_error { missing_cmake_package(line) } else { None };
+        let scripts = [missing_program(line), missing_description(line), cmake].into_iter().flatten();
+        note(&mut self.required, missing_file(line));
+        note(&mut self.tried, scripts.chain(requested_libraries(line)));
         self.module = self.module.take().or_else(|| missing_module(line));
         self.make_failed |= line.starts_with("make") && line.contains("***");
         if line.starts_with("hint: This error likely indicates that `") {
@@ -35,9 +46,23 @@ impl Messages {
         shown
     }
 
-    /// Returns whether the output names a missing file or module, which is more helpful than its last error.
+    /// Returns what the build certainly misses; empty if the output does not say that.
+    pub fn required(&self) -> &[Wanted] {
+        &self.required
+    }
+
+    /// Returns what the build may miss, the most likely first.
+    pub fn wanted(&self) -> &[Wanted] {
+        match (self.required.is_empty(), &self.module) {
+            (false, _) => &self.required,
+            (true, Some(_)) => &[],
+            (true, None) => &self.tried,
+        }
+    }
+
+    /// Returns whether the output names a missing Python module, which is more helpful than its last error.
     pub fn name_cause(&self) -> bool {
-        self.file.is_some() || self.module.is_some()
+        self.module.is_some()
     }
 
     /// Returns a remedy for a missing Python module or a failed parallel make, which ran `jobs` commands at a time.
@@ -69,30 +94,200 @@ fn missing_module(line: &str) -> Option<String> {
     name.split('.').next().map(str::to_owned)
 }
 
-/// Extracts the missing header or library from the message of a compiler or linker.
-fn missing_file(line: &str) -> Option<String> {
-    let header = line.split_once("fatal error: ").and_then(|(_, rest)| rest.split_once(": No such file"));
-    if let Some((header, _)) = header {
-        return Some(format!("/{}", header.trim()));
+fn note(list: &mut Vec<Wanted>, found: impl IntoIterator<Item = Wanted>) {
+    for wanted in found {
+        if !list.contains(&wanted) {
+            list.push(wanted);
+        }
     }
-    let library = line.split_once("cannot find -l").map(|(_, rest)| rest)?;
-    let name: String = library.chars().take_while(|c| c.is_ascii_alphanumeric() || "._+-".contains(*c)).collect();
-    Some(format!("/lib{name}.so"))
+}
+
+/// Extracts the missing header or library from the message of a compiler, linker or loader.
+fn missing_file(line: &str) -> Option<Wanted> {
+    if let Some((_, rest)) = line.split_once("fatal error: ") {
+        let header = rest.split_once(": No such file").map(|(header, _)| header);
+        // clang
+        let header = header.or_else(|| rest.strip_suffix("' file not found")?.strip_prefix('\''));
+        return header.map(|header| Wanted::Header(header.trim().to_owned()));
+    }
+    if let Some((_, rest)) = line.split_once("cannot find -l") {
+        return word(rest, "._+-").map(Wanted::Library);
+    }
+    let (before, _) = line.split_once(".so: cannot open shared object file")?;
+    let name = before.rsplit([' ', '/', '\'']).next()?.strip_prefix("lib")?;
+    word(name, "._+-").map(Wanted::Library)
+}
+
+/// Extracts the missing program from the message of a shell, make, Python or a build system.
+fn missing_program(line: &str) -> Option<Wanted> {
+    let line = line.trim();
+    let program = |name: &str| word(name, "._+-").filter(|found| found == name).map(Wanted::Program);
+    for end in [" executable not found", " executable not found.", ": command not found", ": not found"] {
+        if let Some(before) = line.strip_suffix(end) {
+            return program(before.rsplit([' ', '/']).next()?);
+        }
+    }
+    if let Some(rest) = line.strip_prefix("make") {
+        let (_, rest) = rest.split_once(": ")?;
+        return program(rest.strip_suffix(": No such file or directory")?);
+    }
+    for (start, end) in [
+        // Python
+        ("[Errno 2] No such file or directory: '", "'"),
+        // setuptools
+        ("error: command '", "' failed: No such file or directory"),
+        // Meson
+        ("ERROR: Program '", "' not found"),
+        ("ERROR: Unknown compiler(s): [['", "'"),
+    ] {
+        if let Some((_, rest)) = line.split_once(start)
+            && let Some((name, _)) = rest.split_once(end)
+        {
+            return program(name);
+        }
+    }
+    // scikit-build-core, and the usual text of setup.py files that call CMake.
+    let cmake = ["CMakeNotFoundError:", "CMake must be installed", "Problem with the CMake installation"];
+    let ninja = ["NinjaNotFoundError:", "unable to find a build program corresponding to \"Ninja\""];
+    let has = |parts: &[&str]| parts.iter().any(|part| line.contains(part));
+    match (has(&cmake), has(&ninja), line.contains("Pkg-config") && line.ends_with("not found. Giving up.")) {
+        (true, ..) => program("cmake"),
+        (_, true, _) => program("ninja"),
+        (.., true) => program("pkg-config"),
+        _ => None,
+    }
+}
+
+/// Extracts the missing module of pkg-config, or the missing library, from the message of a build system.
+fn missing_description(line: &str) -> Option<Wanted> {
+    for (start, end) in [
+        ("Package ", " was not found in the pkg-config search path"),
+        ("No package '", "' found"),
+        ("Package '", "' not found"),
+        ("Command 'pkg-config --exists ", "' returned non-zero exit status 1"),
+        ("ERROR: Dependency \"", "\" not found"),
+        ("ERROR: Dependency '", "' not found"),
+        ("ERROR: Dependency lookup for ", " with method"),
+    ] {
+        if let Some((_, rest)) = line.split_once(start)
+            && let Some((name, _)) = rest.split_once(end)
+        {
+            return word(name, "._+-").filter(|found| found == name).map(Wanted::PkgConfig);
+        }
+    }
+    let library = |rest: &str| word(rest, "._+-").map(Wanted::Library);
+    if let Some((_, rest)) = line.split_once("shared or static library '") {
+        return rest.contains("' not found").then(|| library(rest)).flatten();
+    }
+    // Pillow
+    library(line.split_once("headers or library files could not be found for ")?.1)
+}
+
+/// Extracts the libraries from a sentence such as lxml's "make sure the libxml2 and libxslt development packages are
+/// installed".
+fn requested_libraries(line: &str) -> Vec<Wanted> {
+    if !["development packages", "development files", "-dev package"].iter().any(|part| line.contains(part)) {
+        return Vec::new();
+    }
+    let libraries = line.split(' ').filter_map(|word| word.strip_prefix("lib"));
+    libraries.filter_map(|name| word(name.trim_end_matches("-dev"), "_+-.")).map(Wanted::Library).collect()
+}
+
+/// Extracts the missing package from an error of CMake. Its own module for Python is about the interpreter.
+fn missing_cmake_package(line: &str) -> Option<Wanted> {
+    let line = line.trim();
+    let name = match line.strip_prefix("Could NOT find ") {
+        Some(rest) => rest,
+        None => line.split_once("package configuration file provided by \"")?.1,
+    };
+    word(name, "._+-").filter(|name| !name.starts_with("Python") && name != "Threads").map(Wanted::CMake)
+}
+
+/// Returns the beginning of a text up to the first character that is neither a letter, a digit nor one of `others`.
+fn word(text: &str, others: &str) -> Option<String> {
+    let name: String = text.chars().take_while(|c| c.is_ascii_alphanumeric() || others.contains(*c)).collect();
+    (!name.is_empty()).then_some(name)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    /// What a build misses that prints this.
+    fn wanted(output: &str) -> Vec<Wanted> {
+        let mut messages = Messages::default();
+        for line in output.lines() {
+            messages.read(line);
+        }
+        messages.wanted().to_vec()
+    }
+
     #[test]
     fn a_missing_header_or_library_is_recognised() {
-        let gcc = "src/main/config.c:10:10: fatal error: yaml.h: No such file or directory";
-        assert_eq!(missing_file(gcc).as_deref(), Some("/yaml.h"));
-        let ld = "/usr/bin/ld: cannot find -lyaml: No such file or directory";
-        assert_eq!(missing_file(ld).as_deref(), Some("/libyaml.so"));
-        let openssl = "a.h:3:10: fatal error: openssl/ssl.h: No such file or directory";
-        assert_eq!(missing_file(openssl).as_deref(), Some("/openssl/ssl.h"));
-        assert_eq!(missing_file("error: yaml.h is odd"), None);
+        let header = |name: &str| vec![Wanted::Header(name.to_owned())];
+        let library = |name: &str| vec![Wanted::Library(name.to_owned())];
+        for (output, expected) in [
+            ("src/main/config.c:10:10: fatal error: yaml.h: No such file or directory", header("yaml.h")),
+            ("a.h:3:10: fatal error: openssl/ssl.h: No such file or directory", header("openssl/ssl.h")),
+            ("a.c:1:10: fatal error: 'ev.h' file not found", header("ev.h")),
+            ("/usr/bin/ld: cannot find -lyaml: No such file or directory", library("yaml")),
+            ("OSError: libhdf5.so: cannot open shared object file: No such file or directory", library("hdf5")),
+            ("The headers or library files could not be found for jpeg,", library("jpeg")),
+            ("meson.build:7:13: ERROR: C shared or static library 'lz4' not found", library("lz4")),
+            ("error: yaml.h is odd", vec![]),
+        ] {
+            assert_eq!(wanted(output), expected, "{output}");
+        }
+    }
+
+    #[test]
+    fn a_missing_program_is_recognised() {
+        for (output, expected) in [
+            ("Error: pg_config executable not found.", "pg_config"),
+            ("/bin/sh: 1: mysql_config: not found", "mysql_config"),
+            ("bash: line 1: xslt-config: command not found", "xslt-config"),
+            ("make[1]: cmake: No such file or directory", "cmake"),
+            ("  Could not run curl-config: [Errno 2] No such file or directory: 'curl-config'", "curl-config"),
+            ("error: command 'swig' failed: No such file or directory", "swig"),
+            ("../meson.build:3:0: ERROR: Program 'flex' not found or not executable", "flex"),
+            ("../meson.build:1:0: ERROR: Unknown compiler(s): [['gfortran'], ['flang']]", "gfortran"),
+            ("scikit_build_core.errors.CMakeNotFoundError: Could not find CMake with version >=3.15", "cmake"),
+            ("RuntimeError: CMake must be installed to build the extension", "cmake"),
+        ] {
+            assert_eq!(wanted(output), [Wanted::Program(expected.to_owned())], "{output}");
+        }
+        assert_eq!(wanted("[Errno 2] No such file or directory: 'data/x.json'"), []);
+    }
+
+    #[test]
+    fn a_missing_module_of_pkg_config_or_package_of_cmake_is_recognised() {
+        for output in [
+            "Package libcurl was not found in the pkg-config search path.\n\
+             Perhaps you should add the directory containing `libcurl.pc'\n\
+             Package 'libcurl', required by 'virtual:world', not found\nNo package 'libcurl' found",
+            "Command 'pkg-config --exists libcurl' returned non-zero exit status 1.",
+            "../meson.build:9:7: ERROR: Dependency \"libcurl\" not found, tried pkgconfig and cmake",
+        ] {
+            assert_eq!(wanted(output), [Wanted::PkgConfig("libcurl".to_owned())], "{output}");
+        }
+        let lxml = "Error: Please make sure the libxml2 and libxslt development packages are installed.";
+        assert_eq!(wanted(lxml), ["xml2", "xslt"].map(|name| Wanted::Library(name.to_owned())));
+        let cmake = "-- Could NOT find ZLIB (missing: ZLIB_LIBRARY)\n\
+             CMake Error at FindPackageHandleStandardArgs.cmake:230 (message):\n\
+             \x20 Could NOT find OpenSSL, try to set the path to OpenSSL root folder\n\
+             Call Stack (most recent call first):\n\
+             CMake Error at CMakeLists.txt:4 (find_package):\n\
+             \x20 asked CMake to find a package configuration file provided by \"Eigen3\", but\n\
+             \x20 CMake did not find one.\n";
+        let found = ["OpenSSL", "Eigen3"].map(|name| Wanted::CMake(name.to_owned()));
+        assert_eq!(wanted(cmake), found, "ZLIB is optional");
+    }
+
+    #[test]
+    fn the_message_of_a_compiler_counts_more_than_that_of_a_script() {
+        let output = "/bin/sh: 1: xslt-config: not found\na.c:1:1: fatal error: a.h: No such file or directory\n";
+        assert_eq!(wanted(output), [Wanted::Header("a.h".to_owned())]);
+        assert_eq!(wanted("/bin/sh: 1: xslt-config: not found\nModuleNotFoundError: No module named 'numpy'"), []);
     }
 
     #[test]
