@@ -15,7 +15,7 @@ pub struct Clone {
 }
 
 impl Clone {
-    /// Creates the fixture project of `crates/fixture` with the tool's own files below `docker/`.
+    /// Creates the fixture project of `crates/fixture`.
     pub fn new() -> Clone {
         let clone = Clone::empty();
         copy_folder(Path::new("crates/fixture/project"), &clone.project());
@@ -56,13 +56,7 @@ impl Clone {
         let top = folder.path().to_owned();
         // Cargo runs tests in the folder of their package; where they were compiled may be another
         // clone, with which this one shares its target folder.
-        let docker = Path::new("../docker");
-        for entry in fs::read_dir(docker).unwrap().flatten().filter(|entry| entry.path().is_file()) {
-            copy_file(&entry.path(), &top.join("project/docker").join(entry.file_name()));
-        }
-        for folder in ["suites/proving", "undeclared"] {
-            copy_folder(&docker.join(folder), &top.join("project/docker").join(folder));
-        }
+        copy_folder(Path::new("../docker/undeclared"), &top.join("project/docker/undeclared"));
         Clone { top, _folder: folder }
     }
 

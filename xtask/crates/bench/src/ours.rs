@@ -10,6 +10,7 @@ use xshell::{Cmd, Shell, cmd};
 use crate::rows;
 use build::Project;
 use build::cache::{Artefact, Cache, Record};
+use build::embedded;
 use build::exchange::Exchange;
 use build::lock::Pin;
 use build::plan::{Action, Plan, Step};
@@ -60,6 +61,7 @@ impl<'a> Ours<'a> {
             cores: user.cores,
             all_cores: user.all_cores,
             fake: user.fake,
+            container_files: Some(folder.join("docker")),
         };
         fs::create_dir_all(folder.join("docker"))?;
         fs::write(&project.file, text)?;
@@ -82,21 +84,15 @@ impl<'a> Ours<'a> {
         Ok(file)
     }
 
-    /// Copies the project's `docker/`. With a `nonce`, each stage of the files in `cold` starts with a build argument
-    /// of that value. BuildKit includes it in the cache key of each following RUN, so nothing is cached, without
+    /// Writes the files that run in containers. With a `nonce`, each stage of the files in `cold` starts with a build
+    /// argument of that value. BuildKit includes it in the cache key of each following RUN, so nothing is cached, without
     /// emptying the user's cache or changing the images.
     pub fn lay_out(&self, cold: &[&str], nonce: &str) -> Result<()> {
-        for entry in fs::read_dir(self.user.folder.join("docker"))? {
-            let entry = entry?;
-            if !entry.file_type()?.is_file() {
-                continue;
-            }
-            let name = entry.file_name().to_string_lossy().into_owned();
-            let mut text = fs::read_to_string(entry.path())?;
-            if cold.contains(&name.as_str()) {
+        for (path, mut text) in embedded::files() {
+            if cold.iter().any(|name| path.ends_with(&format!("/{name}"))) {
                 text = text.lines().map(|line| with_argument(line, nonce)).collect();
             }
-            fs::write(self.project.folder.join("docker").join(name), text)?;
+            fs::write(self.project.folder.join(path), text)?;
         }
         Ok(())
     }
@@ -204,7 +200,9 @@ impl<'a> Ours<'a> {
         let program = std::env::current_exe().context("cannot determine the path of this program")?;
         let fake: &[&str] = if self.project.fake { &["--fake"] } else { &[] };
         let shell = &self.shell;
-        Ok(cmd!(shell, "{program} --matrix {matrix} {fake...} {arguments...}").env("XTASK_CACHE_DIR", &self.cache))
+        Ok(cmd!(shell, "{program} --matrix {matrix} {fake...} {arguments...}")
+            .env("XTASK_CACHE_DIR", &self.cache)
+            .env(embedded::VARIABLE, self.project.folder.join("docker")))
     }
 
     /// Returns the folder of the cache layout.

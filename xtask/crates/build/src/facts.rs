@@ -10,6 +10,7 @@ use anyhow::{Context, Result, anyhow, ensure};
 use base::platform::Platform;
 
 use crate::cache::Cache;
+use crate::embedded;
 use crate::lock::pylock::{self, Pylock};
 use crate::lock::{self, Pin};
 use crate::plan::{Origin, PatchFile};
@@ -44,37 +45,21 @@ pub struct Facts {
     pub patches: BTreeMap<String, Vec<PatchFile>>,
     /// Locked build requirements, by package.
     pub build_locks: BTreeMap<String, Pylock>,
-    /// Text of the files below `docker/`, by path relative to the project folder.
+    /// Text of the files that run in containers, by path in a clone of this tool.
     pub files: BTreeMap<String, String>,
 }
-
-/// Files below `docker/` that steps send to the engine.
-const FILES: [&str; 8] = [
-    "docker/builder.Dockerfile",
-    "docker/python.Dockerfile",
-    "docker/base.Dockerfile",
-    "docker/image.Dockerfile",
-    "docker/build-wheel.sh",
-    "docker/compile_bytecode.py",
-    "docker/parallel_compile.py",
-    "docker/gil_probe.py",
-];
 
 impl Facts {
     /// Reads the facts for the matrix in the folder `project`. Packages are compiled below `cache`.
     pub fn read(matrix: &Matrix, project: &Path, cache: &Cache, quick: bool, fake: bool) -> Result<Facts> {
-        let mut facts =
-            Facts { project: project.to_owned(), platform: matrix.platform, quick, fake, ..Facts::default() };
-        for name in FILES {
-            let path = project.join(name);
-            let text = fs::read_to_string(&path).map_err(|error| {
-                let path = path.display();
-                anyhow!(UsageError(format!(
-                    "cannot read `{path}`: {error}: the matrix must be in a clone of the project"
-                )))
-            })?;
-            facts.files.insert(name.to_owned(), text);
-        }
+        let mut facts = Facts {
+            project: project.to_owned(),
+            platform: matrix.platform,
+            quick,
+            fake,
+            files: embedded::files(),
+            ..Facts::default()
+        };
         // In parallel, because each waits for child processes.
         let compiles = matrix.packages.iter().any(|package| package.build.with == Builder::Maturin);
         let (rustc, copies) = std::thread::scope(|scope| {

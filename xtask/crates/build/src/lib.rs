@@ -4,6 +4,7 @@ pub mod build_system;
 pub mod cache;
 pub mod debian;
 pub mod doctor;
+pub mod embedded;
 pub mod exchange;
 pub mod facts;
 pub mod golang;

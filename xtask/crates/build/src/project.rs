@@ -9,6 +9,7 @@ use anyhow::{Context as _, Result, anyhow, ensure};
 use xshell::Cmd;
 
 use crate::cache::Cache;
+use crate::embedded;
 use crate::exchange::Exchange;
 use crate::facts::Facts;
 use crate::plan::{Action, Plan, Status, Step, Tools};
@@ -54,6 +55,8 @@ pub struct Project {
     pub fake: bool,
     /// Lock that prevents `prune` from removing entries in use.
     pub in_use: Option<File>,
+    /// Folder with files to use instead of those of [`embedded`] with the same name.
+    pub container_files: Option<PathBuf>,
 }
 
 impl Project {
@@ -97,11 +100,15 @@ impl Project {
             all_cores: options.jobs.is_none(),
             fake: options.fake,
             in_use,
+            container_files: std::env::var_os(embedded::VARIABLE).map(PathBuf::from),
         })
     }
 
     pub fn facts(&self, quick: bool) -> Result<Facts> {
-        let facts = Facts::read(&self.matrix, &self.folder, &self.cache, quick, self.fake)?;
+        let mut facts = Facts::read(&self.matrix, &self.folder, &self.cache, quick, self.fake)?;
+        if let Some(folder) = &self.container_files {
+            facts.files = embedded::files_or_those_in(folder)?;
+        }
         Ok(Facts { matrix: self.file.clone(), ..facts })
     }
 

@@ -7,6 +7,7 @@ use anyhow::{Context as _, Result, anyhow, bail};
 
 use crate::subject::{self, Listed, Subject};
 use base::{digest, labels, ui};
+use build::embedded;
 use build::manifest::Entry;
 use build::step::{proof, root};
 use build::{Project, plan};
@@ -109,9 +110,7 @@ fn image_by_name(project: &Project, reference: &str, image: &matrix::Image, list
     let packages = project.matrix.packages_of(image);
     let imports: Vec<String> =
         packages.flat_map(|package| package.import.iter().map(|name| name.to_string())).collect();
-    let script = project.folder.join("docker/gil_probe.py");
-    let script = std::fs::read_to_string(&script).with_context(|| format!("cannot read `{}`", script.display()))?;
-    let (verdict, _) = proof::probe(&docker, &found.id, &script, &imports, &project.cancel)?;
+    let (verdict, _) = proof::probe(&docker, &found.id, embedded::gil_probe(), &imports, &project.cancel)?;
     ui::print_result(&format!("{}{identity}{contents}", describe(reference, image, &found, &verdict)))?;
     check_installed(image, &found, &verdict)?;
     check_slim(&docker, &found, project)?;

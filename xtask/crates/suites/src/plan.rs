@@ -90,6 +90,26 @@ pub fn needs_server(matrix: &Matrix, image: &Image, suites: &[Suite], own: &[Pac
     })
 }
 
+macro_rules! proving {
+    ($($name:literal)*) => {
+        [$(($name, include_str!(concat!("../../../../docker/suites/proving/", $name)))),*]
+    };
+}
+
+/// The Python package that runs the suites in the container, which is part of this program.
+pub const PROVING: [(&str, &str); 10] = proving! {
+    "__init__.py"
+    "child.py"
+    "client.py"
+    "errors.py"
+    "process.py"
+    "records.py"
+    "runner.py"
+    "smoke.py"
+    "storm.py"
+    "upstream.py"
+};
+
 /// Image and packages under test.
 pub struct Tested<'a> {
     pub project: &'a Project,
@@ -107,12 +127,9 @@ pub struct Tested<'a> {
 pub fn inputs(tested: &Tested, server: Option<(&str, u16)>) -> Result<Vec<ContextFile>> {
     let Tested { project, options, image, found, suites, own, wheels } = tested;
     let mut files = Vec::new();
-    let runner = project.folder.join("docker/suites/proving");
-    for entry in std::fs::read_dir(&runner).with_context(|| format!("cannot list `{}`", runner.display()))? {
-        let path = entry?.path();
-        if path.extension().is_some_and(|extension| extension == "py") {
-            files.push(file(&format!("{TOP}/proving"), &path)?);
-        }
+    for (name, text) in PROVING {
+        let source = Content::Bytes(text.as_bytes().to_vec());
+        files.push(ContextFile { path: format!("{TOP}/proving/{name}"), source, mode: 0o644 });
     }
     let known = known(project, image);
     let (mut packages, mut clients) = (Vec::new(), Vec::new());

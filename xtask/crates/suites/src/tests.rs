@@ -233,3 +233,12 @@ fn a_storm_without_a_client_is_skipped_or_an_error() {
         assert!(error.is::<UsageError>() && error.to_string().contains("`tests.client`"), "{error}");
     }
 }
+
+#[test]
+fn all_files_of_the_runner_are_part_of_the_program() {
+    let listed = std::fs::read_dir(fixture::project().join("docker/suites/proving")).unwrap();
+    let names = listed.map(|entry| entry.unwrap().file_name().into_string().unwrap());
+    let mut names: Vec<String> = names.filter(|name| name.ends_with(".py")).collect();
+    names.sort();
+    assert_eq!(names, crate::plan::PROVING.map(|(name, _)| name));
+}

@@ -20,7 +20,7 @@ pub fn run(apt: &Apt, env: &Env) -> Result<Output> {
     };
     let image = env.build(
         Build {
-            dockerfile: env.project_file("docker/builder.Dockerfile")?,
+            dockerfile: env.container_file("docker/builder.Dockerfile")?,
             context: vec![bundle],
             args: [("ROOT".to_owned(), env.image(&apt.base)?.to_owned()), ("APT".to_owned(), apt.packages.join(" "))]
                 .into_iter()

@@ -29,7 +29,7 @@ pub fn run(base: &Base, env: &Env) -> Result<Output> {
     let repository = format!("{}/python", base.repository);
     let image = env.build(
         Build {
-            dockerfile: env.project_file("docker/base.Dockerfile")?,
+            dockerfile: env.container_file("docker/base.Dockerfile")?,
             context: vec![env.pip()?],
             target: Some(target),
             args,

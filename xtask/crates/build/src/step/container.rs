@@ -26,8 +26,8 @@ pub const REVISION: u32 = 1;
 pub fn run(step: &Container, env: &Env) -> Result<Output> {
     let own = &step.wheel;
     let mut inputs = vec![
-        text("/in/build-wheel.sh", env.project_file("docker/build-wheel.sh")?, 0o755),
-        text("/in/parallel_compile.py", env.project_file("docker/parallel_compile.py")?, 0o644),
+        text("/in/build-wheel.sh", env.container_file("docker/build-wheel.sh")?, 0o755),
+        text("/in/parallel_compile.py", env.container_file("docker/parallel_compile.py")?, 0o644),
     ];
     match &own.sdist {
         Some(sdist) => inputs.push(env.stored("/in/sdist.tar.gz", env.file(sdist)?)),

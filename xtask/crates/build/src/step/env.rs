@@ -68,8 +68,8 @@ impl Env<'_> {
         self.context.docker.context("no Docker engine: run `cargo xtask doctor`")
     }
 
-    /// Returns the text of a file below `docker/`.
-    pub fn project_file(&self, name: &str) -> Result<&str> {
+    /// Returns the text of a file that runs in containers, such as `docker/base.Dockerfile`.
+    pub fn container_file(&self, name: &str) -> Result<&str> {
         self.context
             .facts
             .files

@@ -37,9 +37,11 @@ pub fn run(image: &Image, env: &Env) -> Result<Output> {
         }
     }
     let uv = env.file("tool-uv")?;
-    let context =
-        [env.stored(&uv.name, uv), text("compile_bytecode.py", env.project_file("docker/compile_bytecode.py")?, 0o644)];
-    let mut dockerfile = env.project_file("docker/image.Dockerfile")?.to_owned();
+    let context = [
+        env.stored(&uv.name, uv),
+        text("compile_bytecode.py", env.container_file("docker/compile_bytecode.py")?, 0o644),
+    ];
+    let mut dockerfile = env.container_file("docker/image.Dockerfile")?.to_owned();
     for (name, value) in &image.env {
         dockerfile.push_str(&format!("ENV {name}=\"{value}\"\n"));
     }

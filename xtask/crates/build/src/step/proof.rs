@@ -52,7 +52,7 @@ pub fn probe(
 pub fn run(proof: &Proof, env: &Env) -> Result<Output> {
     let docker = env.docker()?;
     let candidate = env.image(&proof.image)?;
-    let script = env.project_file("docker/gil_probe.py")?;
+    let script = env.container_file("docker/gil_probe.py")?;
     let (verdict, document) = probe(docker, candidate, script, &proof.imports, env.context.cancel)?;
     document.lines().for_each(|line| env.task.record(line));
     verdict.lines().iter().for_each(|line| env.task.line(line));

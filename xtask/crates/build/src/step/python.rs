@@ -17,7 +17,7 @@ pub fn run(python: &Python, env: &Env) -> Result<Output> {
     let archive = env.file(&python.archive)?;
     let image = env.build(
         Build {
-            dockerfile: env.project_file("docker/python.Dockerfile")?,
+            dockerfile: env.container_file("docker/python.Dockerfile")?,
             context: vec![env.stored("python.tar.xz", archive)],
             args: BTreeMap::from([
                 ("BUILDER".to_owned(), env.image(&python.builder)?.to_owned()),

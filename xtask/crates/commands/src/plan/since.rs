@@ -10,6 +10,7 @@ use super::JobRows;
 use base::UsageError;
 use base::git::{self, git};
 use build::Project;
+use build::embedded;
 use build::facts::Facts;
 use build::plan::{self, JobOptions, Jobs, Plan, Status, Step};
 use build::planner;
@@ -39,13 +40,17 @@ pub fn jobs(project: &Project, asked: &JobRows, planned: Planned) -> Result<Jobs
     Ok(plan::jobs(plan, keys, &common, &left_out))
 }
 
-/// Files that compute keys. If they changed, earlier keys cannot be computed, and everything counts as changed.
+/// Files that compute keys, in a clone of this tool. If they changed, earlier keys cannot be computed, and everything
+/// counts as changed.
 const PLANNER: [&str; 4] = [
     "xtask/crates/build/src/planner.rs",
     "xtask/crates/build/src/plan.rs",
     "xtask/crates/build/src/plan/action.rs",
     "xtask/crates/base/src/digest.rs",
 ];
+
+/// Where other projects name the version of this tool that computes the keys.
+const TOOL: [&str; 1] = [".github/workflows"];
 
 /// Recorded revision of each step's code, which is part of its key.
 const REVISIONS: &str = "xtask/crates/build/src/step/revisions.txt";
@@ -65,7 +70,8 @@ fn untouched(project: &Project, revision: &str, plan: &Plan, facts: &Facts) -> R
     };
     let mut compare = git(&project.folder);
     compare.args(["diff", "--quiet", "--no-ext-diff", "--no-textconv", "--ignore-submodules=dirty", &commit, "--"]);
-    if !compare.args(PLANNER).status().context("cannot start `git`")?.success() {
+    let files: &[&str] = if embedded::are_those_of(&project.folder)? { &PLANNER } else { &TOOL };
+    if !compare.args(files).status().context("cannot start `git`")?.success() {
         return all("the code that computes the keys has changed");
     }
     if revisions_before(project, &commit)? != revisions(&read_if_present(&project.folder.join(REVISIONS))?) {
@@ -130,6 +136,10 @@ fn before(project: &Project, commit: &str, folder: &Path, now: &Facts) -> Result
     let file = project.file.file_name().map(PathBuf::from).unwrap_or_default();
     let matrix = Matrix::load(&tree.join(&file), &file.display().to_string())?;
     let mut facts = Facts::read(&matrix, &tree, &project.cache, now.quick, now.fake)?;
+    // In a clone of this tool, the commit has its own version of what runs in containers.
+    if embedded::are_those_of(&project.folder)? {
+        facts.files = embedded::files_or_those_in(&tree.join("docker"))?;
+    }
     let toolchain = |folder: &Path| std::fs::read(folder.join("rust-toolchain.toml")).ok();
     if toolchain(&tree) != toolchain(&project.folder) {
         facts.rustc = format!("not {}", now.rustc);
