@@ -10,7 +10,7 @@ use base::{ErrorClass, limits, proc, program, size, summary, ui};
 use build::{BuildOptions, OpenOptions, Project, doctor, incoming};
 use clap::builder::{Resettable, StyledStr};
 use clap::{Command, CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
-use commands::{ci, deny, export, image, lock, outdated, plan, prune, sbom, verify, wheels, workflow};
+use commands::{check, ci, deny, export, image, lock, outdated, plan, prune, sbom, verify, wheels, workflow};
 
 /// Shown below the help of the program; [`ErrorClass`] defines the codes.
 const EXIT_CODES: &str = "Exit codes: 0 success, 1 a step or check failed, 2 the command line or the configuration is \
@@ -46,6 +46,8 @@ enum Cmd {
     Image(image::Options),
     /// Check finished wheels and images again, without trusting the record of the build
     Verify(verify::Options),
+    /// Say which distributions have wheels for free-threaded Python, and what the others need; build nothing
+    Check(check::Options),
     /// Print the CycloneDX SBOM of wheels and images; the output is reproducible
     Sbom(sbom::Options),
     /// Copy one row of wheels/ to a folder, for `collect` or --wheels-from on another machine
@@ -157,7 +159,7 @@ fn main() -> ExitCode {
 
 /// Whether a command needs a `matrix.yaml`.
 fn needs_matrix(command: &Cmd) -> bool {
-    !matches!(command, Cmd::Doctor | Cmd::Cache { .. } | Cmd::Down { .. } | Cmd::Verify(_))
+    !matches!(command, Cmd::Doctor | Cmd::Cache { .. } | Cmd::Check(_) | Cmd::Down { .. } | Cmd::Verify(_))
 }
 
 /// Parses the command line. The help contains the command with which the program was started.
@@ -203,6 +205,7 @@ fn dispatch(cli: &Cli, cancel: &Cancel) -> Result<()> {
             incoming::collect(&project, folder, plan.as_deref(), publish.as_deref())
         }
         Cmd::Verify(options) => verify::run(&project, options),
+        Cmd::Check(options) => check::run(&project, options),
         Cmd::Sbom(options) => sbom::run(&project, options),
         Cmd::Bench { what: BenchCmd::Build(options) } => bench::build(&project, options),
         Cmd::Bench { what: BenchCmd::Serve(options) } => bench::serve::run(&project, options),

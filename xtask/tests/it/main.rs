@@ -7,6 +7,7 @@ mod architecture;
 mod audit;
 mod bills;
 mod cases;
+mod check;
 mod cli;
 mod common;
 mod exchange;

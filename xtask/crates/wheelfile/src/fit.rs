@@ -50,8 +50,16 @@ impl TargetInterpreter<'_> {
     /// Returns the rank of a wheel, or `None` if it cannot be installed.
     pub fn fit(&self, wheel: &WheelName) -> Option<Fit> {
         let abi = self.fit_abi(wheel)?;
-        let glibc = wheel.platform.iter().filter_map(|platform| self.fit_platform(platform)).max()?;
-        Some(Fit { abi, glibc })
+        Some(Fit { abi, glibc: self.fit_platforms(wheel)? })
+    }
+
+    /// Returns whether a wheel is for the platform, whatever its ABI.
+    pub fn fits_platform(&self, wheel: &WheelName) -> bool {
+        self.fit_platforms(wheel).is_some()
+    }
+
+    fn fit_platforms(&self, wheel: &WheelName) -> Option<(u32, u32)> {
+        wheel.platform.iter().filter_map(|platform| self.fit_platform(platform)).max()
     }
 
     fn fit_platform(&self, platform: &str) -> Option<(u32, u32)> {

@@ -6,7 +6,7 @@ use std::str::FromStr;
 use anyhow::{Context as _, Result};
 use pep440_rs::{Version, VersionSpecifiers};
 
-use super::page::Entry;
+use super::page::{self, Entry};
 use download::Url;
 use wheelfile::{WheelName, same_name};
 
@@ -52,6 +52,11 @@ pub enum FileKind {
 }
 
 impl ProjectFiles {
+    /// Parses the page of a project, which has this URL.
+    pub fn parse(name: &str, url: &str, text: &str) -> Result<ProjectFiles> {
+        Ok(ProjectFiles::new(name, &download::parse_url(url)?, page::entries(text)?))
+    }
+
     pub(super) fn new(name: &str, page: &Url, entries: Vec<Entry>) -> ProjectFiles {
         let mut releases: BTreeMap<Version, Vec<File>> = BTreeMap::new();
         for entry in entries {

@@ -1,0 +1,111 @@
+//! `cargo xtask check`: says whether wheels of distributions exist for an ABI. Nothing is installed or built.
+
+mod input;
+mod judge;
+mod locked;
+mod lookup;
+mod print;
+mod requirements;
+mod target;
+#[cfg(test)]
+mod tests;
+mod wanted;
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use anyhow::{Context as _, Result, bail};
+use base::ui;
+use build::index::{self, ProjectFiles};
+use build::{Project, build_system};
+use clap::{Args, ValueEnum};
+
+use judge::{Row, Source};
+use target::Target;
+use wanted::Wanted;
+
+/// Maximum size of a source distribution that is downloaded to say how it is built, in bytes.
+const LARGEST_SDIST: u64 = 8 << 20;
+
+/// Options of `cargo xtask check`.
+#[derive(Debug, Args)]
+pub struct Options {
+    /// Requirements file, pylock.toml, uv.lock, or a name with an optional version: `numpy`, `numpy==2.4.0`. Of names and
+    /// requirements files, only what is listed is checked, not what it depends on; lock files list everything
+    #[arg(required = true, value_name = "FILE|NAME[==VERSION]")]
+    what: Vec<String>,
+    /// ABI to check for (repeatable); default: the free-threaded ABIs of matrix.yaml, else cp314t
+    #[arg(long = "abi", value_name = "ABI")]
+    abis: Vec<String>,
+    #[arg(long, value_enum, default_value_t = Format::Text)]
+    format: Format,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Format {
+    Text,
+    Json,
+}
+
+/// Distributions that are wanted for a target, with what the index says about them.
+struct Checked {
+    target: Target,
+    rows: Vec<Row>,
+}
+
+/// Runs `cargo xtask check`.
+pub fn run(project: &Project, options: &Options) -> Result<()> {
+    let mut wanted: Vec<(Target, Vec<Wanted>)> = Vec::new();
+    let mut partial = false;
+    for target in target::targets(&project.matrix, &options.abis)? {
+        let found = input::read(&options.what, &target)?;
+        found.notes.iter().filter(|_| wanted.is_empty()).for_each(|note| project.ui.say(note));
+        partial |= found.partial;
+        wanted.push((target, found.wanted));
+    }
+    let checked = check(project, wanted)?;
+    ui::print_result(&match options.format {
+        Format::Text => print::text(&checked, partial),
+        Format::Json => format!("{:#}\n", print::json(&checked)),
+    })?;
+    let missing: Vec<String> = checked.iter().filter_map(print::missing).collect();
+    if !missing.is_empty() {
+        bail!(missing.join("; "));
+    }
+    Ok(())
+}
+
+/// Asks the index for each distribution, and reads the sources of those without a wheel.
+fn check(project: &Project, wanted: Vec<(Target, Vec<Wanted>)>) -> Result<Vec<Checked>> {
+    let mut names: Vec<&str> = wanted.iter().flat_map(|(_, wanted)| wanted).filter_map(Wanted::on_index).collect();
+    names.sort_unstable();
+    names.dedup();
+    let url = if names.is_empty() { String::new() } else { index::index_url(Path::new("python3"))? };
+    let lookup = lookup::Lookup { project, url: &url };
+    let pages = lookup.each(&format!("look up distributions ({})", names.len()), &names, |index, name| {
+        let files = index.project(name).with_context(|| format!("cannot look up `{name}` on the package index"))?;
+        Ok(((*name).to_owned(), files))
+    })?;
+    let pages: BTreeMap<String, Option<ProjectFiles>> = pages.into_iter().collect();
+
+    let mut checked: Vec<Checked> = Vec::new();
+    for (target, wanted) in wanted {
+        let page = |wanted: &Wanted| wanted.on_index().and_then(|name| pages.get(name)?.as_ref());
+        let rows = wanted.iter().map(|wanted| judge::row(wanted, page(wanted), &target)).collect();
+        checked.push(Checked { target, rows });
+    }
+
+    let all = checked.iter_mut().flat_map(|checked| &mut checked.rows);
+    let mut built: Vec<&mut Row> = all.filter(|row| row.cheap_sdist(LARGEST_SDIST).is_some()).collect();
+    let sdists: Vec<_> = built.iter().filter_map(|row| row.cheap_sdist(LARGEST_SDIST).cloned()).collect();
+    let systems = lookup.each(&format!("read source distributions ({})", sdists.len()), &sdists, |index, sdist| {
+        let path = index.scratch.join("sdist");
+        index.download(sdist, &path)?;
+        // A faulty source is a fault of that distribution, and no reason to stop.
+        Ok(build_system::of_sdist(&path).map_err(|error| format!("{error:#}")))
+    })?;
+    for (row, system) in built.iter_mut().zip(systems) {
+        row.source = Some(system.map_or_else(Source::Unreadable, Source::Read));
+    }
+    Ok(checked)
+}

@@ -1,0 +1,48 @@
+//! Reads the arguments of the command line: names and files.
+
+use std::path::Path;
+
+use anyhow::{Result, anyhow};
+use base::UsageError;
+
+use super::target::Target;
+use super::wanted::{Found, Wanted, requirement};
+use super::{locked, requirements};
+
+/// Suffixes of arguments that are files even if they do not exist.
+const SUFFIXES: [&str; 4] = [".in", ".lock", ".toml", ".txt"];
+
+/// Reads all arguments. An invalid one is a [`UsageError`].
+pub fn read(arguments: &[String], target: &Target) -> Result<Found> {
+    let mut found = Found::default();
+    for argument in arguments {
+        add(argument, target, &mut found).map_err(|error| anyhow!(UsageError(format!("{error:#}"))))?;
+    }
+    let mut unique: Vec<Wanted> = Vec::new();
+    for wanted in found.wanted {
+        if !unique.contains(&wanted) {
+            unique.push(wanted);
+        }
+    }
+    Ok(Found { wanted: unique, ..found })
+}
+
+fn add(argument: &str, target: &Target, found: &mut Found) -> Result<()> {
+    let path = Path::new(argument);
+    let is_file = path.is_file() || argument.contains('/') || SUFFIXES.iter().any(|suffix| argument.ends_with(suffix));
+    if !is_file {
+        let wanted = requirement(argument, target).map_err(|error| {
+            anyhow!("`{}` is neither a file nor `NAME` or `NAME==VERSION`: {error}", argument.escape_debug())
+        })?;
+        found.wanted.extend(wanted);
+        found.partial = true;
+        return Ok(());
+    }
+    match path.extension().and_then(|suffix| suffix.to_str()) {
+        Some("toml" | "lock") => locked::read(path, target, found),
+        _ => {
+            found.partial = true;
+            requirements::read(path, target, found)
+        }
+    }
+}
