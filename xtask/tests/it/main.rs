@@ -12,6 +12,7 @@ mod cli;
 mod common;
 mod exchange;
 mod expressions;
+mod gate;
 mod generic;
 mod inputs;
 mod jobs;

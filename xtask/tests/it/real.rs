@@ -47,6 +47,13 @@ fn the_gate_catches_a_module_that_switches_the_gil_on() {
     assert!(said.contains("undeclared: undeclared (undeclared 1.0)") && !said.contains("\"schema\""), "{said}");
     let (output, _) = run(&clone, &["verify", "gate"]);
     assert_eq!(output.status.code(), Some(1), "an image that broke its promise has no tag");
+    // The same as a gate for a wheel that others built, in a folder without a matrix.
+    let wheel = clone.wheel("cp314t").display().to_string();
+    fs::remove_file(clone.project().join("matrix.yaml")).unwrap();
+    let (output, said) = run(&clone, &["verify", "--gil", "off", &wheel]);
+    assert_eq!(output.status.code(), Some(1), "{said}");
+    assert!(said.contains("on in CPython 3.14") && said.contains("enabled by `undeclared`"), "{said}");
+    assert!(said.contains("  declared    declared\n"), "{said}");
 }
 
 #[test]

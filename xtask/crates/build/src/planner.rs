@@ -62,6 +62,13 @@ pub fn tools(matrix: &Matrix, facts: &Facts) -> Plan {
     planner.plan
 }
 
+/// Returns the steps that build the base image of an ABI, which the last step does.
+pub fn base(matrix: &Matrix, facts: &Facts, abi: &Abi) -> Plan {
+    let mut planner = Planner { matrix, facts, plan: Plan::default() };
+    planner.base(abi);
+    planner.plan
+}
+
 /// Returns the steps that fetch pinned wheels not belonging to an image. The last step has the id `id`.
 pub fn fetch(matrix: &Matrix, facts: &Facts, id: &str, pins: &[Pin]) -> Plan {
     let mut planner = Planner { matrix, facts, plan: Plan::default() };

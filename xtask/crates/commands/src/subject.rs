@@ -117,7 +117,8 @@ fn downloaded<'p>(project: &'p Project, reference: &str) -> Result<Subject<'p>> 
 pub fn checked(project: &Project, path: &Path, listed: &Listed) -> Result<WheelReport> {
     let file = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
     let name = WheelName::parse(&file)?;
-    let package = package_of(project, &name)?;
+    // Without packages in the matrix, the wheel is someone else's, and its name says what it should be.
+    let package = if project.matrix.packages.is_empty() { None } else { Some(package_of(project, &name)?) };
     let abi = match name.abi.as_slice() {
         // A wheel for any ABI is checked for the one that it was built for.
         [abi] if abi == "none" || abi == "abi3" => match (listed.wheel(&file), project.matrix.abis.first()) {
@@ -125,15 +126,18 @@ pub fn checked(project: &Project, path: &Path, listed: &Listed) -> Result<WheelR
             (None, Some(first)) => &*first.id,
             (None, None) => bail!("the matrix has no ABI"),
         },
-        [abi] if project.matrix.abi(abi).is_some() => abi.as_str(),
+        [abi] if package.is_none() || project.matrix.abi(abi).is_some() => abi.as_str(),
         tags => {
             let known = ui::quoted(project.matrix.abis.iter().map(|abi| &abi.id));
             bail!("its ABI tag `{}` is not in the matrix; its ABIs: {known}", tags.join("."));
         }
     };
-    let version = package.wheel_version();
+    let version = match package {
+        Some(package) => package.wheel_version(),
+        None => Some(name.version.clone()),
+    };
     let expect = ExpectedWheel {
-        distribution: package.distribution(),
+        distribution: package.map_or(&name.distribution, Package::distribution),
         version: version.as_deref(),
         abi,
         platform: None,

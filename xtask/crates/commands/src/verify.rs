@@ -1,5 +1,7 @@
 //! `cargo xtask verify`: checks finished wheels and images again, independently of the build.
 
+mod gil;
+
 use matrix::InterpreterBuild;
 use std::path::{Path, PathBuf};
 
@@ -23,11 +25,28 @@ pub struct Options {
     /// Manifest to check against, such as that of a release; default: wheels/manifest.json
     #[arg(long, value_name = "FILE")]
     manifest: Option<PathBuf>,
+    /// Check wheel files that others built: import each extension module in a free-threaded interpreter, and fail if
+    /// one enables the GIL. Needs no matrix.yaml
+    #[arg(long, value_name = "STATE", conflicts_with = "manifest")]
+    gil: Option<PromisedGil>,
+    /// With --gil, import the modules with this interpreter of this machine; default: an interpreter in a container
+    #[arg(long, value_name = "PATH", requires = "gil")]
+    python: Option<PathBuf>,
+}
+
+/// State of the GIL that `--gil` checks. Only one can be checked without an image.
+#[derive(Debug, Clone, Copy, clap::ValueEnum)]
+enum PromisedGil {
+    /// No extension module of the wheels enables the GIL
+    Off,
 }
 
 /// Runs `cargo xtask verify`.
 pub fn run(project: &Project, options: &Options) -> Result<()> {
-    check(project, &options.what, options.manifest.as_deref())
+    match options.gil {
+        Some(PromisedGil::Off) => gil::check(project, &options.what, options.python.as_deref()),
+        None => check(project, &options.what, options.manifest.as_deref()),
+    }
 }
 
 /// Checks wheels and images against a manifest, by default that of the clone. Needs no network.
