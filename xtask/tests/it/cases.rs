@@ -5,9 +5,9 @@
 
 use std::path::Path;
 
-use crate::common::{Clone, copy_folder, matrix_has};
+use crate::common::{Clone, SETUPTOOLS, SETUPTOOLS_SHA256, copy_folder, matrix_has};
 use crate::plain::{self, Builder, Package, Stored};
-use crate::real::{SETUPTOOLS, has_abis, run};
+use crate::real::{has_abis, run};
 
 /// Package in `tests/cases`.
 pub struct Case {
@@ -69,16 +69,19 @@ fn add(clone: Clone, folders: &[&str]) -> Clone {
         copy_folder(&Path::new("tests/cases").join(folder), &clone.project().join("cases").join(folder));
         let Case { package, import, with, .. } = case(folder);
         let build = match with {
-            With::Setuptools => {
-                format!("with: container, platform: manylinux_2_34_x86_64, apt: compile, requires: [{SETUPTOOLS}]")
-            }
-            With::Lock => format!(
-                "with: container, platform: manylinux_2_34_x86_64, apt: compile, lock: cases/{folder}/pylock.build.toml"
-            ),
-            With::Maturin => "with: maturin, platform: manylinux_2_28_x86_64".to_owned(),
+            With::Setuptools | With::Lock => "with: container, platform: manylinux_2_34_x86_64, apt: compile",
+            With::Maturin => "with: maturin, platform: manylinux_2_28_x86_64",
         };
         let row = format!("{{id: {package}, import: {import}, source: {{path: cases/{folder}}}, build: {{{build}}}}}");
-        clone.add("packages", &row);
+        match with {
+            With::Setuptools => clone.add_built_with_setuptools(&row),
+            With::Lock => {
+                clone.add("packages", &row);
+                let text = std::fs::read_to_string(format!("tests/cases/{folder}/pylock.build.toml")).unwrap();
+                clone.lock(package, "pylock.build.toml", &text);
+            }
+            With::Maturin => clone.add("packages", &row),
+        }
     }
     clone
 }
@@ -125,14 +128,12 @@ fn a_missing_run_time_dependency_names_who_requires_it_and_the_field() {
     clone.add("images", "{tag: incomplete, abi: cp311, packages: [calver-demo], gil: \"on\"}");
     let (output, said) = run(&clone, &["image", "incomplete", "--quick"]);
     assert_eq!(output.status.code(), Some(1), "{said}");
-    let wanted = "`calver-demo` requires `numpy>=2`, which is not installed: the lock file `cp311.txt` in the folder \
-                  `locks` of `calver-demo` must contain it";
+    let wanted = "`calver-demo` requires `numpy>=2`, which is not installed: run `cargo xtask lock calver-demo`";
     assert!(said.contains(wanted), "{said}");
 }
 
 fn setuptools() -> Stored {
-    let sha256 = "ca140b45d5325a9478f880e351484f62fef15f336462e449ca0c03c873d589c2";
-    Stored::new("setuptools-84.2.1-py3-none-any.whl", sha256)
+    Stored::new(SETUPTOOLS, SETUPTOOLS_SHA256)
 }
 
 /// Compares the wheels of cases with those of the plain tools by evaluating expressions with expected results.
@@ -209,11 +210,14 @@ fn object_files_of_modules_are_never_mixed_up() {
 #[test]
 fn a_build_lock_without_a_fitting_wheel_is_exit_code_2() {
     let clone = project(&["numpy-headers"]);
-    let lock = clone.project().join("cases/numpy-headers/pylock.build.toml");
+    let lock = clone.project().join("locks/numpy-headers/pylock.build.toml");
     let text = std::fs::read_to_string(&lock).unwrap();
     std::fs::write(&lock, text.replace("cp314-cp314t-", "cp314-cp314-")).unwrap();
     let said = clone.bad(2, &["plan", "wheels", "--package", "numpy-headers", "--abi", "cp314t"]);
-    assert!(said.contains("packages[].build.lock") && said.contains("`numpy`") && said.contains("`cp314t`"), "{said}");
+    assert!(
+        said.contains("locks/numpy-headers/pylock.build.toml`: no wheel of `numpy`") && said.contains("`cp314t`"),
+        "{said}"
+    );
     clone.good(&["plan", "wheels", "--package", "numpy-headers", "--abi", "cp314"]);
 }
 
@@ -223,11 +227,8 @@ fn build_requirements_may_differ_by_abi() {
     let Some(clone) = real_project(&["numpy-headers"], &["cp311", "cp314", "cp314t"]) else { return };
     clone.add("images", "{tag: numpy-case, abi: cp314t, packages: [numpy-headers], gil: \"off\"}");
     // At run time the module needs the numpy that it was compiled against.
-    let matrix = clone.project().join("matrix.yaml");
-    let text = std::fs::read_to_string(&matrix).unwrap();
-    let row = "- id: numpy-headers\n";
-    assert!(text.contains(row), "{text}");
-    std::fs::write(&matrix, text.replacen(row, &format!("{row}  locks: cases/numpy-headers/locks\n"), 1)).unwrap();
+    let text = std::fs::read_to_string("tests/cases/numpy-headers/pylock.build.toml").unwrap();
+    clone.lock("numpy-headers", "pylock.toml", &text);
     let wheels =
         ["wheels", "--quick", "--package", "numpy-headers", "--abi", "cp311", "--abi", "cp314", "--abi", "cp314t"];
     let (output, said) = run(&clone, &wheels);

@@ -913,22 +913,18 @@ fn a_wrong_pin_fails_although_everything_is_cached() {
 fn a_wrong_pin_in_a_lock_file_fails_although_everything_is_cached() {
     let clone = Clone::new();
     let sha256 = plant(&clone, "numpy", "2.4.6");
-    // Not in the package's own folder, where a change of the file would build its wheel again.
-    clone.edit("locks: app/locks\n", "locks: docker/locks\n");
-    let folder = clone.project().join("docker/locks");
-    fs::create_dir_all(&folder).unwrap();
-    for abi in ["cp311", "cp314"] {
-        fs::write(folder.join(format!("{abi}.txt")), "").unwrap();
-    }
-    let locks = folder.join("cp314t.txt");
     let write = |version: &str| {
-        fs::write(&locks, format!("# one wheel\n\nnumpy=={version} \\\n    --hash=sha256:{sha256}\n")).unwrap();
+        let text = format!(
+            "lock-version = \"1.0\"\ncreated-by = \"hand\"\n[[packages]]\nname = \"numpy\"\nversion = \"{version}\"\n\
+             wheels = [\n  {{ name = \"numpy-{version}-py3-none-any.whl\", hashes = {{ sha256 = \"{sha256}\" }} }},\n]\n"
+        );
+        clone.lock("demo-app", "pylock.toml", &text);
     };
     write("2.4.6");
     clone.good(&["image", "314t"]);
     write("2.3.1");
     let said = clone.bad(1, &["image", "314t"]);
-    let parts = "docker/locks/cp314t.txt:3: the SHA-256 pinned for `numpy==2.3.1` belongs to `numpy 2.4.6`";
+    let parts = "locks/demo-app/pylock.toml:7: the SHA-256 pinned for `numpy==2.3.1` belongs to `numpy 2.4.6`";
     assert!(said.contains(parts), "{said}");
 }
 

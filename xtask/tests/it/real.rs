@@ -6,23 +6,20 @@ use std::fs;
 pub use crate::common::run;
 use crate::common::{Clone, matrix_has, own_matrix, real, text};
 
-pub const SETUPTOOLS: &str = "{name: setuptools, version: 84.2.1, \
-    sha256: ca140b45d5325a9478f880e351484f62fef15f336462e449ca0c03c873d589c2}";
-
 /// A matrix with nothing but the package in `docker/undeclared`, which has modules that declare that they run without
 /// the GIL, and one that does not.
 fn with_undeclared() -> Clone {
     let clone = Clone::without_packages();
-    clone.add("packages", &built_with_setuptools("undeclared", "docker/undeclared"));
+    clone.add_built_with_setuptools(&small_package("undeclared", "docker/undeclared"));
     clone
 }
 
 /// Returns the row of a package with one module, built in a container from a folder.
-pub fn built_with_setuptools(id: &str, folder: &str) -> String {
+pub fn small_package(id: &str, folder: &str) -> String {
     let module = id.replace('-', "_");
     format!(
         "{{id: {id}, import: [{module}], source: {{path: {folder}}}, \
-         build: {{with: container, platform: manylinux_2_34_x86_64, apt: compile, requires: [{SETUPTOOLS}]}}}}"
+         build: {{with: container, platform: manylinux_2_34_x86_64, apt: compile}}}}"
     )
 }
 
@@ -82,7 +79,7 @@ fn a_missing_header_is_named_with_its_debian_package() {
         return;
     }
     let clone = Clone::without_packages();
-    clone.add("packages", &built_with_setuptools("needs-yaml", "needs-yaml"));
+    clone.add_built_with_setuptools(&small_package("needs-yaml", "needs-yaml"));
     let folder = clone.project().join("needs-yaml");
     fs::create_dir_all(&folder).unwrap();
     fs::write(folder.join("needs_yaml.c"), "#include <yaml.h>\n").unwrap();
@@ -98,7 +95,7 @@ fn a_missing_header_is_named_with_its_debian_package() {
 fn psycopg2(digest: &str) -> String {
     format!(
         "{{id: psycopg2, import: [psycopg2], source: {{pypi: {{version: 2.9.13, sha256: {digest}}}}}, \
-         build: {{with: container, platform: manylinux_2_34_x86_64, apt: psycopg2-build, requires: [{SETUPTOOLS}]}}}}"
+         build: {{with: container, platform: manylinux_2_34_x86_64, apt: psycopg2-build}}}}"
     )
 }
 
@@ -110,7 +107,7 @@ fn a_third_package_with_its_own_libraries_is_an_edit_of_the_matrix() {
     }
     let clone = Clone::without_packages();
     clone.add("apt", "{id: psycopg2-build, include: [compile], packages: [libpq-dev]}");
-    clone.add("packages", &psycopg2("d36784fc2dae69523ba4b79c7d1d1b4d6e83e87836874f111262f4db940b16a6"));
+    clone.add_built_with_setuptools(&psycopg2("d36784fc2dae69523ba4b79c7d1d1b4d6e83e87836874f111262f4db940b16a6"));
     // The vendor may add a declaration in future versions; `on` is valid with and without it.
     clone.add("images", "{tag: pg, abi: cp314, packages: [psycopg2], gil: \"on\"}");
     let (output, said) = run(&clone, &["image", "pg", "--quick"]);
@@ -146,7 +143,7 @@ fn a_wrong_digest_is_never_used() {
 
     let clone = Clone::without_packages();
     clone.add("apt", "{id: psycopg2-build, include: [compile], packages: [libpq-dev]}");
-    clone.add("packages", &psycopg2(&wrong));
+    clone.add_built_with_setuptools(&psycopg2(&wrong));
     let (output, said) = run(&clone, &["wheels", "--package", "psycopg2", "--abi", "cp314t", "--quick"]);
     assert_eq!(output.status.code(), Some(1), "{said}");
     assert!(said.contains("the index has no file with the pinned SHA-256"), "{said}");
@@ -201,7 +198,7 @@ fn a_wheel_that_says_when_it_was_built_is_not_reproducible() {
         return;
     }
     let clone = Clone::without_packages();
-    clone.add("packages", &built_with_setuptools("stamped", "stamped"));
+    clone.add_built_with_setuptools(&small_package("stamped", "stamped"));
     let setup = |stamp: &str| {
         let text = format!(
             "import os, time\nfrom setuptools import setup\nopen('stamped.py', 'w').write({stamp})\n\

@@ -4,29 +4,15 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result, bail};
-use xshell::{Shell, cmd};
 
 use crate::choice::{self, LeftOut};
 use crate::finding::{FILE_LEVEL, Finding, Found, identified};
 use crate::language::Language;
 use crate::{c, rules, rust};
-use base::environment::{self, Purpose};
-use base::working_copy;
 use base::{digest, ui};
-use build::cache::Scratch;
-use build::exchange::Exchange;
-use build::plan::{self, Action};
-use build::planner;
-use build::{Project, run};
+use build::Project;
+use build::source::{self, UnpackedSource};
 use matrix::Package;
-
-/// Unpacked source of a package, removed on drop if it was unpacked.
-pub struct Source {
-    top: PathBuf,
-    /// Relative to the top.
-    files: Vec<PathBuf>,
-    _scratch: Option<Scratch>,
-}
 
 /// Result of a scan.
 #[derive(Debug, Default)]
@@ -40,47 +26,20 @@ pub struct Scanned {
     pub left_out: Vec<LeftOut>,
 }
 
+/// Files of a package to audit.
+pub struct Source(UnpackedSource);
+
 /// Returns the sources of packages, downloaded if they are not cached.
 pub fn of(project: &Project, packages: &[&Package]) -> Result<Vec<Source>> {
-    let facts = project.facts(false)?;
-    let plan = planner::sources(&project.matrix, packages, &facts);
-    let asked = |step: &plan::Step| matches!(step.action, Action::Fetch(_) | Action::Patch(_));
-    let context = project.context(&facts, None);
-    let made = run::execute_with(&plan, &asked, &context, &Exchange::new(None, None))?;
-    let mut sources = Vec::new();
-    for package in packages {
-        let Some(folder) = package.working_copy(&project.folder) else {
-            let id = match package.build.patches {
-                Some(_) => plan::patched_id(&package.id),
-                None => plan::sdist_id(package.distribution()),
-            };
-            let file = made.get(&id).and_then(|outcome| outcome.record.output.files.first());
-            let file = file.with_context(|| format!("`{id}` made no file: this is a bug"))?;
-            let scratch = project.cache.scratch(&format!("audit-{}", package.id))?;
-            let (archive, top) = (project.cache.blob(&file.sha256), scratch.path().to_owned());
-            let shell = Shell::new()?;
-            let unpack = cmd!(shell, "tar -xzf {archive} -C {top} --strip-components=1 --no-same-owner");
-            environment::apply(unpack, Purpose::Local)
-                .quiet()
-                .run()
-                .with_context(|| format!("cannot unpack `{}`, the source of `{}`", file.name, package.id))?;
-            let mut files = Vec::new();
-            working_copy::walk(&top, Path::new(""), &mut files)?;
-            files.sort();
-            sources.push(Source { top, files, _scratch: Some(scratch) });
-            continue;
-        };
-        sources.push(Source { files: working_copy::list_folder(&folder)?, top: folder, _scratch: None });
-    }
-    Ok(sources)
+    Ok(source::unpack(project, packages)?.into_iter().map(Source).collect())
 }
 
 impl Source {
     /// Scans all native files in `folders`; if empty, all except third-party code.
     pub fn scan(&self, folders: &[String]) -> Result<Scanned> {
         // The target of a link is audited at its own path, or does not belong to the package.
-        let linked = |file: &Path| self.top.join(file).symlink_metadata().is_ok_and(|meta| meta.is_symlink());
-        let files: Vec<PathBuf> = self.files.iter().filter(|file| !linked(file)).cloned().collect();
+        let linked = |file: &Path| self.0.top.join(file).symlink_metadata().is_ok_and(|meta| meta.is_symlink());
+        let files: Vec<PathBuf> = self.0.files.iter().filter(|file| !linked(file)).cloned().collect();
         let (chosen, left_out) = match folders {
             [] => choice::choose(&files, |file| self.read(file))?,
             folders => (self.named(&files, folders)?, Vec::new()),
@@ -154,7 +113,8 @@ impl Source {
     }
 
     fn read(&self, file: &Path) -> Result<String> {
-        let bytes = std::fs::read(self.top.join(file)).with_context(|| format!("cannot read `{}`", file.display()))?;
+        let bytes =
+            std::fs::read(self.0.top.join(file)).with_context(|| format!("cannot read `{}`", file.display()))?;
         // Comments may have another encoding; audited code is ASCII.
         Ok(String::from_utf8_lossy(&bytes).into_owned())
     }

@@ -124,15 +124,7 @@ impl<'a> Ours<'a> {
         // The plain side starts with pip, even if this tool does not need it.
         let pip = self.project.matrix.tools.iter().find(|tool| tool.name == *"pip");
         let pip = pip.context("`tools` in matrix.yaml has no `pip`")?;
-        let pin = Pin {
-            name: pip.name.to_string(),
-            version: pip.version.to_string(),
-            sha256: pip.sha256.to_string(),
-            url: None,
-            file: None,
-            place: "matrix.yaml".to_owned(),
-        };
-        let fetch = planner::fetch(&self.project.matrix, &facts, "tool-pip", &[pin]);
+        let fetch = planner::fetch(&self.project.matrix, &facts, "tool-pip", &[Pin::of_tool(pip)]);
         done.extend(run::execute_with(&fetch, &|step| step.id == "tool-pip", &context, &nobody)?);
         Ok(Ready { plan, done, blobs: cache.clone() })
     }

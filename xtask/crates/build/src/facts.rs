@@ -11,12 +11,12 @@ use base::platform::Platform;
 
 use crate::cache::Cache;
 use crate::embedded;
-use crate::lock::pylock::{self, Pylock};
-use crate::lock::{self, Pin};
-use crate::plan::{Origin, PatchFile};
+use crate::lock::{Pin, Pylock, pylock};
+use crate::origin::Origin;
+use crate::plan::PatchFile;
 use base::working_copy::digest_folder;
 use base::{UsageError, digest};
-use matrix::{Abi, Builder, Matrix, Package};
+use matrix::{Abi, Builder, LockPurpose, Matrix, Package};
 
 mod compiler;
 
@@ -39,12 +39,12 @@ pub struct Facts {
     pub cargo_config: String,
     /// Content digests of working copies, by package.
     pub working_copies: BTreeMap<String, String>,
-    /// Run-time requirements, by package and ABI.
-    pub locks: BTreeMap<(String, String), Vec<Pin>>,
+    /// Lock files, by package.
+    pub locks: BTreeMap<(String, LockPurpose), Pylock>,
+    /// Locked run-time requirements of the packages in images, by package and ABI.
+    pub runtime: BTreeMap<(String, String), Vec<Pin>>,
     /// The patches of packages, by package, in the order in which they are applied.
     pub patches: BTreeMap<String, Vec<PatchFile>>,
-    /// Locked build requirements, by package.
-    pub build_locks: BTreeMap<String, Pylock>,
     /// Text of the files that run in containers, by path in a clone of this tool.
     pub files: BTreeMap<String, String>,
 }
@@ -72,7 +72,6 @@ impl Facts {
             facts.cargo_config = cargo_config(cache.dir(), &|name| std::env::var_os(name));
         }
         facts.read_locks(matrix)?;
-        facts.read_build_locks(matrix)?;
         facts.read_patches(matrix)?;
         Ok(facts)
     }
@@ -106,44 +105,52 @@ impl Facts {
         Ok(())
     }
 
-    /// Reads the files named in `build.lock` of the packages.
-    fn read_build_locks(&mut self, matrix: &Matrix) -> Result<()> {
-        for package in &matrix.packages {
-            let Some(file) = &package.build.lock else { continue };
-            let lock = pylock::read(&self.project, file).map_err(|error| {
-                anyhow!(UsageError(format!("matrix.yaml: packages[].build.lock of `{}`: {error:#}", package.id)))
-            })?;
-            self.build_locks.insert(package.id.to_string(), lock);
-        }
-        Ok(())
-    }
-
-    /// Returns the build requirements of a package for an ABI; `None` for a package without `build.lock`.
-    pub fn build_requirements(&self, matrix: &Matrix, package: &Package, abi: &Abi) -> Result<Option<Vec<Pin>>> {
-        let Some(lock) = self.build_locks.get(&*package.id) else { return Ok(None) };
-        let glibc =
-            wheelfile::parse_glibc(&matrix.root.glibc).context("`root.glibc` in matrix.yaml is not MAJOR.MINOR")?;
-        lock.select(abi, self.platform, glibc).map(Some).map_err(|error| {
-            anyhow!(UsageError(format!(
-                "matrix.yaml: packages[].build.lock of `{}` for `{}`: {error:#}; `uv pip compile --universal` creates such \
-                 a file for all Python versions of its `requires-python`",
-                package.id, abi.id
-            )))
-        })
-    }
-
-    /// Reads the lock files of the packages in images.
+    /// Reads the lock files of all packages, as far as they exist.
     fn read_locks(&mut self, matrix: &Matrix) -> Result<()> {
+        for package in &matrix.packages {
+            for purpose in LockPurpose::ALL {
+                let file = matrix.lock_file(&package.id, purpose);
+                if self.project.join(&file).is_file() {
+                    let lock = pylock::read(&self.project, &file)
+                        .map_err(|error| anyhow!(UsageError(format!("{error:#}"))))?;
+                    self.locks.insert((package.id.to_string(), purpose), lock);
+                }
+            }
+        }
         for image in &matrix.images {
+            let Some(abi) = matrix.abi(&image.abi) else { continue };
             for package in matrix.packages_of(image) {
-                let Some(folder) = &package.locks else { continue };
-                let pins = lock::read(&self.project, &format!("{folder}/{}.txt", image.abi)).map_err(|error| {
-                    anyhow!(UsageError(format!("matrix.yaml: packages[].locks of `{}`: {error:#}", package.id)))
-                })?;
-                self.locks.insert((package.id.to_string(), image.abi.to_string()), pins);
+                if let Some(pins) = self.select(matrix, package, LockPurpose::Runtime, abi)? {
+                    self.runtime.insert((package.id.to_string(), abi.id.to_string()), pins);
+                }
             }
         }
         Ok(())
+    }
+
+    /// Returns the wheels in a lock file of `package` that fit `abi`; `None` if there is no such lock file.
+    pub fn select(
+        &self,
+        matrix: &Matrix,
+        package: &Package,
+        purpose: LockPurpose,
+        abi: &Abi,
+    ) -> Result<Option<Vec<Pin>>> {
+        let Some(lock) = self.locks.get(&(package.id.to_string(), purpose)) else { return Ok(None) };
+        let glibc =
+            wheelfile::parse_glibc(&matrix.root.glibc).context("`root.glibc` in matrix.yaml is not MAJOR.MINOR")?;
+        lock.select(abi, self.platform, glibc).map(Some).map_err(|error| {
+            let (id, file) = (&package.id, matrix.lock_file(&package.id, purpose));
+            anyhow!(UsageError(format!("`{file}`: {error:#}: run `cargo xtask lock {id}`, which locks for all ABIs")))
+        })
+    }
+
+    /// Returns the locked requirements of `package` for a purpose. Fails if there is no lock file.
+    pub fn required(&self, matrix: &Matrix, package: &Package, purpose: LockPurpose, abi: &Abi) -> Result<Vec<Pin>> {
+        self.select(matrix, package, purpose, abi)?.ok_or_else(|| {
+            let (id, file) = (&package.id, matrix.lock_file(&package.id, purpose));
+            anyhow!(UsageError(format!("there is no `{file}`: run `cargo xtask lock {id}`, which creates it")))
+        })
     }
 }
 

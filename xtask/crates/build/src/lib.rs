@@ -17,12 +17,14 @@ pub mod manifest;
 pub mod markers;
 mod missing;
 mod options;
+pub mod origin;
 pub mod plan;
 pub mod planner;
 mod project;
 pub mod provision;
 pub mod report;
 pub mod run;
+pub mod source;
 pub mod step;
 
 pub use missing::MissingDebianPackages;

@@ -13,8 +13,8 @@ use base::digest;
 
 use action::Identity;
 pub use action::{
-    Action, Apt, Base, Container, Download, Fetch, Image, Imports, Maturin, Origin, Patch, PatchFile, Proof, Published,
-    Python, Root, StepWheel, Tools, Wheel,
+    Action, Apt, Base, Container, Download, Fetch, Image, Imports, Maturin, Patch, PatchFile, Proof, Published, Python,
+    Root, StepWheel, Tools, Wheel,
 };
 pub use github::{JobOptions, Jobs, jobs};
 pub use ids::{locked_id, patched_id, proof_id, sdist_id, wheel_id};

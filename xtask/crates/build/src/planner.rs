@@ -6,16 +6,17 @@ use anyhow::Result;
 
 use crate::facts::Facts;
 use crate::lock::Pin;
+use crate::origin::Origin;
 use crate::plan::{
-    Action, Apt, Base, Container, Download, Fetch, Image, Imports, Maturin, Origin, Patch, Plan, Proof, Published,
-    Python, Root, Step, Tools, Wheel,
+    Action, Apt, Base, Container, Download, Fetch, Image, Imports, Maturin, Patch, Plan, Proof, Published, Python,
+    Root, Step, Tools, Wheel,
 };
 use crate::plan::{locked_id, patched_id, proof_id, sdist_id, wheel_id};
 use crate::step;
 use base::digest;
 use base::platform::Platform;
 use matrix::select::Selection;
-use matrix::{Abi, Builder, Digest, FromSource, InterpreterBuild, Matrix, Package, Tool, Version};
+use matrix::{Abi, Builder, Digest, FromSource, InterpreterBuild, LockPurpose, Matrix, Package, Tool, Version};
 use wheelfile::{normalise, same_name};
 
 /// Tools whose versions affect a wheel built with maturin.
@@ -40,7 +41,7 @@ pub fn check_build_locks(facts: &Facts, matrix: &Matrix, plan: &Plan) -> Result<
     for step in &plan.steps {
         let Action::Container(Container { wheel, .. }) = &step.action else { continue };
         if let (Some(package), Some(abi)) = (matrix.package(&wheel.package), matrix.abi(&wheel.abi)) {
-            facts.build_requirements(matrix, package, abi)?;
+            facts.required(matrix, package, LockPurpose::Build, abi)?;
         }
     }
     Ok(())
@@ -81,7 +82,7 @@ fn downloads(pins: &[Pin]) -> Vec<Download> {
         name: pin.file.clone().unwrap_or_else(|| format!("{}=={}", pin.name, pin.version)),
         sha256: pin.sha256.clone(),
         from: pin.url.iter().cloned().collect(),
-        origin: Origin::File(pin.place.clone()),
+        origin: pin.origin.clone(),
     };
     pins.iter().map(download).collect()
 }
@@ -292,9 +293,9 @@ impl Planner<'_> {
     }
 
     fn imports(&self, package: &Package, abi: &Abi) -> Imports {
-        let locked = self.facts.locks.get(&(package.id.to_string(), abi.id.to_string()));
-        // Any distribution in the lock file may provide a module. Lock files are read only for the ABIs of images.
-        if package.locks.is_some() && locked.is_none() {
+        // Any distribution in the lock file may provide a module. Wheels are selected only for the ABIs of images.
+        let locked = self.facts.runtime.get(&(package.id.to_string(), abi.id.to_string()));
+        if self.facts.locks.contains_key(&(package.id.to_string(), LockPurpose::Runtime)) && locked.is_none() {
             return Imports::default();
         }
         Imports {
@@ -334,42 +335,21 @@ impl Planner<'_> {
 
     /// Adds the step that fetches the build requirements of an sdist, for a build without network.
     fn requires(&mut self, package: &Package, abi: &Abi) -> String {
-        let (matrix, facts) = (self.matrix, self.facts);
-        let beside = matrix.tools.iter().filter(|tool| tool.container);
-        // `check_build_locks` has already reported the error.
-        if let Ok(Some(mut pins)) = facts.build_requirements(matrix, package, abi) {
-            for tool in
-                beside.filter(|tool| !pins.iter().any(|pin| same_name(&pin.name, &tool.name))).collect::<Vec<_>>()
-            {
-                let (name, version) = (tool.name.to_string(), tool.version.to_string());
-                pins.push(Pin {
-                    name,
-                    version,
-                    sha256: tool.sha256.to_string(),
-                    url: None,
-                    file: None,
-                    place: "matrix.yaml".to_owned(),
-                });
+        // `check_build_locks` reports an error.
+        let mut pins = self.facts.required(self.matrix, package, LockPurpose::Build, abi).unwrap_or_default();
+        for tool in self.matrix.tools.iter().filter(|tool| tool.container) {
+            if !pins.iter().any(|pin| same_name(&pin.name, &tool.name)) {
+                pins.push(Pin::of_tool(tool));
             }
-            pins.sort_by_key(|pin| normalise(&pin.name));
-            return self.index(format!("requires-{}-{}", package.id, abi.id), downloads(&pins));
         }
-        let mut files: Vec<(&str, &Version, &Digest)> = package
-            .build
-            .requires
-            .iter()
-            .chain(beside)
-            .map(|tool| (&*tool.name, &tool.version, &tool.sha256))
-            .collect();
-        files.sort_by_key(|(name, ..)| normalise(name));
-        files.dedup_by(|(one, ..), (other, ..)| same_name(one, other));
-        self.pinned(format!("requires-{}", package.id), files)
+        pins.sort_by_key(|pin| normalise(&pin.name));
+        self.index(format!("requires-{}-{}", package.id, abi.id), downloads(&pins))
     }
 
     /// Adds the step that fetches the run-time requirements of a package.
     fn locked(&mut self, package: &Package, abi: &Abi) -> Option<String> {
         let facts = self.facts;
-        let pins = facts.locks.get(&(package.id.to_string(), abi.id.to_string()))?;
+        let pins = facts.runtime.get(&(package.id.to_string(), abi.id.to_string()))?;
         Some(self.index(locked_id(&package.id, &abi.id), downloads(pins)))
     }
 

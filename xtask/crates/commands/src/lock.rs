@@ -1,6 +1,7 @@
-//! `cargo xtask lock`: regenerates lock files with the `lock.py` in their parent folder and the pinned uv.
+//! `cargo xtask lock`: resolves the requirements of packages with the pinned uv and writes lock files.
 
 use std::collections::BTreeMap;
+use std::fmt::Write as _;
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -8,231 +9,306 @@ use anyhow::{Context as _, Result, anyhow, bail};
 use clap::Args;
 use xshell::{Shell, cmd};
 
+use base::environment::{self, Purpose};
 use base::{UsageError, ui};
-use build::lock::{Pin, parse};
-use build::{Project, cache};
-use matrix::{Location, Package};
-use wheelfile::{same_name, same_version};
-
-/// Script next to the folder of lock files, to which it writes.
-const SCRIPT: &str = "lock.py";
+use build::lock::{Header, Pylock, SourceMetadata, pylock};
+use build::manifest::Manifest;
+use build::{Project, cache, source};
+use matrix::{Abi, Builder, LockPurpose, Package};
+use wheelfile::normalise;
 
 #[derive(Debug, Clone, Args)]
 pub struct Options {
-    /// Packages in the matrix; default: all that have locks
+    /// Packages in the matrix; default: all
     #[arg(value_name = "PACKAGE")]
     packages: Vec<String>,
+    /// Take the newest versions instead of keeping those in the lock files where possible
+    #[arg(long)]
+    upgrade: bool,
     /// Write nothing; fail if a lock file would change
     #[arg(long)]
     check: bool,
+    /// Print the locked wheels for an ABI as requirements with hashes for pip, instead of locking
+    #[arg(long, value_name = "ABI", conflicts_with_all = ["upgrade", "check"])]
+    print: Option<String>,
+    /// What the printed wheels are for
+    #[arg(long = "for", value_name = "PURPOSE", requires = "print", default_value = "runtime")]
+    purpose: Purposes,
 }
 
-/// Texts of the files in a folder, by name.
-type Texts = BTreeMap<String, String>;
+#[derive(Debug, Clone, Copy, clap::ValueEnum)]
+enum Purposes {
+    Runtime,
+    Build,
+    Tests,
+}
 
-/// Result of a script for one file.
-struct Made {
+impl From<Purposes> for LockPurpose {
+    fn from(purpose: Purposes) -> LockPurpose {
+        match purpose {
+            Purposes::Runtime => LockPurpose::Runtime,
+            Purposes::Build => LockPurpose::Build,
+            Purposes::Tests => LockPurpose::Tests,
+        }
+    }
+}
+
+/// New content of a lock file.
+pub struct LockFile {
     /// Path relative to the project folder.
     file: String,
-    /// New text; `None` if the script removed the file.
+    /// `None` if the package has no requirements for the purpose.
     text: Option<String>,
+    /// Descriptions of the changes; empty if the file stays as it is.
     differences: Vec<String>,
 }
 
-/// Runs the scripts of all folders. Lock files are written only if no script failed.
-pub fn run(project: &Project, options: &Options) -> Result<()> {
-    let folders = folders(project, &options.packages)?;
-    let missing: Vec<String> = folders
-        .iter()
-        .map(|(folder, _)| script(project, folder))
-        .filter(|script| !script.is_file())
-        .map(|script| {
-            format!(
-                "there is no `{}`: write a script that puts a file `<abi>.txt` for each ABI into the folder of locks \
-                 beside it, with lines `name==version --hash=sha256:…`",
-                script.display()
-            )
-        })
-        .collect();
-    if !missing.is_empty() {
-        return Err(anyhow!(UsageError(missing.join("\n"))));
-    }
-    let (mut made, mut failed) = (Vec::new(), Vec::new());
-    for (folder, abis) in &folders {
-        match refresh(project, folder, abis) {
-            Ok(files) => made.extend(files),
-            Err(error) => failed.push(format!("`{folder}`: {error:#}")),
+impl LockFile {
+    pub fn write(&self, project: &Project) -> Result<()> {
+        let path = project.folder.join(&self.file);
+        match &self.text {
+            Some(text) => {
+                let folder = path.parent().context("a lock file without a folder: this is a bug")?;
+                fs::create_dir_all(folder).with_context(|| format!("cannot create `{}`", folder.display()))?;
+                cache::write(&path, text.as_bytes())
+            }
+            None if path.is_file() => fs::remove_file(&path).with_context(|| format!("cannot remove `{}`", self.file)),
+            None => Ok(()),
         }
-        project.cancel.check()?;
     }
-    if !failed.is_empty() {
-        bail!("{}", failed.join("\n"));
+}
+
+/// Locks the selected packages. Files are written only if all requirements could be resolved.
+pub fn run(project: &Project, options: &Options) -> Result<()> {
+    let packages = selected(project, &options.packages)?;
+    if let Some(abi) = &options.print {
+        return print(project, &packages, options.purpose.into(), abi);
     }
+    let made = resolve(project, &packages, options.upgrade)?;
     let mut changed = Vec::new();
-    for Made { file, text, differences } in made {
-        if differences.is_empty() {
-            ui::print_result(&format!("{file}: current\n"))?;
+    for lock in &made {
+        if lock.differences.is_empty() {
+            ui::print_result(&format!("{}: current\n", lock.file))?;
             continue;
         }
-        let path = project.folder.join(&file);
-        match text {
-            _ if options.check => {}
-            Some(text) => cache::write(&path, text.as_bytes())?,
-            None => fs::remove_file(&path).with_context(|| format!("cannot remove `{file}`"))?,
+        if !options.check {
+            lock.write(project)?;
         }
-        ui::print_result(&format!("{file}: {}\n", differences.join(", ")))?;
-        changed.push(file);
+        ui::print_result(&format!("{}: {}\n", lock.file, lock.differences.join(", ")))?;
+        changed.push(&lock.file);
     }
     if options.check && !changed.is_empty() {
-        bail!("{} can be newer: run `cargo xtask lock`", ui::quoted(changed));
+        bail!("{} would change: run `cargo xtask lock`", ui::quoted(changed));
     }
     Ok(())
 }
 
-/// Returns the script of a folder of lock files.
-fn script(project: &Project, folder: &str) -> PathBuf {
-    project.folder.join(folder).with_file_name(SCRIPT)
-}
-
-/// Returns the folders of lock files in the matrix, in order, each with its required ABIs.
-fn folders(project: &Project, wanted: &[String]) -> Result<Vec<(String, Vec<String>)>> {
-    let matrix = &project.matrix;
-    let of = |package: &Package| -> Vec<Location> {
-        let tests = package.tests.as_ref().and_then(|tests| tests.upstream.as_ref());
-        package.locks.iter().chain(tests.map(|tests| &tests.locks)).cloned().collect()
-    };
+fn selected<'p>(project: &'p Project, wanted: &[String]) -> Result<Vec<&'p Package>> {
+    let packages = &project.matrix.packages;
     for id in wanted {
-        let with =
-            || ui::quoted(matrix.packages.iter().filter(|package| !of(package).is_empty()).map(|package| &package.id));
-        match matrix.package(id) {
-            None => {
-                return Err(anyhow!(UsageError(format!(
-                    "there is no package `{id}`; with locks there are {}",
-                    with()
-                ))));
-            }
-            Some(package) if of(package).is_empty() => {
-                return Err(anyhow!(UsageError(format!(
-                    "`{id}` has no `locks` in matrix.yaml; those that have are {}",
-                    with()
-                ))));
-            }
-            Some(_) => {}
+        if project.matrix.package(id).is_none() {
+            let choices = ui::quoted(packages.iter().map(|package| &package.id));
+            return Err(anyhow!(UsageError(format!("there is no package `{id}`; the choices are {choices}"))));
         }
     }
-    let mut folders: Vec<(String, Vec<String>)> = Vec::new();
-    for package in
-        matrix.packages.iter().filter(|package| wanted.is_empty() || wanted.contains(&package.id.to_string()))
-    {
-        let images = matrix.images.iter().filter(|image| image.has_package(&package.id));
-        let abis: Vec<String> = images.map(|image| image.abi.to_string()).collect();
-        for folder in of(package) {
-            match folders.iter_mut().find(|(known, _)| *known == *folder) {
-                Some((_, known)) => known.extend(abis.clone()),
-                None => folders.push((folder.to_string(), abis.clone())),
+    Ok(packages.iter().filter(|package| wanted.is_empty() || wanted.iter().any(|id| package.id == **id)).collect())
+}
+
+/// Prints the locked wheels of packages for an ABI in pip's format of requirements with hashes.
+fn print(project: &Project, packages: &[&Package], purpose: LockPurpose, abi: &str) -> Result<()> {
+    let matrix = &project.matrix;
+    let abi = matrix.abi(abi).ok_or_else(|| {
+        let choices = ui::quoted(matrix.abis.iter().map(|abi| &abi.id));
+        anyhow!(UsageError(format!("there is no ABI `{abi}`; the choices are {choices}")))
+    })?;
+    let facts = project.facts(false)?;
+    let mut text = String::new();
+    for package in packages {
+        for pin in facts.select(matrix, package, purpose, abi)?.unwrap_or_default() {
+            match pin.url {
+                Some(url) => writeln!(text, "{} @ {url} --hash=sha256:{}", pin.name, pin.sha256)?,
+                None => writeln!(text, "{}=={} --hash=sha256:{}", pin.name, pin.version, pin.sha256)?,
             }
         }
     }
-    if folders.is_empty() {
-        return Err(anyhow!(UsageError("no package has `locks` in matrix.yaml".to_owned())));
-    }
-    Ok(folders)
+    ui::print_result(&text)
 }
 
-/// Runs the script of a folder on a copy and returns the results, without changing the original files.
-fn refresh(project: &Project, shown: &str, abis: &[String]) -> Result<Vec<Made>> {
-    let folder = project.folder.join(shown);
-    let before = texts(&folder)?;
-    let ran = make(project, shown, &script(project, shown));
-    let after = texts(&folder)?;
-    for (name, text) in before.iter().filter(|(name, text)| after.get(*name) != Some(text)) {
-        cache::write(&folder.join(name), text.as_bytes())?;
+/// Resolves the requirements of packages for every purpose that they have.
+pub fn resolve(project: &Project, packages: &[&Package], upgrade: bool) -> Result<Vec<LockFile>> {
+    let uv = if project.fake { PathBuf::from("uv") } else { project.tools()?.join("bin/uv") };
+    let sources = source::unpack(project, packages)?;
+    let (mut made, mut failed) = (Vec::new(), Vec::new());
+    for (package, source) in packages.iter().zip(&sources) {
+        project.cancel.check()?;
+        let metadata = SourceMetadata::read(&source.top, built_metadata(project, package)?.as_deref());
+        let metadata = metadata.with_context(|| format!("cannot read the source of `{}`", package.id))?;
+        for purpose in LockPurpose::ALL {
+            let resolver = Resolver { project, package, purpose, upgrade, uv: &uv };
+            match resolver.lock(&metadata) {
+                Ok(lock) => made.extend(lock),
+                Err(error) => failed.push(format!("`{}`: {error:#}", resolver.file())),
+            }
+        }
     }
-    for name in after.keys().filter(|name| !before.contains_key(*name)) {
-        fs::remove_file(folder.join(name)).with_context(|| format!("cannot remove `{shown}/{name}`"))?;
-    }
-    ran?;
-    let removed = before.keys().filter(|name| !after.contains_key(*name)).cloned().collect::<Vec<_>>();
-    let judged = judge(&before, &after, abis)?;
-    let made = judged.into_iter().map(|(name, differences)| Made {
-        file: format!("{shown}/{name}"),
-        text: after.get(&name).cloned(),
-        differences,
-    });
-    let removed = removed.into_iter().map(|name| Made {
-        file: format!("{shown}/{name}"),
-        text: None,
-        differences: vec!["removed".to_owned()],
-    });
-    Ok(made.chain(removed).collect())
-}
-
-/// Runs a script: without options for `locks`, with `--torch` for `locks-torch`.
-fn make(project: &Project, shown: &str, script: &Path) -> Result<()> {
-    let variant = shown.rsplit('/').next().and_then(|name| name.strip_prefix("locks-"));
-    let variant = variant.map(|name| format!("--{name}"));
-    let tools = if project.fake { PathBuf::new() } else { project.tools()?.join("bin") };
-    let python = if project.fake { PathBuf::from("python3") } else { tools.join("python") };
-    let path = std::env::var_os("PATH").unwrap_or_default();
-    let path = std::env::join_paths(std::iter::once(tools).chain(std::env::split_paths(&path)))?;
-    let shell = Shell::new()?;
-    let (glibc, abis) = (&*project.matrix.root.glibc, project.matrix.abis.iter().map(|abi| &*abi.id));
-    let command = cmd!(shell, "{python} -B {script} {variant...} --glibc {glibc} {abis...}");
-    let mut command = command.env("PATH", path);
-    // uv uses another variable than pip for the package index.
-    if let (Ok(index), Err(_)) = (std::env::var("PIP_INDEX_URL"), std::env::var("UV_DEFAULT_INDEX")) {
-        command = command.env("UV_DEFAULT_INDEX", index);
-    }
-    project.call("lock", shown, command, "")
-}
-
-/// Returns the changes of each file. Fails if a file is not a lock file or the lock file of an ABI is missing.
-fn judge(before: &Texts, after: &Texts, abis: &[String]) -> Result<BTreeMap<String, Vec<String>>> {
-    if let Some(abi) = abis.iter().find(|abi| !after.contains_key(&format!("{abi}.txt"))) {
-        bail!("`{SCRIPT}` created no `{abi}.txt`, which an image needs, although `{abi}` is one of its arguments");
-    }
-    let pins = |name: &str, text: &str| parse(text, name).with_context(|| format!("`{name}`"));
-    let mut made = BTreeMap::new();
-    for (name, text) in after {
-        let old = match before.get(name) {
-            // An unreadable file is replaced, and all its lines count as new.
-            Some(text) => pins(name, text).unwrap_or_default(),
-            None => Vec::new(),
-        };
-        made.insert(name.clone(), differences(&old, &pins(name, text)?));
+    if !failed.is_empty() {
+        bail!("{}", failed.join("\n"));
     }
     Ok(made)
 }
 
-fn differences(old: &[Pin], new: &[Pin]) -> Vec<String> {
-    let find = |pins: &[Pin], name: &str| pins.iter().find(|pin| same_name(&pin.name, name)).cloned();
+/// Returns the METADATA of the wheel of `package` that was built last, if it is still in the cache.
+fn built_metadata(project: &Project, package: &Package) -> Result<Option<String>> {
+    let manifest = Manifest::read(&project.wheels())?;
+    let wheel = manifest.artefacts.iter().find(|entry| entry.kind == "wheel" && entry.name == *package.id);
+    let blob = wheel.map(|entry| project.cache.blob(&entry.sha256)).filter(|blob| blob.is_file());
+    Ok(match blob {
+        Some(blob) => wheelfile::read_metadata(&blob)?,
+        None => None,
+    })
+}
+
+/// Resolution of the requirements of one package for one purpose.
+struct Resolver<'r> {
+    project: &'r Project,
+    package: &'r Package,
+    purpose: LockPurpose,
+    upgrade: bool,
+    uv: &'r Path,
+}
+
+impl Resolver<'_> {
+    fn file(&self) -> String {
+        self.project.matrix.lock_file(&self.package.id, self.purpose)
+    }
+
+    /// Returns the lock file; `None` if the package needs none for this purpose and has none.
+    fn lock(&self, metadata: &SourceMetadata) -> Result<Option<LockFile>> {
+        let (matrix, package) = (&self.project.matrix, self.package);
+        let tested = package.tests.as_ref().is_some_and(|tests| tests.upstream.is_some() || !tests.requires.is_empty());
+        let needed = match self.purpose {
+            LockPurpose::Runtime => true,
+            LockPurpose::Build => package.build.with == Builder::Container && !self.abis(metadata).is_empty(),
+            LockPurpose::Tests => tested,
+        };
+        let requirements = if needed { metadata.requirements(package, self.purpose)? } else { Vec::new() };
+        let file = self.file();
+        let old = self.read_old(&file);
+        // A package without build requirements has an empty lock file, which shows that this was determined.
+        if requirements.is_empty() && !(needed && self.purpose == LockPurpose::Build) {
+            let removed = old.is_some().then(|| LockFile { file, text: None, differences: vec!["removed".to_owned()] });
+            return Ok(removed);
+        }
+        let answer = pylock::parse(&self.ask_uv(&requirements, metadata)?, "the answer of uv")?;
+        let purpose = match self.purpose {
+            LockPurpose::Runtime => "run-time",
+            LockPurpose::Build => "build",
+            LockPurpose::Tests => "test",
+        };
+        let version = matrix.tools.iter().find(|tool| tool.name == *"uv").map(|tool| tool.version.to_string());
+        let header = Header {
+            title: format!("{purpose} requirements of `{}`", package.id),
+            requirements: &requirements,
+            created_by: format!("uv {}", version.unwrap_or_default()),
+        };
+        let text = answer.render(&header)?;
+        let new = pylock::parse(&text, &file)?;
+        for abi in self.abis(metadata) {
+            let glibc = wheelfile::parse_glibc(&matrix.root.glibc).unwrap_or_default();
+            let selected = new.select(abi, matrix.platform, glibc);
+            selected.with_context(|| format!("`{}` needs it for `{}`", package.id, abi.id))?;
+        }
+        let current = fs::read_to_string(self.project.folder.join(&file)).is_ok_and(|old| old == text);
+        let differences = if current { Vec::new() } else { differences(old.as_ref(), &new) };
+        Ok(Some(LockFile { file, text: Some(text), differences }))
+    }
+
+    /// Returns the present lock file. An unreadable one counts as missing, because it is replaced.
+    fn read_old(&self, file: &str) -> Option<Pylock> {
+        self.project.folder.join(file).is_file().then(|| pylock::read(&self.project.folder, file).ok()).flatten()
+    }
+
+    /// Returns the ABIs that the lock file must serve.
+    fn abis(&self, metadata: &SourceMetadata) -> Vec<&Abi> {
+        let matrix = &self.project.matrix;
+        let image = |abi: &Abi| matrix.images.iter().any(|row| row.abi == *abi.id && row.has_package(&self.package.id));
+        let in_no_image = !matrix.abis.iter().any(image);
+        let needs = |abi: &&Abi| match self.purpose {
+            LockPurpose::Build => self.package.published_for(&abi.id).is_none() && metadata.supports(abi),
+            LockPurpose::Runtime | LockPurpose::Tests => image(abi) || (in_no_image && metadata.supports(abi)),
+        };
+        matrix.abis.iter().filter(needs).collect()
+    }
+
+    /// Returns uv's resolution for all Python versions from the oldest one that is needed. uv keeps the versions in
+    /// the present lock file where it can.
+    fn ask_uv(&self, requirements: &[String], metadata: &SourceMetadata) -> Result<String> {
+        let project = self.project;
+        let file = self.file();
+        let python = self.abis(metadata).into_iter().map(python_version).min_by_key(|version| version_key(version));
+        let python = python.context("the package supports the Python version of none of the ABIs in the matrix")?;
+        let scratch = project.cache.scratch(&format!("lock-{}", self.package.id))?;
+        let output = scratch.path().join("pylock.toml");
+        if let Ok(old) = fs::read(project.folder.join(&file)) {
+            cache::write(&output, &old)?;
+        }
+        let input = scratch.path().join("requirements.in");
+        cache::write(&input, format!("{}\n", requirements.join("\n")).as_bytes())?;
+        let upgrade = self.upgrade.then_some("--upgrade");
+        let indexes = self.package.indexes.iter().flat_map(|index| ["--index".to_owned(), index.to_string()]);
+        // The matrix has rows for these packages, whose wheels are installed instead.
+        let rows = project.matrix.packages.iter().map(|other| normalise(other.distribution()));
+        let without = rows.flat_map(|name| ["--no-emit-package".to_owned(), name]);
+        let (uv, shell) = (self.uv, Shell::new()?);
+        let command = cmd!(
+            shell,
+            "{uv} pip compile --quiet --no-config --no-header --no-annotate --universal --only-binary=:all:
+             --system-certs --python-version {python} --format pylock.toml {upgrade...} {indexes...} {without...}
+             --output-file {output} {input}"
+        );
+        let mut command = environment::apply(command, Purpose::Download);
+        // uv uses another variable than pip for the package index.
+        if let (Ok(index), Err(_)) = (std::env::var("PIP_INDEX_URL"), std::env::var("UV_DEFAULT_INDEX")) {
+            command = command.env("UV_DEFAULT_INDEX", index);
+        }
+        project.call("lock", &format!("{} ({})", self.package.id, self.purpose.as_str()), command, "")?;
+        fs::read_to_string(&output).with_context(|| format!("uv did not write `{}`", output.display()))
+    }
+}
+
+/// Returns `3.11` for the ABIs of Python 3.11.
+fn python_version(abi: &Abi) -> String {
+    abi.interpreter_name().trim_end_matches('t').to_owned()
+}
+
+fn version_key(version: &str) -> Vec<u32> {
+    version.split('.').map(|part| part.parse().unwrap_or(0)).collect()
+}
+
+/// Describes the changes between two lock files, with the versions of packages.
+fn differences(old: Option<&Pylock>, new: &Pylock) -> Vec<String> {
+    let versions = |lock: Option<&Pylock>| -> BTreeMap<String, Vec<String>> {
+        let mut versions: BTreeMap<String, Vec<String>> = BTreeMap::new();
+        for (name, version) in lock.into_iter().flat_map(Pylock::versions) {
+            versions.entry(normalise(name)).or_default().push(version.to_owned());
+        }
+        versions
+    };
+    let (old, new) = (versions(old), versions(Some(new)));
     let mut differences = Vec::new();
-    for pin in new {
-        match find(old, &pin.name) {
-            None => differences.push(format!("+{} {}", pin.name, pin.version)),
-            Some(old) if !same_version(&old.version, &pin.version) => {
-                differences.push(format!("{} {} -> {}", pin.name, old.version, pin.version));
-            }
-            Some(old) if (&old.sha256, &old.url) != (&pin.sha256, &pin.url) => {
-                differences.push(format!("{} {}: another file", pin.name, pin.version))
+    for (name, versions) in &new {
+        match old.get(name) {
+            None => differences.push(format!("+{name} {}", versions.join("/"))),
+            Some(old) if old != versions => {
+                differences.push(format!("{name} {} -> {}", old.join("/"), versions.join("/")));
             }
             Some(_) => {}
         }
     }
-    let gone = old.iter().filter(|pin| find(new, &pin.name).is_none());
-    differences.extend(gone.map(|pin| format!("-{} {}", pin.name, pin.version)));
-    differences
-}
-
-fn texts(folder: &Path) -> Result<Texts> {
-    let mut texts = Texts::new();
-    for entry in fs::read_dir(folder).into_iter().flatten() {
-        let path = entry?.path();
-        if path.extension().is_some_and(|extension| extension == "txt") {
-            let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
-            let text = fs::read_to_string(&path).with_context(|| format!("cannot read `{}`", path.display()))?;
-            texts.insert(name, text);
-        }
+    let gone = old.iter().filter(|(name, _)| !new.contains_key(*name));
+    differences.extend(gone.map(|(name, versions)| format!("-{name} {}", versions.join("/"))));
+    if differences.is_empty() {
+        differences.push("other files or requirements of the same versions".to_owned());
     }
-    Ok(texts)
+    differences
 }

@@ -6,6 +6,8 @@ use std::path::Path;
 use anyhow::{Context, Result, bail};
 use serde_yaml::{Mapping, Value};
 
+use crate::locks::DEFAULT_LOCKS;
+
 /// Returns a copy of the matrix `text` with another name and only the packages `only`, also in its images. `folder`
 /// is the folder of the original, and `working_copy` is a package and the folder to build it from instead of its
 /// sdist.
@@ -21,6 +23,9 @@ pub fn variant(
     top.insert("name".into(), name.into());
     // Validation would reject the working copy here, and the copy is not benchmarked.
     top.remove("bench");
+    let locks = top.get("locks").and_then(Value::as_str).unwrap_or(DEFAULT_LOCKS);
+    let locks = folder.join(locks).display().to_string();
+    top.insert("locks".into(), locks.into());
     let wanted = |id: Option<&Value>| id.and_then(Value::as_str).is_some_and(|id| only.contains(&id));
     if let Some(packages) = top.get_mut("packages").and_then(Value::as_sequence_mut) {
         packages.retain(|row| wanted(row.get("id")));
@@ -38,10 +43,6 @@ pub fn variant(
         if let Some(relative) = row.get("source").and_then(|source| source.get("path")).and_then(Value::as_str) {
             let absolute = folder.join(relative);
             row.insert("source".into(), path(&absolute));
-        }
-        if let Some(relative) = row.get("locks").and_then(Value::as_str) {
-            let absolute = folder.join(relative).display().to_string();
-            row.insert("locks".into(), absolute.into());
         }
     }
     if let Some((package, folder)) = working_copy {

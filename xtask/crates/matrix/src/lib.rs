@@ -11,6 +11,7 @@ mod defaults;
 mod edit;
 pub mod gil;
 mod interpreter;
+mod locks;
 mod package;
 mod parse;
 mod replace;
@@ -31,13 +32,14 @@ pub use debian::{AptSet, Root};
 pub use edit::variant;
 pub use gil::GilState;
 pub use interpreter::InterpreterBuild;
+pub use locks::LockPurpose;
 pub use package::{Audit, Build, Builder, Package, PackageSource, Patches, Published, Pypi, Serve, ServeEnv};
 pub use parse::place;
 pub use replace::{Edit, replaced};
 pub use schema::{Image, Matrix, Server};
 pub use suites::{Known, Tests, Upstream};
 pub use tool::{Crate, Source, Tool};
-pub use words::{AptName, Digest, Location, Module, Version, Word, document, is_embedded};
+pub use words::{AptName, Digest, Location, Module, Requirement, Version, Word, document, is_embedded};
 
 #[cfg(test)]
 mod reference;

@@ -6,8 +6,7 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 
 use crate::suites::Tests;
-use crate::tool::Tool;
-use crate::words::{Digest, Location, Module, Version, Word};
+use crate::words::{Digest, Location, Module, Requirement, Version, Word};
 
 /// A Python package whose wheels are built or downloaded.
 #[derive(Debug, Clone, Deserialize)]
@@ -29,9 +28,17 @@ pub struct Package {
     /// Wheels of this version that the vendor publishes. They are downloaded instead of built.
     #[serde(default)]
     pub published: Vec<Published>,
-    /// Folder with a lock file `<abi>.txt` for each ABI, relative to `matrix.yaml`. It pins what the package needs
-    /// at run time, in lines `name==version --hash=sha256:…`.
-    pub locks: Option<Location>,
+    /// Run-time requirements besides those that the package declares, as in PEP 508: `[numpy<2.5]`. They are locked
+    /// by `cargo xtask lock`.
+    #[serde(default)]
+    pub requires: Vec<Requirement>,
+    /// Extras of the package whose requirements are locked too: `[postgres]`.
+    #[serde(default)]
+    pub extras: Vec<Word>,
+    /// Package indexes besides the one that pip is configured for, for the requirements. A wheel of such an index is
+    /// downloaded from the URL in the lock file.
+    #[serde(default)]
+    pub indexes: Vec<Location>,
     /// How an image with this package starts its service. An image without a service starts Python. At most one
     /// package of an image may have one.
     pub serve: Option<Serve>,
@@ -159,18 +166,16 @@ pub struct Build {
     pub platform: Word,
     /// Id of the set in `apt` that the build needs. Required for `with: container`, not allowed otherwise.
     pub apt: Option<Word>,
-    /// Build requirements of the sdist, with their dependencies, as pure Python wheels. For `with: container` only.
+    /// Build requirements besides those in the package's `pyproject.toml`, as in PEP 508: `[setuptools<82]`. They are
+    /// locked by `cargo xtask lock`. For `with: container` only.
     #[serde(default)]
-    pub requires: Vec<Tool>,
+    pub requires: Vec<Requirement>,
     /// Maximum number of compilers that run at the same time, at least 1. Without it, that of the step (`--jobs`).
     /// Use 1 for a package that does not build in parallel.
     pub jobs: Option<NonZeroUsize>,
     /// Keeps debug information in the wheel. For `with: container` only; maturin follows the Cargo profile.
     #[serde(default)]
     pub debug_info: bool,
-    /// Build requirements as a `pylock.toml` file (PEP 751), relative to `matrix.yaml`, instead of `requires`. The
-    /// wheels are selected for each ABI. For `with: container` only.
-    pub lock: Option<Location>,
     /// Patches that are applied to the sdist before the wheel is built. Only for `source.pypi`.
     pub patches: Option<Patches>,
 }

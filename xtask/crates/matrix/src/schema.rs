@@ -48,6 +48,10 @@ pub struct Matrix {
     /// list is not empty, only its ABIs exist.
     #[serde(default)]
     pub abis: Vec<Abi>,
+    /// Folder with the lock files, relative to `matrix.yaml`. `cargo xtask lock` writes a folder `<id>` for each
+    /// package, with `pylock.toml` (run time), `pylock.build.toml` and `pylock.tests.toml` (PEP 751). Without this
+    /// field, it is `locks`.
+    pub locks: Option<Location>,
     /// The Python packages whose wheels are built or downloaded.
     pub packages: Vec<Package>,
     /// The runtime images that are built. The list may be empty.

@@ -5,7 +5,7 @@ use std::path::Path;
 use serde::Deserialize;
 
 use crate::gil::GilState;
-use crate::words::{Location, ValidationError, Word};
+use crate::words::{Location, Requirement, ValidationError, Word};
 
 /// How `cargo xtask test` tests a package.
 #[derive(Debug, Clone, Deserialize)]
@@ -17,6 +17,11 @@ pub struct Tests {
     pub client: Option<Location>,
     /// The tests in the package's own source.
     pub upstream: Option<Upstream>,
+    /// What the package's own tests need, as in PEP 508: `[pytest>=9, hypothesis]`. Without this field: pytest, and the
+    /// first of the dependency groups `test`, `tests`, `testing` and `dev`, or of the extras of these names, that the
+    /// package has. They are locked by `cargo xtask lock`.
+    #[serde(default)]
+    pub requires: Vec<Requirement>,
     /// Known crashes, and how they are avoided.
     #[serde(default)]
     pub known: Vec<Known>,
@@ -35,9 +40,6 @@ pub struct Upstream {
     /// Folders with tests, below those of `take`. Each runs in a process of its own. Folders that the checkout does
     /// not have are skipped.
     pub folders: Vec<Location>,
-    /// Folder with a lock file `<abi>.txt` for each ABI, relative to `matrix.yaml`: pytest and everything else that
-    /// the tests need.
-    pub locks: Location,
     /// Names of the environment variables with the address of the server. Without this field no server is started.
     pub env: Option<UpstreamEnv>,
 }
@@ -73,11 +75,11 @@ pub struct Known {
 }
 
 pub fn check(package: &Word, tests: &Tests) -> Result<(), ValidationError> {
-    let Tests { client, upstream, known } = tests;
+    let Tests { client, upstream, requires: _, known } = tests;
     let fault = |ordinal, field: &str, message| {
         Err(ValidationError { ordinal, field: format!("packages[].tests.{field}"), message })
     };
-    if let Some(Upstream { source: _, take, folders, locks: _, env: _ }) = upstream {
+    if let Some(Upstream { source: _, take, folders, env: _ }) = upstream {
         for path in take.iter().chain(folders) {
             if path.split('/').any(|part| matches!(part, "" | "." | "..")) {
                 let message = format!("`{path}` is not a relative path inside a checkout");

@@ -23,7 +23,8 @@ type Check = Result<(), ValidationError>;
 
 /// Structs are destructured completely, so that adding a field without a check is a compile error.
 pub fn validate(matrix: &Matrix) -> Check {
-    let Matrix { name, platform: _, root, apt, sources, tools, abis, packages, images, ci, bench, server } = matrix;
+    let Matrix { name, platform: _, root, apt, sources, tools, abis, locks: _, packages, images, ci, bench, server } =
+        matrix;
     if name.chars().any(|c| c.is_ascii_uppercase()) {
         return at(name, "name", format!("`{name}` has upper-case letters, which a repository name must not have"));
     }
@@ -133,7 +134,20 @@ fn check_abi(matrix: &Matrix, abi: &Abi) -> Check {
 }
 
 fn check_package(matrix: &Matrix, package: &Package) -> Check {
-    let Package { id, distribution: _, import, source, build, published, locks: _, serve, audit, tests } = package;
+    let Package {
+        id,
+        distribution: _,
+        import,
+        source,
+        build,
+        published,
+        requires: _,
+        extras: _,
+        indexes,
+        serve,
+        audit,
+        tests,
+    } = package;
     if import.is_empty() {
         return at(id, "packages[].import", format!("`{id}` must list at least one module to import"));
     }
@@ -147,7 +161,7 @@ fn check_package(matrix: &Matrix, package: &Package) -> Check {
         }
         _ => return at(id, "packages[].source", format!("`{id}` needs exactly one of `pypi` and `path`")),
     }
-    let Build { with, platform, apt, requires, lock, jobs: _, debug_info, patches } = build;
+    let Build { with, platform, apt, requires: build_requires, jobs: _, debug_info, patches } = build;
     if let Some(Patches { folder, local_version }) = patches {
         check_patches(package, folder, local_version)?;
     }
@@ -177,25 +191,18 @@ fn check_package(matrix: &Matrix, package: &Package) -> Check {
             return at(set, "packages[].build.apt", "is allowed for `with: container` only".to_owned());
         }
         (Builder::Maturin, None) => {
-            if let Some(tool) = requires.first() {
-                return at(&tool.name, "packages[].build.requires", "is allowed for `with: container` only".to_owned());
+            if let Some(requirement) = build_requires.first() {
+                let message = "is allowed for `with: container` only".to_owned();
+                return Err(problem(requirement.ordinal, "packages[].build.requires", message));
             }
             if *debug_info {
                 let message = "is allowed for `with: container` only; maturin follows the Cargo profile of the package";
                 return at(id, "packages[].build.debug_info", message.to_owned());
             }
-            if let Some(lock) = lock {
-                let message = "is allowed for `with: container` only".to_owned();
-                return Err(problem(lock.ordinal, "packages[].build.lock", message));
-            }
         }
     }
-    if let Some(lock) = lock {
-        below("packages[].build.lock", lock, "the folder of matrix.yaml")?;
-        if !requires.is_empty() {
-            let message = format!("`{id}` has both `lock` and `requires`: remove one of them");
-            return Err(problem(lock.ordinal, "packages[].build.lock", message));
-        }
+    for index in indexes.iter().filter(|index| !index.starts_with("https://")) {
+        return Err(problem(index.ordinal, "packages[].indexes", format!("`{index}` is not an https URL")));
     }
     if let Some(serve) = serve {
         check_serve(id, serve)?;
@@ -209,7 +216,6 @@ fn check_package(matrix: &Matrix, package: &Package) -> Check {
     if let Some(tests) = tests {
         suites::check(id, tests)?;
     }
-    distributions("packages[].build.requires", requires.iter().map(|tool| &tool.name))?;
     unique("packages[].published", published.iter().map(|wheel| &wheel.abi))?;
     for wheel in published {
         let Published { abi, sha256: _ } = wheel;

@@ -191,6 +191,13 @@ scalars! {
         if first { c.is_ascii_lowercase() || c.is_ascii_digit() }
         else { c.is_ascii_alphanumeric() || "+-.=:~".contains(c) }
     });
+    /// Requirement of a Python package (PEP 508), such as `numpy>=2; python_version>"3.11"`.
+    Requirement: |text| {
+        let fine = text.starts_with(|c: char| c.is_ascii_alphanumeric()) && !text.chars().any(char::is_control);
+        if fine { Ok(()) } else {
+            Err(format!("`{text}` is not a requirement such as `numpy>=2`: it must start with the name of a package"))
+        }
+    };
     /// SHA-256 digest: 64 hexadecimal digits in lower case.
     Digest: |text| {
         let hex = base::digest::is_digest(text);

@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context as _, Result, anyhow, bail};
+use anyhow::{Context as _, Result, bail};
 
 use crate::options::{Options, Suite, suites};
 use crate::plan::{self, PackageTests, Tested};
@@ -10,10 +10,11 @@ use crate::result::{self, Case, Results};
 use crate::{junit, published, table};
 use base::{UsageError, ui};
 use build::exchange::Exchange;
-use build::{Project, cache, lock};
+use build::lock::Pin;
+use build::{Project, cache};
 use docker::{Docker, Job, Network};
-use matrix::GilState;
 use matrix::gil::GilRule;
+use matrix::{GilState, LockPurpose};
 use service::Borrowed;
 use wheelfile::same_name;
 
@@ -147,13 +148,14 @@ fn host_and_port(address: &str) -> Result<(&str, u16)> {
 
 /// Returns the wheels that the packages' own tests need, from the cache or the package index, verified by digest.
 fn wheels(project: &Project, image: &matrix::Image, own: &[PackageTests]) -> Result<Vec<(String, PathBuf)>> {
-    let mut pins: Vec<lock::Pin> = Vec::new();
+    if own.is_empty() {
+        return Ok(Vec::new());
+    }
+    let facts = project.facts(false)?;
+    let abi = project.matrix.abi(&image.abi).context("an image without an ABI: this is a bug")?;
+    let mut pins: Vec<Pin> = Vec::new();
     for own in own {
-        let file = format!("{}/{}.txt", own.upstream.locks, image.abi);
-        let read = lock::read(&project.folder, &file).map_err(|error| {
-            anyhow!(UsageError(format!("matrix.yaml: tests.upstream.locks of `{}`: {error:#}", own.package.id)))
-        })?;
-        for pin in read {
+        for pin in facts.required(&project.matrix, own.package, LockPurpose::Tests, abi)? {
             match pins.iter().find(|other| same_name(&other.name, &pin.name)) {
                 None => pins.push(pin),
                 Some(other) if other.sha256 == pin.sha256 => {}
@@ -163,10 +165,6 @@ fn wheels(project: &Project, image: &matrix::Image, own: &[PackageTests]) -> Res
             }
         }
     }
-    if pins.is_empty() {
-        return Ok(Vec::new());
-    }
-    let facts = project.facts(false)?;
     let id = format!("tests-{}", image.abi);
     let steps = build::planner::fetch(&project.matrix, &facts, &id, &pins);
     let context = project.context(&facts, None);

@@ -200,7 +200,7 @@ fn a_server_is_needed_only_if_the_matrix_requires_it() {
     let image = matrix.image("314t").unwrap().clone();
     let alone = only(&image, &["demo-app".to_owned()]).unwrap();
     let upstream = |env: &str| -> Upstream {
-        let text = format!(r#"{{"take": ["tests"], "folders": ["tests"], "locks": "locks"{env}}}"#);
+        let text = format!(r#"{{"take": ["tests"], "folders": ["tests"]{env}}}"#);
         serde_json::from_str(&text).unwrap()
     };
     let own = |upstream| {

@@ -26,6 +26,6 @@ pub use fake::{NewWheel, minimal_extension, write_wheel};
 pub use fit::{AbiFit, Fit, TargetInterpreter};
 pub use imports::{Importable, is_identifier};
 pub use name::{WheelName, is_file_of_release, is_release, normalise, platform_glibc, same_name, same_version};
-pub use origin::{DeclaredRelease, read_release};
+pub use origin::{DeclaredRelease, read_metadata, read_release};
 pub use rewrite::rewrite;
 pub use tags::parse_glibc;

@@ -52,20 +52,21 @@ pub fn read_release(path: &Path, name: &str, version: &str) -> Result<Option<Dec
         _ => Err(error),
     })?;
     match &magic {
-        b"PK" => of_wheel(path),
+        b"PK" => Ok(read_metadata(path)?.and_then(|text| named(&text))),
         [0x1f, 0x8b] => of_sdist(path, name, version),
         _ => Ok(None),
     }
 }
 
-fn of_wheel(path: &Path) -> Result<Option<DeclaredRelease>> {
+/// Returns the text of METADATA in the wheel at `path`; `None` if it has none.
+pub fn read_metadata(path: &Path) -> Result<Option<String>> {
     let mut archive = ZipArchive::new(BufReader::new(File::open(path)?))?;
     let metadata = |path: &str| matches!(path.split_once(".dist-info/"), Some((top, "METADATA")) if !top.contains('/'));
     let names: Vec<String> = archive.file_names().map(|name| Ok(name?.into_owned())).collect::<Result<_>>()?;
     let Some(member) = names.into_iter().find(|name| metadata(name)) else { return Ok(None) };
     let mut text = String::new();
     archive.by_name(&member)?.take(METADATA_LIMIT).read_to_string(&mut text)?;
-    Ok(named(&text))
+    Ok(Some(text))
 }
 
 fn of_sdist(path: &Path, name: &str, version: &str) -> Result<Option<DeclaredRelease>> {

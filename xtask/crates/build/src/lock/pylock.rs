@@ -15,6 +15,7 @@ use serde::Deserialize;
 
 use super::Pin;
 use crate::markers;
+use crate::origin::Origin;
 use base::platform::Platform;
 use matrix::Abi;
 use wheelfile::{Fit, TargetInterpreter, WheelName, same_name};
@@ -24,9 +25,9 @@ use wheelfile::{Fit, TargetInterpreter, WheelName, same_name};
 #[serde(rename_all = "kebab-case")]
 pub struct Pylock {
     lock_version: String,
-    requires_python: Option<String>,
+    pub(super) requires_python: Option<String>,
     #[serde(default)]
-    packages: Vec<Package>,
+    pub(super) packages: Vec<LockedPackage>,
     /// Path and text of the file, for line numbers in errors.
     #[serde(skip)]
     file: String,
@@ -36,29 +37,39 @@ pub struct Pylock {
 
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-struct Package {
-    name: String,
-    version: Option<String>,
-    marker: Option<String>,
-    requires_python: Option<String>,
+pub(super) struct LockedPackage {
+    pub name: String,
+    pub version: Option<String>,
+    pub marker: Option<String>,
+    pub requires_python: Option<String>,
+    /// URL of the package index that it is on, if it is not the default.
+    pub index: Option<String>,
     #[serde(default)]
-    wheels: Vec<Wheel>,
+    pub wheels: Vec<LockedWheel>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
-struct Wheel {
+pub(super) struct LockedWheel {
     name: Option<String>,
-    url: Option<String>,
+    pub url: Option<String>,
     path: Option<String>,
     hashes: BTreeMap<String, String>,
 }
 
-impl Wheel {
+impl LockedWheel {
     /// Returns the file name, which the format allows to omit if the URL ends with it.
-    fn file_name(&self) -> Result<&str> {
+    pub fn file_name(&self) -> Result<String> {
         let place = self.name.as_deref().or(self.path.as_deref()).or(self.url.as_deref());
         let place = place.context("a wheel has neither `name`, `path` nor `url`")?;
-        Ok(place.split(['#', '?']).next().unwrap_or_default().rsplit('/').next().unwrap_or_default())
+        let name = place.split(['#', '?']).next().unwrap_or_default().rsplit('/').next().unwrap_or_default();
+        // A URL encodes the `+` of a local version.
+        Ok(name.replace("%2B", "+").replace("%2b", "+"))
+    }
+
+    pub fn sha256(&self) -> Result<String> {
+        let sha256 = self.hashes.get("sha256").map(|hash| hash.to_ascii_lowercase());
+        let sha256 = sha256.filter(|hash| base::digest::is_digest(hash));
+        sha256.with_context(|| format!("`{}` has no valid SHA-256", self.file_name().unwrap_or_default()))
     }
 }
 
@@ -68,7 +79,8 @@ pub fn read(top: &Path, file: &str) -> Result<Pylock> {
     text.and_then(|text| parse(&text, file)).with_context(|| format!("`{file}`"))
 }
 
-fn parse(text: &str, file: &str) -> Result<Pylock> {
+/// Parses the text of `file`.
+pub fn parse(text: &str, file: &str) -> Result<Pylock> {
     let mut lock: Pylock = toml::from_str(text).map_err(|error| anyhow!("{}", error.to_string().trim()))?;
     ensure!(
         lock.lock_version.split('.').next() == Some("1"),
@@ -99,30 +111,28 @@ impl Pylock {
                 abi.id
             );
             let mut pin = package.choose(&interpreter)?;
-            pin.place = self.place(&pin.sha256);
+            pin.origin = self.position(&pin.sha256);
             pins.push(pin);
         }
         Ok(pins)
     }
 
-    /// Returns the position of a digest as `file:line`.
-    fn place(&self, sha256: &str) -> String {
-        match self.text.lines().position(|line| line.to_ascii_lowercase().contains(sha256)) {
-            Some(at) => format!("{}:{}", self.file, at + 1),
-            None => self.file.clone(),
-        }
+    /// Returns the position of a digest.
+    fn position(&self, sha256: &str) -> Origin {
+        let line = self.text.lines().position(|line| line.to_ascii_lowercase().contains(sha256));
+        Origin::File(line.map_or_else(|| self.file.clone(), |at| format!("{}:{}", self.file, at + 1)))
     }
 }
 
-impl Package {
+impl LockedPackage {
     /// Returns the best matching wheel.
     fn choose(&self, interpreter: &TargetInterpreter) -> Result<Pin> {
-        let mut best: Option<(Fit, &str, WheelName, &Wheel)> = None;
+        let mut best: Option<(Fit, String, WheelName, &LockedWheel)> = None;
         let mut choices = Vec::new();
         for wheel in &self.wheels {
             let file = wheel.file_name().with_context(|| format!("`{}`", self.name))?;
-            let name = WheelName::parse(file).with_context(|| format!("`{}`", self.name))?;
-            choices.push(file);
+            let name = WheelName::parse(&file).with_context(|| format!("`{}`", self.name))?;
+            choices.push(file.clone());
             let Some(fit) = interpreter.fit(&name) else { continue };
             if best.as_ref().is_none_or(|(other, ..)| fit > *other) {
                 best = Some((fit, file, name, wheel));
@@ -139,16 +149,14 @@ impl Package {
                 self.name
             );
         }
-        let sha256 = wheel.hashes.get("sha256").map(|hash| hash.to_ascii_lowercase());
-        let sha256 = sha256.filter(|hash| base::digest::is_digest(hash));
-        let sha256 = sha256.with_context(|| format!("`{file}` has no valid SHA-256"))?;
+        let sha256 = wheel.sha256()?;
         let url = wheel.url.clone();
         ensure!(
             url.as_ref().is_none_or(|url| url.starts_with("https://")),
             "the `url` of `{file}` is not an https URL"
         );
-        let file = url.is_some().then(|| file.to_owned());
-        Ok(Pin { name: self.name.clone(), version: name.version, sha256, url, file, place: String::new() })
+        let file = url.is_some().then_some(file);
+        Ok(Pin { name: self.name.clone(), version: name.version, sha256, url, file, origin: Origin::Unknown })
     }
 }
 
@@ -156,6 +164,11 @@ impl Package {
 fn python_version(abi: &Abi) -> Result<Version> {
     let full = if abi.python.matches('.').count() < 2 { format!("{}.0", abi.python) } else { abi.python.to_string() };
     Version::from_str(&full).map_err(|error| anyhow!("`{full}` is not a version: {error}"))
+}
+
+/// Fails if the Python version of `abi` is not one of `required`, such as `>=3.12`.
+pub(super) fn check_abi(abi: &Abi, required: &str) -> Result<()> {
+    check_python(Some(required), &python_version(abi)?)
 }
 
 fn check_python(required: Option<&str>, python: &Version) -> Result<()> {
@@ -199,7 +212,7 @@ mod tests {
         let new = package("demo", "marker = \"python_version >= '3.14'\"", &["demo-2-py3-none-any.whl"]);
         let lock = format!("{old}{new}");
         let pin = select(&lock, "cp311").unwrap().remove(0);
-        assert_eq!((&*pin.version, &*pin.place), ("1", "lock.toml:5"));
+        assert_eq!((&*pin.version, pin.origin), ("1", Origin::File("lock.toml:5".to_owned())));
         assert_eq!(select(&lock, "cp314t").unwrap()[0].version, "2");
         let windows = package("demo", "marker = \"sys_platform == 'win32'\"", &["demo-1-py3-none-any.whl"]);
         assert_eq!(select(&windows, "cp314").unwrap(), []);

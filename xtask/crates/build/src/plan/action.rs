@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::num::NonZeroUsize;
 
+use crate::origin::Origin;
 use base::digest;
 use matrix::{GilState, InterpreterBuild, Serve, Tool};
 use serde::Serialize;
@@ -50,17 +51,6 @@ pub struct Download {
     /// Position of the digest, for errors.
     #[serde(skip)]
     pub origin: Origin,
-}
-
-/// Position of a value in the project's files, for errors. Not part of a key.
-#[derive(Debug, Clone, Default)]
-pub enum Origin {
-    #[default]
-    Unknown,
-    /// Ordinal of a scalar in the matrix.
-    Matrix(usize),
-    /// `file:line` in another file.
-    File(String),
 }
 
 /// Modules that must be importable with a package. They do not affect the wheel and are not part of a key.

@@ -4,6 +4,8 @@ use std::collections::BTreeMap;
 
 use super::plan;
 use crate::facts::Facts;
+use crate::lock::Pin;
+use crate::origin::Origin;
 use crate::plan::{PatchFile, Plan};
 use base::digest;
 use matrix::Matrix;
@@ -64,17 +66,17 @@ fn an_interpreters_source_affects_what_is_built_with_it() {
 
 #[test]
 fn a_lock_file_affects_the_images_of_its_package_and_abi() {
-    let pin = |sha256: char| crate::lock::Pin {
+    let pin = |sha256: char| Pin {
         name: "numpy".to_owned(),
         version: "2.4.0".to_owned(),
         sha256: sha256.to_string().repeat(64),
         url: None,
         file: None,
-        place: String::new(),
+        origin: Origin::Unknown,
     };
     let locked = |sha256| {
         let key = ("demo-app".to_owned(), "cp314t".to_owned());
-        Facts { locks: BTreeMap::from([(key, vec![pin(sha256)])]), ..facts() }
+        Facts { runtime: BTreeMap::from([(key, vec![pin(sha256)])]), ..facts() }
     };
     let keys = |facts: &Facts| keys(&planned(REAL, facts), "that day");
     let (before, after) = (keys(&locked('a')), keys(&locked('b')));
@@ -97,10 +99,7 @@ fn tools_affect_what_they_build() {
     let ids = edited("ee0480ffdc8942e339a8a1da5441b3a70ca6a85334dc58f6bb92d0a0e13981bb", &"a".repeat(64));
     assert!(has(&ids, "wheel-acme-cp314t") && !has(&ids, "wheel-acme-py-cp314t"), "auditwheel: {ids:?}");
     // uv installs the build requirements in containers, so its digest counts there; its version is not used.
-    assert_eq!(
-        edited("{name: uv, version: 0.13.9", "{name: uv, version: 0.13.8"),
-        ["requires-acme", "requires-demo-app", "tool-uv", "tools"]
-    );
+    assert_eq!(edited("{name: uv, version: 0.13.9", "{name: uv, version: 0.13.8"), ["tool-uv", "tools"]);
 }
 
 #[test]

@@ -118,8 +118,8 @@ fn unmet(lines: &[String], image: &Image, env: &Env) -> Option<String> {
     for Unmet { package, requirement, installed } in lines.iter().filter_map(|line| Unmet::parse(line)) {
         let state = installed.map_or("is not installed".to_owned(), |version| format!("is installed as {version}"));
         let mend = match locks_of(package, image, env) {
-            Some(id) => format!("the lock file `{}.txt` in the folder `locks` of `{id}` must contain it", image.abi),
-            None => format!("a lock file `{}.txt` of one of the packages must contain it", image.abi),
+            Some(id) => format!("run `cargo xtask lock {id}`"),
+            None => "run `cargo xtask lock`".to_owned(),
         };
         found.push(format!("`{package}` requires `{requirement}`, which {state}: {mend}"));
     }

@@ -39,14 +39,9 @@ pub fn rows(matrix: &Matrix, text: &str, answer: &Answer) -> Vec<Row> {
 
 /// Returns all wheels pinned by name, version and digest, with their names in the table.
 fn tools(matrix: &Matrix) -> impl Iterator<Item = (String, &Tool)> {
-    let requires = |package: &'_ Package| format!("requires {}", package.id);
-    let of_packages = matrix
-        .packages
-        .iter()
-        .flat_map(move |package| package.build.requires.iter().map(move |tool| (requires(package), tool)));
     let tools = matrix.tools.iter().map(|tool| ("tool".to_owned(), tool));
     let checks = matrix.ci.checks.iter().map(|tool| ("check".to_owned(), tool));
-    tools.chain(checks).chain(of_packages).map(|(what, tool)| (format!("{what} {}", tool.name), tool))
+    tools.chain(checks).map(|(what, tool)| (format!("{what} {}", tool.name), tool))
 }
 
 fn row(input: String, tool: &Tool, releases: &[Release], target: Target) -> Row {

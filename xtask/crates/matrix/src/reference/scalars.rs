@@ -6,7 +6,7 @@ use base::platform::Platform;
 use base::ui::quoted;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 
-use crate::words::{AptName, Digest, Location, Module, Version, Word};
+use crate::words::{AptName, Digest, Location, Module, Requirement, Version, Word};
 
 macro_rules! scalars {
     ($($scalar:ident $name:literal $types:tt $pattern:literal $description:literal;)*) => {$(
@@ -33,6 +33,8 @@ scalars! {
         "A path, a URL or an image reference: letters, digits and `/:._-+@~%=`.";
     Module "module" "string" "^[^\\s.-]+(\\.[^\\s.-]+)*$"
         "The name of a Python module as `import` takes it: `numpy`, `google.cloud`.";
+    Requirement "requirement" "string" "^[A-Za-z0-9].*$"
+        "A requirement (PEP 508): `numpy>=2; python_version>\"3.11\"`.";
     AptName "debian-package" "string" "^[a-z0-9][A-Za-z0-9+.=:~-]{0,127}$"
         "The name of a Debian package, with an optional version: `libssl-dev`, `libssl-dev=3.0.17-1`.";
 }

@@ -83,7 +83,7 @@ impl Messages {
         };
         format!(
             ": the build needs the Python module `{module}`, which is missing: add the package that contains it to \
-             `build.requires` of `{package}` in matrix.yaml{requires}"
+             `build.requires` of `{package}` in matrix.yaml and run `cargo xtask lock {package}`{requires}"
         )
     }
 }

@@ -207,7 +207,7 @@ fn a_wrong_digest_error_has_the_line_and_the_digests_of_the_index() {
     let lab = Lab::new("wrong");
     let server = TestServer::start(|_, head, stream| answer(head, stream));
     let wrong = |name: &str, content: &[u8]| {
-        let origin = crate::plan::Origin::File("locks/cp311.txt:7".to_owned());
+        let origin = crate::origin::Origin::File("locks/cp311.txt:7".to_owned());
         format!("{:#}", lab.fetch(server.port, vec![Download { origin, ..pin(name, content) }]).unwrap_err())
     };
     let there = format!("of `a` 1 the index has\n      {}  a-1.tar.gz", digest::of("a"));

@@ -1,0 +1,12 @@
+//! Positions of values in the project's files.
+
+/// Position of a value in the project's files, for errors. Not part of a key.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub enum Origin {
+    #[default]
+    Unknown,
+    /// Ordinal of a scalar in the matrix.
+    Matrix(usize),
+    /// `file:line` in another file.
+    File(String),
+}
