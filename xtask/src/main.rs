@@ -97,7 +97,7 @@ enum Cmd {
     },
     /// Check the dependencies of this tool against .cargo/deny.toml: licences, sources, duplicates
     Deny,
-    /// Regenerate the lock files of packages, each with the `lock.py` in its folder
+    /// Resolve the requirements of packages and write the lock files (pylock.toml)
     Lock(lock::Options),
     /// List pinned inputs for which a newer version exists, or update matrix.yaml
     Outdated(outdated::Options),

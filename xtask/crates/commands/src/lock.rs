@@ -199,7 +199,7 @@ impl Resolver<'_> {
             let removed = old.is_some().then(|| LockFile { file, text: None, differences: vec!["removed".to_owned()] });
             return Ok(removed);
         }
-        let answer = pylock::parse(&self.ask_uv(&requirements, metadata)?, "the answer of uv")?;
+        let answer = pylock::parse(&self.ask_uv(&requirements, metadata)?, &file).context("the answer of uv")?;
         let purpose = match self.purpose {
             LockPurpose::Runtime => "run-time",
             LockPurpose::Build => "build",

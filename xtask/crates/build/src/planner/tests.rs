@@ -99,7 +99,17 @@ fn tools_affect_what_they_build() {
     let ids = edited("ee0480ffdc8942e339a8a1da5441b3a70ca6a85334dc58f6bb92d0a0e13981bb", &"a".repeat(64));
     assert!(has(&ids, "wheel-acme-cp314t") && !has(&ids, "wheel-acme-py-cp314t"), "auditwheel: {ids:?}");
     // uv installs the build requirements in containers, so its digest counts there; its version is not used.
-    assert_eq!(edited("{name: uv, version: 0.13.9", "{name: uv, version: 0.13.8"), ["tool-uv", "tools"]);
+    assert_eq!(
+        edited("{name: uv, version: 0.13.9", "{name: uv, version: 0.13.8"),
+        [
+            "requires-acme-cp314t",
+            "requires-demo-app-cp311",
+            "requires-demo-app-cp314",
+            "requires-demo-app-cp314t",
+            "tool-uv",
+            "tools"
+        ]
+    );
 }
 
 #[test]

@@ -312,7 +312,8 @@ mod tests {
         let hint = messages.hint("a", 2);
         assert!(
             hint.contains(
-                "`build.requires` of `a` in matrix.yaml; its pyproject.toml requires `setuptools`, `numpy>=2`"
+                "`build.requires` of `a` in matrix.yaml and run `cargo xtask lock a`; its pyproject.toml requires \
+                 `setuptools`, `numpy>=2`"
             ),
             "{hint}"
         );
