@@ -9,7 +9,6 @@ use serde::{Deserialize, Serialize};
 
 use crate::finding::Finding;
 use crate::rules;
-use base::program;
 use matrix::Matrix;
 
 /// Contents of a baseline file.
@@ -173,14 +172,13 @@ impl Baseline {
     /// Formats as YAML in a canonical form, so that diffs show only real changes.
     pub fn write(&self) -> String {
         let mut out = format!(
-            "# What `cargo xtask audit` finds in {0}, reviewed. `cargo xtask audit --package {0} --write`\n\
+            "# What the command `audit` finds in {0}, reviewed. `audit --package {0} --write`\n\
              # adds what is new as `verdict: open`, to be judged, and takes out what is gone.\n\
              # verdict: sound | risk. reviewed: each (every finding was read) | group (as a kind).\n\
              # A fingerprint is that of rule, file, function and code: lines may move.\n\
              package: {0}\n",
             self.package
         );
-        out = program::with_command(&out).into_owned();
         if let Some(version) = &self.version {
             let _ = writeln!(out, "version: {}", quoted(version));
         }

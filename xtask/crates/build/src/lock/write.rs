@@ -23,7 +23,7 @@ impl Pylock {
     /// than the default keep their URL; the others are looked up in the index that pip is configured for, because a URL
     /// of a company's mirror would be of no use elsewhere.
     pub fn render(&self, header: &Header) -> Result<String> {
-        let mut text = format!("# The {}, locked by `cargo xtask lock`:\n", header.title);
+        let mut text = format!("# The {}, written by the command `lock`:\n", header.title);
         for requirement in header.requirements {
             writeln!(text, "#   {requirement}")?;
         }
@@ -139,7 +139,7 @@ wheels = [{ url = "https://other.example/whl/torch-2.9.1%2Bcpu-cp314-cp314t-many
         let text = render(ANSWER).unwrap();
         let sha256 = "ab".repeat(32);
         let wanted = format!(
-            r#"# The run-time requirements of `x`, locked by `cargo xtask lock`:
+            r#"# The run-time requirements of `x`, written by the command `lock`:
 #   demo>=2
 lock-version = "1.0"
 created-by = "uv 1"
