@@ -201,7 +201,7 @@ fn check_package(matrix: &Matrix, package: &Package) -> Check {
             }
         }
     }
-    for index in indexes.iter().filter(|index| !index.starts_with("https://")) {
+    if let Some(index) = indexes.iter().find(|index| !index.starts_with("https://")) {
         return Err(problem(index.ordinal, "packages[].indexes", format!("`{index}` is not an https URL")));
     }
     if let Some(serve) = serve {

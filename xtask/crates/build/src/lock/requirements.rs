@@ -201,8 +201,8 @@ impl SourceMetadata {
     fn without_self(&self, requirements: Vec<String>, distribution: &str) -> Vec<String> {
         let optional = self.pyproject.project.as_ref().map(|project| &project.optional_dependencies);
         let expand = |text: String| match Pep508::from_str(&text) {
-            Ok(own) if same_name(&own.name.to_string(), distribution) => {
-                let extras = own.extras.iter().filter_map(|extra| of_name(optional?, &extra.to_string()));
+            Ok(own) if same_name(own.name.as_ref(), distribution) => {
+                let extras = own.extras.iter().filter_map(|extra| of_name(optional?, extra.as_ref()));
                 extras.flatten().filter(|text| !text.starts_with(distribution)).cloned().collect()
             }
             _ => vec![text],
