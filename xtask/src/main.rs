@@ -10,7 +10,7 @@ use base::{ErrorClass, limits, proc, program, size, summary, ui};
 use build::{BuildOptions, OpenOptions, Project, doctor, incoming};
 use clap::builder::{Resettable, StyledStr};
 use clap::{Command, CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
-use commands::{check, ci, deny, export, image, lock, outdated, plan, prune, sbom, verify, wheels, workflow};
+use commands::{check, ci, deny, export, image, init, lock, outdated, plan, prune, sbom, verify, wheels, workflow};
 
 /// Shown below the help of the program; [`ErrorClass`] defines the codes.
 const EXIT_CODES: &str = "Exit codes: 0 success, 1 a step or check failed, 2 the command line or the configuration is \
@@ -38,6 +38,8 @@ struct Cli {
 enum Cmd {
     /// List what is installed on this machine, what is missing, and how to install it
     Doctor,
+    /// Write a minimal matrix.yaml and GitHub workflows to this folder; existing files stay as they are
+    Init(init::Options),
     /// Print the steps of a build in order, without running them
     Plan(plan::Options),
     /// Build or fetch wheels and write them to wheels/
@@ -159,7 +161,10 @@ fn main() -> ExitCode {
 
 /// Whether a command needs a `matrix.yaml`.
 fn needs_matrix(command: &Cmd) -> bool {
-    !matches!(command, Cmd::Doctor | Cmd::Cache { .. } | Cmd::Check(_) | Cmd::Down { .. } | Cmd::Verify(_))
+    !matches!(
+        command,
+        Cmd::Doctor | Cmd::Init(_) | Cmd::Cache { .. } | Cmd::Check(_) | Cmd::Down { .. } | Cmd::Verify(_)
+    )
 }
 
 /// Parses the command line. The help contains the command with which the program was started.
@@ -192,6 +197,7 @@ fn dispatch(cli: &Cli, cancel: &Cancel) -> Result<()> {
     };
     let project = Project::open(&open, cancel.clone())?;
     match &cli.command {
+        Cmd::Init(options) => init::run(options),
         Cmd::Doctor => doctor::run(&project.cache, &project.matrix, &project.cancel),
         Cmd::Plan(options) => plan::run(&project, options),
         Cmd::Wheels(options) => wheels::run(&project, options),

@@ -2,7 +2,9 @@
 
 use std::fs;
 
-use crate::common::{Clone, write_program};
+use std::process::Command;
+
+use crate::common::{Clone, text, write_program};
 
 /// A clone without a matrix, and a small real wheel for a free-threaded interpreter.
 fn wheel() -> (Clone, String) {
@@ -58,4 +60,43 @@ fn the_gate_needs_a_free_threaded_interpreter_and_wheels_for_it() {
     assert!(said.contains("no free-threaded interpreter of the matrix can load wheels with the ABI `cp314`"), "{said}");
     let said = clone.bad(2, &["verify", "--gil", "off", "314t"]);
     assert!(said.contains("`314t` is not a file"), "{said}");
+}
+
+/// A clone whose project folder is empty.
+fn empty() -> Clone {
+    let clone = Clone::new();
+    fs::remove_dir_all(clone.project()).unwrap();
+    fs::create_dir_all(clone.project()).unwrap();
+    clone
+}
+
+#[test]
+fn a_new_project_needs_only_its_rows() {
+    let clone = empty();
+    let said = clone.bad(2, &["plan"]);
+    assert!(said.contains("no matrix.yaml in") && said.contains("init"), "{said}");
+    let said = clone.good(&["init", "--name", "demo"]);
+    assert!(said.contains("wrote   matrix.yaml\n") && said.contains("no workflows"), "{said}");
+    let row = "{id: acme, import: [acme], source: {path: .}, build: {with: container, apt: compile, platform: any}}";
+    clone.add("packages", row);
+    clone.add("images", "{tag: 314t, abi: cp314t, packages: [acme], gil: \"off\"}");
+    let plan = clone.good(&["plan", "image", "314t"]);
+    assert!(plan.contains("\nbase-cp314t ") && plan.contains("\nproof-314t "), "{plan}");
+    // A second time, nothing changes.
+    let matrix = fs::read_to_string(clone.project().join("matrix.yaml")).unwrap();
+    let said = clone.good(&["init", "--tool", "o/r@v1"]);
+    assert!(said.contains("kept    matrix.yaml") && said.contains("wrote   .github/workflows/build.yml"), "{said}");
+    assert_eq!(fs::read_to_string(clone.project().join("matrix.yaml")).unwrap(), matrix);
+    let said = clone.bad(2, &["init", "--name", "Upper"]);
+    assert!(said.contains("upper-case"), "{said}");
+}
+
+#[test]
+#[ignore = "needs a network"]
+fn the_workflows_of_a_new_project_pass_the_linters() {
+    let clone = empty();
+    clone.good(&["init", "--tool", &format!("o/r@{}", "0".repeat(40))]);
+    let mut command = Command::new(env!("CARGO_BIN_EXE_wheel-matrix"));
+    let output = command.args(["workflow", "--check"]).current_dir(clone.project()).output().unwrap();
+    assert!(output.status.success(), "{}", text(&output.stderr));
 }

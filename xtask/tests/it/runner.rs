@@ -16,7 +16,16 @@ use crate::jobs::git;
 const SHIMS: [(&str, &str); 3] = [
     (
         "cargo",
-        r#"test "$1" = xtask && shift
+        r#"case $1 in
+xtask) shift ;;
+install)
+    for root; do :; done
+    mkdir -p "$root/bin"
+    printf '#!/bin/sh\necho "wheel-matrix $*" >> "$CALLS"\ncase "$1 $2" in "verify 3"*) exit 0 ;; esac\nexec "$XTASK" "$@" --fake\n' \
+        > "$root/bin/wheel-matrix"
+    chmod 755 "$root/bin/wheel-matrix"
+    exit ;;
+esac
 echo "cargo xtask $*" >> "$CALLS"
 # No image was made that could be looked at, and no source was fetched.
 case "$1 $2" in "verify 3"* | "test 3"* | "audit "*) exit 0 ;; esac
@@ -96,6 +105,7 @@ impl Hub {
         let github = json!({
             "event_name": event_name, "event": event, "sha": git(&self.clone.project(), &["rev-parse", "HEAD"]),
             "repository": "Someone/Project", "ref_name": "v1", "token": "a-token", "actor": "someone",
+            "workflow_ref": "Someone/Project/.github/workflows/build.yml@refs/heads/main",
         });
         let mut run =
             Run { results: BTreeMap::new(), said: String::new(), summary: String::new(), calls: String::new() };
@@ -245,6 +255,7 @@ impl Machine<'_> {
         if let Some(local) = action.strip_prefix("./") {
             let document = fs::read_to_string(work.join(local).join("action.yml")).unwrap();
             let document: Value = serde_yaml::from_str(&document).unwrap();
+            self.env.insert("GITHUB_ACTION_PATH".to_owned(), work.join(local).display().to_string());
             let mut inner = contexts.clone();
             inner["inputs"] = json!({});
             for (name, input) in document["inputs"].as_object().unwrap() {
@@ -257,8 +268,19 @@ impl Machine<'_> {
             "actions/checkout" => {
                 assert_eq!(with["persist-credentials"], json!(false));
                 let from = self.hub.clone.project();
-                fs::remove_dir_all(&work).unwrap();
-                git(&self.top, &["clone", "--quiet", &from.display().to_string(), "work"]);
+                let to = match with["path"].as_str() {
+                    Some(path) => work.join(path),
+                    None => {
+                        fs::remove_dir_all(&work).unwrap();
+                        work.clone()
+                    }
+                };
+                if let Some(repository) = with["repository"].as_str() {
+                    let reference = with["ref"].as_str().unwrap();
+                    self.run.calls += &format!("checkout {repository} {reference}\n");
+                }
+                let [from, to] = [from, to].map(|folder| folder.display().to_string());
+                git(&self.top, &["clone", "--quiet", &from, &to]);
             }
             "actions/upload-artifact" => {
                 let to = store.join(with["name"].as_str().unwrap());

@@ -224,7 +224,7 @@ fn rights(job: &serde_json::Value) -> Vec<&str> {
 
 #[test]
 fn what_builds_has_no_rights_and_what_has_rights_builds_nothing() {
-    for (workflow, expected) in [("ci.yml", 1), ("nightly.yml", 1), ("release.yml", 3)] {
+    for (workflow, expected) in [("ci.yml", 1), ("nightly.yml", 1), ("packages.yml", 0), ("release.yml", 3)] {
         let text = fs::read_to_string(Path::new("../.github/workflows").join(workflow)).unwrap();
         let document: serde_json::Value = serde_yaml::from_str(&text).unwrap();
         assert_eq!(document["permissions"], json!({"contents": "read"}), "{workflow}");
@@ -304,6 +304,56 @@ fn a_project_of_wheels_alone_is_released_too() {
         let expected: Vec<(&str, &str)> = skipped.iter().map(|job| (*job, "skipped")).collect();
         assert_eq!(other, expected, "{}", run.said);
     }
+}
+
+/// A project of somebody else, whose workflow calls `packages.yml`. What the tool is built from lies in it, too, since
+/// all checkouts here are of the same repository.
+fn caller() -> Hub {
+    let mut hub = small();
+    let (project, top) = (hub.clone.project(), hub.clone.top.clone());
+    for file in ["Cargo.toml", "Cargo.lock", "docker/file", "xtask/Cargo.toml"] {
+        fs::create_dir_all(project.join(file).parent().unwrap()).unwrap();
+        fs::write(project.join(file), "").unwrap();
+    }
+    hub.clone.good(&["init", "--tool", "the-tool/of-others@0123abc"]);
+    hub.commit();
+    // Nothing is installed for the user who runs the tests.
+    let home = std::env::var("HOME").unwrap();
+    let rustup = std::env::var("RUSTUP_HOME").unwrap_or(format!("{home}/.rustup"));
+    let path = std::env::var("PATH").unwrap();
+    let path = format!("{}:{}:{path}", top.join("bin").display(), top.join("cargo/bin").display());
+    for (name, value) in [
+        ("HOME", top.join("home").display().to_string()),
+        ("CARGO_HOME", top.join("cargo").display().to_string()),
+        ("RUSTUP_HOME", rustup),
+        ("PATH", path),
+    ] {
+        hub.env.insert(name.to_owned(), value);
+    }
+    hub
+}
+
+#[test]
+fn another_repository_builds_its_packages_with_the_version_of_the_tool_that_it_calls() {
+    let hub = caller();
+    let run = hub.run("packages.yml", "push", json!({"before": "0".repeat(40)}));
+    assert!(went_well(&run), "{:?}\n{}", run.results, run.said);
+    assert_eq!(run.calls.matches("checkout the-tool/of-others 0123abc\n").count(), 1 + 6 + 2 + 1, "{}", run.calls);
+    for call in ["wheel-matrix wheels --package acme-py --abi cp314t --yes\n", "wheel-matrix collect incoming --plan"] {
+        assert!(run.calls.contains(call), "`{call}` expected: {}", run.calls);
+    }
+    assert!(run.said.contains("on your machine: wheel-matrix image 314t-with-acme\n"), "{}", run.said);
+    assert!(run.calls.contains("uses actions/cache/save"), "{}", run.calls);
+    assert!(!run.said.contains("`cargo xtask"), "an installed program names itself: {}", run.said);
+}
+
+#[test]
+fn a_row_that_fails_for_another_repository_ends_its_run() {
+    let mut hub = caller();
+    hub.env.insert("XTASK_FAKE_FAIL".to_owned(), "wheel-acme-py-cp314t".to_owned());
+    let run = hub.run("packages.yml", "push", json!({"before": "0".repeat(40)}));
+    let result = |job: &str| run.results[job].as_str();
+    assert_eq!((result("wheels"), result("images"), result("collect")), ("failure", "skipped", "skipped"));
 }
 
 #[test]

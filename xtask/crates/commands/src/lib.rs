@@ -5,6 +5,7 @@ pub mod ci;
 pub mod deny;
 pub mod export;
 pub mod image;
+pub mod init;
 pub mod lock;
 pub mod outdated;
 pub mod plan;

@@ -14,8 +14,11 @@ use build::{Project, golang};
 /// Script with fastjsonschema, which has no dependencies and reports the position of errors.
 const VALIDATE: &str = include_str!("validate.py");
 
-/// Folder with go.mod and go.sum of actionlint.
-const ACTIONLINT: &str = ".github/actionlint";
+/// The module that pins actionlint.
+const ACTIONLINT: [(&str, &str); 2] = [
+    ("go.mod", include_str!("../../../../../.github/actionlint/go.mod")),
+    ("go.sum", include_str!("../../../../../.github/actionlint/go.sum")),
+];
 
 /// Prefix of the line in `matrix.yaml` that refers editors to the schema.
 const SCHEMA_LINE: &str = "# yaml-language-server: $schema=";
@@ -53,10 +56,11 @@ pub fn run(project: &Project, files: &[PathBuf]) -> Result<()> {
         "",
     ))?;
     let (zizmor, config) = (tools.join("bin/zizmor"), project.folder.join(".github/zizmor.yml"));
+    let config = if config.is_file() { vec!["--config".into(), config] } else { Vec::<PathBuf>::new() };
     told(project.call(
         "workflow",
         "zizmor",
-        cmd!(shell, "{zizmor} --offline --no-progress --color=never --config {config} {files...}"),
+        cmd!(shell, "{zizmor} --offline --no-progress --color=never {config...} {files...}"),
         "",
     ))?;
     ensure!(found.is_empty(), "the workflows have problems:\n{}", found.join("\n"));
@@ -84,6 +88,11 @@ fn schema(project: &Project, tools: &Path, file: &Path, schema: &Path) -> Result
 
 /// Returns actionlint, which is built once from the sources pinned by go.sum.
 fn actionlint(project: &Project, tools: &Path) -> Result<PathBuf> {
-    let (folder, package) = (project.folder.join(ACTIONLINT), "github.com/rhysd/actionlint/cmd/actionlint");
-    golang::program(project, &tools.join("bin/go"), &folder, package, "actionlint")
+    let scratch = project.cache.scratch("actionlint")?;
+    for (name, text) in ACTIONLINT {
+        let path = scratch.path().join(name);
+        fs::write(&path, text).with_context(|| format!("cannot write `{}`", path.display()))?;
+    }
+    let package = "github.com/rhysd/actionlint/cmd/actionlint";
+    golang::program(project, &tools.join("bin/go"), scratch.path(), package, "actionlint")
 }
