@@ -8,13 +8,20 @@
 #                                  and of uv, with requires.txt, which pins each by
 #                                  hash
 #   /in/parallel_compile.py        says itself what it is for
+#   /in/environment.sh             if there: exports the variables of `build.env`
+#   /in/rust/, /in/crates/         if there: a Rust toolchain, and crates for it,
+#                                  which /in/cargo-config.toml tells Cargo
 #   /out/                          receives the one repaired wheel
 #
+# Arguments: `--config-setting=NAME=VALUE` for uv, which passes them to the build
+# backend.
+#
 # Environment: PYTHON, the interpreter's command (python3.14t); PLATFORM, the
-# platform tag to repair to (manylinux_2_34_x86_64); JOBS, how many compilers run
-# at a time (default: all cores; 1: everything in the order of the plain tools);
-# DEBUG_INFO, `keep` or nothing; SOURCE_DATE_EPOCH (default: 1980, the oldest time
-# that a zip file can hold).
+# platform tag to repair to (manylinux_2_34_x86_64), or `auto` for the lowest that
+# fits; SUBDIRECTORY, the folder of the source to build (default: its top); JOBS,
+# how many compilers run at a time (default: all cores; 1: everything in the order
+# of the plain tools); DEBUG_INFO, `keep` or nothing; SOURCE_DATE_EPOCH (default:
+# 1980, the oldest time that a zip file can hold).
 #
 # docs/build-additions.md lists what is added here to a build by the plain tools;
 # keep it complete.
@@ -28,7 +35,8 @@ set -eu
 export SOURCE_DATE_EPOCH="${SOURCE_DATE_EPOCH:-315532800}"
 # Not in the environment of the build: makefiles use variables of these names.
 interpreter=$PYTHON platform=$PLATFORM jobs=${JOBS:-$(nproc)} debug_info=${DEBUG_INFO:-}
-unset PYTHON PLATFORM JOBS DEBUG_INFO
+subdirectory=${SUBDIRECTORY:-}
+unset PYTHON PLATFORM JOBS DEBUG_INFO SUBDIRECTORY
 
 # The same path each time: it ends up in debug information and in assertions.
 work=/tmp/build
@@ -40,6 +48,12 @@ if [ -d /in/src ]; then
     cp -R /in/src/. "$work/src"
 else
     tar -xzf /in/sdist.tar.gz -C "$work/src" --strip-components=1 --no-same-owner
+fi
+
+source=$work/src${subdirectory:+/$subdirectory}
+if [ ! -d "$source" ]; then
+    echo "error: the source has no folder \`$subdirectory\`, which \`source.subdirectory\` names"
+    exit 1
 fi
 
 # In an environment of its own: the image stays as it is when it is used again.
@@ -90,9 +104,19 @@ EOF
     export PATH="$work/bin:$PATH"
 fi
 
+# scikit-build-core would take a folder with a random name, which assertions keep.
+export SKBUILD_BUILD_DIR="$work/skbuild"
+
+# Cargo and the Rust compiler of the caller's machine, for setuptools-rust.
+if [ -d /in/rust ]; then
+    export CARGO_HOME="$work/cargo" CARGO_TERM_COLOR=never CARGO_BUILD_JOBS="$jobs" PATH="/in/rust/bin:$PATH"
+    mkdir "$CARGO_HOME"
+    cp /in/cargo-config.toml "$CARGO_HOME/config.toml"
+fi
+
 # For the caller's error where one is missing. Pythons before 3.11 have no tomllib.
-if [ -f "$work/src/pyproject.toml" ]; then
-    python - "$work/src/pyproject.toml" 2> "$work/pyproject.log" <<'EOF' || true
+if [ -f "$source/pyproject.toml" ]; then
+    python - "$source/pyproject.toml" 2> "$work/pyproject.log" <<'EOF' || true
 import sys, tomllib
 
 with open(sys.argv[1], "rb") as file:
@@ -101,7 +125,12 @@ with open(sys.argv[1], "rb") as file:
 EOF
 fi
 
-"$uv" build --wheel --no-build-isolation --out-dir "$work/dist" "$work/src"
+# In a shell of its own, because the package's variables may have the names of those here.
+set -- "$uv" build --wheel --no-build-isolation --out-dir "$work/dist" "$@" "$source"
+(
+    if [ -f /in/environment.sh ]; then . /in/environment.sh; fi
+    exec "$@"
+)
 
 mkdir "$work/repaired"
 case $(echo "$work"/dist/*.whl) in

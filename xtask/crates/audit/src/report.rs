@@ -50,12 +50,19 @@ impl Judged<'_> {
 /// Why an audit that has read nothing is an error: the wheel of the package has native code.
 fn nothing_read(report: &Report) -> Option<String> {
     let Report { package, scanned, .. } = report;
-    if &*package.build.platform == "any" || scanned.rust + scanned.c > 0 || !scanned.findings.is_empty() {
+    let platform = package.build.platform.as_deref();
+    if platform == Some("any") || scanned.rust + scanned.c > 0 || !scanned.findings.is_empty() {
         return None;
     }
     let id = &package.id;
-    let platform = &package.build.platform;
-    let said = format!("no native source of `{id}` was read, but its wheel, for `{platform}`, has an extension module");
+    let said = match platform {
+        Some(platform) => {
+            format!("no native source of `{id}` was read, but its wheel, for `{platform}`, has an extension module")
+        }
+        // A package without native code.
+        None if scanned.left_out.is_empty() => return None,
+        None => format!("no native source of `{id}` was read"),
+    };
     if scanned.left_out.is_empty() {
         return Some(format!("{said}: the source has no file in a compiled language"));
     }

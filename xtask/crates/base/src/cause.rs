@@ -4,7 +4,7 @@
 pub const WIDTH: usize = 160;
 
 /// Prefixes of lines that report only that something failed, without a cause.
-const EMPTY: [&str; 14] = [
+const EMPTY: [&str; 16] = [
     "$ ",
     "make: ***",
     "make[",
@@ -14,6 +14,8 @@ const EMPTY: [&str; 14] = [
     "error: aborting due to",
     "error: could not compile",
     "error: command ",
+    "error: `cargo ",
+    "error: Failed to build",
     "error: subprocess-exited-with-error",
     "error: metadata-generation-failed",
     "ERROR: Failed building wheel",
@@ -67,6 +69,12 @@ mod tests {
             (
                 "cc -c a.c\nld: cannot find -lyaml: no such file\nmake: *** [Makefile:3: all] Error 1\n",
                 "ld: cannot find -lyaml: no such file",
+            ),
+            (
+                "error: linker `cc` not found\nerror: could not compile `a` (lib) due to 1 previous error\n\
+                 error: `cargo rustc --lib` failed with code 101\nerror: Failed to build `/tmp/build/src`\n\
+                 cause: The build backend returned an error\n",
+                "error: linker `cc` not found",
             ),
             ("before\nno line is marked\n\n", "no line is marked"),
         ] {

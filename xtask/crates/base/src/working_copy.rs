@@ -7,13 +7,14 @@ use crate::{digest, git};
 use anyhow::{Context, Result, anyhow, bail};
 
 /// Returns the files of a working copy, sorted and relative to `folder`: those that git tracks (including submodules)
-/// or does not ignore; without git, all files.
+/// or does not ignore; without git, all files. Symbolic links to files and folders of the working copy are followed.
 pub fn list_folder(folder: &Path) -> Result<Vec<PathBuf>> {
     if !folder.is_dir() {
         bail!("`{}` is not a folder: correct the `path` in matrix.yaml", folder.display());
     }
     let mut files = Vec::new();
-    if folder.canonicalize()?.ancestors().any(|above| above.join(".git").exists()) {
+    let checkout = folder.canonicalize()?.ancestors().find(|above| above.join(".git").exists()).map(Path::to_owned);
+    if checkout.is_some() {
         let (tracked, others) = std::thread::scope(|scope| {
             let others = scope.spawn(|| git_lists(folder, &["--others", "--exclude-standard"]));
             let tracked = git_lists(folder, &["--cached", "--recurse-submodules"]);
@@ -29,9 +30,19 @@ pub fn list_folder(folder: &Path) -> Result<Vec<PathBuf>> {
     files.sort();
     files.dedup();
     if files.is_empty() {
-        bail!("`{}` has no files: correct the path", folder.display());
+        let mut all = Vec::new();
+        walk(folder, Path::new(""), &mut all)?;
+        match (checkout, all.is_empty()) {
+            (Some(checkout), false) => bail!(
+                "git ignores all files of `{}`: remove it from .gitignore of the checkout `{}`, or move it out of there",
+                folder.display(),
+                checkout.display()
+            ),
+            _ => bail!("`{}` has no files: correct the path", folder.display()),
+        }
     }
     let top = folder.canonicalize()?;
+    let files = follow_links(&top, &files)?;
     for name in &files {
         let path = folder.join(name);
         // git does not validate the names in its index, and files are copied to paths built from them.
@@ -42,10 +53,45 @@ pub fn list_folder(folder: &Path) -> Result<Vec<PathBuf>> {
         if meta.is_dir() {
             bail!("the submodule `{}` is empty: run `git submodule update --init --recursive`", path.display());
         }
-        if meta.is_symlink() && !path.canonicalize().is_ok_and(|target| target.starts_with(&top) && target.is_file()) {
-            bail!("`{}` is a link to something that is not a file of `{}`", path.display(), folder.display());
-        }
     }
+    Ok(files)
+}
+
+/// Replaces links to folders by the files that are listed for the folder.
+fn follow_links(top: &Path, listed: &[PathBuf]) -> Result<Vec<PathBuf>> {
+    let mut files = Vec::new();
+    // Each name with the folders that the links in it lead to.
+    let mut open: Vec<(PathBuf, Vec<PathBuf>)> = listed.iter().rev().map(|name| (name.clone(), Vec::new())).collect();
+    while let Some((name, through)) = open.pop() {
+        let path = top.join(&name);
+        if !path.symlink_metadata().is_ok_and(|meta| meta.is_symlink()) {
+            files.push(name);
+            continue;
+        }
+        let leads_to = fs::read_link(&path).with_context(|| format!("cannot read the link `{}`", path.display()))?;
+        let target = path.canonicalize().ok();
+        let Some(target) = target.as_ref().and_then(|target| target.strip_prefix(top).ok()) else {
+            bail!(
+                "the link `{}` leads to `{}`, which is not in `{}`: replace it by what it leads to, or set `path` to \
+                 the folder that contains both and `subdirectory` to the package's",
+                path.display(),
+                leads_to.display(),
+                top.display()
+            );
+        };
+        if !path.is_dir() {
+            files.push(name);
+            continue;
+        }
+        if through.iter().any(|folder| folder == target) || name.starts_with(target) {
+            bail!("the link `{}` leads to `{}`, which contains it: remove it", path.display(), leads_to.display());
+        }
+        let through: Vec<PathBuf> = through.iter().cloned().chain([target.to_owned()]).collect();
+        let below = listed.iter().filter_map(|file| file.strip_prefix(target).ok());
+        open.extend(below.map(|file| (name.join(file), through.clone())));
+    }
+    files.sort();
+    files.dedup();
     Ok(files)
 }
 

@@ -19,6 +19,7 @@ use base::{UsageError, digest};
 use matrix::{Abi, Builder, LockPurpose, Matrix, Package};
 
 mod compiler;
+mod git_version;
 
 /// Facts from the command line and the machine.
 #[derive(Debug, Clone, Default)]
@@ -39,6 +40,8 @@ pub struct Facts {
     pub cargo_config: String,
     /// Content digests of working copies, by package.
     pub working_copies: BTreeMap<String, String>,
+    /// Versions of working copies that take them from git, by package.
+    pub git_versions: BTreeMap<String, String>,
     /// Lock files, by package.
     pub locks: BTreeMap<(String, LockPurpose), Pylock>,
     /// Locked run-time requirements of the packages in images, by package and ABI.
@@ -61,7 +64,8 @@ impl Facts {
             ..Facts::default()
         };
         // In parallel, because each waits for child processes.
-        let compiles = matrix.packages.iter().any(|package| package.build.with == Builder::Maturin);
+        let compiles =
+            matrix.packages.iter().any(|package| package.build.rust || package.build.with == Builder::Maturin);
         let (rustc, copies) = std::thread::scope(|scope| {
             let rustc = scope.spawn(|| if compiles { compiler::identity(cache) } else { Ok(String::new()) });
             let copies = working_copies(matrix, project);
@@ -73,7 +77,33 @@ impl Facts {
         }
         facts.read_locks(matrix)?;
         facts.read_patches(matrix)?;
+        facts.read_git_versions(matrix)?;
         Ok(facts)
+    }
+
+    /// Returns the variables for the build of a package.
+    pub fn build_env(&self, package: &Package) -> BTreeMap<String, String> {
+        let mut env = package.build.env.clone();
+        if let Some(version) = self.git_versions.get(&*package.id)
+            && !env.keys().any(|name| name.starts_with(git_version::VARIABLE))
+        {
+            env.insert(git_version::VARIABLE.to_owned(), version.clone());
+        }
+        env
+    }
+
+    /// Reads the versions of working copies that take them from git.
+    fn read_git_versions(&mut self, matrix: &Matrix) -> Result<()> {
+        for package in &matrix.packages {
+            let Some(folder) = package.working_copy(&self.project) else { continue };
+            let project =
+                package.source.subdirectory.as_ref().map_or_else(|| folder.clone(), |below| folder.join(&**below));
+            let version = git_version::read(&folder, &project).with_context(|| {
+                format!("matrix.yaml: packages[].source.path of `{}`: cannot ask git for the version", package.id)
+            })?;
+            self.git_versions.extend(version.map(|version| (package.id.to_string(), version)));
+        }
+        Ok(())
     }
 
     /// Formats the position of a value for errors: `matrix.yaml:12:5`.

@@ -109,8 +109,10 @@ impl Planner<'_> {
             if self.facts.fake {
                 inputs.insert("fake".to_owned(), "yes".to_owned());
             }
-            if matches!(action, Action::Maturin(_)) {
+            if matches!(action, Action::Maturin(_) | Action::Container(Container { rust: true, .. })) {
                 inputs.insert("rustc".to_owned(), self.facts.rustc.clone());
+            }
+            if matches!(action, Action::Maturin(_)) {
                 inputs.insert("cargo-config".to_owned(), self.facts.cargo_config.clone());
             }
             self.plan.steps.push(Step { id: id.clone(), needs, inputs, action });
@@ -253,8 +255,10 @@ impl Planner<'_> {
             distribution: package.distribution.as_ref().map(|name| name.to_string()),
             version,
             abi: abi.id.to_string(),
-            platform: package.build.platform.to_string(),
+            platform: package.platform_tag(self.facts.platform),
             glibc,
+            subdirectory: package.source.subdirectory.as_ref().map(|folder| folder.to_string()),
+            env: self.facts.build_env(package),
             sdist: sdist.clone(),
             working_copy: self.facts.working_copies.get(&*package.id).cloned(),
             folder: package.working_copy(&self.facts.project),
@@ -277,6 +281,8 @@ impl Planner<'_> {
             Builder::Container => {
                 let devel = self.devel(package, abi);
                 let requires = self.requires(package, abi);
+                let settings = package.build.config_settings.iter();
+                let settings = settings.map(|(name, setting)| (name.clone(), setting.values().to_vec()));
                 let mut needs = vec![devel.clone(), requires.clone()];
                 needs.extend(sdist);
                 let action = Action::Container(Container {
@@ -285,6 +291,8 @@ impl Planner<'_> {
                     devel,
                     requires,
                     jobs: package.build.jobs,
+                    rust: package.build.rust,
+                    config_settings: settings.collect(),
                     debug_info: package.build.debug_info,
                 });
                 self.add(id, needs, &["docker/build-wheel.sh", "docker/parallel_compile.py"], action)

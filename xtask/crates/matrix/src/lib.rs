@@ -33,7 +33,9 @@ pub use edit::variant;
 pub use gil::GilState;
 pub use interpreter::InterpreterBuild;
 pub use locks::LockPurpose;
-pub use package::{Audit, Build, Builder, Package, PackageSource, Patches, Published, Pypi, Serve, ServeEnv};
+pub use package::{
+    AUTO, Audit, Build, Builder, ConfigSetting, Package, PackageSource, Patches, Published, Pypi, Serve, ServeEnv,
+};
 pub use parse::place;
 pub use replace::{Edit, replaced};
 pub use schema::{Image, Matrix, Server};

@@ -1,5 +1,6 @@
 //! The Python packages of the matrix: where their source comes from and how they are built, started, tested and audited.
 
+use std::collections::BTreeMap;
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 
@@ -7,6 +8,13 @@ use serde::{Deserialize, Serialize};
 
 use crate::suites::Tests;
 use crate::words::{Digest, Location, Module, Requirement, Version, Word};
+use base::platform::Platform;
+
+/// Platform of a wheel whose tag is determined after the build, from the libraries that it needs.
+pub const AUTO: &str = "auto";
+
+/// Version of glibc for which maturin builds wheels by default.
+const MATURIN_GLIBC: (u32, u32) = (2, 28);
 
 /// A Python package whose wheels are built or downloaded.
 #[derive(Debug, Clone, Deserialize)]
@@ -67,6 +75,15 @@ impl Package {
     /// Returns the pinned version; `None` for a working copy, which determines its version when it is built.
     pub fn version(&self) -> Option<&str> {
         self.source.pypi.as_ref().map(|pypi| &*pypi.version)
+    }
+
+    /// Returns the platform tag that the wheel must have; [`AUTO`] if it is determined after the build.
+    pub fn platform_tag(&self, platform: Platform) -> String {
+        match (&self.build.platform, self.build.with) {
+            (Some(tag), _) => tag.to_string(),
+            (None, Builder::Container) => AUTO.to_owned(),
+            (None, Builder::Maturin) => platform.manylinux(MATURIN_GLIBC),
+        }
     }
 
     /// Returns the digest of the published wheel for `abi`.
@@ -141,6 +158,9 @@ pub struct PackageSource {
     /// Folder with a working copy, relative to `matrix.yaml`: `../mypackage`. In a git checkout, ignored files are
     /// left out.
     pub path: Option<Location>,
+    /// Folder in the sdist or the working copy that contains pyproject.toml or setup.py, if it is not the top folder:
+    /// `bindings/python`.
+    pub subdirectory: Option<Location>,
 }
 
 /// A pinned source distribution (sdist) on the package index.
@@ -162,8 +182,10 @@ pub struct Build {
     /// The build tool.
     pub with: Builder,
     /// Platform tag that the wheel must have: `manylinux_<major>_<minor>_x86_64` (PEP 600), or `any` for a wheel
-    /// without native code.
-    pub platform: Word,
+    /// without native code. Without this field it is `manylinux_2_28_x86_64` for `with: maturin`. For
+    /// `with: container` it is `any` or the lowest tag that the libraries of the image allow, at most the glibc of
+    /// `root`.
+    pub platform: Option<Word>,
     /// Id of the set in `apt` that the build needs. Required for `with: container`, not allowed otherwise.
     pub apt: Option<Word>,
     /// Build requirements besides those in the package's `pyproject.toml`, as in PEP 508: `[setuptools<82]`. They are
@@ -176,8 +198,41 @@ pub struct Build {
     /// Keeps debug information in the wheel. For `with: container` only; maturin follows the Cargo profile.
     #[serde(default)]
     pub debug_info: bool,
+    /// Environment variables for the build: `{SETUPTOOLS_SCM_PRETEND_VERSION: 1.2.3}`. They are part of the key and are
+    /// recorded in plain text, so they must not contain secrets.
+    #[serde(default)]
+    pub env: BTreeMap<String, String>,
+    /// Settings for the build backend (PEP 517), with a text or a list of texts as value:
+    /// `{setup-args: [-Dopenmp=disabled]}`. For `with: container` only.
+    #[serde(default, rename = "config-settings")]
+    pub config_settings: BTreeMap<String, ConfigSetting>,
+    /// Makes the Rust compiler of this machine and the crates of the package's Cargo.lock files available to the build,
+    /// as setuptools-rust needs it. For `with: container` only; maturin always has them.
+    #[serde(default)]
+    pub rust: bool,
     /// Patches that are applied to the sdist before the wheel is built. Only for `source.pypi`.
     pub patches: Option<Patches>,
+}
+
+/// Value of a setting for a build backend.
+#[derive(Debug, Clone, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[serde(untagged)]
+pub enum ConfigSetting {
+    /// One text.
+    One(String),
+    /// Several texts for the same name.
+    Several(Vec<String>),
+}
+
+impl ConfigSetting {
+    /// Returns all texts.
+    pub fn values(&self) -> &[String] {
+        match self {
+            ConfigSetting::One(value) => std::slice::from_ref(value),
+            ConfigSetting::Several(values) => values,
+        }
+    }
 }
 
 /// Patches of a package.

@@ -253,6 +253,47 @@ fn options_that_a_builder_does_not_support() {
 }
 
 #[test]
+fn a_build_without_a_platform_has_a_default() {
+    let text = FIXTURE.replacen("      platform: manylinux_2_34_x86_64\n", "", 1).replacen(
+        "{with: maturin, platform: manylinux_2_28_x86_64}",
+        "{with: maturin}",
+        1,
+    );
+    let matrix = Matrix::parse(&text, "matrix.yaml").unwrap();
+    let tag = |id: &str| matrix.package(id).unwrap().platform_tag(matrix.platform);
+    assert_eq!((tag("acme-py").as_str(), tag("acme").as_str()), ("manylinux_2_28_x86_64", crate::AUTO));
+}
+
+#[test]
+fn settings_of_a_build_that_cannot_be_passed_on_are_errors() {
+    let container = "      apt: acme-build\n";
+    for (field, parts) in [
+        ("env: {\"1A\": x}", ["packages[].build.env", "\"1A\" is not a valid variable name"]),
+        ("env: {PATH: /opt/bin}", ["packages[].build.env", "the build of `acme` sets `PATH` itself"]),
+        ("env: {UV_CACHE_DIR: x}", ["packages[].build.env", "sets `UV_CACHE_DIR` itself"]),
+        ("env: {A: \"x\\ny\"}", ["packages[].build.env", "contains a control character"]),
+        ("config-settings: {a=b: x}", ["packages[].build.config-settings", "\"a=b\" is not the name of a setting"]),
+        ("config-settings: {a: []}", ["packages[].build.config-settings", "must be a text or a list of texts"]),
+    ] {
+        check_error(container, &format!("{container}      {field}\n"), "publishes no cp314t wheel", &parts);
+    }
+    for (field, parts) in [
+        ("env: {RUSTFLAGS: -g}", ["sets `RUSTFLAGS` itself", "write the flags into `.cargo/config.toml`"]),
+        ("env: {CFLAGS_x86_64: -g}", ["sets `CFLAGS_x86_64` itself", "`.cargo/config.toml`"]),
+        ("config-settings: {a: b}", ["`a` of `acme-py`: settings are allowed for `with: container` only", "maturin"]),
+        ("rust: true", ["packages[].build.rust", "is allowed for `with: container` only"]),
+    ] {
+        check_error("build: {with: maturin, ", &format!("build: {{{field}, with: maturin, "), "- id: acme-py", &parts);
+    }
+    check_error(
+        "      pypi: {version: 1.4.2,",
+        "      subdirectory: ../python\n      pypi: {version: 1.4.2,",
+        "../python",
+        &["packages[].source.subdirectory", "is not a relative path inside the source of `acme-py`"],
+    );
+}
+
+#[test]
 fn an_image_without_a_digest() {
     check_error("-slim@sha256:864abeda", "-slim@sha256:864abed", "  image: debian", &["root.image", "has no digest"]);
 }

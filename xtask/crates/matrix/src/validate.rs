@@ -1,5 +1,6 @@
 //! Validation of a parsed matrix.
 
+mod build;
 mod serve;
 
 use std::collections::BTreeSet;
@@ -151,9 +152,10 @@ fn check_package(matrix: &Matrix, package: &Package) -> Check {
     if import.is_empty() {
         return at(id, "packages[].import", format!("`{id}` must list at least one module to import"));
     }
-    match source {
-        PackageSource { pypi: Some(Pypi { version: _, sha256: _ }), path: None } => {}
-        PackageSource { pypi: None, path: Some(path) } => {
+    let PackageSource { pypi, path, subdirectory } = source;
+    match (pypi, path) {
+        (Some(Pypi { version: _, sha256: _ }), None) => {}
+        (None, Some(path)) => {
             if let Some(wheel) = published.first() {
                 let message = format!("`{path}` is a working copy, which has no published wheels");
                 return at(&wheel.abi, "packages[].published", message);
@@ -161,22 +163,31 @@ fn check_package(matrix: &Matrix, package: &Package) -> Check {
         }
         _ => return at(id, "packages[].source", format!("`{id}` needs exactly one of `pypi` and `path`")),
     }
-    let Build { with, platform, apt, requires: build_requires, jobs: _, debug_info, patches } = build;
+    let Build {
+        with,
+        platform,
+        apt,
+        requires: build_requires,
+        jobs: _,
+        debug_info,
+        patches,
+        env,
+        config_settings,
+        rust,
+    } = build;
     if let Some(Patches { folder, local_version }) = patches {
         check_patches(package, folder, local_version)?;
     }
-    let glibc = matrix.platform.glibc(platform);
-    if glibc.is_none() && *platform != *"any" {
-        let message = format!(
-            "`{platform}` is neither `any` nor `manylinux_<major>_<minor>_{}` (PEP 600)",
-            matrix.platform.machine()
-        );
-        return at(platform, "packages[].build.platform", message);
+    if let Some(platform) = platform {
+        check_platform(matrix, platform)?;
     }
-    let newest = wheelfile::parse_glibc(&matrix.root.glibc);
-    if glibc > newest {
-        let message = format!("`{platform}` requires a newer glibc than that of `root`, {}", matrix.root.glibc);
-        return at(platform, "packages[].build.platform", message);
+    build::check_settings(id, *with, env, config_settings)?;
+    if *rust && *with == Builder::Maturin {
+        let message = "is allowed for `with: container` only; maturin always has the Rust compiler";
+        return at(id, "packages[].build.rust", message.to_owned());
+    }
+    if let Some(folder) = subdirectory {
+        below("packages[].source.subdirectory", folder, &format!("the source of `{id}`"))?;
     }
     match (with, apt) {
         (Builder::Container, Some(set)) => {
@@ -220,6 +231,23 @@ fn check_package(matrix: &Matrix, package: &Package) -> Check {
     for wheel in published {
         let Published { abi, sha256: _ } = wheel;
         known("packages[].published[].abi", abi, matrix.abis.iter().map(|abi| &abi.id))?;
+    }
+    Ok(())
+}
+
+fn check_platform(matrix: &Matrix, platform: &Word) -> Check {
+    let glibc = matrix.platform.glibc(platform);
+    if glibc.is_none() && *platform != *"any" {
+        let message = format!(
+            "`{platform}` is neither `any` nor `manylinux_<major>_<minor>_{}` (PEP 600)",
+            matrix.platform.machine()
+        );
+        return at(platform, "packages[].build.platform", message);
+    }
+    let newest = wheelfile::parse_glibc(&matrix.root.glibc);
+    if glibc > newest {
+        let message = format!("`{platform}` requires a newer glibc than that of `root`, {}", matrix.root.glibc);
+        return at(platform, "packages[].build.platform", message);
     }
     Ok(())
 }
@@ -281,11 +309,7 @@ fn check_image(matrix: &Matrix, image: &Image) -> Check {
         return at(second, "images[].packages", message);
     }
     for (name, value) in env {
-        let letter = |c: char| c.is_ascii_alphabetic() || c == '_';
-        if !name.starts_with(letter) || !name.chars().all(|c| letter(c) || c.is_ascii_digit()) {
-            let message = format!("{name:?} is not a valid variable name: use letters, digits and `_`");
-            return at(tag, "images[].env", message);
-        }
+        build::check_variable(tag, "images[].env", name)?;
         if value.chars().any(|c| c.is_control() || "\"\\$`".contains(c)) {
             let message = format!("the value {value:?} of `{name}` contains a quote, `$`, `\\` or a control character");
             return at(tag, "images[].env", message);

@@ -69,7 +69,33 @@ fn a_link_counts_as_its_target() {
     assert_ne!(copy.digest(), before);
     symlink("/etc/passwd", copy.0.join("c")).unwrap();
     let error = list_folder(&copy.0).unwrap_err().to_string();
-    assert!(error.contains("is a link to something that is not a file of"), "{error}");
+    assert!(error.contains("/c` leads to `/etc/passwd`, which is not in"), "{error}");
+}
+
+#[test]
+fn a_link_to_a_folder_of_the_working_copy_is_followed() {
+    let copy = Folder::new("folder-links");
+    copy.write("core/a.c", "1").write("core/sub/b.c", "2").write("python/pyproject.toml", "");
+    symlink("../core", copy.0.join("python/core")).unwrap();
+    let expected = ["core/a.c", "core/sub/b.c", "python/core/a.c", "python/core/sub/b.c", "python/pyproject.toml"];
+    assert_eq!(copy.names(), expected);
+    copy.git(&["init", "-q"]).write(".git/info/exclude", "sub\n").git(&["add", "."]);
+    assert_eq!(copy.names(), ["core/a.c", "python/core/a.c", "python/pyproject.toml"]);
+    // Two links that lead to each other's folders.
+    symlink("../python", copy.0.join("core/python")).unwrap();
+    let error = list_folder(&copy.0).unwrap_err().to_string();
+    assert!(error.contains("which contains it: remove it"), "{error}");
+}
+
+#[test]
+fn a_folder_that_git_ignores_is_an_error() {
+    let copy = Folder::new("ignored");
+    copy.write("vendor/pkg/setup.py", "").write(".gitignore", "vendor\n").git(&["init", "-q"]);
+    let error = list_folder(&copy.0.join("vendor/pkg")).unwrap_err().to_string();
+    assert!(error.starts_with("git ignores all files of") && error.contains(".gitignore of the checkout"), "{error}");
+    fs::create_dir(copy.0.join("empty")).unwrap();
+    let error = list_folder(&copy.0.join("empty")).unwrap_err().to_string();
+    assert!(error.contains("has no files"), "{error}");
 }
 
 #[test]

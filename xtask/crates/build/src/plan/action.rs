@@ -2,10 +2,11 @@
 
 use std::collections::BTreeMap;
 use std::num::NonZeroUsize;
+use std::path::{Path, PathBuf};
 
 use crate::origin::Origin;
 use base::digest;
-use matrix::{GilState, InterpreterBuild, Serve, Tool};
+use matrix::{AUTO, GilState, InterpreterBuild, Serve, Tool};
 use serde::Serialize;
 
 use crate::lock::Pin;
@@ -147,6 +148,12 @@ pub struct Container {
     /// Maximum number of parallel compilers, if the package limits it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub jobs: Option<NonZeroUsize>,
+    /// Whether the build has the Rust compiler of this machine.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub rust: bool,
+    /// Settings for the build backend (PEP 517).
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub config_settings: BTreeMap<String, Vec<String>>,
     /// Whether the wheel keeps its debug information.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub debug_info: bool,
@@ -161,15 +168,22 @@ pub struct Wheel {
     pub distribution: Option<String>,
     pub version: Option<String>,
     pub abi: String,
+    /// The platform tag, or `auto` if it is determined after the build.
     pub platform: String,
     pub glibc: String,
+    /// Folder in the source that is built, if it is not the top folder.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub subdirectory: Option<String>,
+    /// Environment variables for the build.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub env: BTreeMap<String, String>,
     /// Fetch step of the sdist; `None` for a working copy.
     pub sdist: Option<String>,
     /// Content digest of the working copy.
     pub working_copy: Option<String>,
     /// Folder of the working copy. It does not affect the result.
     #[serde(skip)]
-    pub folder: Option<std::path::PathBuf>,
+    pub folder: Option<PathBuf>,
     #[serde(skip)]
     pub imports: Imports,
 }
@@ -238,6 +252,16 @@ impl Wheel {
     /// The name of the distribution, as in the wheel.
     pub fn distribution(&self) -> &str {
         self.distribution.as_deref().unwrap_or(&self.package)
+    }
+
+    /// The platform tag that the wheel must have; `None` if it is determined after the build.
+    pub fn tag(&self) -> Option<&str> {
+        (self.platform != AUTO).then_some(&self.platform)
+    }
+
+    /// The folder to build, where `source` has the whole source.
+    pub fn project_folder(&self, source: &Path) -> PathBuf {
+        self.subdirectory.as_ref().map_or_else(|| source.to_owned(), |folder| source.join(folder))
     }
 }
 

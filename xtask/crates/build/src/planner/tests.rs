@@ -117,11 +117,49 @@ fn build_options_affect_the_wheel() {
     for (from, to, affected) in [
         ("build: {with: maturin, ", "build: {jobs: 1, with: maturin, ", "wheel-acme-py-cp311"),
         ("      apt: acme-build", "      apt: acme-build\n      jobs: 1", "wheel-acme-cp314t"),
+        ("      apt: acme-build", "      apt: acme-build\n      rust: true", "wheel-acme-cp314t"),
+        ("      apt: acme-build", "      apt: acme-build\n      env: {A: b}", "wheel-acme-cp314t"),
+        ("      apt: acme-build", "      apt: acme-build\n      config-settings: {a: b}", "wheel-acme-cp314t"),
+        ("build: {with: maturin, ", "build: {env: {A: b}, with: maturin, ", "wheel-acme-py-cp311"),
+        ("      platform: manylinux_2_34_x86_64\n", "", "wheel-acme-cp314t"),
         ("      apt: acme-build", "      apt: acme-build\n      debug_info: true", "wheel-acme-cp314t"),
     ] {
         let ids = edited(from, to);
         assert!(has(&ids, affected) && !has(&ids, "wheel-demo-app-cp314t"), "{ids:?}");
     }
+}
+
+#[test]
+fn the_folder_to_build_affects_the_wheel() {
+    let ids = edited("      pypi: {version: 1.4.2,", "      subdirectory: python\n      pypi: {version: 1.4.2,");
+    assert!(has(&ids, "wheel-acme-py-cp311") && !has(&ids, "wheel-acme-cp314t"), "{ids:?}");
+}
+
+#[test]
+fn the_default_platform_of_maturin_gives_the_same_key() {
+    assert!(edited("{with: maturin, platform: manylinux_2_28_x86_64}", "{with: maturin}").is_empty());
+}
+
+#[test]
+fn a_version_from_git_affects_the_working_copy_unless_the_matrix_names_one() {
+    let facts = |version: &str| {
+        let versions = BTreeMap::from([("demo-app".to_owned(), version.to_owned())]);
+        Facts { git_versions: versions, ..facts() }
+    };
+    let ids = changed(REAL, &facts("1.0"), "that day");
+    assert!(has(&ids, "wheel-demo-app-cp314t") && !has(&ids, "wheel-acme-cp314t"), "{ids:?}");
+    let app = "      platform: any\n      apt: compile\n";
+    assert!(REAL.contains(app));
+    let text = REAL.replace(app, &format!("{app}      env: {{SETUPTOOLS_SCM_PRETEND_VERSION_FOR_APP: '2'}}\n"));
+    let keys = |version: &str| keys(&planned(&text, &facts(version)), "that day");
+    assert_eq!(keys("1.0"), keys("1.1"));
+}
+
+#[test]
+fn the_compiler_affects_wheels_with_rust_in_a_container() {
+    let text = REAL.replace("      apt: acme-build", "      apt: acme-build\n      rust: true");
+    let keys = |rustc: &str| keys(&planned(&text, &Facts { rustc: rustc.to_owned(), ..facts() }), "that day");
+    assert_ne!(keys("rustc 1.95.0")["wheel-acme-cp314t"], keys("rustc 1.96.0")["wheel-acme-cp314t"]);
 }
 
 #[test]

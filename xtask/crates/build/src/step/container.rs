@@ -2,6 +2,7 @@
 
 mod archive;
 mod messages;
+mod rust;
 mod wanted;
 
 use std::sync::{Mutex, PoisonError};
@@ -16,8 +17,8 @@ use super::wheel;
 use crate::cache::Output;
 use crate::missing::MissingDebianPackages;
 use crate::plan::{Container, Wheel};
-use base::cause;
 use base::working_copy;
+use base::{cause, ui};
 use docker::{Content, ContextFile, Job, Network};
 
 /// Part of this step's key. Increase it if a code change can change the result.
@@ -40,6 +41,13 @@ pub fn run(step: &Container, env: &Env) -> Result<Output> {
         inputs.push(env.stored(&format!("/in/requires/{}", file.name), file));
     }
     inputs.push(text("/in/requires/requires.txt", &pins, 0o644));
+    if !own.env.is_empty() {
+        let assign = |(name, value): (&String, &String)| format!("export {name}={}\n", ui::shell_quoted(value));
+        inputs.push(text("/in/environment.sh", &own.env.iter().map(assign).collect::<String>(), 0o644));
+    }
+    if step.rust {
+        inputs.extend(rust::files(step, env)?);
+    }
     let image = env.image(&step.devel)?;
     let out = env.scratch.join("out");
     std::fs::create_dir_all(&out)?;
@@ -48,9 +56,14 @@ pub fn run(step: &Container, env: &Env) -> Result<Output> {
     let job = Job {
         image,
         // Both streams share one pipe, which keeps the order of their lines.
-        command: ["/bin/sh", "-c", "exec /in/build-wheel.sh 2>&1"].map(str::to_owned).to_vec(),
+        command: ["/bin/sh", "-c", "exec /in/build-wheel.sh \"$@\" 2>&1", "sh"]
+            .map(str::to_owned)
+            .into_iter()
+            .chain(config_settings(step))
+            .collect(),
         env: vec![
             ("PLATFORM".to_owned(), own.platform.clone()),
+            ("SUBDIRECTORY".to_owned(), own.subdirectory.clone().unwrap_or_default()),
             ("JOBS".to_owned(), jobs.to_string()),
             ("DEBUG_INFO".to_owned(), if step.debug_info { "keep" } else { "" }.to_owned()),
             ("SOURCE_DATE_EPOCH".to_owned(), EPOCH.to_string()),
@@ -99,6 +112,12 @@ fn working_copy(step: &Wheel) -> Result<Vec<ContextFile>> {
     }
     wheel::unchanged(step, from)?;
     Ok(files)
+}
+
+/// Returns the settings for the build backend as arguments of uv.
+fn config_settings(step: &Container) -> impl Iterator<Item = String> {
+    let settings = step.config_settings.iter();
+    settings.flat_map(|(name, values)| values.iter().map(move |value| format!("--config-setting={name}={value}")))
 }
 
 /// Returns what the build misses, with the Debian packages that have it. A failure of the search only makes the error

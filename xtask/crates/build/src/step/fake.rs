@@ -45,6 +45,8 @@ pub fn run(action: &Action, env: &Env) -> Result<Output> {
                 abi: step.abi.clone(),
                 platform: env.context.facts.platform.manylinux((2, 28)),
                 glibc: step.glibc.clone(),
+                subdirectory: None,
+                env: BTreeMap::new(),
                 sdist: None,
                 working_copy: None,
                 folder: None,
@@ -110,12 +112,13 @@ fn wheel(wheel: &Wheel, env: &Env) -> Result<Output> {
     let out = env.scratch.join("out");
     std::fs::create_dir_all(&out)?;
     let extension = wheelfile::minimal_extension(&module, platform.machine(), None)?;
+    let default_tag = platform.manylinux((2, 28));
     let mut new = NewWheel {
         distribution: &distribution,
         version: &version,
         python,
         abi: &wheel.abi,
-        platform: &wheel.platform,
+        platform: wheel.tag().unwrap_or(&default_tag),
         files: vec![(format!("{module}.{suffix}"), extension)],
     };
     if wheel.platform == "any" {

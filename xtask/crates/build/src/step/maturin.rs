@@ -65,18 +65,27 @@ pub fn run(step: &Maturin, env: &Env) -> Result<Output> {
     let _lock = cache.lock(&format!("{}.state.lock", env.id), env.context.cancel, waiting)?;
     let source = state.join("src");
     wheel::unpack(own, &source, env)?;
+    let project = own.project_folder(&source);
+    ensure!(
+        project.is_dir(),
+        "the source has no folder `{}`, which `source.subdirectory` names",
+        own.subdirectory.as_deref().unwrap_or_default()
+    );
     // Crates that do not depend on PyO3 are equal for all ABIs: the first build compiles them with all cores, the
     // others wait and copy them. The remaining crates are then compiled in parallel.
     let waiting = || env.task.waiting("waiting for another ABI's build to compile the dependencies");
     let shared = cache.lock(&format!("cargo-{}.lock", own.package), env.context.cancel, waiting)?;
     let build_folder = state.join("target");
-    let crates = Crates::read(&source, env.task)?;
-    same_compiler(&source, &env.context.facts.rustc)?;
-    if let Some(folder) = &own.folder {
-        config::refuse_above(folder)?;
+    let crates = Crates::read(&project, env.task)?;
+    same_compiler(&project, &env.context.facts.rustc)?;
+    match &own.folder {
+        Some(folder) => config::refuse_above(&own.project_folder(folder))?,
+        None => config::refuse_between(&project, &source)?,
     }
-    let text = config::text(&source)?;
+    let mut text = config::text(&project)?;
     let package = CargoConfig::parse(&text).context(CONFIG)?;
+    // Cargo does not rerun build scripts either when one of these variables changes.
+    text.extend(own.env.iter().map(|(name, value)| format!("\n# {name}={value}")));
     if package.has_linker(target) {
         env.context.ui.say(&format!("[{}] zig replaces the `linker` of the package's Cargo configuration", env.id));
     }
@@ -96,7 +105,7 @@ pub fn run(step: &Maturin, env: &Env) -> Result<Output> {
     let folders = step.abis.iter().flat_map(|abi| ["src", "target"].map(|folder| (abi, folder)));
     let maps = folders.map(|(abi, folder)| format!("{}/{abi}/{folder}=/{folder}", abis.display()));
     let maps: Vec<String> = maps.chain([format!("{cargo_home}=/cargo")]).collect();
-    let package_flags = package.rustflags(target, &target_cfgs(&source, target)?).context(CONFIG)?;
+    let package_flags = package.rustflags(target, &target_cfgs(&project, target)?).context(CONFIG)?;
     let flags = maps
         .iter()
         .map(|map| format!("--remap-path-prefix={map}"))
@@ -123,6 +132,7 @@ pub fn run(step: &Maturin, env: &Env) -> Result<Output> {
             folder.join("Cargo.lock").display()
         )
     })?;
+    crates::fetch(&project, target, env)?;
     let facts = env.context.facts;
     let with = [&facts.rustc, &facts.cargo_config, compatibility, &flags, &c_flags, &cxx_flags, &text, &lock];
     let mark = digest::of(with.join("\0"));
@@ -149,7 +159,7 @@ pub fn run(step: &Maturin, env: &Env) -> Result<Output> {
         }
     };
     let shell = Shell::new()?;
-    shell.change_dir(&source);
+    shell.change_dir(&project);
     let maturin = tools.join("bin/maturin");
     let mut command = cmd!(
         shell,
@@ -174,7 +184,7 @@ pub fn run(step: &Maturin, env: &Env) -> Result<Output> {
         variables.push(("CC_SHELL_ESCAPED_FLAGS", "1".to_owned()));
     }
     package.refuse_replaced(variables.iter().map(|(name, _)| *name)).context(CONFIG)?;
-    command = command.envs(variables).env(&cflags, &c_flags).env(&cxxflags, &cxx_flags);
+    command = command.envs(&own.env).envs(variables).env(&cflags, &c_flags).env(&cxxflags, &cxx_flags);
     for name in PASSED {
         if let Ok(value) = std::env::var(name) {
             command = command.env(name, value);

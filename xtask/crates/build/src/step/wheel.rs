@@ -49,10 +49,14 @@ pub fn keep(wheel: &Wheel, out: &Path, env: &Env) -> Result<Output> {
         distribution: wheel.distribution(),
         version: wheel.version.as_deref(),
         abi: &wheel.abi,
-        platform: Some(&wheel.platform),
+        platform: wheel.tag(),
         max_glibc: wheelfile::parse_glibc(&wheel.glibc),
     };
     let report = wheelfile::check(&path, &expect)?;
+    let vague = |tag: &&String| !tag.starts_with("manylinux") && *tag != "any";
+    if let Some(tag) = report.name.platform.iter().find(vague) {
+        bail!("the platform tag `{tag}` of `{}` names no version of glibc (PEP 600)", report.file_name);
+    }
     let file = env.context.cache.take(&path, &report.file_name)?;
     let mut notes = notes(&report, "built from source");
     if let Some(sdist) = &wheel.sdist
@@ -110,7 +114,7 @@ pub fn check_imports(action: &Action, record: &Record, context: &Context) -> Res
     )
 }
 
-/// Unpacks the source into `folder`, which is emptied first.
+/// Unpacks the whole source into `folder`, which is emptied first.
 pub fn unpack(wheel: &Wheel, folder: &Path, env: &Env) -> Result<()> {
     if folder.exists() {
         std::fs::remove_dir_all(folder).with_context(|| format!("cannot empty `{}`", folder.display()))?;

@@ -17,6 +17,7 @@ pub struct Messages {
     requires: Vec<String>,
     in_advice: bool,
     in_cmake_error: bool,
+    field: Option<&'static str>,
     make_failed: bool,
 }
 
@@ -34,6 +35,7 @@ impl Messages {
         let scripts = [missing_program(line), missing_description(line), cmake].into_iter().flatten();
         note(&mut self.required, missing_file(line));
         note(&mut self.tried, scripts.chain(requested_libraries(line)));
+        self.field = self.field.or_else(|| missing_field(line));
         self.module = self.module.take().or_else(|| missing_module(line));
         self.make_failed |= line.starts_with("make") && line.contains("***");
         if line.starts_with("hint: This error likely indicates that `") {
@@ -53,21 +55,25 @@ impl Messages {
 
     /// Returns what the build may miss, the most likely first.
     pub fn wanted(&self) -> &[Wanted] {
-        match (self.required.is_empty(), &self.module) {
+        match (self.required.is_empty(), self.name_cause()) {
             (false, _) => &self.required,
-            (true, Some(_)) => &[],
-            (true, None) => &self.tried,
+            (true, true) => &[],
+            (true, false) => &self.tried,
         }
     }
 
-    /// Returns whether the output names a missing Python module, which is more helpful than its last error.
+    /// Returns whether the output names a missing Python module or field of matrix.yaml, which is more helpful than its
+    /// last error.
     pub fn name_cause(&self) -> bool {
-        self.module.is_some()
+        self.module.is_some() || self.field.is_some()
     }
 
-    /// Returns a remedy for a missing Python module or a failed parallel make, which ran `jobs` commands at a time.
+    /// Returns a remedy for a missing Python module or field of matrix.yaml, or a failed parallel make, which ran `jobs` commands at a time.
     /// Empty if the output names no cause.
     pub fn hint(&self, package: &str, jobs: usize) -> String {
+        if let Some(field) = self.field {
+            return format!(": {}", field.replace("PACKAGE", package));
+        }
         let Some(module) = &self.module else {
             return match self.make_failed && jobs > 1 {
                 true => format!(
@@ -86,6 +92,31 @@ impl Messages {
              `build.requires` of `{package}` in matrix.yaml and run `cargo xtask lock {package}`{requires}"
         )
     }
+}
+
+/// Returns what to do for a build that needs a field of matrix.yaml for `PACKAGE`.
+fn missing_field(line: &str) -> Option<&'static str> {
+    let has = |parts: &[&str]| parts.iter().any(|part| line.contains(part));
+    if has(&["etuptools-scm was unable to detect version", "etuptools_scm was unable to detect version"])
+        || has(&["Error getting the version from source `vcs`"])
+    {
+        return Some(
+            "the package takes its version from git, which the build does not see: set `build: {env: \
+             {SETUPTOOLS_SCM_PRETEND_VERSION: VERSION}}` for `PACKAGE` in matrix.yaml, or add a tag to the working copy",
+        );
+    }
+    if has(&["Versioning for this project requires either an sdist tarball"]) {
+        return Some(
+            "the package takes its version from git, which the build does not see: set `build: {env: {PBR_VERSION: \
+             VERSION}}` for `PACKAGE` in matrix.yaml",
+        );
+    }
+    let rust = [
+        "can't find Rust compiler",
+        "the Rust package manager, is not installed",
+        "No such file or directory: 'cargo'",
+    ];
+    has(&rust).then_some("the build needs the Rust compiler: set `build: {rust: true}` for `PACKAGE` in matrix.yaml")
 }
 
 /// Extracts `numpy` from `ModuleNotFoundError: No module named 'numpy.core'`.
@@ -318,6 +349,22 @@ mod tests {
             "{hint}"
         );
         assert_eq!(Messages::default().hint("a", 2), "");
+    }
+
+    #[test]
+    fn a_missing_field_of_the_matrix_is_named() {
+        for (output, expected) in [
+            ("LookupError: setuptools-scm was unable to detect version for /tmp/build/src.", "SETUPTOOLS_SCM_PRETEND"),
+            ("LookupError: Error getting the version from source `vcs`: setuptools-scm", "SETUPTOOLS_SCM_PRETEND"),
+            ("Exception: Versioning for this project requires either an sdist tarball, or access", "PBR_VERSION"),
+            ("error: can't find Rust compiler", "set `build: {rust: true}` for `a`"),
+        ] {
+            let mut messages = Messages::default();
+            messages.read(output);
+            let hint = messages.hint("a", 2);
+            assert!(hint.contains(expected) && hint.contains("for `a` in matrix.yaml"), "{hint}");
+            assert!(messages.name_cause() && messages.wanted().is_empty());
+        }
     }
 
     #[test]

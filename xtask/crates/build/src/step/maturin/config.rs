@@ -100,6 +100,11 @@ const EFFECTIVE: [&str; 8] = ["build", "env", "include", "patch", "profile", "so
 pub fn refuse_above(folder: &Path) -> Result<()> {
     let folder = folder.canonicalize()?;
     let Some(top) = folder.ancestors().find(|above| above.join(".git").exists()) else { return Ok(()) };
+    refuse_between(&folder, top)
+}
+
+/// Fails if a configuration file in a folder from `top` to the one above `folder` has settings that would be lost.
+pub fn refuse_between(folder: &Path, top: &Path) -> Result<()> {
     for above in folder.ancestors().skip(1).take_while(|above| above.starts_with(top)) {
         let table: toml::Table = toml::from_str(&text(above)?)
             .with_context(|| format!("cannot read `.cargo/config.toml` in `{}`", above.display()))?;

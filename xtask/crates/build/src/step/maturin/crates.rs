@@ -6,6 +6,9 @@ use anyhow::{Context as _, Result, bail};
 use serde::Deserialize;
 use xshell::{Shell, cmd};
 
+use crate::step::env::Env;
+use base::environment::{self, Purpose};
+use base::proc;
 use base::ui::Task;
 
 /// Crates of a package's workspace.
@@ -74,6 +77,20 @@ impl Crates {
             last: (!builds).then(|| format!("Compiling {} v", own.name)),
         })
     }
+}
+
+/// Fetches the crates of Cargo.lock into Cargo's cache. This runs no code of the package, so it may use the credentials
+/// of the user: tokens of registries, and the ssh agent.
+pub fn fetch(project: &Path, target: &str, env: &Env) -> Result<()> {
+    let manifest = manifest(project)?;
+    let shell = Shell::new()?;
+    shell.change_dir(project);
+    let command = cmd!(shell, "cargo fetch --locked --target {target} --manifest-path {manifest}");
+    let mut command = environment::apply(command, Purpose::Cargo);
+    if let Some(agent) = std::env::var_os("SSH_AUTH_SOCK") {
+        command = command.env("SSH_AUTH_SOCK", agent);
+    }
+    proc::run(command, env.task, env.context.cancel).context("cannot fetch the crates of the package")
 }
 
 /// Relevant part of `pyproject.toml`.
