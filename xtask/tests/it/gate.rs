@@ -82,6 +82,14 @@ fn a_new_project_needs_only_its_rows() {
     clone.add("images", "{tag: 314t, abi: cp314t, packages: [acme], gil: \"off\"}");
     let plan = clone.good(&["plan", "image", "314t"]);
     assert!(plan.contains("\nbase-cp314t ") && plan.contains("\nproof-314t "), "{plan}");
+    // Only a clone of the tool has sources of the tool to check.
+    let output = clone.run(&["ci", "--fast"]);
+    assert!(output.status.success() && !text(&output.stderr).contains("cargo fmt"), "{}", text(&output.stderr));
+    let mut deny = Command::new(env!("CARGO_BIN_EXE_wheel-matrix"));
+    let deny = deny.arg("deny").current_dir(clone.project()).env("XTASK_CACHE_DIR", clone.top.join("cache")).output();
+    let deny = deny.unwrap();
+    assert_eq!(deny.status.code(), Some(2), "{}", text(&deny.stderr));
+    assert!(text(&deny.stderr).contains("works on the sources of this tool"), "{}", text(&deny.stderr));
     // A second time, nothing changes.
     let matrix = fs::read_to_string(clone.project().join("matrix.yaml")).unwrap();
     let said = clone.good(&["init", "--tool", "o/r@v1"]);

@@ -8,6 +8,7 @@ use anyhow::{Context, Result, anyhow, bail};
 
 /// Returns the files of a working copy, sorted and relative to `folder`: those that git tracks (including submodules)
 /// or does not ignore; without git, all files. Symbolic links to files and folders of the working copy are followed.
+/// Where the package lies beside its `matrix.yaml`, the files of this tool do not belong to it.
 pub fn list_folder(folder: &Path) -> Result<Vec<PathBuf>> {
     if !folder.is_dir() {
         bail!("`{}` is not a folder: correct the `path` in matrix.yaml", folder.display());
@@ -26,6 +27,9 @@ pub fn list_folder(folder: &Path) -> Result<Vec<PathBuf>> {
         files.retain(|name| folder.join(name).symlink_metadata().is_ok());
     } else {
         walk(folder, Path::new(""), &mut files)?;
+    }
+    if folder.join("matrix.yaml").is_file() {
+        files.retain(|name| !is_of_this_tool(name));
     }
     files.sort();
     files.dedup();
@@ -55,6 +59,18 @@ pub fn list_folder(folder: &Path) -> Result<Vec<PathBuf>> {
         }
     }
     Ok(files)
+}
+
+/// Whether a file beside a `matrix.yaml` belongs to this tool: the matrix, its locks, and what commands write. Else each
+/// build would change the digest of the package, and with it the key of its wheels.
+fn is_of_this_tool(name: &Path) -> bool {
+    let parts: Vec<&str> = name.iter().filter_map(|part| part.to_str()).collect();
+    match parts.as_slice() {
+        ["matrix.yaml" | "matrix.schema.json"] | ["test-results" | "bench-results", ..] => true,
+        ["wheels", file] => *file == "manifest.json" || file.ends_with(".whl") || file.ends_with(".cdx.json"),
+        ["locks", .., file] => file.starts_with("pylock.") && file.ends_with(".toml"),
+        _ => false,
+    }
 }
 
 /// Replaces links to folders by the files that are listed for the folder.

@@ -236,6 +236,21 @@ impl Project {
         Ok(path)
     }
 
+    /// Whether the folder is a clone of this tool, which has more to check than the rows of the matrix.
+    pub fn is_clone(&self) -> bool {
+        self.folder.join("xtask/Cargo.toml").is_file()
+    }
+
+    /// Checks that the folder is a clone of this tool, for commands that work on its sources.
+    pub fn needs_clone(&self, command: &str) -> Result<()> {
+        let folder = self.folder.display();
+        ensure!(
+            self.fake || self.is_clone(),
+            UsageError(format!("`{command}` works on the sources of this tool, which are not in `{folder}`"))
+        );
+        Ok(())
+    }
+
     pub fn wheels(&self) -> PathBuf {
         self.folder.join("wheels")
     }

@@ -15,6 +15,7 @@ pub fn run(project: &Project) -> Result<()> {
     if project.fake {
         return Ok(());
     }
+    project.needs_clone("deny")?;
     let program = installed(project, &project.matrix.ci.deny)?;
     let (shell, manifest) = (Shell::new()?, project.folder.join("Cargo.toml"));
     // Cargo provides metadata only for downloaded crates, including those of other platforms.

@@ -48,6 +48,23 @@ fn without_git_all_files_count() {
 }
 
 #[test]
+fn files_of_this_tool_do_not_count_beside_a_matrix() {
+    let copy = Folder::new("own");
+    let written =
+        ["wheels/manifest.json", "wheels/x-1-py3-none-any.whl", "test-results/a/b", "locks/x/pylock.build.toml"];
+    for name in written {
+        copy.write(name, "1");
+    }
+    copy.write("setup.py", "1").write("wheels/__init__.py", "1").write("locks/other.toml", "1");
+    assert_eq!(copy.names().len(), written.len() + 3, "no matrix, so these are files of the package");
+    copy.write("matrix.yaml", "name: x");
+    assert_eq!(copy.names(), ["locks/other.toml", "setup.py", "wheels/__init__.py"]);
+    let before = copy.digest();
+    copy.write("matrix.yaml", "name: y").write("wheels/y-1-py3-none-any.whl", "1");
+    assert_eq!(copy.digest(), before);
+}
+
+#[test]
 fn a_submodule_counts_and_an_empty_one_is_an_error() {
     let (inner, outer) = (Folder::new("inner"), Folder::new("outer"));
     inner.write("c.c", "int x;").git(&["init", "-q"]).git(&["add", "."]).git(&["commit", "-qm", "x"]);
