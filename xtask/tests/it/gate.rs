@@ -77,8 +77,8 @@ fn a_new_project_needs_only_its_rows() {
     assert!(said.contains("no matrix.yaml in") && said.contains("init"), "{said}");
     let said = clone.good(&["init", "--name", "demo"]);
     assert!(said.contains("wrote   matrix.yaml\n") && said.contains("no workflows"), "{said}");
-    let row = "{id: acme, import: [acme], source: {path: .}, build: {with: container, apt: compile, platform: any}}";
-    clone.add("packages", row);
+    let (source, build) = ("{path: .}", "{with: maturin, platform: manylinux_2_28_x86_64}");
+    clone.add("packages", &format!("{{id: acme, import: [acme], source: {source}, build: {build}}}"));
     clone.add("images", "{tag: 314t, abi: cp314t, packages: [acme], gil: \"off\"}");
     let plan = clone.good(&["plan", "image", "314t"]);
     assert!(plan.contains("\nbase-cp314t ") && plan.contains("\nproof-314t "), "{plan}");
