@@ -141,7 +141,11 @@ pub fn resolve(project: &Project, packages: &[&Package], upgrade: bool) -> Resul
     let (mut made, mut failed) = (Vec::new(), Vec::new());
     for (package, source) in packages.iter().zip(&sources) {
         project.cancel.check()?;
-        let metadata = SourceMetadata::read(&source.top, built_metadata(project, package)?.as_deref());
+        let folder = match &package.source.subdirectory {
+            Some(folder) => source.top.join(&**folder),
+            None => source.top.clone(),
+        };
+        let metadata = SourceMetadata::read(&folder, built_metadata(project, package)?.as_deref());
         let metadata = metadata.with_context(|| format!("cannot read the source of `{}`", package.id))?;
         for purpose in LockPurpose::ALL {
             let resolver = Resolver { project, package, purpose, upgrade, uv: &uv };
@@ -185,7 +189,10 @@ impl Resolver<'_> {
     /// Returns the lock file; `None` if the package needs none for this purpose and has none.
     fn lock(&self, metadata: &SourceMetadata) -> Result<Option<LockFile>> {
         let (matrix, package) = (&self.project.matrix, self.package);
-        let tested = package.tests.as_ref().is_some_and(|tests| tests.upstream.is_some() || !tests.requires.is_empty());
+        let tested = package
+            .tests
+            .as_ref()
+            .is_some_and(|tests| tests.upstream.is_some() || tests.pytest.is_some() || !tests.requires.is_empty());
         let needed = match self.purpose {
             LockPurpose::Runtime => true,
             LockPurpose::Build => package.build.with == Builder::Container && !self.abis(metadata).is_empty(),

@@ -39,7 +39,7 @@ pub use package::{
 pub use parse::place;
 pub use replace::{Edit, replaced};
 pub use schema::{Image, Matrix, Server};
-pub use suites::{Known, Tests, Upstream};
+pub use suites::{Folders, Known, Tests, Upstream, UpstreamEnv};
 pub use tool::{Crate, Source, Tool};
 pub use words::{AptName, Digest, Location, Module, Requirement, Version, Word, document, is_embedded};
 

@@ -425,6 +425,37 @@ fn an_audit_path_outside_the_project_is_an_error() {
 }
 
 #[test]
+fn the_tests_of_a_package_are_one_field() {
+    let folders = |field: &str| -> Result<Vec<String>, String> {
+        let text = FIXTURE.replacen("    locks: app/locks\n", "", 1);
+        let text =
+            text.replacen("  - id: demo-app\n", &format!("  - id: demo-app\n    tests: {{pytest: {field}}}\n"), 1);
+        let matrix = Matrix::parse(&text, "matrix.yaml").map_err(|error| format!("{error:#}"))?;
+        let tests = matrix.package("demo-app").and_then(|package| package.tests.clone()).unwrap();
+        Ok(tests.pytest.unwrap().all().iter().map(|folder| folder.to_string()).collect())
+    };
+    assert_eq!(folders("tests"), Ok(vec!["tests".to_owned()]));
+    assert_eq!(folders("[tests/unit, checks]"), Ok(vec!["tests/unit".to_owned(), "checks".to_owned()]));
+    for (field, part) in [
+        ("../tests", "`../tests` is not a relative path inside the source of `demo-app`"),
+        ("[tests, ../x]", "`../x` is not a relative path"),
+        ("[]", "must list at least one folder"),
+        ("{a: b}", "expected a folder or a list of folders"),
+        ("tests, upstream: {take: [tests], folders: [tests]}", "has both `pytest` and `upstream`"),
+        ("\"a b\"", "`a b` is not a URL or path"),
+    ] {
+        let error = folders(field).unwrap_err();
+        assert!(error.contains(part) && error.starts_with("matrix.yaml:"), "{error}");
+    }
+    check_error(
+        "      client: clients/acme.py\n",
+        "      client: clients/acme.py\n      pytest: [tests, ../x]\n",
+        "../x",
+        &["packages[].tests.pytest", "`../x`"],
+    );
+}
+
+#[test]
 fn invalid_upstream_tests_are_an_error() {
     check_error(
         "folders: [tests/unit,",

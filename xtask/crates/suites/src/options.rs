@@ -35,7 +35,7 @@ pub struct Options {
     /// Tag of an image in the matrix that has been built
     #[arg(value_name = "TAG")]
     pub tag: String,
-    /// Only this suite (repeatable); default: all, but `upstream` only with --source
+    /// Only this suite (repeatable); default: all for which matrix.yaml or --source names what they need
     #[arg(long = "suite", value_name = "SUITE", value_enum)]
     pub suites: Vec<Suite>,
     /// Checkout that contains the package's own tests, as PATH or PACKAGE=PATH (repeatable)
@@ -86,8 +86,8 @@ fn variable(text: &str) -> Result<(String, String)> {
 pub fn suites(options: &Options, own: bool, client: bool) -> Result<Vec<Suite>> {
     if options.suites.contains(&Suite::Upstream) && !own {
         bail!(UsageError(
-            "no checkout with the package's own tests: specify it with `--source PATH`, or in `tests.upstream.source` in \
-             matrix.yaml"
+            "no checkout with the package's own tests: specify it with `--source PATH`, or set `tests: {pytest: FOLDER}` of \
+             the package in matrix.yaml"
                 .into()
         ));
     }

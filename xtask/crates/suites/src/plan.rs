@@ -11,8 +11,9 @@ use base::UsageError;
 use base::labels;
 use base::working_copy;
 use build::Project;
+use build::source::{self, UnpackedSource};
 use docker::{Content, ContextFile};
-use matrix::{Image, Known, Matrix, Package, Upstream};
+use matrix::{Image, Known, Location, Matrix, Package, Upstream, UpstreamEnv};
 
 const TOP: &str = "/suites";
 const SOURCES: &str = "/sources";
@@ -21,46 +22,93 @@ const WHEELS: &str = "/wheels";
 const TOOLS: &str = "/tmp/tools";
 pub const PLAN: &str = "/suites/plan.json";
 
-/// Package whose own tests are run from a checkout.
+/// Configuration of pytest, which is copied with the folders of `tests.pytest`.
+const CONFIGURATION: [&str; 6] = ["conftest.py", "pyproject.toml", "pytest.ini", ".pytest.ini", "setup.cfg", "tox.ini"];
+
+/// Package whose own tests are run.
 pub struct PackageTests<'a> {
     pub package: &'a Package,
-    pub upstream: &'a Upstream,
-    pub checkout: PathBuf,
+    /// Files and folders of the source that are copied into the container.
+    pub take: Vec<&'a str>,
+    /// Folders with tests.
+    pub folders: Vec<&'a str>,
+    /// Variables with the address of a server, if the tests need one.
+    pub env: Option<&'a UpstreamEnv>,
+    /// Folder with a checkout. Without it, the tests are in the source that the wheel is built from.
+    pub checkout: Option<PathBuf>,
+}
+
+/// The source of a package's tests.
+pub struct TestSource {
+    pub top: PathBuf,
+    /// Files relative to the top.
+    files: Vec<PathBuf>,
+    /// The source of the package, which may be a folder that is removed on drop.
+    _unpacked: Option<UnpackedSource>,
+}
+
+impl<'a> PackageTests<'a> {
+    /// Returns the tests that the matrix lists for a package.
+    fn of(package: &'a Package) -> Option<PackageTests<'a>> {
+        let tests = package.tests.as_ref()?;
+        let texts = |list: &'a [Location]| list.iter().map(|text| &**text).collect::<Vec<&str>>();
+        if let Some(folders) = &tests.pytest {
+            let folders = texts(folders.all());
+            let take = folders.iter().copied().chain(CONFIGURATION).collect();
+            return Some(PackageTests { package, take, folders, env: None, checkout: None });
+        }
+        let Upstream { source: _, take, folders, env } = tests.upstream.as_ref()?;
+        let (take, folders) = (texts(take), texts(folders));
+        Some(PackageTests { package, take, folders, env: env.as_ref(), checkout: None })
+    }
+
+    /// Returns the source with the tests. An sdist is downloaded if it is not cached.
+    pub fn source(&self, project: &Project) -> Result<TestSource> {
+        if let Some(top) = &self.checkout {
+            return Ok(TestSource { top: top.clone(), files: working_copy::list_folder(top)?, _unpacked: None });
+        }
+        let unpacked = source::unpack(project, &[self.package])?.pop();
+        let unpacked = unpacked.context("no source was unpacked: this is a bug")?;
+        let below =
+            self.package.source.subdirectory.as_ref().map(|folder| PathBuf::from(&**folder)).unwrap_or_default();
+        let files = unpacked.files.iter().filter_map(|file| Some(file.strip_prefix(&below).ok()?.to_owned()));
+        Ok(TestSource { top: unpacked.top.join(&below), files: files.collect(), _unpacked: Some(unpacked) })
+    }
 }
 
 /// Returns the packages of the image whose own tests can be run, according to `--source` and the matrix.
 pub fn own<'a>(project: &'a Project, image: &Image, sources: &[String]) -> Result<Vec<PackageTests<'a>>> {
     let packages = || project.matrix.packages_of(image);
-    let able: Vec<(&Package, &Upstream)> =
-        packages().filter_map(|package| Some((package, package.tests.as_ref()?.upstream.as_ref()?))).collect();
+    let able: Vec<PackageTests> = packages().filter_map(PackageTests::of).collect();
     let mut named: Vec<(&str, PathBuf)> = Vec::new();
     for source in sources {
         let by_name = source.split_once('=').filter(|(id, _)| packages().any(|package| package.id == **id));
         let (id, path) = match (by_name, able.as_slice()) {
             (Some((id, path)), _) => (id, path),
-            (None, [(package, _)]) => (&*package.id, source.as_str()),
+            (None, [own]) => (&*own.package.id, source.as_str()),
             _ => bail!(UsageError(format!("`{source}`: write PACKAGE=PATH, for a package of `{}`", image.tag))),
         };
-        if !able.iter().any(|(package, _)| package.id == *id) {
+        if !able.iter().any(|own| own.package.id == *id) {
             bail!(UsageError(format!(
-                "`{id}` has no `tests.upstream` in matrix.yaml, which is required to run its tests"
+                "`{id}` has neither `tests.pytest` nor `tests.upstream` in matrix.yaml, one of which is required to run \
+                 its tests"
             )));
         }
         named.push((id, PathBuf::from(path)));
     }
     let mut found = Vec::new();
-    for (package, upstream) in able {
-        let options = named.iter().find(|(id, _)| package.id == **id).map(|(_, path)| path.clone());
-        let listed = upstream.source.as_ref().map(|path| project.folder.join(&**path));
-        if let Some(checkout) = options.or(listed) {
-            if !checkout.is_dir() {
-                bail!(UsageError(format!(
-                    "`{}` is not a folder: specify a checkout of `{}`",
-                    checkout.display(),
-                    package.id
-                )));
-            }
-            found.push(PackageTests { package, upstream, checkout });
+    for own in able {
+        let tests = own.package.tests.as_ref();
+        let option = named.iter().find(|(id, _)| own.package.id == **id).map(|(_, path)| path.clone());
+        let listed = tests.and_then(|tests| tests.upstream.as_ref()?.source.as_ref());
+        let checkout = option.or(listed.map(|path| project.folder.join(&**path)));
+        if let Some(checkout) = checkout.as_ref().filter(|folder| !folder.is_dir()) {
+            let id = &own.package.id;
+            bail!(UsageError(format!("`{}` is not a folder: specify a checkout of `{id}`", checkout.display())));
+        }
+        // The sdist of a package with `upstream` need not have the tests.
+        if checkout.is_some() || tests.is_some_and(|tests| tests.pytest.is_some()) {
+            found.push(PackageTests { checkout, ..own });
         }
     }
     Ok(found)
@@ -86,7 +134,7 @@ pub fn has_client(matrix: &Matrix, image: &Image) -> bool {
 pub fn needs_server(matrix: &Matrix, image: &Image, suites: &[Suite], own: &[PackageTests]) -> bool {
     suites.iter().any(|suite| match suite {
         Suite::Smoke | Suite::Storm => has_client(matrix, image),
-        Suite::Upstream => own.iter().any(|own| own.upstream.env.is_some()),
+        Suite::Upstream => own.iter().any(|own| own.env.is_some()),
     })
 }
 
@@ -118,7 +166,7 @@ pub struct Tested<'a> {
     /// Image in the engine.
     pub found: &'a docker::Image,
     pub suites: &'a [Suite],
-    pub own: &'a [PackageTests<'a>],
+    pub own: &'a [(PackageTests<'a>, TestSource)],
     /// Wheels that the packages' own tests need, by file name.
     pub wheels: &'a [(String, PathBuf)],
 }
@@ -151,11 +199,11 @@ pub fn inputs(tested: &Tested, server: Option<(&str, u16)>) -> Result<Vec<Contex
         files.push(adapter);
     }
     let mut upstream = Vec::new();
-    for own in *own {
+    for (own, source) in *own {
         let top = format!("{SOURCES}/{}", own.package.id);
-        let folders = sources(own, &top, &mut files)?;
+        let folders = sources(own, source, &top, &mut files)?;
         let mut env = BTreeMap::new();
-        if let (Some(names), Some((host, port))) = (&own.upstream.env, server) {
+        if let (Some(names), Some((host, port))) = (own.env, server) {
             env.insert(names.host.to_string(), host.to_owned());
             env.insert(names.port.to_string(), port.to_string());
         }
@@ -199,28 +247,72 @@ fn file(folder: &str, path: &Path) -> Result<ContextFile> {
     Ok(ContextFile { path: format!("{folder}/{name}"), source: Content::File(path.to_owned()), mode: 0o644 })
 }
 
-/// Adds the tests of a checkout and returns the folders with tests that exist. Nothing else of the checkout is
-/// copied, so it cannot shadow the installed package.
-fn sources(own: &PackageTests, top: &str, files: &mut Vec<ContextFile>) -> Result<Vec<String>> {
-    let listed = working_copy::list_folder(&own.checkout)?;
-    let mut taken = 0;
-    for name in &listed {
+/// Adds the tests of a source and returns the folders with tests that exist. Nothing else of the source is copied, so it
+/// cannot shadow the installed package.
+fn sources<'a>(
+    own: &PackageTests<'a>,
+    source: &TestSource,
+    top: &str,
+    files: &mut Vec<ContextFile>,
+) -> Result<Vec<&'a str>> {
+    let has = |folder: &&str| source.files.iter().any(|name| name.starts_with(folder));
+    let folders: Vec<&str> = own.folders.iter().copied().filter(has).collect();
+    if folders.is_empty() {
+        let (wanted, id) = (base::ui::quoted(&own.folders), &own.package.id);
+        let message = match (&own.checkout, &own.package.source.path) {
+            (Some(folder), _) => {
+                format!("`{}` contains none of {wanted}: specify a checkout of `{id}`, not its sdist", folder.display())
+            }
+            (None, Some(path)) => format!("`{path}` contains none of {wanted}: correct `tests.pytest` of `{id}`"),
+            (None, None) => {
+                format!("the sdist of `{id}` contains none of {wanted}: specify a checkout with `--source`")
+            }
+        };
+        return Err(anyhow!(UsageError(message)));
+    }
+    for name in &source.files {
         let Some(text) = name.to_str() else { continue };
-        if own.upstream.take.iter().any(|path| name.starts_with(&**path)) {
-            let source = Content::File(own.checkout.join(name));
+        if own.take.iter().any(|path| name.starts_with(path)) {
+            let source = Content::File(source.top.join(name));
             files.push(ContextFile { path: format!("{top}/{text}"), source, mode: 0o644 });
-            taken += 1;
         }
     }
-    let folders = own.upstream.folders.iter().filter(|folder| listed.iter().any(|name| name.starts_with(&***folder)));
-    let folders: Vec<String> = folders.map(|folder| folder.to_string()).collect();
-    if taken == 0 || folders.is_empty() {
-        let wanted = base::ui::quoted(&own.upstream.folders);
-        return Err(anyhow!(UsageError(format!(
-            "`{}` contains none of {wanted}: specify a checkout of `{}`, not its sdist",
-            own.checkout.display(),
-            own.package.id
-        ))));
-    }
     Ok(folders)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{CONFIGURATION, PackageTests, TestSource, sources};
+    use base::UsageError;
+    use base::working_copy::list_folder;
+    use fixture::Folder;
+    use matrix::Matrix;
+
+    #[test]
+    fn only_tests_and_the_configuration_of_pytest_are_copied() {
+        let copy = Folder::new("pytest");
+        copy.write("tests/unit/test_a.py", "")
+            .write("conftest.py", "")
+            .write("acme/__init__.py", "")
+            .write("setup.py", "");
+        let matrix = Matrix::parse(fixture::MATRIX, "matrix.yaml").unwrap();
+        let package = matrix.package("acme").unwrap();
+        let source = TestSource { top: copy.0.clone(), files: list_folder(&copy.0).unwrap(), _unpacked: None };
+        let copied = |folders: &[&'static str]| {
+            let take = folders.iter().copied().chain(CONFIGURATION).collect();
+            let own = PackageTests { package, take, folders: folders.to_vec(), env: None, checkout: None };
+            let mut files = Vec::new();
+            let found = sources(&own, &source, "/sources/acme", &mut files)?;
+            anyhow::Ok((found, files.into_iter().map(|file| file.path).collect::<Vec<_>>()))
+        };
+        let (found, files) = copied(&["tests/unit", "benchmarks"]).unwrap();
+        assert_eq!(found, ["tests/unit"]);
+        assert_eq!(files, ["/sources/acme/conftest.py", "/sources/acme/tests/unit/test_a.py"]);
+        let error = copied(&["test"]).unwrap_err();
+        assert!(error.is::<UsageError>());
+        assert_eq!(
+            error.to_string(),
+            "the sdist of `acme` contains none of `test`: specify a checkout with `--source`"
+        );
+    }
 }

@@ -1,11 +1,11 @@
 //! Runs the suites in a container of the image and reports the results.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use anyhow::{Context as _, Result, bail};
 
 use crate::options::{Options, Suite, suites};
-use crate::plan::{self, PackageTests, Tested};
+use crate::plan::{self, PackageTests, TestSource, Tested};
 use crate::result::{self, Case, Results};
 use crate::{junit, published, table};
 use base::{UsageError, ui};
@@ -35,6 +35,8 @@ pub fn run(project: &Project, options: &Options) -> Result<()> {
         )));
     }
     let wheels = wheels(project, image, &own)?;
+    let sources = own.iter().map(|own| own.source(project)).collect::<Result<Vec<_>>>()?;
+    let own: Vec<(PackageTests, TestSource)> = own.into_iter().zip(sources).collect();
 
     let server = match needs_server {
         true => Some(Borrowed::open(project, &docker, options.server.as_ref())?),
@@ -65,7 +67,7 @@ pub fn run(project: &Project, options: &Options) -> Result<()> {
     ui::print_result(&table::verdicts(&cases, image.gil))?;
     ui::print_result(&format!("{}\n", out.join("junit.xml").display()))?;
     if options.write {
-        let sources = own.iter().map(|own| (own.package.id.to_string(), revision(&own.checkout))).collect();
+        let sources = own.iter().map(|(own, source)| (own.package.id.to_string(), revision(own, source))).collect();
         let record = published::Record::new(published::TestRun {
             found: &found,
             image,
@@ -195,8 +197,12 @@ fn said_by_server(kind: &str, said: &[String]) -> String {
     }
 }
 
-/// Returns the commit of a checkout, with the suffix `-dirty` if tracked files differ from it.
-fn revision(checkout: &Path) -> String {
+/// Returns the commit of a checkout, with the suffix `-dirty` if tracked files differ from it; the version of an sdist.
+fn revision(own: &PackageTests, source: &TestSource) -> String {
+    if let (None, Some(version)) = (&own.checkout, own.package.version()) {
+        return version.to_owned();
+    }
+    let checkout = &source.top;
     let described = base::git::output(checkout, &["describe", "--tags", "--always"]);
     // The folder may not be a git repository.
     let Ok(described) = described else { return "unknown".to_owned() };

@@ -1,6 +1,5 @@
 //! Tests from the runner's output to verdicts, without a container. The Python code has its own tests.
 
-use std::path::Path;
 use std::process::{Command, Stdio};
 
 use crate::options::{Options, Suite, suites};
@@ -10,7 +9,7 @@ use crate::run::{gil_line, only};
 use crate::{junit, published, table};
 use base::UsageError;
 use matrix::gil::GilRule;
-use matrix::{GilState, Known, Matrix, Upstream};
+use matrix::{GilState, Known, Matrix};
 
 const LINES: &str = r#"{"event": "interpreter", "version": "3.14.5", "build": "free-threading"}
 {"event": "server", "text": "a server"}
@@ -199,19 +198,13 @@ fn a_server_is_needed_only_if_the_matrix_requires_it() {
     let mut matrix = Matrix::parse(text, "matrix.yaml").unwrap();
     let image = matrix.image("314t").unwrap().clone();
     let alone = only(&image, &["demo-app".to_owned()]).unwrap();
-    let upstream = |env: &str| -> Upstream {
-        let text = format!(r#"{{"take": ["tests"], "folders": ["tests"]{env}}}"#);
-        serde_json::from_str(&text).unwrap()
-    };
-    let own = |upstream| {
-        let package = matrix.package("acme-py").unwrap();
-        [PackageTests { package, upstream, checkout: Path::new("x").to_owned() }]
-    };
-    let (without, with) = (upstream(""), upstream(r#", "env": {"host": "H", "port": "P"}"#));
+    let package = matrix.package("acme-py").unwrap();
+    let env = package.tests.as_ref().unwrap().upstream.as_ref().unwrap().env.as_ref();
+    let own = |env| [PackageTests { package, take: vec![], folders: vec!["tests"], env, checkout: None }];
     assert!(plan::needs_server(&matrix, &image, &[Suite::Smoke], &[]), "acme-py has an adapter");
     assert!(!plan::needs_server(&matrix, &alone, &[Suite::Smoke, Suite::Storm], &[]), "demo-app has none");
-    assert!(!plan::needs_server(&matrix, &image, &[Suite::Upstream], &own(&without)));
-    assert!(plan::needs_server(&matrix, &image, &[Suite::Upstream], &own(&with)));
+    assert!(!plan::needs_server(&matrix, &image, &[Suite::Upstream], &own(None)));
+    assert!(plan::needs_server(&matrix, &image, &[Suite::Upstream], &own(env)));
 
     matrix.packages.iter_mut().for_each(|package| package.tests = None);
     assert!(!plan::needs_server(&matrix, &image, &[Suite::Smoke, Suite::Upstream, Suite::Storm], &[]));
