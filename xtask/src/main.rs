@@ -10,7 +10,9 @@ use base::{ErrorClass, limits, proc, program, size, summary, ui};
 use build::{BuildOptions, OpenOptions, Project, doctor, incoming};
 use clap::builder::{Resettable, StyledStr};
 use clap::{Command, CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
-use commands::{check, ci, deny, export, image, init, lock, outdated, plan, prune, sbom, verify, wheels, workflow};
+use commands::{
+    add, check, ci, deny, export, image, init, lock, outdated, plan, prune, sbom, verify, wheels, workflow,
+};
 
 /// Shown below the help of the program; [`ErrorClass`] defines the codes.
 const EXIT_CODES: &str = "Exit codes: 0 success, 1 a step or check failed, 2 the command line or the configuration is \
@@ -99,6 +101,8 @@ enum Cmd {
     },
     /// Check the dependencies of this tool against .cargo/deny.toml: licences, sources, duplicates
     Deny,
+    /// Add a package to the matrix: find out what it needs, build it, and prove whether the GIL is off with it
+    Add(add::Options),
     /// Resolve the requirements of packages and write the lock files (pylock.toml)
     Lock(lock::Options),
     /// List pinned inputs for which a newer version exists, or update matrix.yaml
@@ -195,7 +199,7 @@ fn dispatch(cli: &Cli, cancel: &Cancel) -> Result<()> {
         needs_matrix: needs_matrix(&cli.command),
         prunes: matches!(cli.command, Cmd::Cache { what: CacheCmd::Prune { .. } }),
     };
-    let project = Project::open(&open, cancel.clone())?;
+    let mut project = Project::open(&open, cancel.clone())?;
     match &cli.command {
         Cmd::Init(options) => init::run(options),
         Cmd::Doctor => doctor::run(&project.cache, &project.matrix, &project.cancel),
@@ -223,6 +227,7 @@ fn dispatch(cli: &Cli, cancel: &Cancel) -> Result<()> {
         Cmd::Audit(options) => audit::run(&project, options),
         Cmd::Ci { build, options } => ci::run(&project, build, options),
         Cmd::Deny => deny::run(&project),
+        Cmd::Add(options) => add::run(&mut project, options),
         Cmd::Lock(options) => lock::run(&project, options),
         Cmd::Outdated(options) => outdated::run(&project, options),
         Cmd::Workflow { check } => workflow::run(&project, *check),

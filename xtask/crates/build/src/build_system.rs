@@ -45,6 +45,12 @@ pub struct BuildSystem {
 struct Pyproject {
     #[serde(rename = "build-system")]
     build_system: Option<Table>,
+    project: Option<ProjectTable>,
+}
+
+#[derive(Debug, Deserialize)]
+struct ProjectTable {
+    name: Option<String>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -90,6 +96,13 @@ pub fn parse(text: &str) -> Result<BuildSystem> {
         requires: table.requires,
         languages: BTreeSet::new(),
     })
+}
+
+/// Returns the name of the distribution in the text of a pyproject.toml, if it has one.
+pub fn project_name(text: &str) -> Result<Option<String>> {
+    let parsed: Pyproject =
+        toml::from_str(text).map_err(|error| anyhow!("its pyproject.toml is invalid: {}", error.message()))?;
+    Ok(parsed.project.and_then(|project| project.name))
 }
 
 fn language(path: &str) -> Option<&'static str> {

@@ -1,5 +1,6 @@
 //! Commands that do not need a crate of their own, one file per command.
 
+pub mod add;
 pub mod check;
 pub mod ci;
 pub mod deny;

@@ -84,7 +84,7 @@ pub fn run(project: &Project, options: &Options) -> Result<()> {
     if let Some(abi) = &options.print {
         return print(project, &packages, options.purpose.into(), abi);
     }
-    let made = resolve(project, &packages, options.upgrade)?;
+    let made = resolve(project, &packages, &LockPurpose::ALL, options.upgrade)?;
     let mut changed = Vec::new();
     for lock in &made {
         if lock.differences.is_empty() {
@@ -134,8 +134,13 @@ fn print(project: &Project, packages: &[&Package], purpose: LockPurpose, abi: &s
     ui::print_result(&text)
 }
 
-/// Resolves the requirements of packages for every purpose that they have.
-pub fn resolve(project: &Project, packages: &[&Package], upgrade: bool) -> Result<Vec<LockFile>> {
+/// Resolves the requirements of packages for those of the purposes that they have.
+pub fn resolve(
+    project: &Project,
+    packages: &[&Package],
+    purposes: &[LockPurpose],
+    upgrade: bool,
+) -> Result<Vec<LockFile>> {
     let uv = if project.fake { PathBuf::from("uv") } else { project.tools()?.join("bin/uv") };
     let sources = source::unpack(project, packages)?;
     let (mut made, mut failed) = (Vec::new(), Vec::new());
@@ -147,7 +152,7 @@ pub fn resolve(project: &Project, packages: &[&Package], upgrade: bool) -> Resul
         };
         let metadata = SourceMetadata::read(&folder, built_metadata(project, package)?.as_deref());
         let metadata = metadata.with_context(|| format!("cannot read the source of `{}`", package.id))?;
-        for purpose in LockPurpose::ALL {
+        for &purpose in purposes {
             let resolver = Resolver { project, package, purpose, upgrade, uv: &uv };
             match resolver.lock(&metadata) {
                 Ok(lock) => made.extend(lock),

@@ -10,6 +10,7 @@ mod debian;
 mod defaults;
 mod edit;
 pub mod gil;
+mod insert;
 mod interpreter;
 mod locks;
 mod package;
@@ -31,6 +32,7 @@ pub use ci::Ci;
 pub use debian::{AptSet, Root};
 pub use edit::variant;
 pub use gil::GilState;
+pub use insert::inserted;
 pub use interpreter::InterpreterBuild;
 pub use locks::LockPurpose;
 pub use package::{

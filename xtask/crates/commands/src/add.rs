@@ -1,0 +1,270 @@
+//! `cargo xtask add`: finds out what a package needs, adds its rows to the matrix, and builds and proves it.
+
+mod rows;
+mod target;
+
+use std::fs;
+use std::path::PathBuf;
+
+use anyhow::{Context as _, Result, anyhow, bail};
+use clap::Args;
+
+use crate::lock;
+use base::{UsageError, ui};
+use build::exchange::Exchange;
+use build::manifest::Manifest;
+use build::plan::{Action, proof_id};
+use build::run::{self, StepsFailed};
+use build::{BuildOptions, Project, cache, embedded, make, planner, step};
+use matrix::select::Selection;
+use matrix::{GilState, LockPurpose, Matrix};
+use wheelfile::{Importable, WheelName, is_identifier};
+
+use rows::{ImageRow, PackageRow};
+use target::Target;
+
+/// Maximum number of Debian packages that are added to the apt set of a package.
+const MOST_APT_PACKAGES: usize = 12;
+
+/// Top-level modules of a wheel that are not what users import.
+const NOT_IMPORTED: [&str; 7] = ["benchmarks", "docs", "examples", "scripts", "test", "tests", "tools"];
+
+#[derive(Debug, Args)]
+pub struct Options {
+    /// Name of a distribution on the package index, with an optional version, or folder with a working copy
+    #[arg(value_name = "NAME[==VERSION]|PATH")]
+    what: String,
+    /// ABI to build the wheel for (repeatable); default: the free-threaded ABIs of the matrix
+    #[arg(long = "abi", value_name = "ABI")]
+    abis: Vec<String>,
+    /// Also add an image with the package, for the last of the ABIs, and prove whether the GIL is off in it
+    #[arg(long, value_name = "TAG")]
+    image: Option<String>,
+    /// Print the rows and stop: build nothing and write nothing
+    #[arg(long)]
+    dry_run: bool,
+    #[command(flatten)]
+    build: BuildOptions,
+}
+
+/// Adds a package. The matrix is written only if everything was built.
+pub fn run(project: &mut Project, options: &Options) -> Result<()> {
+    let old = fs::read_to_string(&project.file).with_context(|| format!("cannot read `{}`", project.file.display()))?;
+    let abis = abis(&project.matrix, &options.abis)?;
+    if let Some(tag) = options.image.as_deref().filter(|tag| project.matrix.image(tag).is_some()) {
+        return Err(anyhow!(UsageError(format!("matrix.yaml already has an image `{tag}`: choose another tag"))));
+    }
+    let target = Target::find(project, &options.what, &abis)?;
+    if project.matrix.package(&target.id).is_some() {
+        return Err(anyhow!(UsageError(format!("matrix.yaml already has a package `{}`", target.id))));
+    }
+    let package = PackageRow::new(&target, &project.matrix);
+    if options.dry_run {
+        let image = options.image.as_ref().map(|tag| ImageRow::guessed(tag, &abis, &target.id));
+        return ui::print_result(&added_lines(&old, &rows::text(&old, &package, image.as_ref())?));
+    }
+    let mut adding = Adding { project, options, old: &old, abis: &abis, package };
+    let folder = adding.project.folder.join(adding.lock_folder()?);
+    let existed = folder.exists();
+    let done = adding.run();
+    if done.is_err() && !existed && folder.exists() {
+        fs::remove_dir_all(&folder).with_context(|| format!("cannot remove `{}`", folder.display()))?;
+    }
+    done.map_err(|error| {
+        let rows = rows::text(&old, &adding.package, None).map(|new| added_lines(&old, &new)).unwrap_or_default();
+        error.context(format!("nothing was added to matrix.yaml; the rows that were tried are\n{rows}the build failed"))
+    })
+}
+
+/// Returns the wanted ABIs, which must be in the matrix.
+fn abis(matrix: &Matrix, wanted: &[String]) -> Result<Vec<String>> {
+    let choices = ui::quoted(matrix.abis.iter().map(|abi| &abi.id));
+    if let Some(unknown) = wanted.iter().find(|id| matrix.abi(id).is_none()) {
+        return Err(anyhow!(UsageError(format!("there is no ABI `{unknown}`; the choices are {choices}"))));
+    }
+    if !wanted.is_empty() {
+        return Ok(wanted.to_vec());
+    }
+    let free_threaded: Vec<String> =
+        matrix.abis.iter().filter(|abi| abi.free_threaded()).map(|abi| abi.id.to_string()).collect();
+    match free_threaded.is_empty() {
+        true => Err(anyhow!(UsageError(format!("the matrix has no free-threaded ABI; choose with --abi: {choices}")))),
+        false => Ok(free_threaded),
+    }
+}
+
+/// State of the GIL in an image.
+struct Probed {
+    on: bool,
+    /// Modules that do not declare that they run without the GIL.
+    undeclared: Vec<String>,
+}
+
+/// A package that is being added.
+struct Adding<'a> {
+    project: &'a mut Project,
+    options: &'a Options,
+    old: &'a str,
+    abis: &'a [String],
+    package: PackageRow,
+}
+
+impl Adding<'_> {
+    fn run(&mut self) -> Result<()> {
+        let id = self.package.id.clone();
+        self.change(None)?;
+        self.lock(&[LockPurpose::Build])?;
+        let selection =
+            Selection { wheels: self.abis.iter().map(|abi| (id.clone(), abi.clone())).collect(), images: Vec::new() };
+        self.build(&selection)?;
+        self.package.import = self.modules()?;
+        self.change(None)?;
+        self.lock(&[LockPurpose::Runtime])?;
+        let mut advice = String::new();
+        let image = match &self.options.image {
+            None => None,
+            Some(tag) => {
+                let probed = self.probe(tag)?;
+                advice = advise(tag, &probed);
+                Some(ImageRow::proven(tag, self.abis, &id, probed.on))
+            }
+        };
+        let new = self.change(image.as_ref())?;
+        if let Some(tag) = &self.options.image {
+            self.build(&Selection { wheels: Vec::new(), images: vec![tag.clone()] })?;
+        }
+        cache::write(&self.project.file, new.as_bytes())?;
+        ui::print_result(&format!("\nAdded to matrix.yaml:\n{}{advice}", added_lines(self.old, &new)))
+    }
+
+    /// Returns the folder of the package's lock files, relative to the matrix.
+    fn lock_folder(&self) -> Result<PathBuf> {
+        let file = PathBuf::from(self.project.matrix.lock_file(&self.package.id, LockPurpose::Runtime));
+        Ok(file.parent().context("a lock file without a folder: this is a bug")?.to_owned())
+    }
+
+    /// Makes the present rows those of the project, in memory only, and returns the text of the matrix.
+    fn change(&mut self, image: Option<&ImageRow>) -> Result<String> {
+        let new = rows::text(self.old, &self.package, image)?;
+        self.project.matrix = Matrix::parse(&new, "the changed matrix.yaml")?;
+        Ok(new)
+    }
+
+    fn lock(&self, purposes: &[LockPurpose]) -> Result<()> {
+        let package = self.project.matrix.package(&self.package.id).context("the row is missing: this is a bug")?;
+        for lock in lock::resolve(self.project, &[package], purposes, false)? {
+            lock.write(self.project)?;
+        }
+        Ok(())
+    }
+
+    /// Builds rows. If a build misses a header, library or program of Debian, its package is added and the build is
+    /// tried again.
+    fn build(&mut self, selection: &Selection) -> Result<()> {
+        loop {
+            let wheels = self.project.wheels();
+            let error = match make::make(self.project, selection, &self.options.build, &wheels) {
+                Ok(_) => return Ok(()),
+                Err(error) => error,
+            };
+            let missing = error.chain().find_map(|cause| cause.downcast_ref::<StepsFailed>());
+            let missing = missing.and_then(|failed| failed.missing.first());
+            let own = &self.package.apt;
+            let next = missing.and_then(|missing| missing.candidates.iter().find(|name| !own.contains(name)));
+            let (Some(missing), Some(next)) = (missing, next) else { return Err(error) };
+            if own.len() >= MOST_APT_PACKAGES {
+                return Err(
+                    error.context(format!("{MOST_APT_PACKAGES} Debian packages were added, which is the limit"))
+                );
+            }
+            self.project.ui.say(&format!("[add] `{}` is missing: adding the Debian package `{next}`", missing.file));
+            let next = next.clone();
+            self.package.apt.push(next);
+            self.change(None)?;
+        }
+    }
+
+    /// Returns the modules in the wheel that users import.
+    fn modules(&self) -> Result<Vec<String>> {
+        let manifest = Manifest::read(&self.project.wheels())?;
+        let mut modules = Importable::default();
+        for entry in manifest.artefacts.iter().filter(|entry| entry.kind == "wheel" && entry.name == self.package.id) {
+            if self.abis.contains(&entry.tag) {
+                let name = WheelName::parse(&entry.file)?;
+                modules.add(&self.project.cache.blob(&entry.sha256), &name.distribution, &name.version)?;
+            }
+        }
+        let all: Vec<&str> = modules.top_levels().into_iter().filter(|name| is_identifier(name)).collect();
+        let public = |name: &&&str| !name.starts_with('_') && !NOT_IMPORTED.contains(*name);
+        let mut chosen: Vec<&&str> = all.iter().filter(public).collect();
+        if chosen.is_empty() {
+            chosen = all.iter().collect();
+        }
+        if chosen.is_empty() {
+            bail!("the wheel of `{}` has no module to import", self.package.id);
+        }
+        Ok(chosen.iter().map(|name| name.to_string()).collect())
+    }
+
+    /// Assembles the image and asks its interpreter for the state of the GIL, before the matrix promises one.
+    fn probe(&mut self, tag: &str) -> Result<Probed> {
+        let image = ImageRow::guessed(tag, self.abis, &self.package.id);
+        self.change(Some(&image))?;
+        let project = &*self.project;
+        if project.fake {
+            return Ok(Probed { on: !image.is_free_threaded(), undeclared: Vec::new() });
+        }
+        let facts = project.facts(self.options.build.quick)?;
+        let selection = Selection { wheels: Vec::new(), images: vec![tag.to_owned()] };
+        let plan = planner::plan(&project.matrix, &selection, &facts);
+        let nobody = Exchange::new(None, None);
+        let docker = project.prepare(&plan, &facts, self.options.build.yes, &nobody)?;
+        let docker = docker.context("an image needs a Docker engine: this is a bug")?;
+        let context = step::Context {
+            engine_cores: project.engine_cores(Some(&docker)),
+            ..project.context(&facts, Some(&docker))
+        };
+        let assembled = format!("image-{tag}");
+        let done = run::execute_with(&plan, &|step| step.id == assembled, &context, &nobody)?;
+        let outcome = done.get(&assembled).context("the image was not assembled: this is a bug")?;
+        let name = outcome.record.output.image.as_ref().context("the image has no id: this is a bug")?;
+        let imports = plan.step(&proof_id(tag)).and_then(|step| match &step.action {
+            Action::Proof(proof) => Some(proof.imports.clone()),
+            _ => None,
+        });
+        let (imports, script) = (imports.unwrap_or_default(), embedded::gil_probe());
+        let (report, _) = step::proof::probe(&docker, &name.id, script, &imports, &project.cancel)?;
+        report.lines().iter().for_each(|line| project.ui.say(&format!("[add] {line}")));
+        let undeclared = report.modules("undeclared").into_iter().map(str::to_owned).collect();
+        Ok(Probed { on: report.effective.state == GilState::On.to_string(), undeclared })
+    }
+}
+
+/// Returns what the user may do if the package enables the GIL.
+fn advise(tag: &str, probed: &Probed) -> String {
+    if !probed.on || probed.undeclared.is_empty() {
+        return String::new();
+    }
+    format!(
+        "\n{} does not declare that it runs without the GIL and enables it when it is imported.\nTo keep the GIL off \
+         anyway, give the image `env: {{PYTHON_GIL: \"0\"}}` and `gil: \"forced off\"`,\nthen run `cargo xtask test {tag}`: \
+         nobody has stated that the module is safe without the GIL.\n",
+        ui::quoted(&probed.undeclared)
+    )
+}
+
+/// Returns the lines that `new` has in addition to `old`, marked with `+`.
+fn added_lines(old: &str, new: &str) -> String {
+    let mut old = old.lines().peekable();
+    let mut added = String::new();
+    for line in new.lines() {
+        match old.next_if_eq(&line) {
+            Some(_) => {}
+            None => added += format!("+ {line}").trim_end(),
+        }
+        if !added.is_empty() && !added.ends_with('\n') {
+            added.push('\n');
+        }
+    }
+    added
+}

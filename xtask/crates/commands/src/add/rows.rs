@@ -1,0 +1,127 @@
+//! The rows that `add` writes.
+
+use anyhow::Result;
+
+use super::target::{Source, Target};
+use matrix::{Builder, GilState, Matrix, inserted};
+
+/// Set of Debian packages with a compiler, one of the defaults of the matrix.
+const COMPILE: &str = "compile";
+
+/// Row of a package.
+#[derive(Debug, Clone)]
+pub struct PackageRow {
+    pub id: String,
+    pub import: Vec<String>,
+    source: Source,
+    builder: Builder,
+    /// Debian packages that its build needs besides a compiler.
+    pub apt: Vec<String>,
+    /// Whether the matrix has a set with a compiler.
+    has_compile: bool,
+    /// ABIs with a wheel on the index, with the digest of the wheel.
+    published: Vec<(String, String)>,
+}
+
+impl PackageRow {
+    /// Returns the row as far as it is known before the first build.
+    pub fn new(target: &Target, matrix: &Matrix) -> PackageRow {
+        PackageRow {
+            id: target.id.clone(),
+            import: vec![target.id.replace(['-', '.'], "_")],
+            source: target.source.clone(),
+            builder: target.builder,
+            apt: Vec::new(),
+            has_compile: matrix.apt.iter().any(|set| set.id == *COMPILE),
+            published: target.published.clone(),
+        }
+    }
+
+    /// Returns the id of the apt set that the row names.
+    fn apt_set(&self) -> String {
+        match self.apt.is_empty() && self.has_compile {
+            true => COMPILE.to_owned(),
+            false => format!("{}-build", self.id),
+        }
+    }
+
+    /// Returns the row in `apt`, if the package needs one of its own.
+    fn apt_text(&self) -> Option<String> {
+        if self.builder != Builder::Container || self.apt_set() == COMPILE {
+            return None;
+        }
+        let packages = match self.has_compile {
+            true => self.apt.clone(),
+            false => ["build-essential", "pkg-config"].map(str::to_owned).into_iter().chain(self.apt.clone()).collect(),
+        };
+        let include = if self.has_compile { format!("  include: [{COMPILE}]\n") } else { String::new() };
+        Some(format!("- id: {}\n{include}  packages: [{}]\n", self.apt_set(), packages.join(", ")))
+    }
+
+    fn text(&self) -> String {
+        let build = match self.builder {
+            Builder::Maturin => "{with: maturin}".to_owned(),
+            Builder::Container => format!("{{with: container, apt: {}}}", self.apt_set()),
+        };
+        let source = match &self.source {
+            Source::Index { version, sha256 } => {
+                format!("  source:\n    pypi: {{version: \"{version}\", sha256: {sha256}}}\n")
+            }
+            Source::Folder(path) => format!("  source: {{path: {path}}}\n"),
+        };
+        let mut text = format!("- id: {}\n  import: [{}]\n{source}  build: {build}\n", self.id, self.import.join(", "));
+        if !self.published.is_empty() {
+            text.push_str("  published:\n");
+            for (abi, sha256) in &self.published {
+                text.push_str(&format!("    - {{abi: {abi}, sha256: {sha256}}}\n"));
+            }
+        }
+        text
+    }
+}
+
+/// Row of an image with the package.
+#[derive(Debug, Clone)]
+pub struct ImageRow {
+    tag: String,
+    abi: String,
+    package: String,
+    gil: GilState,
+}
+
+impl ImageRow {
+    /// Returns the row as expected before a proof: without the GIL, if the interpreter can do that.
+    pub fn guessed(tag: &str, abis: &[String], package: &str) -> ImageRow {
+        // A free-threaded ABI is preferred: its image is what is to be proven.
+        let abi = abis.iter().rfind(|abi| abi.ends_with('t')).or(abis.last()).cloned().unwrap_or_default();
+        let gil = if abi.ends_with('t') { GilState::Off } else { GilState::On };
+        ImageRow { tag: tag.to_owned(), abi, package: package.to_owned(), gil }
+    }
+
+    /// Returns the row with the state that the interpreter of the image reported.
+    pub fn proven(tag: &str, abis: &[String], package: &str, on: bool) -> ImageRow {
+        ImageRow { gil: if on { GilState::On } else { GilState::Off }, ..ImageRow::guessed(tag, abis, package) }
+    }
+
+    pub fn is_free_threaded(&self) -> bool {
+        self.abi.ends_with('t')
+    }
+
+    fn text(&self) -> String {
+        let ImageRow { tag, abi, package, gil } = self;
+        format!("- {{tag: \"{tag}\", abi: {abi}, packages: [{package}], gil: \"{gil}\"}}\n")
+    }
+}
+
+/// Returns the text of a matrix with the rows.
+pub fn text(old: &str, package: &PackageRow, image: Option<&ImageRow>) -> Result<String> {
+    let mut text = old.to_owned();
+    if let Some(row) = package.apt_text() {
+        text = inserted(&text, "apt", &row)?;
+    }
+    text = inserted(&text, "packages", &package.text())?;
+    if let Some(image) = image {
+        text = inserted(&text, "images", &image.text())?;
+    }
+    Ok(text)
+}

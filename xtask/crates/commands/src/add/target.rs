@@ -1,0 +1,168 @@
+//! Finds out where a package comes from, what its vendor publishes, and how it is built.
+
+use std::fs;
+use std::path::{Component, Path, PathBuf};
+
+use anyhow::{Context as _, Result, anyhow, bail};
+
+use base::platform::Platform;
+use base::{UsageError, ui};
+use build::index::{self, Release};
+use build::{Project, build_system};
+use matrix::{Builder, Matrix};
+use wheelfile::{TargetInterpreter, normalise, same_version};
+
+/// What is to be added.
+#[derive(Debug, Clone)]
+pub struct Target {
+    /// Normalised name of the distribution.
+    pub id: String,
+    pub source: Source,
+    pub builder: Builder,
+    /// ABIs with a wheel on the index, with the digest of the wheel.
+    pub published: Vec<(String, String)>,
+}
+
+/// Where the source comes from.
+#[derive(Debug, Clone)]
+pub enum Source {
+    Index {
+        version: String,
+        sha256: String,
+    },
+    /// Path relative to the matrix.
+    Folder(String),
+}
+
+impl Target {
+    /// Reads what the folder or the package index says.
+    pub fn find(project: &Project, what: &str, abis: &[String]) -> Result<Target> {
+        let path = Path::new(what);
+        match path.is_dir() || what.contains('/') || what.starts_with('.') {
+            true => Target::in_folder(project, path),
+            false => Target::on_index(project, what, abis),
+        }
+    }
+
+    fn in_folder(project: &Project, path: &Path) -> Result<Target> {
+        let folder = path
+            .canonicalize()
+            .map_err(|error| anyhow!(UsageError(format!("there is no folder `{}`: {error}", path.display()))))?;
+        let text = match fs::read_to_string(folder.join("pyproject.toml")) {
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => String::new(),
+            text => text.with_context(|| format!("cannot read `{}/pyproject.toml`", folder.display()))?,
+        };
+        if text.is_empty() && !folder.join("setup.py").is_file() {
+            return Err(anyhow!(UsageError(format!(
+                "`{}` has neither a pyproject.toml nor a setup.py: name the folder that has one",
+                path.display()
+            ))));
+        }
+        let system = build_system::parse(&text)?;
+        let named = folder.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+        let id = normalise(&build_system::project_name(&text)?.unwrap_or(named));
+        let relative = relative(&project.folder.canonicalize()?, &folder);
+        let source = relative.to_str().context("the path of the folder is not UTF-8")?.to_owned();
+        Ok(Target { id, source: Source::Folder(source), builder: builder(&system.backend), published: Vec::new() })
+    }
+
+    fn on_index(project: &Project, what: &str, abis: &[String]) -> Result<Target> {
+        let (name, version) = what.split_once("==").map_or((what, None), |(name, version)| (name, Some(version)));
+        let (name, version) = (name.trim(), version.map(str::trim));
+        if !index::is_project_name(name) {
+            return Err(anyhow!(UsageError(format!("`{what}` is neither NAME, NAME==VERSION nor an existing folder"))));
+        }
+        let url = index::index_url(&project.tools()?.join("bin/python"))?;
+        let task = project.ui.start("add", &format!("look up {name}"), &project.cache.log("add"));
+        task.open_log()?;
+        let scratch = project.cache.scratch("add")?;
+        let found = index::with_index(&url, scratch.path(), &task, &project.cancel, |index| {
+            let files = index.project(name)?.ok_or_else(|| {
+                anyhow!(UsageError(format!("the package index has no project `{name}`: check the spelling")))
+            })?;
+            let release = match version {
+                None => files.newest(),
+                Some(version) => {
+                    files.releases.iter().find(|release| same_version(&release.version.to_string(), version))
+                }
+            };
+            let release = release.ok_or_else(|| {
+                let known: Vec<String> =
+                    files.releases.iter().rev().take(5).map(|release| release.version.to_string()).collect();
+                anyhow!(UsageError(format!(
+                    "`{name}` has no usable release {}; the newest are {}",
+                    version.unwrap_or_default(),
+                    ui::quoted(known)
+                )))
+            })?;
+            let published = published(&project.matrix, release, abis);
+            let Some(sdist) = release.sdist() else {
+                bail!(
+                    "`{name}` {} has no source distribution on the package index, so it cannot be built: ask its \
+                     vendor for wheels, or add a checkout by its path",
+                    release.version
+                );
+            };
+            let path = index.scratch.join("sdist");
+            index.download(sdist, &path)?;
+            let system = build_system::of_sdist(&path).with_context(|| format!("cannot read `{}`", sdist.name))?;
+            Ok(Target {
+                id: normalise(name),
+                source: Source::Index { version: release.version.to_string(), sha256: sdist.sha256.clone() },
+                builder: builder(&system.backend),
+                published,
+            })
+        });
+        task.end(if found.is_ok() { "ok" } else { "FAILED" });
+        found
+    }
+}
+
+/// Returns the best published wheel for each of the ABIs that has one.
+fn published(matrix: &Matrix, release: &Release, abis: &[String]) -> Vec<(String, String)> {
+    let glibc = wheelfile::parse_glibc(&matrix.root.glibc).unwrap_or_default();
+    let platform: Platform = matrix.platform;
+    let best = |abi: &String| {
+        let interpreter = TargetInterpreter { abi, machine: platform.machine(), glibc };
+        let fits = release.wheels().filter(|(file, _)| !file.yanked);
+        let fits = fits.filter_map(|(file, name)| Some((interpreter.fit(name)?, file)));
+        fits.max_by_key(|(fit, _)| *fit).map(|(_, file)| (abi.clone(), file.sha256.clone()))
+    };
+    abis.iter().filter_map(best).collect()
+}
+
+fn builder(backend: &str) -> Builder {
+    match backend.split([':', '.']).next() {
+        Some("maturin") => Builder::Maturin,
+        _ => Builder::Container,
+    }
+}
+
+/// Returns the path of `to` relative to the folder `from`; both are absolute.
+fn relative(from: &Path, to: &Path) -> PathBuf {
+    let common = from.components().zip(to.components()).take_while(|(one, other)| one == other).count();
+    let up = from.components().skip(common).map(|_| Component::ParentDir);
+    let path: PathBuf = up.chain(to.components().skip(common)).collect();
+    if path.as_os_str().is_empty() { PathBuf::from(".") } else { path }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn paths_are_relative_to_the_matrix() {
+        let path = |from: &str, to: &str| relative(Path::new(from), Path::new(to)).display().to_string();
+        assert_eq!(path("/a/b", "/a/c/d"), "../c/d");
+        assert_eq!(path("/a/b", "/a/b/c"), "c");
+        assert_eq!(path("/a", "/a"), ".");
+    }
+
+    #[test]
+    fn the_backend_decides_about_the_builder() {
+        assert_eq!(builder("maturin"), Builder::Maturin);
+        for backend in ["setuptools.build_meta:__legacy__", "mesonpy", "scikit_build_core.build", "hatchling.build"] {
+            assert_eq!(builder(backend), Builder::Container);
+        }
+    }
+}
