@@ -122,6 +122,65 @@ fn an_unknown_package_or_abi_is_exit_code_2() {
     assert!(error.contains("there is no ABI `cp27`; the choices are `cp311`"), "{error}");
 }
 
+/// Writes a working copy beside the project and runs `add` for it, with a substitute for uv.
+fn add(clone: &Clone, options: &[&str]) -> (Option<i32>, String) {
+    let copy = clone.top.join("copy");
+    fs::create_dir_all(&copy).unwrap();
+    let pyproject = "[project]\nname = 'My.Demo'\nversion = '1'\n[build-system]\nrequires = ['setuptools']\n";
+    fs::write(copy.join("pyproject.toml"), pyproject).unwrap();
+    let uv = "#!/bin/sh\nset -eu\nwhile [ \"$1\" != --output-file ]; do shift; done\n\
+              printf 'lock-version = \"1.0\"\\ncreated-by = \"uv\"\\n' >\"$2\"\n";
+    write_program(&clone.top.join("programs/uv"), uv);
+    let path = format!("{}:{}", clone.top.join("programs").display(), std::env::var("PATH").unwrap());
+    let arguments = [&["add", "../copy"], options].concat();
+    let output = clone.command(&arguments).env("PATH", path).output().unwrap();
+    (output.status.code(), format!("{}{}", text(&output.stdout), text(&output.stderr)))
+}
+
+#[test]
+fn a_working_copy_is_added_with_its_image() {
+    let clone = Clone::new();
+    let matrix = clone.project().join("matrix.yaml");
+    let before = fs::read_to_string(&matrix).unwrap();
+    let (code, said) = add(&clone, &["--image", "314t-demo", "--dry-run"]);
+    let row = "+   - id: my-demo\n+     import: [my_demo]\n+     source: {path: ../copy}\n\
+               +     build: {with: container, apt: compile}\n";
+    assert!(code == Some(0) && said.contains(row), "{said}");
+    assert_eq!(fs::read_to_string(&matrix).unwrap(), before, "--dry-run writes nothing");
+    let (code, said) = add(&clone, &["--image", "314t-demo", "--abi", "cp311", "--abi", "cp314t"]);
+    let image = "+   - {tag: 314t-demo, abi: cp314t, packages: [my-demo], gil: \"off\"}\n";
+    assert!(code == Some(0) && said.contains(row) && said.contains(image), "{said}");
+    let after = fs::read_to_string(&matrix).unwrap();
+    assert_eq!(after.lines().count(), before.lines().count() + 5, "comments and other rows are kept");
+    // The rows are complete: nothing is left to build.
+    assert!(!clone.good(&["image", "314t-demo"]).contains(" built "));
+    let (code, said) = add(&clone, &[]);
+    assert!(code == Some(2) && said.contains("already has a package `my-demo`"), "{said}");
+}
+
+#[test]
+fn a_package_that_cannot_be_built_is_not_added() {
+    let clone = Clone::new();
+    let matrix = clone.project().join("matrix.yaml");
+    let before = fs::read_to_string(&matrix).unwrap();
+    let (code, said) = add(&clone, &["--abi", "cp27"]);
+    assert!(code == Some(2) && said.contains("there is no ABI `cp27`"), "{said}");
+    let (code, said) = add(&clone, &["--image", "314t"]);
+    assert!(code == Some(2) && said.contains("already has an image `314t`"), "{said}");
+    for what in ["../nowhere", "..", "a b", ">=1"] {
+        let said = clone.bad(2, &["add", what]);
+        assert!(said.contains(what), "{said}");
+    }
+    let mut command = clone.command(&["add", "../copy", "--abi", "cp314t"]);
+    let path = format!("{}:{}", clone.top.join("programs").display(), std::env::var("PATH").unwrap());
+    let output = command.env("PATH", path).env("XTASK_FAKE_FAIL", "wheel-my-demo-cp314t").output().unwrap();
+    let said = text(&output.stderr);
+    assert!(output.status.code() == Some(1) && said.contains("nothing was added to matrix.yaml"), "{said}");
+    assert!(said.contains("+   - id: my-demo\n"), "the rows can be copied: {said}");
+    assert_eq!(fs::read_to_string(&matrix).unwrap(), before);
+    assert!(!clone.project().join("locks/my-demo").exists(), "no lock file is left");
+}
+
 #[test]
 fn a_missing_build_lock_is_exit_code_2() {
     let clone = Clone::new();

@@ -13,7 +13,7 @@ use crate::lock;
 use base::{UsageError, ui};
 use build::exchange::Exchange;
 use build::manifest::Manifest;
-use build::plan::{Action, proof_id};
+use build::plan::{Action, Proof, proof_id};
 use build::run::{self, StepsFailed};
 use build::{BuildOptions, Project, cache, embedded, make, planner, step};
 use matrix::select::Selection;
@@ -216,7 +216,9 @@ impl Adding<'_> {
         }
         let facts = project.facts(self.options.build.quick)?;
         let selection = Selection { wheels: Vec::new(), images: vec![tag.to_owned()] };
-        let plan = planner::plan(&project.matrix, &selection, &facts);
+        let mut plan = planner::plan(&project.matrix, &selection, &facts);
+        let proof = plan.step(&proof_id(tag)).map(|step| step.action.clone());
+        plan.steps.retain(|step| step.id != proof_id(tag));
         let nobody = Exchange::new(None, None);
         let docker = project.prepare(&plan, &facts, self.options.build.yes, &nobody)?;
         let docker = docker.context("an image needs a Docker engine: this is a bug")?;
@@ -228,11 +230,8 @@ impl Adding<'_> {
         let done = run::execute_with(&plan, &|step| step.id == assembled, &context, &nobody)?;
         let outcome = done.get(&assembled).context("the image was not assembled: this is a bug")?;
         let name = outcome.record.output.image.as_ref().context("the image has no id: this is a bug")?;
-        let imports = plan.step(&proof_id(tag)).and_then(|step| match &step.action {
-            Action::Proof(proof) => Some(proof.imports.clone()),
-            _ => None,
-        });
-        let (imports, script) = (imports.unwrap_or_default(), embedded::gil_probe());
+        let Some(Action::Proof(Proof { imports, .. })) = proof else { bail!("the plan has no proof: this is a bug") };
+        let script = embedded::gil_probe();
         let (report, _) = step::proof::probe(&docker, &name.id, script, &imports, &project.cancel)?;
         report.lines().iter().for_each(|line| project.ui.say(&format!("[add] {line}")));
         let undeclared = report.modules("undeclared").into_iter().map(str::to_owned).collect();

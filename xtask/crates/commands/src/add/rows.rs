@@ -65,7 +65,7 @@ impl PackageRow {
         };
         let source = match &self.source {
             Source::Index { version, sha256 } => {
-                format!("  source:\n    pypi: {{version: \"{version}\", sha256: {sha256}}}\n")
+                format!("  source:\n    pypi: {{version: {}, sha256: {sha256}}}\n", quoted(version))
             }
             Source::Folder(path) => format!("  source: {{path: {path}}}\n"),
         };
@@ -109,7 +109,15 @@ impl ImageRow {
 
     fn text(&self) -> String {
         let ImageRow { tag, abi, package, gil } = self;
-        format!("- {{tag: \"{tag}\", abi: {abi}, packages: [{package}], gil: \"{gil}\"}}\n")
+        format!("- {{tag: {}, abi: {abi}, packages: [{package}], gil: \"{gil}\"}}\n", quoted(tag))
+    }
+}
+
+/// Returns a scalar of YAML. Text that YAML would read as a number stands in quotes.
+fn quoted(text: &str) -> String {
+    match text.parse::<f64>() {
+        Ok(_) => format!("\"{text}\""),
+        Err(_) => text.to_owned(),
     }
 }
 
