@@ -6,7 +6,7 @@ use std::fmt::Write as _;
 use serde::Serialize;
 use serde_json::{Value, json};
 
-use super::{Action, Plan, Step};
+use super::{Action, Container, Maturin, Plan, Step};
 use base::ui;
 
 /// Planned treatment of a step.
@@ -95,11 +95,9 @@ impl Action {
                 format!("compile CPython {}{gil}, {how}", python.version)
             }
             Action::Base(base) => format!("base image python:{}", base.tag),
-            Action::Maturin(maturin) => {
-                format!("build {} {}", maturin.wheel.package, maturin.wheel.platform)
-            }
-            Action::Container(container) => {
-                format!("build {} {}", container.wheel.package, container.wheel.platform)
+            Action::Maturin(Maturin { wheel, .. }) | Action::Container(Container { wheel, .. }) => {
+                let tag = wheel.tag().map(|tag| format!(" {tag}")).unwrap_or_default();
+                format!("build {}{tag}", wheel.package)
             }
             Action::Published(published) => format!("take the vendor's {}", published.package),
             Action::Image(image) => format!("assemble {}", image.wheels.keys().cloned().collect::<Vec<_>>().join(", ")),
