@@ -29,11 +29,29 @@ const SIGNS: [&str; 6] = ["error:", "error[", "Error:", "ERROR:", "fatal:", "E: 
 /// Returns the line of a program's output that explains best why it failed: the last line that is marked as an error
 /// and does not start with one of [`EMPTY`], otherwise the last line that does not.
 pub fn find<'a>(lines: impl Iterator<Item = &'a str>) -> Option<String> {
-    let lines: Vec<&str> = lines.map(str::trim).filter(|line| !line.is_empty()).collect();
+    let raw: Vec<&str> = lines.collect();
+    if let Some(cause) = of_build_script(&raw) {
+        return Some(shortened(&cause, 2 * WIDTH));
+    }
+    let lines: Vec<&str> = raw.into_iter().map(str::trim).filter(|line| !line.is_empty()).collect();
     let telling = |line: &&&str| !EMPTY.iter().any(|start| line.starts_with(start));
     let marked = |line: &&&str| SIGNS.iter().any(|sign| line.contains(sign));
     let found = lines.iter().rev().filter(telling).find(marked).or_else(|| lines.iter().rev().find(telling))?;
     Some(shortened(found, 2 * WIDTH))
+}
+
+/// Returns the cause of a failed build script of Cargo, whose standard error Cargo prints below its own message, indented.
+fn of_build_script(lines: &[&str]) -> Option<String> {
+    let start = "error: failed to run custom build command for `";
+    let (at, rest) = lines.iter().enumerate().rev().find_map(|(at, line)| Some((at, line.strip_prefix(start)?)))?;
+    let name = rest.split([' ', '`']).next()?;
+    let printed: Vec<&str> =
+        lines[at..].iter().skip_while(|line| line.trim() != "--- stderr").skip(1).copied().collect();
+    let printed = printed.into_iter().take_while(|line| line.starts_with(' ') || line.is_empty()).map(str::trim);
+    let printed: Vec<&str> = printed.filter(|line| !line.is_empty() && !line.starts_with("note: ")).collect();
+    let panicked = printed.iter().position(|line| line.contains("panicked at"));
+    let line = panicked.and_then(|at| printed.get(at + 1)).or(printed.last())?;
+    Some(format!("the build script of `{name}` failed: {line}"))
 }
 
 /// Truncates a line to `most` characters.
@@ -75,6 +93,17 @@ mod tests {
                  error: `cargo rustc --lib` failed with code 101\nerror: Failed to build `/tmp/build/src`\n\
                  cause: The build backend returned an error\n",
                 "error: linker `cc` not found",
+            ),
+            (
+                "error: failed to run custom build command for `demo v1.0 (/tmp/src)`\n\nCaused by:\n\
+                 \x20 process didn't exit successfully: `/target/build-script-build` (exit status: 1)\n\
+                 \x20 --- stderr\n  demo v1.0 does not support free-threaded Python\nwarning: build failed, waiting\n",
+                "the build script of `demo` failed: demo v1.0 does not support free-threaded Python",
+            ),
+            (
+                "error: failed to run custom build command for `ssl-sys v1.0`\n  --- stderr\n\n\
+                 \x20 thread 'main' panicked at build.rs:1:1:\n  no OpenSSL\n  note: run with `RUST_BACKTRACE=1`\n",
+                "the build script of `ssl-sys` failed: no OpenSSL",
             ),
             ("before\nno line is marked\n\n", "no line is marked"),
         ] {

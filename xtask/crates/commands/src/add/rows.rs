@@ -15,6 +15,7 @@ pub struct PackageRow {
     pub import: Vec<String>,
     source: Source,
     builder: Builder,
+    rust: bool,
     /// Debian packages that its build needs besides a compiler.
     pub apt: Vec<String>,
     /// Whether the matrix has a set with a compiler.
@@ -31,6 +32,7 @@ impl PackageRow {
             import: vec![target.id.replace(['-', '.'], "_")],
             source: target.source.clone(),
             builder: target.builder,
+            rust: target.rust,
             apt: Vec::new(),
             has_compile: matrix.apt.iter().any(|set| set.id == *COMPILE),
             published: target.published.clone(),
@@ -61,7 +63,10 @@ impl PackageRow {
     fn text(&self) -> String {
         let build = match self.builder {
             Builder::Maturin => "{with: maturin}".to_owned(),
-            Builder::Container => format!("{{with: container, apt: {}}}", self.apt_set()),
+            Builder::Container => {
+                let rust = if self.rust { ", rust: true" } else { "" };
+                format!("{{with: container, apt: {}{rust}}}", self.apt_set())
+            }
         };
         let source = match &self.source {
             Source::Index { version, sha256 } => {

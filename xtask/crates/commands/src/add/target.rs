@@ -7,8 +7,9 @@ use anyhow::{Context as _, Result, anyhow, bail};
 
 use base::platform::Platform;
 use base::{UsageError, ui};
+use build::Project;
+use build::build_system::{self, BuildSystem};
 use build::index::{self, Release};
-use build::{Project, build_system};
 use matrix::{Builder, Matrix};
 use wheelfile::{TargetInterpreter, normalise, same_version};
 
@@ -19,6 +20,8 @@ pub struct Target {
     pub id: String,
     pub source: Source,
     pub builder: Builder,
+    /// Whether the build needs the Rust compiler in the container.
+    pub rust: bool,
     /// ABIs with a wheel on the index, with the digest of the wheel.
     pub published: Vec<(String, String)>,
 }
@@ -63,7 +66,13 @@ impl Target {
         let id = normalise(&build_system::project_name(&text)?.unwrap_or(named));
         let relative = relative(&project.folder.canonicalize()?, &folder);
         let source = relative.to_str().context("the path of the folder is not UTF-8")?.to_owned();
-        Ok(Target { id, source: Source::Folder(source), builder: builder(&system.backend), published: Vec::new() })
+        Ok(Target {
+            id,
+            source: Source::Folder(source),
+            builder: builder(&system.backend),
+            rust: needs_rust(&system),
+            published: Vec::new(),
+        })
     }
 
     fn on_index(project: &Project, what: &str, abis: &[String]) -> Result<Target> {
@@ -110,12 +119,20 @@ impl Target {
                 id: normalise(name),
                 source: Source::Index { version: release.version.to_string(), sha256: sdist.sha256.clone() },
                 builder: builder(&system.backend),
+                rust: needs_rust(&system),
                 published,
             })
         });
         task.end(if found.is_ok() { "ok" } else { "FAILED" });
         found
     }
+}
+
+/// Returns whether the package is built by setuptools-rust.
+fn needs_rust(system: &BuildSystem) -> bool {
+    let name =
+        |text: &str| text.split(|c: char| !c.is_ascii_alphanumeric() && !"-_.".contains(c)).next().map(normalise);
+    system.requires.iter().any(|text| name(text).as_deref() == Some("setuptools-rust"))
 }
 
 /// Returns the best published wheel for each of the ABIs that has one.
