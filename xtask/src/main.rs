@@ -50,7 +50,7 @@ enum Cmd {
     Image(image::Options),
     /// Check finished wheels and images again, without trusting the record of the build
     Verify(verify::Options),
-    /// Say which distributions have wheels for free-threaded Python, and what the others need; build nothing
+    /// Say which distributions have wheels for free-threaded Python, what the others need, and who switches the GIL on
     Check(check::Options),
     /// Print the CycloneDX SBOM of wheels and images; the output is reproducible
     Sbom(sbom::Options),

@@ -77,6 +77,19 @@ pub fn fetch(matrix: &Matrix, facts: &Facts, id: &str, pins: &[Pin]) -> Plan {
     planner.plan
 }
 
+/// Returns the steps that assemble an image with further pinned wheels, without its proof. The last step is the image;
+/// `None` if the matrix has no such image.
+pub fn assembly(matrix: &Matrix, facts: &Facts, tag: &str, pins: &[Pin]) -> Option<Plan> {
+    let mut planner = Planner { matrix, facts, plan: Plan::default() };
+    let further = planner.index(format!("further-{tag}"), downloads(pins));
+    planner.image(tag)?;
+    let step = planner.plan.steps.last_mut()?;
+    let Action::Image(image) = &mut step.action else { return None };
+    image.locked.push(further.clone());
+    step.needs.push(further);
+    Some(planner.plan)
+}
+
 fn downloads(pins: &[Pin]) -> Vec<Download> {
     let download = |pin: &Pin| Download {
         name: pin.file.clone().unwrap_or_else(|| format!("{}=={}", pin.name, pin.version)),

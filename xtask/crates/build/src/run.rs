@@ -40,6 +40,8 @@ pub struct Attempt {
     pub failed: Vec<String>,
     /// What the failed steps miss.
     pub missing: Vec<MissingDebianPackages>,
+    /// First line of the error of each failed step, by id.
+    pub causes: BTreeMap<String, String>,
     /// Requested steps that were not started.
     pub not_built: BTreeMap<String, NotBuilt>,
     /// Keys of all steps, as far as known.
@@ -78,6 +80,7 @@ struct ExecutionState {
     running: BTreeSet<String>,
     failed: Vec<String>,
     missing: Vec<MissingDebianPackages>,
+    causes: BTreeMap<String, String>,
 }
 
 impl ExecutionState {
@@ -235,6 +238,7 @@ impl<'a> Run<'a> {
             interrupted: self.context.cancel.is_set(),
             failed: progress.failed,
             missing: progress.missing,
+            causes: progress.causes,
             keys: progress.keys,
         }
     }
@@ -324,6 +328,7 @@ impl<'a> Run<'a> {
                     }
                 }
                 progress.failed.push(step.id.clone());
+                progress.causes.insert(step.id.clone(), cause(&step.id, &error));
                 progress
                     .missing
                     .extend(error.downcast_ref::<StepFailure>().and_then(|failure| failure.missing.clone()));
@@ -436,6 +441,13 @@ struct StepRun<'a> {
     /// Records of the steps that it needs.
     needs: &'a BTreeMap<String, Record>,
     task: &'a Task,
+}
+
+/// Returns the first line of the error of a step, without the id of the step.
+fn cause(id: &str, error: &anyhow::Error) -> String {
+    let text = error.to_string();
+    let text = text.strip_prefix(&format!("[{id}] ")).unwrap_or(&text);
+    text.lines().next().unwrap_or_default().to_owned()
 }
 
 fn lock_mutex<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {

@@ -1,7 +1,7 @@
 //! `cargo xtask add`: finds out what a package needs, adds its rows to the matrix, and builds and proves it.
 
-mod rows;
-mod target;
+pub mod rows;
+pub mod target;
 
 use std::fs;
 use std::path::PathBuf;

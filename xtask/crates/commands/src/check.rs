@@ -1,11 +1,14 @@
-//! `cargo xtask check`: says whether wheels of distributions exist for an ABI. Nothing is installed or built.
+//! `cargo xtask check`: says whether wheels of distributions exist for an ABI, and with `--prove` what they do with the
+//! GIL.
 
 mod input;
 mod judge;
 mod locked;
 mod lookup;
 mod print;
+mod prove;
 mod requirements;
+mod resolve;
 mod target;
 #[cfg(test)]
 mod tests;
@@ -21,6 +24,8 @@ use build::{Project, build_system};
 use clap::{Args, ValueEnum};
 
 use judge::{Row, Source};
+use lookup::Lookup;
+use prove::{Proof, ProveOptions};
 use target::Target;
 use wanted::Wanted;
 
@@ -39,6 +44,16 @@ pub struct Options {
     abis: Vec<String>,
     #[arg(long, value_enum, default_value_t = Format::Text)]
     format: Format,
+    /// Also build what has no wheel, install everything in an image, with all that it depends on, and say which modules
+    /// switch the GIL on
+    #[arg(long)]
+    prove: bool,
+    /// With --prove: install and start what is missing with apt, as root or with sudo
+    #[arg(long, requires = "prove")]
+    yes: bool,
+    /// With --prove: build the interpreter without PGO and LTO, which takes minutes instead of a quarter of an hour
+    #[arg(long, requires = "prove")]
+    quick: bool,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -51,6 +66,7 @@ enum Format {
 struct Checked {
     target: Target,
     rows: Vec<Row>,
+    proof: Option<Proof>,
 }
 
 /// Runs `cargo xtask check`.
@@ -60,10 +76,21 @@ pub fn run(project: &Project, options: &Options) -> Result<()> {
     for target in target::targets(&project.matrix, &options.abis)? {
         let found = input::read(&options.what, &target)?;
         found.notes.iter().filter(|_| wanted.is_empty()).for_each(|note| project.ui.say(note));
-        partial |= found.partial;
-        wanted.push((target, found.wanted));
+        let complete = options.prove && found.partial && !found.wanted.is_empty();
+        let distributions = if complete { resolve::resolve(project, &found.wanted, &target)? } else { found.wanted };
+        partial |= found.partial && !complete;
+        wanted.push((target, distributions));
     }
-    let checked = check(project, wanted)?;
+    let needs_index = wanted.iter().flat_map(|(_, wanted)| wanted).any(|wanted| wanted.on_index().is_some());
+    let url = if needs_index { index::index_url(Path::new("python3"))? } else { String::new() };
+    let lookup = Lookup { project, url: &url };
+    let mut checked = check(&lookup, wanted)?;
+    if options.prove {
+        for checked in &mut checked {
+            let options = ProveOptions { yes: options.yes, quick: options.quick };
+            checked.proof = Some(prove::prove(&lookup, checked, options)?);
+        }
+    }
     ui::print_result(&match options.format {
         Format::Text => print::text(&checked, partial),
         Format::Json => format!("{:#}\n", print::json(&checked)),
@@ -76,12 +103,10 @@ pub fn run(project: &Project, options: &Options) -> Result<()> {
 }
 
 /// Asks the index for each distribution, and reads the sources of those without a wheel.
-fn check(project: &Project, wanted: Vec<(Target, Vec<Wanted>)>) -> Result<Vec<Checked>> {
+fn check(lookup: &Lookup, wanted: Vec<(Target, Vec<Wanted>)>) -> Result<Vec<Checked>> {
     let mut names: Vec<&str> = wanted.iter().flat_map(|(_, wanted)| wanted).filter_map(Wanted::on_index).collect();
     names.sort_unstable();
     names.dedup();
-    let url = if names.is_empty() { String::new() } else { index::index_url(Path::new("python3"))? };
-    let lookup = lookup::Lookup { project, url: &url };
     let pages = lookup.each(&format!("look up distributions ({})", names.len()), &names, |index, name| {
         let files = index.project(name).with_context(|| format!("cannot look up `{name}` on the package index"))?;
         Ok(((*name).to_owned(), files))
@@ -92,7 +117,7 @@ fn check(project: &Project, wanted: Vec<(Target, Vec<Wanted>)>) -> Result<Vec<Ch
     for (target, wanted) in wanted {
         let page = |wanted: &Wanted| wanted.on_index().and_then(|name| pages.get(name)?.as_ref());
         let rows = wanted.iter().map(|wanted| judge::row(wanted, page(wanted), &target)).collect();
-        checked.push(Checked { target, rows });
+        checked.push(Checked { target, rows, proof: None });
     }
 
     let all = checked.iter_mut().flat_map(|checked| &mut checked.rows);

@@ -55,6 +55,7 @@ mod tests {
             done: BTreeMap::new(),
             failed: vec!["wheel-acme-cp314t".to_owned()],
             missing: vec![missing.clone()],
+            causes: BTreeMap::new(),
             not_built: BTreeMap::new(),
             keys: BTreeMap::new(),
             interrupted: false,

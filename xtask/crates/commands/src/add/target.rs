@@ -129,7 +129,7 @@ impl Target {
 }
 
 /// Returns whether the package is built by setuptools-rust.
-fn needs_rust(system: &BuildSystem) -> bool {
+pub fn needs_rust(system: &BuildSystem) -> bool {
     let name =
         |text: &str| text.split(|c: char| !c.is_ascii_alphanumeric() && !"-_.".contains(c)).next().map(normalise);
     system.requires.iter().any(|text| name(text).as_deref() == Some("setuptools-rust"))
@@ -148,7 +148,8 @@ fn published(matrix: &Matrix, release: &Release, abis: &[String]) -> Vec<(String
     abis.iter().filter_map(best).collect()
 }
 
-fn builder(backend: &str) -> Builder {
+/// Returns the builder for a build backend (PEP 517).
+pub fn builder(backend: &str) -> Builder {
     match backend.split([':', '.']).next() {
         Some("maturin") => Builder::Maturin,
         _ => Builder::Container,

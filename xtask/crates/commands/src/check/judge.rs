@@ -78,6 +78,10 @@ pub struct Row {
     pub later: Option<String>,
     pub newest: Option<String>,
     pub withdrawn: bool,
+    /// The wheel on the index that fits best.
+    pub wheel: Option<File>,
+    /// The smallest wheel of the version, if none fits: its modules have the same names.
+    pub sample: Option<File>,
     pub sdist: Option<File>,
     pub source: Option<Source>,
     /// Where it comes from, if not from the index.
@@ -114,6 +118,8 @@ pub fn row(wanted: &Wanted, project: Option<&ProjectFiles>, target: &Target) -> 
         later: None,
         newest: None,
         withdrawn: false,
+        wheel: None,
+        sample: None,
         sdist: None,
         source: None,
         place: None,
@@ -134,6 +140,7 @@ pub fn row(wanted: &Wanted, project: Option<&ProjectFiles>, target: &Target) -> 
     row.version = Some(release.version.to_string());
     row.withdrawn = release.is_yanked();
     row.judged = judge_release(release, target);
+    row.wheel = release.files.iter().find(|file| Some(&file.name) == row.judged.file.as_ref()).cloned();
     let stable = || project.releases.iter().filter(|release| !release.is_yanked() && !release.is_prerelease());
     let first = stable().find(|release| judge_release(release, target).verdict.is_native());
     row.since = first.map(|release| release.version.to_string());
@@ -142,6 +149,7 @@ pub fn row(wanted: &Wanted, project: Option<&ProjectFiles>, target: &Target) -> 
         let ready = |other: &&Release| judge_release(other, target).verdict.is_ready();
         let later = stable().filter(newer).find(ready).or_else(|| project.releases.iter().filter(newer).find(ready));
         row.later = later.map(|release| release.version.to_string());
+        row.sample = release.wheels().map(|(file, _)| file).min_by_key(|file| file.size.unwrap_or(u64::MAX)).cloned();
         row.sdist = release.sdist().filter(|file| file.supports(&target.python)).cloned();
     }
     row

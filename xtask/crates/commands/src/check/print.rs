@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 
 use super::Checked;
 use super::judge::{Row, Source, Verdict};
+use super::prove::{GilState, GilVerdict, Proof};
 use super::target::Target;
 
 /// Maximum width of the table.
@@ -17,11 +18,14 @@ const WIDTH: usize = 80;
 const VERSION: usize = 16;
 const NAME: usize = 12;
 
+/// Maximum width of a name in the table of `--prove`.
+const GIL_NAME: usize = 30;
+
 /// Maximum number of ABIs or platforms in a note.
 const LISTED: usize = 8;
 
 const CAVEAT: &str = "A wheel does not keep the GIL off: a module that does not declare that it runs without the GIL \
-                      switches the GIL on when it is imported. `cargo xtask image` proves it for an image.";
+                      switches the GIL on when it is imported. With --prove, this command finds these modules.";
 
 const PARTIAL: &str = "Only what is listed was checked, not what it depends on; a lock file lists everything.";
 
@@ -38,20 +42,30 @@ pub fn text(checked: &[Checked], partial: bool) -> String {
         out.push('\n');
         ui::wrap(&mut out, "", PARTIAL);
     }
-    if checked.iter().any(|checked| checked.target.free_threaded()) {
+    if checked.iter().any(|checked| checked.target.free_threaded() && checked.proof.is_none()) {
         out.push('\n');
-        ui::wrap(&mut out, "", &program::with_command(CAVEAT));
+        ui::wrap(&mut out, "", CAVEAT);
     }
     out
 }
 
-/// Returns the error if distributions have no wheel.
+/// Returns the error if distributions have no wheel, or do not keep the GIL off.
 pub fn missing(checked: &Checked) -> Option<String> {
-    let (all, missing) = (checked.rows.len(), checked.rows.iter().filter(|row| !row.is_ready()).count());
-    (missing > 0).then(|| format!("{missing} of {all} distributions are without a wheel for `{}`", checked.target.abi))
+    let (all, abi) = (checked.rows.len(), &checked.target.abi);
+    if let Some(proof) = &checked.proof {
+        let count = |wanted| proof.verdicts.iter().filter(|verdict| verdict.state() == wanted).count();
+        let (on, unknown, missing) = (count(GilState::On), count(GilState::Unknown), count(GilState::Missing));
+        let all_off = proof.verdicts.iter().all(|verdict| verdict.state().is_off());
+        let parts = [(on, "switch the GIL on"), (missing, "are not in the image"), (unknown, "cannot be loaded")];
+        let parts = parts.iter().filter(|(count, _)| *count > 0).map(|(count, what)| format!("{count} {what}"));
+        let text = parts.collect::<Vec<_>>().join(", ");
+        return (!all_off).then(|| format!("of {all} distributions for `{abi}`, {text}"));
+    }
+    let missing = checked.rows.iter().filter(|row| !row.is_ready()).count();
+    (missing > 0).then(|| format!("{missing} of {all} distributions are without a wheel for `{abi}`"))
 }
 
-fn table(out: &mut String, Checked { target, rows }: &Checked) {
+fn table(out: &mut String, Checked { target, rows, proof }: &Checked) {
     let threads = if target.free_threaded() { "free-threaded " } else { "" };
     let python = format!("{threads}{}", target.python_name());
     let _ = writeln!(out, "Wheels for {} ({python}) on {}\n", target.abi, target.platform_name());
@@ -81,6 +95,68 @@ fn table(out: &mut String, Checked { target, rows }: &Checked) {
             let _ = writeln!(out, "    {}", printable(&command));
         }
     }
+    if let Some(proof) = proof {
+        out.push('\n');
+        proved(out, rows, proof);
+    }
+}
+
+/// What the image showed.
+fn proved(out: &mut String, rows: &[Row], proof: &Proof) {
+    let (mut cells, mut notes, mut without) = (Vec::new(), String::new(), 0);
+    for (row, verdict) in rows.iter().zip(&proof.verdicts) {
+        let name = || shortened(&row.name, GIL_NAME);
+        let modules = verdict.declared + verdict.undeclared.len() + verdict.not_loadable.len();
+        let gil = match verdict.state() {
+            GilState::NoExtensionModule => {
+                without += 1;
+                if built_without_native_code(row) {
+                    let text =
+                        format!("{} was built without the native code of its source, which is optional", row.name);
+                    ui::wrap(&mut notes, "", &printable(&text));
+                }
+                continue;
+            }
+            GilState::Off => "stays off",
+            GilState::On => "switched on",
+            GilState::Unknown => "unknown",
+            GilState::Missing => "-",
+        };
+        let wheel = match verdict.state() {
+            GilState::Missing => "not installed",
+            _ if row.wheel.is_some() => "published",
+            _ => "built",
+        };
+        cells.push([name(), wheel.to_owned(), modules.to_string(), gil.to_owned()]);
+        if let Some(why) = &verdict.missing {
+            ui::wrap(&mut notes, "", &printable(&format!("{} is not in the image: {why}", row.name)));
+        }
+        if !verdict.undeclared.is_empty() {
+            let modules = listed(&verdict.undeclared);
+            let text = format!("{} switches the GIL on when one of these is imported: {modules}", row.name);
+            ui::wrap(&mut notes, "", &printable(&text));
+        }
+        if !verdict.not_loadable.is_empty() {
+            let text = format!("{} has modules that cannot be loaded: {}", row.name, listed(&verdict.not_loadable));
+            ui::wrap(&mut notes, "", &printable(&text));
+        }
+    }
+    let _ = writeln!(out, "In an image with Python {} and all that can be installed:\n", proof.python);
+    if !cells.is_empty() {
+        cells.insert(0, ["DISTRIBUTION", "WHEEL", "EXTENSION MODULES", "GIL"].map(str::to_owned));
+        out.push_str(&ui::columns(&cells, "  ", |column| column == 2));
+        out.push('\n');
+    }
+    if without > 0 {
+        let _ = writeln!(out, "{without} more have no extension modules, so they keep the GIL off.\n");
+    }
+    out.push_str(&notes);
+}
+
+/// Returns whether a distribution without extension modules in the image has native code in its source.
+fn built_without_native_code(row: &Row) -> bool {
+    let native = |source: &Source| matches!(source, Source::Read(system) if !system.languages.is_empty());
+    row.wheel.is_none() && row.source.as_ref().is_some_and(native)
 }
 
 /// The verdict in at most 26 characters.
@@ -187,21 +263,24 @@ fn shortened(text: &str, width: usize) -> String {
 }
 
 pub fn json(checked: &[Checked]) -> Value {
-    let target = |Checked { target, rows }: &Checked| {
+    let target = |Checked { target, rows, proof }: &Checked| {
         let (major, minor) = target.glibc;
+        let gil = |at: usize| proof.as_ref().and_then(|proof| proof.verdicts.get(at));
+        let distribution = |(at, row): (usize, &Row)| distribution(row, target, gil(at));
         json!({
             "abi": target.abi,
             "python": target.python.to_string(),
             "platform": target.platform.oci(),
             "glibc": format!("{major}.{minor}"),
             "ready": rows.iter().filter(|row| row.is_ready()).count(),
-            "distributions": rows.iter().map(|row| distribution(row, target)).collect::<Vec<_>>(),
+            "proven_with": proof.as_ref().map(|proof| &proof.python),
+            "distributions": rows.iter().enumerate().map(distribution).collect::<Vec<_>>(),
         })
     };
     json!({"targets": checked.iter().map(target).collect::<Vec<_>>()})
 }
 
-fn distribution(row: &Row, target: &Target) -> Value {
+fn distribution(row: &Row, target: &Target, gil: Option<&GilVerdict>) -> Value {
     let source = row.source.as_ref().map(|source| match source {
         Source::Read(system) => {
             json!({"backend": system.backend, "requires": system.requires, "languages": system.languages})
@@ -222,6 +301,13 @@ fn distribution(row: &Row, target: &Target) -> Value {
         "sdist": row.sdist.as_ref().map(|file| &file.name),
         "source": source,
         "place": row.place,
+        "gil": gil.map(|gil| json!({
+            "state": gil.state(),
+            "missing": gil.missing,
+            "declared": gil.declared,
+            "undeclared": gil.undeclared,
+            "not_loadable": gil.not_loadable,
+        })),
         "note": notes(row, target).join(" "),
         "command": command(row),
     })

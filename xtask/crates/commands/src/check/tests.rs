@@ -7,6 +7,7 @@ use matrix::Matrix;
 
 use super::*;
 use crate::check::judge::{Judged, Verdict};
+use crate::check::prove::GilVerdict;
 use crate::check::wanted::Elsewhere;
 use base::ErrorClass;
 
@@ -364,19 +365,61 @@ fn rows() -> Vec<Row> {
 
 #[test]
 fn the_table_explains_each_verdict_in_eighty_columns() {
-    let checked = [Checked { target: target("cp314t"), rows: rows() }];
+    let checked = [Checked { target: target("cp314t"), rows: rows(), proof: None }];
     let text = print::text(&checked, true);
     assert!(text.lines().all(|line| line.chars().count() <= 80), "{text}");
     assert!(!text.contains('\u{1b}'), "{text}");
     insta::assert_snapshot!(text);
     assert_eq!(print::missing(&checked[0]).as_deref(), Some("8 of 11 distributions are without a wheel for `cp314t`"));
-    let ready = Checked { target: target("cp314t"), rows: rows().into_iter().take(3).collect() };
+    let ready = Checked { target: target("cp314t"), rows: rows().into_iter().take(3).collect(), proof: None };
     assert_eq!(print::missing(&ready), None);
+}
+
+/// Rows with what an image showed of them.
+fn proven() -> Checked {
+    let rows: Vec<Row> = rows().into_iter().take(5).collect();
+    let verdicts = vec![
+        GilVerdict {
+            declared: 2,
+            not_loadable: vec!["compiled._tk: ImportError: no Tk".to_owned()],
+            ..Default::default()
+        },
+        GilVerdict { declared: 1, undeclared: vec!["withdrawn._c".to_owned()], ..Default::default() },
+        GilVerdict::default(),
+        GilVerdict { declared: 1, ..Default::default() },
+        GilVerdict { missing: Some("its build failed".to_owned()), ..Default::default() },
+    ];
+    Checked { target: target("cp314t"), rows, proof: Some(Proof { python: "3.14.5".to_owned(), verdicts }) }
+}
+
+#[test]
+fn a_proof_says_who_switches_the_gil_on() {
+    let text = print::text(&[proven()], false);
+    assert!(text.lines().all(|line| line.chars().count() <= 80), "{text}");
+    insta::assert_snapshot!(text);
+    assert_eq!(
+        print::missing(&proven()).as_deref(),
+        Some("of 5 distributions for `cp314t`, 1 switch the GIL on, 1 are not in the image")
+    );
+    let mut good = proven();
+    good.rows.drain(..3);
+    good.proof = Some(Proof { python: "3.14.5".to_owned(), verdicts: vec![GilVerdict::default(); 2] });
+    let text = print::text(&[good], false);
+    assert!(text.contains("gil-only was built without the native code of its source"), "{text}");
+    let mut good = proven();
+    good.rows.drain(..3);
+    let built = GilVerdict { declared: 1, ..Default::default() };
+    good.proof = Some(Proof { python: "3.14.5".to_owned(), verdicts: vec![built.clone(), built] });
+    assert_eq!(print::missing(&good), None, "what was built needs no wheel on the index");
+    let json = print::json(&[proven()]);
+    let rows = &json["targets"][0]["distributions"];
+    assert_eq!((&rows[1]["gil"]["state"], &rows[1]["gil"]["undeclared"][0]), (&"on".into(), &"withdrawn._c".into()));
+    assert_eq!(json["targets"][0]["proven_with"], "3.14.5");
 }
 
 #[test]
 fn the_json_has_the_same_answers() {
-    let json = print::json(&[Checked { target: target("cp314t"), rows: rows() }]);
+    let json = print::json(&[Checked { target: target("cp314t"), rows: rows(), proof: None }]);
     let target = &json["targets"][0];
     assert_eq!(
         (&target["abi"], &target["platform"], &target["ready"]),

@@ -1,0 +1,235 @@
+//! `cargo xtask check --prove`: builds what has no wheel, installs all in an image, and says which modules switch the GIL
+//! on.
+
+mod dependents;
+mod draft;
+mod missing;
+
+use std::collections::BTreeMap;
+
+use anyhow::{Context as _, Result, anyhow};
+use base::UsageError;
+use build::exchange::Exchange;
+use build::index::File;
+use build::lock::Pin;
+use build::origin::Origin;
+use build::step::proof;
+use build::{Project, embedded, planner, run};
+use docker::Docker;
+use matrix::Matrix;
+use matrix::gil::{GilReport, ProbedDistribution};
+use serde::Serialize;
+use wheelfile::{Importable, normalise, same_name};
+
+use super::Checked;
+use super::judge::Row;
+use super::lookup::Lookup;
+use crate::add::rows::PackageRow;
+use dependents::CachedWheel;
+use missing::{Built, Workshop};
+
+/// How the image is made.
+#[derive(Debug, Clone, Copy)]
+pub struct ProveOptions {
+    /// `--yes`
+    pub yes: bool,
+    /// `--quick`
+    pub quick: bool,
+}
+
+/// What an image with the wheels of a target showed.
+pub struct Proof {
+    /// Version of the interpreter.
+    pub python: String,
+    /// For each row, in the same order.
+    pub verdicts: Vec<GilVerdict>,
+}
+
+/// What the extension modules of a distribution do with the GIL.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct GilVerdict {
+    /// Why the distribution is not in the image.
+    pub missing: Option<String>,
+    /// Number of modules that declare that they run without the GIL.
+    pub declared: usize,
+    /// Modules that switch the GIL on when they are imported.
+    pub undeclared: Vec<String>,
+    /// Modules that cannot be loaded, with the reason.
+    pub not_loadable: Vec<String>,
+}
+
+/// State of the GIL after the import of a distribution's modules.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum GilState {
+    /// It has no extension modules.
+    NoExtensionModule,
+    Off,
+    On,
+    /// No module can be loaded.
+    Unknown,
+    /// The distribution is not in the image.
+    Missing,
+}
+
+impl GilState {
+    pub fn is_off(self) -> bool {
+        matches!(self, GilState::NoExtensionModule | GilState::Off)
+    }
+}
+
+impl GilVerdict {
+    pub fn state(&self) -> GilState {
+        match (self.declared, self.undeclared.len(), self.not_loadable.len()) {
+            _ if self.missing.is_some() => GilState::Missing,
+            (0, 0, 0) => GilState::NoExtensionModule,
+            (0, 0, _) => GilState::Unknown,
+            (_, 0, _) => GilState::Off,
+            _ => GilState::On,
+        }
+    }
+
+    fn of(distribution: &ProbedDistribution) -> GilVerdict {
+        let mut verdict = GilVerdict::default();
+        for module in &distribution.modules {
+            match module.status.as_str() {
+                "declared" => verdict.declared += 1,
+                "undeclared" => verdict.undeclared.push(module.name.clone()),
+                _ => {
+                    let why = module.not_loadable().unwrap_or_default();
+                    verdict.not_loadable.push(format!("{}: {why}", module.name));
+                }
+            }
+        }
+        verdict
+    }
+}
+
+/// Builds what has no wheel, assembles the image of a target, and runs the GIL probe in it.
+pub fn prove(lookup: &Lookup, checked: &Checked, options: ProveOptions) -> Result<Proof> {
+    let (target, project) = (&checked.target, lookup.project);
+    let abi = &target.abi;
+    if !target.free_threaded() {
+        return Err(anyhow!(UsageError(format!("--prove: `{abi}` always has the GIL, so there is nothing to prove"))));
+    }
+    if Matrix::without_rows()?.abi(abi).is_none() {
+        return Err(anyhow!(UsageError(format!("--prove: this tool has no default interpreter for `{abi}`"))));
+    }
+    let folder = project.cache.scratch("prove")?;
+    let workshop = Workshop { project, target, folder: folder.path(), options };
+    let Built { mut packages, mut wheels, failed: mut missing } = workshop.build(drafts(lookup, &checked.rows)?)?;
+    for row in checked
+        .rows
+        .iter()
+        .filter(|row| row.wheel.is_none() && !packages.iter().any(|package| package.id == normalise(&row.name)))
+    {
+        missing.entry(normalise(&row.name)).or_insert_with(|| "it has no source distribution".to_owned());
+    }
+    if !missing.is_empty() {
+        wheels.extend(download(&workshop.open(&[])?, &pins(checked.rows.iter()))?);
+        dependents::add(&project.cache, &wheels, target, &mut missing)?;
+    }
+    packages.retain(|package| !missing.contains_key(&package.id));
+    let missing = |row: &Row| missing.get(&normalise(&row.name));
+    let present = checked.rows.iter().filter(|row| missing(row).is_none());
+    let report = probe(&workshop.open(&packages)?, &pins(present), options)?;
+    let verdict = |row: &Row| match report.distributions.iter().find(|probed| same_name(&probed.name, &row.name)) {
+        _ if missing(row).is_some() => GilVerdict { missing: missing(row).cloned(), ..GilVerdict::default() },
+        Some(probed) => GilVerdict::of(probed),
+        None => GilVerdict::default(),
+    };
+    Ok(Proof { python: report.interpreter.version.clone(), verdicts: checked.rows.iter().map(verdict).collect() })
+}
+
+/// Returns the distributions to build. Their importable names are those of another wheel of the same version.
+fn drafts(lookup: &Lookup, rows: &[Row]) -> Result<Vec<PackageRow>> {
+    let samples: Vec<(&Row, &File)> =
+        rows.iter().filter(|row| !row.is_ready()).filter_map(|row| Some((row, row.sample.as_ref()?))).collect();
+    let modules = lookup.each("read the names of modules", &samples, |index, (row, file)| {
+        let path = index.scratch.join("wheel");
+        index.download(file, &path)?;
+        let mut importable = Importable::default();
+        importable.add(&path, &row.name, row.version.as_deref().unwrap_or_default())?;
+        Ok((row.name.clone(), importable.top_levels().into_iter().map(str::to_owned).collect::<Vec<_>>()))
+    })?;
+    let modules: BTreeMap<String, Vec<String>> = modules.into_iter().collect();
+    let of = |row: &Row| modules.get(&row.name).map(Vec::as_slice).unwrap_or_default();
+    rows.iter().filter(|row| !row.is_ready()).filter_map(|row| draft::package(row, of(row)).transpose()).collect()
+}
+
+/// Returns the wheels to install.
+fn pins<'r>(rows: impl Iterator<Item = &'r Row>) -> Vec<Pin> {
+    let pin = |row: &Row| {
+        let File { sha256, .. } = row.wheel.as_ref()?;
+        Some(Pin {
+            name: row.name.clone(),
+            version: row.version.clone()?,
+            sha256: sha256.clone(),
+            url: None,
+            file: None,
+            origin: Origin::Unknown,
+        })
+    };
+    rows.filter_map(pin).collect()
+}
+
+/// Downloads wheels to the cache.
+fn download(project: &Project, pins: &[Pin]) -> Result<Vec<CachedWheel>> {
+    const ID: &str = "published-wheels";
+    let facts = project.facts(false)?;
+    let plan = planner::fetch(&project.matrix, &facts, ID, pins);
+    let exchange = Exchange::new(None, None);
+    run::execute_with(&plan, &|step| step.id == ID, &project.context(&facts, None), &exchange)?;
+    Ok(pins.iter().map(|pin| CachedWheel { name: normalise(&pin.name), sha256: pin.sha256.clone() }).collect())
+}
+
+/// Assembles the image and runs the probe, which imports each extension module.
+fn probe(project: &Project, pins: &[Pin], options: ProveOptions) -> Result<GilReport> {
+    let facts = project.facts(options.quick)?;
+    let plan =
+        planner::assembly(&project.matrix, &facts, draft::TAG, pins).context("no image to assemble: this is a bug")?;
+    let exchange = Exchange::new(None, None);
+    let docker: Docker =
+        project.prepare(&plan, &facts, options.yes, &exchange)?.context("--prove needs a Docker engine")?;
+    let context = build::step::Context {
+        engine_cores: project.engine_cores(Some(&docker)),
+        ..project.context(&facts, Some(&docker))
+    };
+    let image = plan.steps.last().map(|step| step.id.clone()).unwrap_or_default();
+    let outcomes = run::execute_with(&plan, &|step| step.id == image, &context, &exchange)?;
+    let built = outcomes.get(&image).and_then(|outcome| outcome.record.output.image.as_ref());
+    let built = built.context("the image has no record: this is a bug")?;
+    let (report, _) = proof::probe(&docker, &built.reference, embedded::gil_probe(), &[], &project.cancel)?;
+    Ok(report)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn verdict(modules: &[(&str, &str)]) -> GilVerdict {
+        let module = |(name, status): &(&str, &str)| {
+            let error = if *status == "error" { r#""ImportError: no Tk""# } else { "null" };
+            format!(r#"{{"name": "{name}", "status": "{status}", "error": {error}}}"#)
+        };
+        let modules: Vec<String> = modules.iter().map(module).collect();
+        let text = format!(r#"{{"name": "x", "version": "1", "modules": [{}]}}"#, modules.join(","));
+        GilVerdict::of(&serde_json::from_str(&text).unwrap())
+    }
+
+    #[test]
+    fn one_undeclared_module_switches_the_gil_on() {
+        let state = |modules: &[(&str, &str)]| verdict(modules).state();
+        assert_eq!(state(&[]), GilState::NoExtensionModule);
+        assert_eq!(state(&[("a", "declared"), ("b", "declared")]), GilState::Off);
+        assert_eq!(state(&[("a", "declared"), ("b", "undeclared")]), GilState::On);
+        assert_eq!(state(&[("a", "undeclared")]), GilState::On);
+        // A module that cannot be loaded cannot switch the GIL on.
+        assert_eq!(state(&[("a", "declared"), ("b", "error")]), GilState::Off);
+        assert_eq!(state(&[("a", "error")]), GilState::Unknown);
+        assert_eq!(verdict(&[("a", "error")]).not_loadable, ["a: ImportError: no Tk"]);
+        let missing = GilVerdict { missing: Some("not built".to_owned()), ..GilVerdict::default() };
+        assert_eq!(missing.state(), GilState::Missing);
+        assert!(!missing.state().is_off() && GilState::NoExtensionModule.is_off());
+    }
+}

@@ -1,0 +1,109 @@
+//! A temporary `matrix.yaml` with the distributions that are built, and an image with them.
+
+use std::fmt::Write as _;
+
+use anyhow::{Context as _, Result};
+use matrix::{Builder, Matrix};
+use wheelfile::normalise;
+
+use crate::add::rows::{self, PackageRow};
+use crate::add::target::{self, Source};
+use crate::check::judge::{self, Row};
+
+/// Repository of the images, and the tag of the only one.
+const NAME: &str = "readiness";
+pub const TAG: &str = "check";
+
+/// Returns the row of a distribution that has no wheel. `modules` are the importable names, if known. `None` if there is
+/// no source distribution.
+pub fn package(row: &Row, modules: &[String]) -> Result<Option<PackageRow>> {
+    let (Some(sdist), Some(version)) = (&row.sdist, &row.version) else { return Ok(None) };
+    let (builder, rust) = match &row.source {
+        Some(judge::Source::Read(system)) => (target::builder(&system.backend), target::needs_rust(system)),
+        _ => (Builder::Container, false),
+    };
+    let found = target::Target {
+        id: normalise(&row.name),
+        source: Source::Index { version: version.clone(), sha256: sdist.sha256.clone() },
+        builder,
+        rust,
+        published: Vec::new(),
+    };
+    let mut package = PackageRow::new(&found, &Matrix::without_rows()?);
+    package.import = vec![import(&package.id, modules)];
+    Ok(Some(package))
+}
+
+/// Returns a name to import: that of the distribution if there is such a module, else the first public one.
+fn import(id: &str, modules: &[String]) -> String {
+    let own = id.replace('-', "_");
+    let same = |name: &&String| name.eq_ignore_ascii_case(&own);
+    let public = |name: &&String| !name.starts_with('_') && !["test", "tests"].contains(&name.as_str());
+    let found = modules.iter().find(same).or_else(|| modules.iter().find(public)).or(modules.first());
+    found.cloned().unwrap_or(own)
+}
+
+/// Returns the text of a `matrix.yaml` with these distributions and an image that contains them. The ABI is its only one;
+/// other pinned inputs are the defaults of this tool.
+pub fn matrix(packages: &[PackageRow], abi: &str) -> Result<String> {
+    let defaults = Matrix::without_rows()?;
+    let found = defaults.abi(abi).context("this tool has no default interpreter for the ABI")?;
+    let source = found.interpreter.source.as_ref().context("its default interpreter is not built from source")?;
+    let ids: Vec<&str> = packages.iter().map(|package| &*package.id).collect();
+    let mut text = format!("name: {NAME}\nabis:\n  - id: {abi}\n    python: \"{}\"\n    interpreter:\n", found.python);
+    writeln!(
+        text,
+        "      source: {{archive: {}, build_apt: {}, runtime_apt: {}, build: {}}}\npackages: []",
+        source.archive,
+        source.build_apt,
+        source.runtime_apt,
+        source.build.as_str()
+    )?;
+    writeln!(text, "images:\n  - {{tag: {TAG}, abi: {abi}, packages: [], gil: \"off\"}}")?;
+    for package in packages {
+        text = rows::text(&text, package, None)?;
+    }
+    // Only now, because an image may only contain packages that exist.
+    Ok(text.replace("packages: [], gil:", &format!("packages: [{}], gil:", ids.join(", "))))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_imported_name_is_that_of_the_distribution_if_possible() {
+        let names = |modules: &[&str]| modules.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>();
+        assert_eq!(import("google-crc32c", &names(&["_a", "google_crc32c", "tests"])), "google_crc32c");
+        assert_eq!(import("mysqlclient", &names(&["MySQLdb"])), "MySQLdb");
+        assert_eq!(import("x", &names(&["_x", "tests", "y"])), "y");
+        assert_eq!(import("cffi-only", &names(&["_only"])), "_only");
+        assert_eq!(import("a-b", &[]), "a_b");
+    }
+
+    fn row(id: &str, builder: Builder, apt: &[&str]) -> PackageRow {
+        let source = Source::Index { version: "1.10".to_owned(), sha256: "a".repeat(64) };
+        let found = target::Target { id: id.to_owned(), source, builder, rust: false, published: Vec::new() };
+        let mut row = PackageRow::new(&found, &Matrix::without_rows().unwrap());
+        row.apt.extend(apt.iter().map(|name| (*name).to_owned()));
+        row
+    }
+
+    #[test]
+    fn the_matrix_is_valid_and_has_only_one_abi() {
+        let parse = |rows: &[PackageRow]| Matrix::parse(&matrix(rows, "cp314t").unwrap(), "matrix.yaml").unwrap();
+        let rows = [
+            row("pg", Builder::Container, &["libpq-dev"]),
+            row("rust-ed", Builder::Maturin, &[]),
+            row("plain", Builder::Container, &[]),
+        ];
+        let made = parse(&rows);
+        assert_eq!(made.abis.iter().map(|abi| &*abi.id).collect::<Vec<_>>(), ["cp314t"]);
+        let set = made.package("pg").unwrap().build.apt.as_ref().unwrap();
+        assert!(made.apt_packages(set).ends_with(&["libpq-dev".to_owned()]));
+        assert_eq!(made.packages[0].version(), Some("1.10"));
+        assert_eq!(made.image(TAG).unwrap().packages.len(), 3);
+        assert!(parse(&[]).packages.is_empty());
+        assert!(matrix(&[], "cp315t").is_err());
+    }
+}
