@@ -58,6 +58,11 @@ fn the_gate_needs_a_free_threaded_interpreter_and_wheels_for_it() {
     fs::copy(&wheel, &other).unwrap();
     let said = clone.bad(2, &["verify", "--gil", "off", &other]);
     assert!(said.contains("no free-threaded interpreter of the matrix can load wheels with the ABI `cp314`"), "{said}");
+    let python = interpreter(&clone, true, "declared");
+    let said = clone.bad(2, &["verify", "--gil", "off", "--python", &python, &other]);
+    assert!(said.contains("has the ABI `cp314`, which a cp314t interpreter cannot load"), "{said}");
+    let said = clone.bad(2, &["verify", "--gil", "off", "--python", "no/such/python", &wheel]);
+    assert!(said.contains("there is no file `no/such/python`"), "{said}");
     let said = clone.bad(2, &["verify", "--gil", "off", "314t"]);
     assert!(said.contains("`314t` is not a file"), "{said}");
 }

@@ -87,8 +87,8 @@ pub fn run(options: &Options) -> Result<()> {
         );
     }
     said.push_str(
-        "Next: `cargo xtask add NAME` for a package of the index,\n      \
-         `cargo xtask add FOLDER` for your own.\n",
+        "Next: `cargo xtask add NAME --image TAG --yes --quick` adds a package of the index,\n  \
+         builds it, and proves an image with it; `add FOLDER` does so for your own.\n",
     );
     ui::print_result(&said)
 }

@@ -62,10 +62,11 @@ pub fn images(matrix: &Matrix, tags: &[String]) -> Result<Selection> {
 fn known(what: &str, given: &[String], choices: &[&str]) -> Result<()> {
     for item in given {
         if !choices.contains(&item.as_str()) {
-            bail!(base::UsageError(format!(
-                "there is no {what} `{item}` in the matrix; the choices are {}",
-                quoted(choices)
-            )));
+            let choices = match choices {
+                [] => "it has none".to_owned(),
+                choices => format!("the choices are {}", quoted(choices)),
+            };
+            bail!(base::UsageError(format!("there is no {what} `{item}` in the matrix; {choices}")));
         }
     }
     Ok(())

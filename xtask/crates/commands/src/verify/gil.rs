@@ -80,6 +80,10 @@ impl Interpreter {
             abi: String,
             free_threaded: bool,
         }
+        // A name without a folder is looked up in PATH.
+        if python.components().count() > 1 && !python.is_file() {
+            return Err(anyhow!(UsageError(format!("--python: there is no file `{}`", python.display()))));
+        }
         let shell = Shell::new()?;
         let command = environment::apply(cmd!(shell, "{python} -c {ASK}").quiet(), Purpose::Local);
         let said = project.ask("gil", "ask the interpreter", command, "")?;
@@ -117,8 +121,12 @@ impl Interpreter {
     fn check_contents(&self, project: &Project, path: &Path, name: &WheelName) -> Result<WheelReport> {
         // Only the ABI is compared here; `wheelfile::check` compares the platform.
         let target = TargetInterpreter { abi: &self.abi, machine: project.matrix.platform.machine(), glibc: (0, 0) };
+        let file = path.file_name().unwrap_or_default().to_string_lossy();
         if target.fit_abi(name).is_none() {
-            bail!("the ABI of the wheel is `{}`, which a {} interpreter cannot load", name.abi.join("."), self.abi);
+            let (tags, abi) = (name.abi.join("."), &self.abi);
+            return Err(anyhow!(UsageError(format!(
+                "`{file}` has the ABI `{tags}`, which a {abi} interpreter cannot load"
+            ))));
         }
         let expect = ExpectedWheel {
             distribution: &name.distribution,
@@ -127,7 +135,7 @@ impl Interpreter {
             platform: None,
             max_glibc: self.glibc,
         };
-        wheelfile::check(path, &expect)
+        wheelfile::check(path, &expect).with_context(|| format!("`{file}` is refused"))
     }
 }
 
