@@ -148,8 +148,10 @@ fn a_working_copy_is_added_with_its_image() {
     assert!(code == Some(0) && said.contains(row), "{said}");
     assert_eq!(fs::read_to_string(&matrix).unwrap(), before, "--dry-run writes nothing");
     let (code, said) = add(&clone, &["--image", "314t-demo", "--abi", "cp311", "--abi", "cp314t"]);
+    // The wheel has another module than was guessed.
+    let row = row.replace("[my_demo]", "[_my_demo]");
     let image = "+   - {tag: 314t-demo, abi: cp314t, packages: [my-demo], gil: \"off\"}\n";
-    assert!(code == Some(0) && said.contains(row) && said.contains(image), "{said}");
+    assert!(code == Some(0) && said.contains(&row) && said.contains(image), "{said}");
     let after = fs::read_to_string(&matrix).unwrap();
     assert_eq!(after.lines().count(), before.lines().count() + 5, "comments and other rows are kept");
     // The rows are complete: nothing is left to build.

@@ -89,6 +89,19 @@ fn a_missing_header_is_named_with_its_debian_package() {
     let (output, said) = run(&clone, &["wheels", "--package", "needs-yaml", "--abi", "cp311", "--quick"]);
     assert_eq!(output.status.code(), Some(1), "{said}");
     assert!(said.contains("yaml.h` is missing") && said.contains("`libyaml-dev`"), "{said}");
+    // Some builds fall back to pure Python if they cannot compile, and the wheel would be without the module.
+    let fallback = "import subprocess\nfrom setuptools import setup\nsubprocess.run(['cc', '-c', 'needs_yaml.c'])\n\
+                    setup(name='needs-yaml', version='1.0', py_modules=['needs_yaml'])\n";
+    fs::write(folder.join("needs_yaml.py"), "").unwrap();
+    fs::write(folder.join("setup.py"), fallback).unwrap();
+    let matrix = clone.project().join("matrix.yaml");
+    let row = fs::read_to_string(&matrix).unwrap();
+    let auto = row.replace("    platform: manylinux_2_34_x86_64\n", "");
+    assert!(row != auto, "the row names no platform");
+    fs::write(&matrix, auto).unwrap();
+    let (output, said) = run(&clone, &["wheels", "--package", "needs-yaml", "--abi", "cp311", "--quick"]);
+    assert_eq!(output.status.code(), Some(1), "{said}");
+    assert!(said.contains("has no extension module") && said.contains("`libyaml-dev`"), "{said}");
 }
 
 /// Returns the row of a package from the index with this digest of its sdist.

@@ -58,8 +58,10 @@ pub fn run(project: &mut Project, options: &Options) -> Result<()> {
     if project.matrix.package(&target.id).is_some() {
         return Err(anyhow!(UsageError(format!("matrix.yaml already has a package `{}`", target.id))));
     }
-    let package = PackageRow::new(&target, &project.matrix);
+    let mut package = PackageRow::new(&target, &project.matrix);
     if options.dry_run {
+        // A guess; the wheel has the names.
+        package.import = vec![target.id.replace(['-', '.'], "_")];
         let image = options.image.as_ref().map(|tag| ImageRow::guessed(tag, &abis, &target.id));
         return ui::print_result(&added_lines(&old, &rows::text(&old, &package, image.as_ref())?));
     }
@@ -112,6 +114,7 @@ struct Adding<'a> {
 impl Adding<'_> {
     fn run(&mut self) -> Result<()> {
         let id = self.package.id.clone();
+        // Without `import`: the wheel has the names.
         self.change(None)?;
         self.lock(&[LockPurpose::Build])?;
         let selection =

@@ -26,8 +26,9 @@ pub struct Package {
     /// Name of the distribution on the package index, where it is not the `id`: a patched build of `demo` has the
     /// row `demo-patched` and `distribution: demo`.
     pub distribution: Option<Word>,
-    /// Modules that every image with this package must be able to import, at least one:
-    /// `[demo, demo_helpers]`.
+    /// Modules that every image with this package must be able to import: `[demo, demo_helpers]`. A package of an image
+    /// needs at least one.
+    #[serde(default)]
     pub import: Vec<Module>,
     /// Where the source comes from.
     pub source: PackageSource,

@@ -149,7 +149,7 @@ fn check_package(matrix: &Matrix, package: &Package) -> Check {
         audit,
         tests,
     } = package;
-    if import.is_empty() {
+    if import.is_empty() && matrix.images.iter().any(|image| image.has_package(id)) {
         return at(id, "packages[].import", format!("`{id}` must list at least one module to import"));
     }
     let PackageSource { pypi, path, subdirectory } = source;

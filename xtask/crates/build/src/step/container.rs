@@ -14,15 +14,16 @@ use wanted::Wanted;
 
 use super::env::{EPOCH, Env, text};
 use super::wheel;
-use crate::cache::Output;
+use crate::cache::{Artefact, Output};
 use crate::missing::MissingDebianPackages;
 use crate::plan::{Container, Wheel};
 use base::working_copy;
 use base::{cause, ui};
 use docker::{Content, ContextFile, Job, Network};
+use matrix::AUTO;
 
 /// Part of this step's key. Increase it if a code change can change the result.
-pub const REVISION: u32 = 1;
+pub const REVISION: u32 = 2;
 
 pub fn run(step: &Container, env: &Env) -> Result<Output> {
     let own = &step.wheel;
@@ -85,8 +86,8 @@ pub fn run(step: &Container, env: &Env) -> Result<Output> {
         }
     };
     let result = env.docker()?.run(&job, &listen, env.context.cancel)?;
+    let messages = messages.into_inner().unwrap_or_else(PoisonError::into_inner);
     if result.exit != 0 {
-        let messages = messages.into_inner().unwrap_or_else(PoisonError::into_inner);
         let failed = format!("building `{}` in a container failed with exit code {}", own.package, result.exit);
         return Err(match missing(step, &messages, env) {
             Some(missing) => anyhow!(missing).context(failed),
@@ -97,7 +98,21 @@ pub fn run(step: &Container, env: &Env) -> Result<Output> {
             }
         });
     }
-    wheel::keep(own, &out, env)
+    let output = wheel::keep(own, &out, env)?;
+    // Some builds continue without an optional extension module, and nobody notices. `platform: any` accepts that.
+    let pure = |file: &Artefact| file.name.ends_with("-none-any.whl");
+    if own.platform == AUTO
+        && output.files.iter().all(pure)
+        && let Some(missing) = missing(step, &messages, env)
+    {
+        let left_out = format!(
+            "the wheel of `{}` has no extension module, because its build continued after an error; if that is \
+             wanted, set `build.platform: any`",
+            own.package
+        );
+        return Err(anyhow!(missing).context(left_out));
+    }
+    Ok(output)
 }
 
 fn working_copy(step: &Wheel) -> Result<Vec<ContextFile>> {

@@ -29,7 +29,7 @@ impl PackageRow {
     pub fn new(target: &Target, matrix: &Matrix) -> PackageRow {
         PackageRow {
             id: target.id.clone(),
-            import: vec![target.id.replace(['-', '.'], "_")],
+            import: Vec::new(),
             source: target.source.clone(),
             builder: target.builder,
             rust: target.rust,
@@ -74,7 +74,11 @@ impl PackageRow {
             }
             Source::Folder(path) => format!("  source: {{path: {path}}}\n"),
         };
-        let mut text = format!("- id: {}\n  import: [{}]\n{source}  build: {build}\n", self.id, self.import.join(", "));
+        let import = match self.import.is_empty() {
+            true => String::new(),
+            false => format!("  import: [{}]\n", self.import.join(", ")),
+        };
+        let mut text = format!("- id: {}\n{import}{source}  build: {build}\n", self.id);
         if !self.published.is_empty() {
             text.push_str("  published:\n");
             for (abi, sha256) in &self.published {
