@@ -137,7 +137,18 @@ case $(echo "$work"/dist/*.whl) in
 *-none-any.whl) cp "$work"/dist/*.whl "$work/repaired" ;;
 # The libraries that are not part of the platform go into the wheel, so that the
 # runtime image needs none of this image's packages.
-*) auditwheel repair --plat "$platform" --only-plat --wheel-dir "$work/repaired" "$work"/dist/*.whl ;;
+*)
+    repair() { auditwheel repair --plat "$1" --only-plat --wheel-dir "$work/repaired" "$work"/dist/*.whl; }
+    if [ "$platform" != auto ]; then
+        repair "$platform"
+    elif ! repair auto 2> "$work/auditwheel.log"; then
+        cat "$work/auditwheel.log" >&2
+        # auditwheel cannot tell the platform of modules that use nothing of glibc:
+        # they run with any.
+        grep -q InvalidLibcError "$work/auditwheel.log"
+        repair "manylinux_2_17_$(uname -m)"
+    fi
+    ;;
 esac
 
 # Complete or not at all, and the caller's own, not root's.

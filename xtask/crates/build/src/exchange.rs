@@ -197,7 +197,12 @@ fn is_shared(action: &Action) -> bool {
         | Action::Maturin(_)
         | Action::Container(_)
         | Action::Image(_) => true,
-        Action::Tools(_) | Action::Fetch(_) | Action::Patch(_) | Action::Published(_) | Action::Proof(_) => false,
+        Action::Tools(_)
+        | Action::Fetch(_)
+        | Action::Patch(_)
+        | Action::Published(_)
+        | Action::Stable(_)
+        | Action::Proof(_) => false,
     }
 }
 

@@ -108,10 +108,12 @@ impl Manifest {
         for step in &plan.steps {
             let Some(outcome) = outcomes.get(&step.id) else { continue };
             let (kind, name, tag) = match &step.action {
-                Action::Maturin(_) | Action::Container(_) | Action::Published(_) => match step.action.wheel() {
-                    Some(wheel) => ("wheel", wheel.package.to_owned(), wheel.abi.to_owned()),
-                    None => continue,
-                },
+                Action::Maturin(_) | Action::Container(_) | Action::Published(_) | Action::Stable(_) => {
+                    match step.action.wheel() {
+                        Some(wheel) => ("wheel", wheel.package.to_owned(), wheel.abi.to_owned()),
+                        None => continue,
+                    }
+                }
                 Action::Base(base) => ("base", format!("{repository}/python"), base.tag.clone()),
                 Action::Proof(proof) => ("image", repository.to_owned(), proof.tag.clone()),
                 Action::Tools(_)

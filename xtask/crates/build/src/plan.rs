@@ -14,7 +14,7 @@ use base::digest;
 use action::Identity;
 pub use action::{
     Action, Apt, Base, Container, Download, Fetch, Image, Imports, Maturin, Patch, PatchFile, Proof, Published, Python,
-    Root, StepWheel, Tools, Wheel,
+    Root, Stable, StepWheel, Tools, Wheel,
 };
 pub use github::{JobOptions, Jobs, jobs};
 pub use ids::{locked_id, patched_id, proof_id, sdist_id, wheel_id};

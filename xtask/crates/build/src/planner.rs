@@ -9,7 +9,7 @@ use crate::lock::Pin;
 use crate::origin::Origin;
 use crate::plan::{
     Action, Apt, Base, Container, Download, Fetch, Image, Imports, Maturin, Patch, Plan, Proof, Published, Python,
-    Root, Step, Tools, Wheel,
+    Root, Stable, Step, Tools, Wheel,
 };
 use crate::plan::{locked_id, patched_id, proof_id, sdist_id, wheel_id};
 use crate::step;
@@ -261,6 +261,19 @@ impl Planner<'_> {
                 imports: self.imports(package, abi),
             });
             return self.add(id, vec![fetch], &[], action);
+        }
+        if let Some(first) = package.abi3_for(abi, self.matrix) {
+            let wheel = self.wheel(package, first);
+            let action = Action::Stable(Stable {
+                package: package.id.to_string(),
+                distribution: package.distribution.as_ref().map(|name| name.to_string()),
+                version,
+                abi: abi.id.to_string(),
+                glibc,
+                wheel: wheel.clone(),
+                imports: self.imports(package, abi),
+            });
+            return self.add(id, vec![wheel], &[], action);
         }
         let sdist = self.sdist(package);
         let wheel = Wheel {

@@ -63,6 +63,11 @@ impl Abi {
         self.id.ends_with('t')
     }
 
+    /// Returns the minor version of Python 3: 14 for `cp314t`.
+    pub fn minor(&self) -> Option<u32> {
+        self.id.trim_start_matches("cp3").trim_end_matches('t').parse().ok()
+    }
+
     /// Returns the suffix of the interpreter's command after `python`, such as `3.14t`.
     pub fn interpreter_name(&self) -> String {
         let mut parts = self.python.split('.');

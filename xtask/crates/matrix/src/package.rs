@@ -6,6 +6,8 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
+use crate::abi::Abi;
+use crate::schema::Matrix;
 use crate::suites::Tests;
 use crate::words::{Digest, Location, Module, Requirement, Version, Word};
 use base::platform::Platform;
@@ -85,6 +87,12 @@ impl Package {
             (None, Builder::Container) => AUTO.to_owned(),
             (None, Builder::Maturin) => platform.manylinux(MATURIN_GLIBC),
         }
+    }
+
+    /// Returns the ABI whose `abi3` wheel serves `abi`; `None` if `abi` has a wheel of its own.
+    pub fn abi3_for<'m>(&self, abi: &Abi, matrix: &'m Matrix) -> Option<&'m Abi> {
+        let first = matrix.abi(self.build.abi3.as_deref()?)?;
+        (!abi.free_threaded() && abi.minor() > first.minor() && self.published_for(&abi.id).is_none()).then_some(first)
     }
 
     /// Returns the digest of the published wheel for `abi`.
@@ -199,6 +207,9 @@ pub struct Build {
     /// Keeps debug information in the wheel. For `with: container` only; maturin follows the Cargo profile.
     #[serde(default)]
     pub debug_info: bool,
+    /// ABI whose wheel serves all later ABIs with a GIL too: `cp311`, for a package that builds modules of the stable ABI
+    /// (`abi3`) from CPython 3.11 on. Free-threaded interpreters have wheels of their own.
+    pub abi3: Option<Word>,
     /// Environment variables for the build: `{SETUPTOOLS_SCM_PRETEND_VERSION: 1.2.3}`. They are part of the key and are
     /// recorded in plain text, so they must not contain secrets.
     #[serde(default)]

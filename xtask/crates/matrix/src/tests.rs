@@ -285,6 +285,10 @@ fn settings_of_a_build_that_cannot_be_passed_on_are_errors() {
     ] {
         check_error("build: {with: maturin, ", &format!("build: {{{field}, with: maturin, "), "- id: acme-py", &parts);
     }
+    for (abi, part) in [("cp314t", "is free-threaded"), ("cp312", "there is no `cp312`; the choices are")] {
+        let to = format!("build: {{abi3: {abi}, with: maturin, ");
+        check_error("build: {with: maturin, ", &to, "abi3:", &["packages[].build.abi3", part]);
+    }
     check_error(
         "      pypi: {version: 1.4.2,",
         "      subdirectory: ../python\n      pypi: {version: 1.4.2,",

@@ -174,12 +174,20 @@ fn check_package(matrix: &Matrix, package: &Package) -> Check {
         env,
         config_settings,
         rust,
+        abi3,
     } = build;
     if let Some(Patches { folder, local_version }) = patches {
         check_patches(package, folder, local_version)?;
     }
     if let Some(platform) = platform {
         check_platform(matrix, platform)?;
+    }
+    if let Some(first) = abi3 {
+        known("packages[].build.abi3", first, matrix.abis.iter().map(|abi| &abi.id))?;
+        if matrix.abi(first).is_some_and(Abi::free_threaded) {
+            let message = format!("`{first}` is free-threaded, and its wheels have no `abi3` modules");
+            return at(first, "packages[].build.abi3", message);
+        }
     }
     build::check_settings(id, *with, env, config_settings)?;
     if *rust && *with == Builder::Maturin {

@@ -25,6 +25,7 @@ pub enum Action {
     Maturin(Maturin),
     Container(Container),
     Published(Published),
+    Stable(Stable),
     Image(Image),
     Proof(Proof),
 }
@@ -200,6 +201,21 @@ pub struct Published {
     pub imports: Imports,
 }
 
+/// Wheel with modules of the stable ABI that was built for an earlier ABI.
+#[derive(Debug, Clone, Serialize)]
+pub struct Stable {
+    pub package: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub distribution: Option<String>,
+    pub version: Option<String>,
+    pub abi: String,
+    pub glibc: String,
+    /// Step that makes the wheel.
+    pub wheel: String,
+    #[serde(skip)]
+    pub imports: Imports,
+}
+
 /// Runtime image before its checks.
 #[derive(Debug, Clone, Serialize)]
 pub struct Image {
@@ -244,7 +260,7 @@ pub struct StepWheel<'a> {
     pub version: Option<&'a str>,
     pub abi: &'a str,
     pub imports: &'a Imports,
-    /// The definition of a wheel that is built here; none for a wheel that the vendor publishes.
+    /// The definition of a wheel that the step builds; none for a wheel that it takes from the vendor or another step.
     pub built: Option<&'a Wheel>,
 }
 
@@ -285,6 +301,14 @@ impl Action {
                 imports,
                 built: None,
             }),
+            Action::Stable(Stable { package, distribution, version, abi, imports, .. }) => Some(StepWheel {
+                package,
+                distribution: distribution.as_deref().unwrap_or(package),
+                version: version.as_deref(),
+                abi,
+                imports,
+                built: None,
+            }),
             Action::Tools(_)
             | Action::Fetch(_)
             | Action::Patch(_)
@@ -300,7 +324,7 @@ impl Action {
     /// What the closing table calls the artefact of a row, and its tag.
     pub fn row_name(&self) -> Option<(&str, &str)> {
         match self {
-            Action::Maturin(_) | Action::Container(_) | Action::Published(_) => {
+            Action::Maturin(_) | Action::Container(_) | Action::Published(_) | Action::Stable(_) => {
                 self.wheel().map(|wheel| (wheel.package, wheel.abi))
             }
             Action::Base(base) => Some(("python", &base.tag)),
@@ -330,6 +354,7 @@ impl Action {
             | Action::Maturin(_)
             | Action::Container(_)
             | Action::Published(_)
+            | Action::Stable(_)
             | Action::Image(_)
             | Action::Proof(_) => Identity::Key,
         }
@@ -338,7 +363,12 @@ impl Action {
     /// Returns whether steps of this kind use the Docker engine.
     pub fn needs_docker(&self) -> bool {
         match self {
-            Action::Tools(_) | Action::Fetch(_) | Action::Patch(_) | Action::Maturin(_) | Action::Published(_) => false,
+            Action::Tools(_)
+            | Action::Fetch(_)
+            | Action::Patch(_)
+            | Action::Maturin(_)
+            | Action::Published(_)
+            | Action::Stable(_) => false,
             Action::Root(_)
             | Action::Apt(_)
             | Action::Python(_)
@@ -363,7 +393,7 @@ impl Action {
     pub(super) fn weight(&self) -> u32 {
         match self {
             Action::Tools(_) => 10,
-            Action::Fetch(_) | Action::Patch(_) | Action::Published(_) => 2,
+            Action::Fetch(_) | Action::Patch(_) | Action::Published(_) | Action::Stable(_) => 2,
             Action::Root(_) => 30,
             Action::Apt(_) => 25,
             Action::Python(python) => python.build.seconds(),

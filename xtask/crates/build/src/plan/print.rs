@@ -100,6 +100,7 @@ impl Action {
                 format!("build {}{tag}", wheel.package)
             }
             Action::Published(published) => format!("take the vendor's {}", published.package),
+            Action::Stable(stable) => format!("take the abi3 wheel of {}", stable.wheel),
             Action::Image(image) => format!("assemble {}", image.wheels.keys().cloned().collect::<Vec<_>>().join(", ")),
             Action::Proof(proof) => format!("prove GIL {} and tag {}", proof.promise, proof.tag),
         }

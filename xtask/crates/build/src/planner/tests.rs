@@ -163,6 +163,19 @@ fn the_compiler_affects_wheels_with_rust_in_a_container() {
 }
 
 #[test]
+fn an_abi3_wheel_serves_later_abis_with_a_gil() {
+    let text = REAL.replace("build: {with: maturin, ", "build: {abi3: cp311, with: maturin, ");
+    let plan = planned(&text, &facts());
+    let needs = |id: &str| plan.step(id).unwrap().needs.clone();
+    assert_eq!(needs("wheel-acme-py-cp314"), ["wheel-acme-py-cp311"]);
+    for id in ["wheel-acme-py-cp311", "wheel-acme-py-cp314t"] {
+        assert!(needs(id).iter().all(|need| !need.starts_with("wheel-")), "{id} is built: {:?}", needs(id));
+    }
+    let ids = edited("build: {with: maturin, ", "build: {abi3: cp311, with: maturin, ");
+    assert!(!has(&ids, "wheel-acme-py-cp311"), "the wheel itself is the same: {ids:?}");
+}
+
+#[test]
 fn compilers_and_their_configuration_affect_wheels() {
     for facts in
         [Facts { rustc: "rustc 1.96.0".to_owned(), ..facts() }, Facts { cargo_config: "another".to_owned(), ..facts() }]

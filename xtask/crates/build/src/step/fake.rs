@@ -10,7 +10,7 @@ use super::env::Env;
 use super::root;
 use crate::cache::{BuiltImage, Output};
 use crate::missing::MissingDebianPackages;
-use crate::plan::{Action, Container, Wheel};
+use crate::plan::{Action, Container, Published, Stable, Wheel};
 use base::digest;
 use wheelfile::NewWheel;
 
@@ -37,20 +37,21 @@ pub fn run(action: &Action, env: &Env) -> Result<Output> {
             missing(step, env)?;
             wheel(&step.wheel, env)
         }
-        Action::Published(step) => {
+        Action::Published(Published { package, version, abi, glibc, imports, .. })
+        | Action::Stable(Stable { package, version, abi, glibc, imports, .. }) => {
             let wheel = Wheel {
-                package: step.package.clone(),
-                distribution: None,
-                version: step.version.clone(),
-                abi: step.abi.clone(),
+                package: package.clone(),
+                distribution: action.wheel().map(|wheel| wheel.distribution.to_owned()),
+                version: version.clone(),
+                abi: abi.clone(),
                 platform: env.context.facts.platform.manylinux((2, 28)),
-                glibc: step.glibc.clone(),
+                glibc: glibc.clone(),
                 subdirectory: None,
                 env: BTreeMap::new(),
                 sdist: None,
                 working_copy: None,
                 folder: None,
-                imports: step.imports.clone(),
+                imports: imports.clone(),
             };
             self::wheel(&wheel, env)
         }

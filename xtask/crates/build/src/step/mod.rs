@@ -42,6 +42,7 @@ pub fn run(action: &Action, env: &Env) -> Result<Output> {
         Action::Maturin(maturin) => maturin::run(maturin, env),
         Action::Container(container) => container::run(container, env),
         Action::Published(published) => wheel::published(published, env),
+        Action::Stable(stable) => wheel::stable(stable, env),
         Action::Image(image) => image::run(image, env),
         Action::Proof(proof) => proof::run(proof, env),
     }
@@ -59,7 +60,7 @@ pub fn revision(action: &Action) -> String {
         Action::Base(_) => (base_image::REVISION, None),
         Action::Maturin(_) => (maturin::REVISION, Some(wheel::REVISION)),
         Action::Container(_) => (container::REVISION, Some(wheel::REVISION)),
-        Action::Published(_) => (wheel::REVISION, None),
+        Action::Published(_) | Action::Stable(_) => (wheel::REVISION, None),
         Action::Image(_) => (image::REVISION, None),
         Action::Proof(_) => (proof::REVISION, None),
     };

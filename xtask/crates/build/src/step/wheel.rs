@@ -7,9 +7,9 @@ use anyhow::{Context as _, Result, bail};
 
 use super::env::{Context, Env};
 use super::{patch, sdist};
-use crate::cache::{Cache, Output, Record};
+use crate::cache::{Artefact, Cache, Output, Record};
 use crate::origin::Origin;
-use crate::plan::{Action, Published, StepWheel, Wheel};
+use crate::plan::{Action, Published, Stable, StepWheel, Wheel};
 use base::ui::quoted;
 use base::working_copy;
 use wheelfile::{ExpectedWheel, Importable, WheelName};
@@ -17,12 +17,36 @@ use wheelfile::{ExpectedWheel, Importable, WheelName};
 /// Part of the key of every wheel. Increase it if a code change can change which wheels are accepted.
 pub const REVISION: u32 = 1;
 
-/// Downloads the wheel that the vendor publishes.
-pub fn published(step: &Published, env: &Env) -> Result<Output> {
-    let file = env.file(&step.fetch)?;
+/// Takes the wheel that was built for an earlier ABI.
+pub fn stable(step: &Stable, env: &Env) -> Result<Output> {
+    let expect = ExpectedWheel {
+        distribution: step.distribution.as_deref().unwrap_or(&step.package),
+        version: step.version.as_deref(),
+        abi: &step.abi,
+        platform: None,
+        max_glibc: wheelfile::parse_glibc(&step.glibc),
+    };
+    let (file, report) = taken(&step.wheel, &expect, env).with_context(|| {
+        format!(
+            "the wheel of `{}` does not serve `{}` too, as `build.abi3` of `{}` in matrix.yaml says",
+            step.wheel, step.abi, step.package
+        )
+    })?;
+    let notes = notes(&report, &format!("taken from {}", step.wheel));
+    Ok(Output { files: vec![file], notes, ..Output::default() })
+}
+
+/// Checks the file that another step made or fetched.
+fn taken(id: &str, expect: &ExpectedWheel, env: &Env) -> Result<(Artefact, wheelfile::WheelReport)> {
+    let file = env.file(id)?;
     let path = env.scratch.join(&file.name);
     std::fs::hard_link(env.context.cache.blob(&file.sha256), &path)
         .or_else(|_| std::fs::copy(env.context.cache.blob(&file.sha256), &path).map(|_| ()))?;
+    Ok((file.clone(), wheelfile::check(&path, expect)?))
+}
+
+/// Downloads the wheel that the vendor publishes.
+pub fn published(step: &Published, env: &Env) -> Result<Output> {
     let expect = ExpectedWheel {
         distribution: &step.package,
         version: step.version.as_deref(),
@@ -30,8 +54,8 @@ pub fn published(step: &Published, env: &Env) -> Result<Output> {
         platform: None,
         max_glibc: wheelfile::parse_glibc(&step.glibc),
     };
-    let report = wheelfile::check(&path, &expect)?;
-    Ok(Output { files: vec![file.clone()], notes: notes(&report, "published by the vendor"), ..Output::default() })
+    let (file, report) = taken(&step.fetch, &expect, env)?;
+    Ok(Output { files: vec![file], notes: notes(&report, "published by the vendor"), ..Output::default() })
 }
 
 /// Checks the only wheel in `out` and moves it to the cache.

@@ -82,9 +82,11 @@ impl Wanted {
             .filter_map(|(path, owners)| Some((self.rank(path, multiarch)?, owners)))
             .flat_map(|(rank, owners)| owners.iter().map(move |owner| (rank, owner)))
             .map(|(rank, owner)| {
-                // libcurl has a package for each TLS library; OpenSSL is the one that Python uses.
-                let (development, tls) = (owner.ends_with("-dev") || program, owner.contains("openssl"));
-                (rank, !development, !tls, owner.len(), owner.clone())
+                let development = owner.ends_with("-dev") || program;
+                // libcurl has a package for each TLS library; OpenSSL is the one that Python uses. `krb5-config` and the
+                // like belong to the libraries that they describe.
+                let usual = owner.contains("openssl") || (program && owner.starts_with("lib"));
+                (rank, !development, !usual, owner.len(), owner.clone())
             })
             .collect();
         ranked.sort();
@@ -134,6 +136,8 @@ mod tests {
         let found =
             [("usr/bin/pg_config", "libpq-dev"), ("usr/share/doc/pg_config", "a"), ("usr/bin/x-pg_config", "b")];
         assert_eq!(choose(Wanted::Program("pg_config".to_owned()), &found), ["libpq-dev"]);
+        let found = [("usr/bin/krb5-config", "heimdal-dev,libkrb5-dev")];
+        assert_eq!(choose(Wanted::Program("krb5-config".to_owned()), &found), ["libkrb5-dev", "heimdal-dev"]);
         let found = [("usr/lib/x86_64-linux-gnu/libyaml.a", "static-dev"), ("usr/lib/libyaml.so", "libyaml-dev")];
         assert_eq!(choose(Wanted::Library("yaml".to_owned()), &found), ["libyaml-dev", "static-dev"]);
         let found = [("usr/lib/x86_64-linux-gnu/pkgconfig/libxml-2.0.pc", "libxml2-dev")];
