@@ -262,7 +262,7 @@ impl Planner<'_> {
             });
             return self.add(id, vec![fetch], &[], action);
         }
-        if let Some(first) = package.abi3_for(abi, self.matrix) {
+        if let Some(first) = self.matrix.abi3_for(package, abi) {
             let wheel = self.wheel(package, first);
             let action = Action::Stable(Stable {
                 package: package.id.to_string(),

@@ -6,8 +6,6 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use crate::abi::Abi;
-use crate::schema::Matrix;
 use crate::suites::Tests;
 use crate::words::{Digest, Location, Module, Requirement, Version, Word};
 use base::platform::Platform;
@@ -87,12 +85,6 @@ impl Package {
             (None, Builder::Container) => AUTO.to_owned(),
             (None, Builder::Maturin) => platform.manylinux(MATURIN_GLIBC),
         }
-    }
-
-    /// Returns the ABI whose `abi3` wheel serves `abi`; `None` if `abi` has a wheel of its own.
-    pub fn abi3_for<'m>(&self, abi: &Abi, matrix: &'m Matrix) -> Option<&'m Abi> {
-        let first = matrix.abi(self.build.abi3.as_deref()?)?;
-        (!abi.free_threaded() && abi.minor() > first.minor() && self.published_for(&abi.id).is_none()).then_some(first)
     }
 
     /// Returns the digest of the published wheel for `abi`.

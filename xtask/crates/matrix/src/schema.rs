@@ -102,6 +102,13 @@ impl Matrix {
         self.abis.iter().find(|abi| abi.id == *id)
     }
 
+    /// Returns the ABI whose `abi3` wheel serves `abi`; `None` if `abi` has a wheel of its own.
+    pub fn abi3_for(&self, package: &Package, abi: &Abi) -> Option<&Abi> {
+        let first = self.abi(package.build.abi3.as_deref()?)?;
+        let later = !abi.free_threaded() && abi.minor() > first.minor();
+        (later && package.published_for(&abi.id).is_none()).then_some(first)
+    }
+
     pub fn package(&self, id: &str) -> Option<&Package> {
         self.packages.iter().find(|package| package.id == *id)
     }
