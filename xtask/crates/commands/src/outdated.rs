@@ -70,6 +70,15 @@ impl Row {
         }
     }
 
+    /// Discards edits of a default of this tool, which matrix.yaml does not have.
+    fn keep_defaults(&mut self) {
+        if self.edits.iter().any(|edit| matrix::is_embedded(edit.ordinal)) {
+            self.edits.clear();
+            self.note =
+                "not written: an ABI that is a default of this tool needs it; list the ABI in `abis`".to_owned();
+        }
+    }
+
     fn newer(input: impl Into<String>, pinned: &str, newest: &str, note: impl Into<String>, edits: Vec<Edit>) -> Row {
         Row { newest: newest.to_owned(), edits, ..Row::new(input, pinned, State::Newer, note) }
     }
@@ -152,6 +161,9 @@ pub fn run(project: &Project, options: &Options) -> Result<()> {
         }));
     }
     rows.extend(registry::rows(&matrix, &offer));
+    for row in &mut rows {
+        row.keep_defaults();
+    }
     project.cancel.check()?;
     tell(project, &rows)?;
 

@@ -1,6 +1,10 @@
 //! Defaults of the fields of `matrix.yaml` that describe the tools: `root`, `apt`, `sources`, `tools`, `abis` and `ci`.
 
-use serde::Deserialize;
+use std::fmt;
+
+use base::ui::quoted;
+use serde::de::value::MapAccessDeserializer;
+use serde::de::{Deserialize, Deserializer, IntoDeserializer as _, MapAccess, Visitor};
 
 use crate::abi::Abi;
 use crate::debian::{AptSet, Root};
@@ -10,7 +14,7 @@ use crate::words::{self, Word};
 /// The text of the defaults, generated from the `matrix.yaml` of this project.
 const DEFAULTS: &str = include_str!("defaults.yaml");
 
-#[derive(Deserialize)]
+#[derive(serde::Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Defaults {
     pub root: Root,
@@ -21,7 +25,7 @@ pub struct Defaults {
     pub ci: CiDefaults,
 }
 
-#[derive(Deserialize)]
+#[derive(serde::Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct CiDefaults {
     pub runner: Word,
@@ -33,6 +37,45 @@ pub struct CiDefaults {
 #[expect(clippy::expect_used, reason = "the text is part of the program, and a test reads it")]
 pub fn read() -> Defaults {
     words::read_embedded(DEFAULTS).expect("the defaults are valid")
+}
+
+/// Reads a list of ABIs, each a mapping or the name of a default ABI.
+pub fn abis<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<Abi>, D::Error> {
+    let rows = Vec::<AbiOrName>::deserialize(deserializer)?;
+    Ok(rows.into_iter().map(|AbiOrName(abi)| abi).collect())
+}
+
+struct AbiOrName(Abi);
+
+impl<'de> Deserialize<'de> for AbiOrName {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Row;
+
+        impl<'de> Visitor<'de> for Row {
+            type Value = AbiOrName;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a mapping with `id`, `python` and `interpreter`, or the name of a default ABI")
+            }
+
+            fn visit_str<E: serde::de::Error>(self, text: &str) -> Result<AbiOrName, E> {
+                let id = Word::deserialize(text.into_deserializer())?;
+                let defaults = read().abis;
+                let choices = quoted(defaults.iter().map(|abi| &abi.id));
+                let found = defaults.into_iter().find(|abi| abi.id == *id);
+                let found = found.ok_or_else(|| {
+                    E::custom(format!("`{id}` is not a default ABI, which are {choices}: write it as a mapping"))
+                })?;
+                Ok(AbiOrName(Abi { id, ..found }))
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<AbiOrName, A::Error> {
+                Abi::deserialize(MapAccessDeserializer::new(map)).map(AbiOrName)
+            }
+        }
+
+        deserializer.deserialize_any(Row)
+    }
 }
 
 pub fn root() -> Root {
@@ -117,6 +160,28 @@ mod tests {
         assert_eq!(uv, ["9.9"]);
         assert!(matrix.tools.iter().any(|tool| tool.name == *"pip"));
         assert_eq!(place(&text, matrix.tools[0].version.ordinal).unwrap().line, 5);
+    }
+
+    #[test]
+    fn a_default_abi_may_be_given_by_its_name() {
+        let text = format!("abis: [cp314t]\n{MINIMAL}");
+        let matrix = Matrix::parse(&text, "matrix.yaml").unwrap();
+        assert_eq!(matrix.abis.len(), 1);
+        assert_eq!(matrix.abis[0].interpreter_name(), "3.14t");
+        assert_eq!(place(&text, matrix.abis[0].id.ordinal).unwrap().line, 1);
+        // The scalars after it have their positions, too.
+        assert_eq!(place(&text, matrix.name.ordinal).unwrap().line, 2);
+        let error = Matrix::parse(&text.replacen("cp314t", "cp399", 1), "matrix.yaml").unwrap_err().to_string();
+        assert!(error.starts_with("matrix.yaml:1:8: ") && error.contains("`cp314t`: write it as a mapping"), "{error}");
+    }
+
+    #[test]
+    fn what_no_edit_of_the_file_can_change_is_left_out() {
+        let text = format!("{MINIMAL}tools: [{{name: uv, version: \"9.9\", sha256: {}}}]\n", "a".repeat(64));
+        let own = Matrix::parse(&text, "matrix.yaml").unwrap().without_defaults();
+        assert_eq!(own.tools.len(), 1);
+        assert!(own.apt.is_empty() && own.sources.is_empty() && own.ci.checks.is_empty() && own.root.image.is_none());
+        assert!(crate::is_embedded(own.ci.deny.version.ordinal) && !crate::is_embedded(own.tools[0].version.ordinal));
     }
 
     #[test]

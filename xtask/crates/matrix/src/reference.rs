@@ -4,7 +4,7 @@
 mod page;
 mod scalars;
 
-pub use scalars::PlatformName;
+pub use scalars::{AbiOrName, PlatformName};
 use schemars::Schema;
 use schemars::generate::SchemaSettings;
 use schemars::transform::RecursiveTransform;

@@ -44,9 +44,10 @@ pub struct Matrix {
     /// listed; list a tool to use another version. Tools marked `container: true` serve `with: container`.
     #[serde(default)]
     pub tools: Vec<Tool>,
-    /// The CPython ABIs that wheels and images are built for. The default is `cp311`, `cp314` and `cp314t`; if the
-    /// list is not empty, only its ABIs exist.
-    #[serde(default)]
+    /// The CPython ABIs that wheels and images are built for: mappings, or names of default ABIs, as in `[cp314t]`. The
+    /// default is `cp311`, `cp314` and `cp314t`; if the list is not empty, only its ABIs exist.
+    #[serde(default, deserialize_with = "defaults::abis")]
+    #[cfg_attr(test, schemars(with = "Vec<crate::reference::AbiOrName>"))]
     pub abis: Vec<Abi>,
     /// Folder with the lock files, relative to `matrix.yaml`. `cargo xtask lock` writes a folder `<id>` for each
     /// package, with `pylock.toml` (run time), `pylock.build.toml` and `pylock.tests.toml` (PEP 751). Without this

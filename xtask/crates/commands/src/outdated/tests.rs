@@ -271,3 +271,15 @@ fn the_table() {
                   tool longer 1.0      12.0   newer\n    why\nimage b     sha256:0 ?      not asked\n    no way there\n";
     assert_eq!(table(&rows), wanted);
 }
+
+#[test]
+fn a_default_of_the_tool_is_not_written() {
+    let matrix = Matrix::parse("{name: demo, packages: [], images: []}", "matrix.yaml").unwrap();
+    let version = &matrix.abis.last().unwrap().python;
+    let mut row = Row::newer("source x", "1", "2", "", vec![version.becomes("9.9.9")]);
+    row.keep_defaults();
+    assert!(row.edits.is_empty() && row.note.contains("list the ABI"), "{row:?}");
+    let mut row = Row::newer("sdist x", "1", "2", "", vec![matrix.name.becomes("other")]);
+    row.keep_defaults();
+    assert_eq!(row.edits.len(), 1);
+}

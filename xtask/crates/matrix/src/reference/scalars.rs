@@ -6,6 +6,7 @@ use base::platform::Platform;
 use base::ui::quoted;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 
+use crate::abi::Abi;
 use crate::words::{AptName, Digest, Location, Module, Requirement, Version, Word};
 
 macro_rules! scalars {
@@ -51,5 +52,23 @@ impl JsonSchema for PlatformName {
         let names = Platform::ALL.map(Platform::oci);
         let description = format!("A platform as OCI images name it: {}.", quoted(names));
         json_schema!({"type": "string", "enum": names, "default": Platform::default().oci(), "description": description})
+    }
+}
+
+/// An entry of `abis`: a mapping, or the name of a default ABI.
+pub struct AbiOrName;
+
+impl JsonSchema for AbiOrName {
+    fn schema_name() -> Cow<'static, str> {
+        "abi".into()
+    }
+
+    fn inline_schema() -> bool {
+        true
+    }
+
+    fn json_schema(generator: &mut SchemaGenerator) -> Schema {
+        let choices = [generator.subschema_for::<Abi>(), generator.subschema_for::<Word>()];
+        json_schema!({"anyOf": choices})
     }
 }
