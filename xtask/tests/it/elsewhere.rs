@@ -1,4 +1,4 @@
-//! `verify --gil off` and `init`, in folders without a matrix.yaml.
+//! The tool in folders that are no clone of it: `init`, `verify --gil off`, and what runs in containers.
 
 use std::fs;
 
@@ -112,4 +112,24 @@ fn the_workflows_of_a_new_project_pass_the_linters() {
     let mut command = Command::new(env!("CARGO_BIN_EXE_wheel-matrix"));
     let output = command.args(["workflow", "--check"]).current_dir(clone.project()).output().unwrap();
     assert!(output.status.success(), "{}", text(&output.stderr));
+}
+
+#[test]
+fn only_a_named_folder_replaces_what_runs_in_containers() {
+    const FILE: &str = "docker/base.Dockerfile";
+    let clone = Clone::new();
+    let digest = |folder: Option<&str>| {
+        let mut command = clone.command(&["plan", "image", "314t", "--format", "json"]);
+        if let Some(folder) = folder {
+            command.env("XTASK_CONTAINER_FILES", folder);
+        }
+        let plan: serde_json::Value = serde_json::from_slice(&command.output().unwrap().stdout).unwrap();
+        let base = plan["steps"].as_array().unwrap().iter().find(|step| step["id"] == "base-cp314t").unwrap();
+        base["inputs"][FILE].as_str().unwrap().to_owned()
+    };
+    let before = digest(None);
+    fs::create_dir_all(clone.project().join("docker")).unwrap();
+    fs::write(clone.project().join(FILE), "FROM scratch\n").unwrap();
+    assert_eq!(digest(None), before, "a project may have a folder of that name");
+    assert_ne!(digest(Some("docker")), before);
 }
