@@ -40,6 +40,9 @@ pub struct Options {
     /// Also add an image with the package, for the last of the ABIs, and prove whether the GIL is off in it
     #[arg(long, value_name = "TAG")]
     image: Option<String>,
+    /// Build the wheel even if the vendor publishes one
+    #[arg(long)]
+    from_source: bool,
     /// Print the rows and stop: build nothing and write nothing
     #[arg(long)]
     dry_run: bool,
@@ -54,7 +57,10 @@ pub fn run(project: &mut Project, options: &Options) -> Result<()> {
     if let Some(tag) = options.image.as_deref().filter(|tag| project.matrix.image(tag).is_some()) {
         return Err(anyhow!(UsageError(format!("matrix.yaml already has an image `{tag}`: choose another tag"))));
     }
-    let target = Target::find(project, &options.what, &abis)?;
+    let mut target = Target::find(project, &options.what, &abis)?;
+    if options.from_source {
+        target.published.clear();
+    }
     if project.matrix.package(&target.id).is_some() {
         return Err(anyhow!(UsageError(format!("matrix.yaml already has a package `{}`", target.id))));
     }
