@@ -11,7 +11,7 @@ use build::{BuildOptions, OpenOptions, Project, doctor, incoming};
 use clap::builder::{Resettable, StyledStr};
 use clap::{Command, CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
 use commands::{
-    add, check, ci, deny, export, image, init, lock, outdated, plan, prune, sbom, verify, wheels, workflow,
+    add, check, ci, deny, export, image, init, lock, outdated, plan, prune, sbom, survey, verify, wheels, workflow,
 };
 
 /// Shown below the help of the program; [`ErrorClass`] defines the codes.
@@ -103,6 +103,8 @@ enum Cmd {
     Deny,
     /// Add a package to the matrix: find out what it needs, build it, and prove whether the GIL is off with it
     Add(add::Options),
+    /// Try `add` with many packages, without adding them, and print a table
+    Survey(survey::Options),
     /// Resolve the requirements of packages and write the lock files (pylock.toml)
     Lock(lock::Options),
     /// List pinned inputs for which a newer version exists, or update matrix.yaml
@@ -228,6 +230,7 @@ fn dispatch(cli: &Cli, cancel: &Cancel) -> Result<()> {
         Cmd::Ci { build, options } => ci::run(&project, build, options),
         Cmd::Deny => deny::run(&project),
         Cmd::Add(options) => add::run(&mut project, options),
+        Cmd::Survey(options) => survey::run(&mut project, options),
         Cmd::Lock(options) => lock::run(&project, options),
         Cmd::Outdated(options) => outdated::run(&project, options),
         Cmd::Workflow { check } => workflow::run(&project, *check),

@@ -124,6 +124,10 @@ fn an_unknown_package_or_abi_is_exit_code_2() {
 
 /// Writes a working copy beside the project and runs `add` for it, with a substitute for uv.
 fn add(clone: &Clone, options: &[&str]) -> (Option<i32>, String) {
+    with_copy(clone, &[&["add", "../copy"], options].concat())
+}
+
+fn with_copy(clone: &Clone, arguments: &[&str]) -> (Option<i32>, String) {
     let copy = clone.top.join("copy");
     fs::create_dir_all(&copy).unwrap();
     let pyproject = "[project]\nname = 'My.Demo'\nversion = '1'\n[build-system]\nrequires = ['setuptools']\n";
@@ -132,8 +136,7 @@ fn add(clone: &Clone, options: &[&str]) -> (Option<i32>, String) {
               printf 'lock-version = \"1.0\"\\ncreated-by = \"uv\"\\n' >\"$2\"\n";
     write_program(&clone.top.join("programs/uv"), uv);
     let path = format!("{}:{}", clone.top.join("programs").display(), std::env::var("PATH").unwrap());
-    let arguments = [&["add", "../copy"], options].concat();
-    let output = clone.command(&arguments).env("PATH", path).output().unwrap();
+    let output = clone.command(arguments).env("PATH", path).output().unwrap();
     (output.status.code(), format!("{}{}", text(&output.stdout), text(&output.stderr)))
 }
 
@@ -158,6 +161,20 @@ fn a_working_copy_is_added_with_its_image() {
     assert!(!clone.good(&["image", "314t-demo"]).contains(" built "));
     let (code, said) = add(&clone, &[]);
     assert!(code == Some(2) && said.contains("already has a package `my-demo`"), "{said}");
+}
+
+#[test]
+fn a_survey_changes_nothing_but_its_table() {
+    let clone = Clone::new();
+    let matrix = clone.project().join("matrix.yaml");
+    let before = fs::read_to_string(&matrix).unwrap();
+    let (code, said) = with_copy(&clone, &["survey", "../copy", "../nowhere", "--write", "table.md"]);
+    let table = fs::read_to_string(clone.project().join("table.md")).unwrap();
+    assert!(code == Some(0) && said.contains(&table), "{said}");
+    assert!(table.contains("| my-demo | - | setuptools | - | 0 | off |\n"), "{table}");
+    assert!(table.contains("| ../nowhere | - | - | - | - | not built: there is no folder `../nowhere`"), "{table}");
+    assert_eq!(fs::read_to_string(&matrix).unwrap(), before);
+    assert!(!clone.project().join("locks/my-demo").exists() && !clone.project().join("wheels").exists());
 }
 
 #[test]

@@ -63,7 +63,7 @@ impl Attempt {
     pub fn complete(self) -> Result<BTreeMap<String, Outcome>> {
         ensure!(!self.interrupted, "interrupted");
         if !self.failed.is_empty() {
-            return Err(anyhow!(StepsFailed { failed: self.failed, missing: self.missing }));
+            return Err(anyhow!(StepsFailed { failed: self.failed, missing: self.missing, causes: self.causes }));
         }
         ensure!(self.not_built.is_empty(), "{} were not started: this is a bug", quoted(self.not_built.into_keys()));
         Ok(self.done)

@@ -12,7 +12,7 @@ use clap::Args;
 use crate::lock;
 use base::{UsageError, ui};
 use build::exchange::Exchange;
-use build::manifest::Manifest;
+use build::manifest::{Entry, Manifest};
 use build::plan::{Action, Proof, proof_id};
 use build::run::{self, StepsFailed};
 use build::{BuildOptions, Project, cache, embedded, make, planner, step};
@@ -71,21 +71,22 @@ pub fn run(project: &mut Project, options: &Options) -> Result<()> {
         let image = options.image.as_ref().map(|tag| ImageRow::guessed(tag, &abis, &target.id));
         return ui::print_result(&added_lines(&old, &rows::text(&old, &package, image.as_ref())?));
     }
-    let mut adding = Adding { project, options, old: &old, abis: &abis, package };
-    let folder = adding.project.folder.join(adding.lock_folder()?);
-    let existed = folder.exists();
-    let done = adding.run();
-    if done.is_err() && !existed && folder.exists() {
-        fs::remove_dir_all(&folder).with_context(|| format!("cannot remove `{}`", folder.display()))?;
-    }
-    done.map_err(|error| {
+    let mut adding =
+        Adding { project, build: &options.build, old: &old, abis: &abis, package, image: options.image.clone() };
+    let added = adding.run().map_err(|error| {
         let rows = rows::text(&old, &adding.package, None).map(|new| added_lines(&old, &new)).unwrap_or_default();
         error.context(format!("nothing was added to matrix.yaml; the rows that were tried are\n{rows}the build failed"))
-    })
+    })?;
+    cache::write(&project.file, added.matrix.as_bytes())?;
+    let advice = match (&options.image, &added.probed) {
+        (Some(tag), Some(probed)) => advise(tag, probed),
+        _ => String::new(),
+    };
+    ui::print_result(&format!("\nAdded to matrix.yaml:\n{}{advice}", added_lines(&old, &added.matrix)))
 }
 
 /// Returns the wanted ABIs, which must be in the matrix.
-fn abis(matrix: &Matrix, wanted: &[String]) -> Result<Vec<String>> {
+pub fn abis(matrix: &Matrix, wanted: &[String]) -> Result<Vec<String>> {
     let choices = ui::quoted(matrix.abis.iter().map(|abi| &abi.id));
     if let Some(unknown) = wanted.iter().find(|id| matrix.abi(id).is_none()) {
         return Err(anyhow!(UsageError(format!("there is no ABI `{unknown}`; the choices are {choices}"))));
@@ -102,48 +103,70 @@ fn abis(matrix: &Matrix, wanted: &[String]) -> Result<Vec<String>> {
 }
 
 /// State of the GIL in an image.
-struct Probed {
-    on: bool,
+pub struct Probed {
+    pub on: bool,
     /// Modules that do not declare that they run without the GIL.
-    undeclared: Vec<String>,
+    pub undeclared: Vec<String>,
+}
+
+/// A package that was built, and whose lock files were written.
+pub struct Added {
+    /// Text of the matrix with its rows.
+    pub matrix: String,
+    /// The wheel for the last of the ABIs.
+    pub wheel: Entry,
+    /// `None` without an image.
+    pub probed: Option<Probed>,
 }
 
 /// A package that is being added.
-struct Adding<'a> {
-    project: &'a mut Project,
-    options: &'a Options,
-    old: &'a str,
-    abis: &'a [String],
-    package: PackageRow,
+pub struct Adding<'a> {
+    /// Its matrix is changed in memory.
+    pub project: &'a mut Project,
+    pub build: &'a BuildOptions,
+    /// Text of the matrix without the package.
+    pub old: &'a str,
+    pub abis: &'a [String],
+    pub package: PackageRow,
+    /// Tag of the image to add.
+    pub image: Option<String>,
 }
 
 impl Adding<'_> {
-    fn run(&mut self) -> Result<()> {
+    /// Builds and proves the package. If that fails, no lock file is left.
+    pub fn run(&mut self) -> Result<Added> {
+        let folder = self.project.folder.join(self.lock_folder()?);
+        let existed = folder.exists();
+        let added = self.try_run();
+        if added.is_err() && !existed && folder.exists() {
+            fs::remove_dir_all(&folder).with_context(|| format!("cannot remove `{}`", folder.display()))?;
+        }
+        added
+    }
+
+    fn try_run(&mut self) -> Result<Added> {
         let id = self.package.id.clone();
         // Without `import`: the wheel has the names.
         self.change(None)?;
         self.lock(&[LockPurpose::Build])?;
-        let selection =
-            Selection { wheels: self.abis.iter().map(|abi| (id.clone(), abi.clone())).collect(), images: Vec::new() };
-        self.build(&selection)?;
-        self.package.import = self.modules()?;
+        let wheels = self.abis.iter().map(|abi| (id.clone(), abi.clone())).collect();
+        self.build(&Selection { wheels, images: Vec::new() })?;
+        let built = self.wheels()?;
+        self.package.import = self.modules(&built)?;
         self.change(None)?;
         self.lock(&[LockPurpose::Runtime])?;
-        let mut advice = String::new();
-        let image = match &self.options.image {
-            None => None,
-            Some(tag) => {
-                let probed = self.probe(tag)?;
-                advice = advise(tag, &probed);
-                Some(ImageRow::proven(tag, self.abis, &id, probed.on))
-            }
-        };
-        let new = self.change(image.as_ref())?;
-        if let Some(tag) = &self.options.image {
+        let (mut image, mut probed) = (None, None);
+        if let Some(tag) = self.image.clone() {
+            let found = self.probe(&tag)?;
+            image = Some(ImageRow::proven(&tag, self.abis, &id, found.on));
+            probed = Some(found);
+        }
+        let matrix = self.change(image.as_ref())?;
+        if let Some(tag) = &self.image {
             self.build(&Selection { wheels: Vec::new(), images: vec![tag.clone()] })?;
         }
-        cache::write(&self.project.file, new.as_bytes())?;
-        ui::print_result(&format!("\nAdded to matrix.yaml:\n{}{advice}", added_lines(self.old, &new)))
+        let wheel = built.into_iter().next_back().context("no wheel was built: this is a bug")?;
+        Ok(Added { matrix, wheel, probed })
     }
 
     /// Returns the folder of the package's lock files, relative to the matrix.
@@ -172,7 +195,7 @@ impl Adding<'_> {
     fn build(&mut self, selection: &Selection) -> Result<()> {
         loop {
             let wheels = self.project.wheels();
-            let error = match make::make(self.project, selection, &self.options.build, &wheels) {
+            let error = match make::make(self.project, selection, self.build, &wheels) {
                 Ok(_) => return Ok(()),
                 Err(error) => error,
             };
@@ -193,15 +216,22 @@ impl Adding<'_> {
         }
     }
 
-    /// Returns the modules in the wheel that users import.
-    fn modules(&self) -> Result<Vec<String>> {
+    /// Returns the wheels of the package that were built, in the order of the ABIs.
+    fn wheels(&self) -> Result<Vec<Entry>> {
         let manifest = Manifest::read(&self.project.wheels())?;
+        let own = |entry: &&Entry| entry.kind == "wheel" && entry.name == self.package.id;
+        let mut wheels: Vec<Entry> = manifest.artefacts.iter().filter(own).cloned().collect();
+        wheels.retain(|wheel| self.abis.contains(&wheel.tag));
+        wheels.sort_by_key(|wheel| self.abis.iter().position(|abi| *abi == wheel.tag));
+        Ok(wheels)
+    }
+
+    /// Returns the modules in the wheels that users import.
+    fn modules(&self, wheels: &[Entry]) -> Result<Vec<String>> {
         let mut modules = Importable::default();
-        for entry in manifest.artefacts.iter().filter(|entry| entry.kind == "wheel" && entry.name == self.package.id) {
-            if self.abis.contains(&entry.tag) {
-                let name = WheelName::parse(&entry.file)?;
-                modules.add(&self.project.cache.blob(&entry.sha256), &name.distribution, &name.version)?;
-            }
+        for wheel in wheels {
+            let name = WheelName::parse(&wheel.file)?;
+            modules.add(&self.project.cache.blob(&wheel.sha256), &name.distribution, &name.version)?;
         }
         let all: Vec<&str> = modules.top_levels().into_iter().filter(|name| is_identifier(name)).collect();
         let public = |name: &&&str| !name.starts_with('_') && !NOT_IMPORTED.contains(*name);
@@ -223,13 +253,13 @@ impl Adding<'_> {
         if project.fake {
             return Ok(Probed { on: !image.is_free_threaded(), undeclared: Vec::new() });
         }
-        let facts = project.facts(self.options.build.quick)?;
+        let facts = project.facts(self.build.quick)?;
         let selection = Selection { wheels: Vec::new(), images: vec![tag.to_owned()] };
         let mut plan = planner::plan(&project.matrix, &selection, &facts);
         let proof = plan.step(&proof_id(tag)).map(|step| step.action.clone());
         plan.steps.retain(|step| step.id != proof_id(tag));
         let nobody = Exchange::new(None, None);
-        let docker = project.prepare(&plan, &facts, self.options.build.yes, &nobody)?;
+        let docker = project.prepare(&plan, &facts, self.build.yes, &nobody)?;
         let docker = docker.context("an image needs a Docker engine: this is a bug")?;
         let context = step::Context {
             engine_cores: project.engine_cores(Some(&docker)),

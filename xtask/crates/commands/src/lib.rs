@@ -14,6 +14,7 @@ pub mod prune;
 pub mod reproducible;
 pub mod sbom;
 mod subject;
+pub mod survey;
 pub mod verify;
 pub mod wheels;
 pub mod workflow;

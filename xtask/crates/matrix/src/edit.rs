@@ -30,6 +30,9 @@ pub fn variant(
     if let Some(packages) = top.get_mut("packages").and_then(Value::as_sequence_mut) {
         packages.retain(|row| wanted(row.get("id")));
     }
+    if let Some(publish) = top.get_mut("ci").and_then(|ci| ci.get_mut("publish")).and_then(Value::as_sequence_mut) {
+        publish.retain(|id| wanted(Some(id)));
+    }
     for image in top.get_mut("images").and_then(Value::as_sequence_mut).into_iter().flatten() {
         if let Some(packages) = image.get_mut("packages").and_then(Value::as_sequence_mut) {
             packages.retain(|id| wanted(Some(id)));

@@ -1,5 +1,6 @@
 //! Errors of an execution.
 
+use std::collections::BTreeMap;
 use std::fmt;
 
 use crate::missing::MissingDebianPackages;
@@ -12,6 +13,8 @@ pub struct StepsFailed {
     pub failed: Vec<String>,
     /// What they miss, for those whose build misses files of Debian packages.
     pub missing: Vec<MissingDebianPackages>,
+    /// First line of the error of each failed step, by id.
+    pub causes: BTreeMap<String, String>,
 }
 
 /// The error of one step, with the end of its log.

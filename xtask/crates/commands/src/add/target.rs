@@ -20,6 +20,8 @@ pub struct Target {
     pub id: String,
     pub source: Source,
     pub builder: Builder,
+    /// Build backend (PEP 517), such as `setuptools.build_meta`.
+    pub backend: String,
     /// Whether the build needs the Rust compiler in the container.
     pub rust: bool,
     /// ABIs with a wheel on the index, with the digest of the wheel.
@@ -70,6 +72,7 @@ impl Target {
             id,
             source: Source::Folder(source),
             builder: builder(&system.backend),
+            backend: system.backend.clone(),
             rust: needs_rust(&system),
             published: Vec::new(),
         })
@@ -119,6 +122,7 @@ impl Target {
                 id: normalise(name),
                 source: Source::Index { version: release.version.to_string(), sha256: sdist.sha256.clone() },
                 builder: builder(&system.backend),
+                backend: system.backend.clone(),
                 rust: needs_rust(&system),
                 published,
             })

@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 
 use anyhow::{Context as _, Result};
-use matrix::{Builder, Matrix};
+use matrix::Matrix;
 use wheelfile::normalise;
 
 use crate::add::rows::{self, PackageRow};
@@ -18,14 +18,15 @@ pub const TAG: &str = "check";
 /// no source distribution.
 pub fn package(row: &Row, modules: &[String]) -> Result<Option<PackageRow>> {
     let (Some(sdist), Some(version)) = (&row.sdist, &row.version) else { return Ok(None) };
-    let (builder, rust) = match &row.source {
-        Some(judge::Source::Read(system)) => (target::builder(&system.backend), target::needs_rust(system)),
-        _ => (Builder::Container, false),
+    let (backend, rust) = match &row.source {
+        Some(judge::Source::Read(system)) => (system.backend.clone(), target::needs_rust(system)),
+        _ => (String::new(), false),
     };
     let found = target::Target {
         id: normalise(&row.name),
         source: Source::Index { version: version.clone(), sha256: sdist.sha256.clone() },
-        builder,
+        builder: target::builder(&backend),
+        backend,
         rust,
         published: Vec::new(),
     };
@@ -70,6 +71,7 @@ pub fn matrix(packages: &[PackageRow], abi: &str) -> Result<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use matrix::Builder;
 
     #[test]
     fn the_imported_name_is_that_of_the_distribution_if_possible() {
@@ -83,7 +85,8 @@ mod tests {
 
     fn row(id: &str, builder: Builder, apt: &[&str]) -> PackageRow {
         let source = Source::Index { version: "1.10".to_owned(), sha256: "a".repeat(64) };
-        let found = target::Target { id: id.to_owned(), source, builder, rust: false, published: Vec::new() };
+        let backend = "setuptools".to_owned();
+        let found = target::Target { id: id.to_owned(), source, builder, backend, rust: false, published: Vec::new() };
         let mut row = PackageRow::new(&found, &Matrix::without_rows().unwrap());
         row.apt.extend(apt.iter().map(|name| (*name).to_owned()));
         row
