@@ -64,8 +64,9 @@ impl Target {
             ))));
         }
         let system = build_system::parse(&text)?;
-        let named = folder.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
-        let id = normalise(&build_system::project_name(&text)?.unwrap_or(named));
+        let named = || folder.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+        let name = build_system::project_name(&text)?.or_else(|| setup_name(&folder)).unwrap_or_else(named);
+        let id = normalise(&name);
         let relative = relative(&project.folder.canonicalize()?, &folder);
         let source = relative.to_str().context("the path of the folder is not UTF-8")?.to_owned();
         Ok(Target {
@@ -160,6 +161,23 @@ pub fn builder(backend: &str) -> Builder {
     }
 }
 
+/// Returns the name in setup.cfg or setup.py, if it is written as `name = …` there. The files are not executed.
+fn setup_name(folder: &Path) -> Option<String> {
+    ["setup.cfg", "setup.py"].iter().find_map(|file| assigned_name(&fs::read_to_string(folder.join(file)).ok()?))
+}
+
+fn assigned_name(text: &str) -> Option<String> {
+    let quotes = |c: char| c == '"' || c == '\'';
+    let mut values = text.match_indices("name").filter_map(|(at, _)| {
+        let word = text[..at].chars().next_back().is_none_or(|c| c.is_whitespace() || "(,".contains(c));
+        let value = text[at + "name".len()..].trim_start().strip_prefix('=')?.trim_start();
+        let value = value.trim_start_matches(quotes);
+        let name: String = value.chars().take_while(|c| c.is_ascii_alphanumeric() || "._-".contains(*c)).collect();
+        (word && index::is_project_name(&name)).then_some(name)
+    });
+    values.next()
+}
+
 /// Returns the path of `to` relative to the folder `from`; both are absolute.
 fn relative(from: &Path, to: &Path) -> PathBuf {
     let common = from.components().zip(to.components()).take_while(|(one, other)| one == other).count();
@@ -178,6 +196,18 @@ mod tests {
         assert_eq!(path("/a/b", "/a/c/d"), "../c/d");
         assert_eq!(path("/a/b", "/a/b/c"), "c");
         assert_eq!(path("/a", "/a"), ".");
+    }
+
+    #[test]
+    fn the_name_in_setup_files_is_found() {
+        let name = |text: &str| assigned_name(text);
+        assert_eq!(
+            name("from setuptools import setup\nsetup(name='my-demo', version='1')").as_deref(),
+            Some("my-demo")
+        );
+        assert_eq!(name("[metadata]\nname = my.demo\n").as_deref(), Some("my.demo"));
+        assert_eq!(name("setup(packages=[], filename='x', name = \"a_b\")").as_deref(), Some("a_b"));
+        assert_eq!(name("setup(**arguments)"), None);
     }
 
     #[test]
