@@ -74,6 +74,9 @@ pub fn run(project: &Project, options: &Options) -> Result<()> {
     let mut wanted: Vec<(Target, Vec<Wanted>)> = Vec::new();
     let mut partial = false;
     for target in target::targets(&project.matrix, &options.abis)? {
+        if options.prove {
+            prove::check_abi(&target.abi)?;
+        }
         let found = input::read(&options.what, &target)?;
         found.notes.iter().filter(|_| wanted.is_empty()).for_each(|note| project.ui.say(note));
         let complete = options.prove && found.partial && !found.wanted.is_empty();
@@ -85,19 +88,24 @@ pub fn run(project: &Project, options: &Options) -> Result<()> {
     let url = if needs_index { index::index_url(Path::new("python3"))? } else { String::new() };
     let lookup = Lookup { project, url: &url };
     let mut checked = check(&lookup, wanted)?;
-    if options.prove {
-        for checked in &mut checked {
-            let options = ProveOptions { yes: options.yes, quick: options.quick };
-            checked.proof = Some(prove::prove(&lookup, checked, options)?);
-        }
-    }
+    // What is known is printed also if the proof fails.
+    let proven = if options.prove { prove_all(&lookup, &mut checked, options) } else { Ok(()) };
     ui::print_result(&match options.format {
         Format::Text => print::text(&checked, partial),
         Format::Json => format!("{:#}\n", print::json(&checked)),
     })?;
+    proven.context("the proof failed")?;
     let missing: Vec<String> = checked.iter().filter_map(print::missing).collect();
     if !missing.is_empty() {
         bail!(missing.join("; "));
+    }
+    Ok(())
+}
+
+fn prove_all(lookup: &Lookup, checked: &mut [Checked], options: &Options) -> Result<()> {
+    for checked in checked {
+        let options = ProveOptions { yes: options.yes, quick: options.quick };
+        checked.proof = Some(prove::prove(lookup, checked, options)?);
     }
     Ok(())
 }

@@ -8,7 +8,7 @@ mod missing;
 use std::collections::BTreeMap;
 
 use anyhow::{Context as _, Result, anyhow};
-use base::UsageError;
+use base::{UsageError, ui};
 use build::exchange::Exchange;
 use build::index::File;
 use build::lock::Pin;
@@ -16,8 +16,8 @@ use build::origin::Origin;
 use build::step::proof;
 use build::{Project, embedded, planner, run};
 use docker::Docker;
-use matrix::Matrix;
 use matrix::gil::{GilReport, ProbedDistribution};
+use matrix::{Abi, Matrix};
 use serde::Serialize;
 use wheelfile::{Importable, normalise, same_name};
 
@@ -105,16 +105,20 @@ impl GilVerdict {
     }
 }
 
+/// Checks that `--prove` is possible for an ABI.
+pub fn check_abi(abi: &str) -> Result<()> {
+    let matrix = Matrix::without_rows()?;
+    if matrix.abi(abi).is_some_and(Abi::free_threaded) {
+        return Ok(());
+    }
+    let choices = ui::quoted(matrix.abis.iter().filter(|abi| abi.free_threaded()).map(|abi| &abi.id));
+    let why = if abi.ends_with('t') { "has no default interpreter in this tool" } else { "always has the GIL" };
+    Err(anyhow!(UsageError(format!("--prove: `{abi}` {why}; possible with --abi is {choices}"))))
+}
+
 /// Builds what has no wheel, assembles the image of a target, and runs the GIL probe in it.
 pub fn prove(lookup: &Lookup, checked: &Checked, options: ProveOptions) -> Result<Proof> {
     let (target, project) = (&checked.target, lookup.project);
-    let abi = &target.abi;
-    if !target.free_threaded() {
-        return Err(anyhow!(UsageError(format!("--prove: `{abi}` always has the GIL, so there is nothing to prove"))));
-    }
-    if Matrix::without_rows()?.abi(abi).is_none() {
-        return Err(anyhow!(UsageError(format!("--prove: this tool has no default interpreter for `{abi}`"))));
-    }
     let folder = project.cache.scratch("prove")?;
     let workshop = Workshop { project, target, folder: folder.path(), options };
     let Built { mut packages, mut wheels, failed: mut missing } = workshop.build(drafts(lookup, &checked.rows)?)?;
@@ -231,5 +235,13 @@ mod tests {
         let missing = GilVerdict { missing: Some("not built".to_owned()), ..GilVerdict::default() };
         assert_eq!(missing.state(), GilState::Missing);
         assert!(!missing.state().is_off() && GilState::NoExtensionModule.is_off());
+    }
+
+    #[test]
+    fn only_abis_with_an_interpreter_and_without_a_gil_can_be_proven() {
+        assert!(check_abi("cp314t").is_ok());
+        let error = |abi: &str| check_abi(abi).unwrap_err().to_string();
+        assert!(error("cp314").contains("`cp314` always has the GIL; possible with --abi is `cp314t`"));
+        assert!(error("cp399t").contains("no default interpreter"));
     }
 }
