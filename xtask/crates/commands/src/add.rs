@@ -18,16 +18,13 @@ use build::run::{self, StepsFailed};
 use build::{BuildOptions, Project, cache, embedded, make, planner, step};
 use matrix::select::Selection;
 use matrix::{GilState, LockPurpose, Matrix};
-use wheelfile::{Importable, WheelName, is_identifier};
+use wheelfile::{Importable, WheelName};
 
 use rows::{ImageRow, PackageRow};
 use target::Target;
 
 /// Maximum number of Debian packages that are added to the apt set of a package.
 const MOST_APT_PACKAGES: usize = 12;
-
-/// Top-level modules of a wheel that are not what users import.
-const NOT_IMPORTED: [&str; 7] = ["benchmarks", "docs", "examples", "scripts", "test", "tests", "tools"];
 
 #[derive(Debug, Args)]
 pub struct Options {
@@ -233,16 +230,11 @@ impl Adding<'_> {
             let name = WheelName::parse(&wheel.file)?;
             modules.add(&self.project.cache.blob(&wheel.sha256), &name.distribution, &name.version)?;
         }
-        let all: Vec<&str> = modules.top_levels().into_iter().filter(|name| is_identifier(name)).collect();
-        let public = |name: &&&str| !name.starts_with('_') && !NOT_IMPORTED.contains(*name);
-        let mut chosen: Vec<&&str> = all.iter().filter(public).collect();
-        if chosen.is_empty() {
-            chosen = all.iter().collect();
-        }
+        let chosen = rows::import_names(&modules);
         if chosen.is_empty() {
             bail!("the wheel of `{}` has no module to import", self.package.id);
         }
-        Ok(chosen.iter().map(|name| name.to_string()).collect())
+        Ok(chosen)
     }
 
     /// Assembles the image and asks its interpreter for the state of the GIL, before the matrix promises one.

@@ -89,7 +89,7 @@ pub fn run(project: &Project, options: &Options) -> Result<()> {
     let lookup = Lookup { project, url: &url };
     let mut checked = check(&lookup, wanted)?;
     // What is known is printed also if the proof fails.
-    let proven = if options.prove { prove_all(&lookup, &mut checked, options) } else { Ok(()) };
+    let proven = if options.prove { prove_all(project, &mut checked, options) } else { Ok(()) };
     ui::print_result(&match options.format {
         Format::Text => print::text(&checked, partial),
         Format::Json => format!("{:#}\n", print::json(&checked)),
@@ -102,10 +102,10 @@ pub fn run(project: &Project, options: &Options) -> Result<()> {
     Ok(())
 }
 
-fn prove_all(lookup: &Lookup, checked: &mut [Checked], options: &Options) -> Result<()> {
+fn prove_all(project: &Project, checked: &mut [Checked], options: &Options) -> Result<()> {
     for checked in checked {
         let options = ProveOptions { yes: options.yes, quick: options.quick };
-        checked.proof = Some(prove::prove(lookup, checked, options)?);
+        checked.proof = Some(prove::prove(project, checked, options)?);
     }
     Ok(())
 }

@@ -4,9 +4,13 @@ use anyhow::Result;
 
 use super::target::{Source, Target};
 use matrix::{Builder, GilState, Matrix, inserted};
+use wheelfile::{Importable, is_identifier};
 
 /// Set of Debian packages with a compiler, one of the defaults of the matrix.
 const COMPILE: &str = "compile";
+
+/// Top-level modules of a wheel that are not what users import.
+const NOT_IMPORTED: [&str; 7] = ["benchmarks", "docs", "examples", "scripts", "test", "tests", "tools"];
 
 /// Row of a package.
 #[derive(Debug, Clone)]
@@ -128,6 +132,17 @@ fn quoted(text: &str) -> String {
         Ok(_) => format!("\"{text}\""),
         Err(_) => text.to_owned(),
     }
+}
+
+/// Returns the modules of wheels that users import.
+pub fn import_names(modules: &Importable) -> Vec<String> {
+    let all: Vec<&str> = modules.top_levels().into_iter().filter(|name| is_identifier(name)).collect();
+    let public = |name: &&&str| !name.starts_with('_') && !NOT_IMPORTED.contains(*name);
+    let mut chosen: Vec<&&str> = all.iter().filter(public).collect();
+    if chosen.is_empty() {
+        chosen = all.iter().collect();
+    }
+    chosen.iter().map(|name| name.to_string()).collect()
 }
 
 /// Returns the text of a matrix with the rows.

@@ -80,8 +80,6 @@ pub struct Row {
     pub withdrawn: bool,
     /// The wheel on the index that fits best.
     pub wheel: Option<File>,
-    /// The smallest wheel of the version, if none fits: its modules have the same names.
-    pub sample: Option<File>,
     pub sdist: Option<File>,
     pub source: Option<Source>,
     /// Where it comes from, if not from the index.
@@ -119,7 +117,6 @@ pub fn row(wanted: &Wanted, project: Option<&ProjectFiles>, target: &Target) -> 
         newest: None,
         withdrawn: false,
         wheel: None,
-        sample: None,
         sdist: None,
         source: None,
         place: None,
@@ -149,7 +146,6 @@ pub fn row(wanted: &Wanted, project: Option<&ProjectFiles>, target: &Target) -> 
         let ready = |other: &&Release| judge_release(other, target).verdict.is_ready();
         let later = stable().filter(newer).find(ready).or_else(|| project.releases.iter().filter(newer).find(ready));
         row.later = later.map(|release| release.version.to_string());
-        row.sample = release.wheels().map(|(file, _)| file).min_by_key(|file| file.size.unwrap_or(u64::MAX)).cloned();
         row.sdist = release.sdist().filter(|file| file.supports(&target.python)).cloned();
     }
     row

@@ -5,8 +5,6 @@ mod dependents;
 mod draft;
 mod missing;
 
-use std::collections::BTreeMap;
-
 use anyhow::{Context as _, Result, anyhow};
 use base::{UsageError, ui};
 use build::exchange::Exchange;
@@ -19,12 +17,10 @@ use docker::Docker;
 use matrix::gil::{GilReport, ProbedDistribution};
 use matrix::{Abi, Matrix};
 use serde::Serialize;
-use wheelfile::{Importable, normalise, same_name};
+use wheelfile::{normalise, same_name};
 
 use super::Checked;
 use super::judge::Row;
-use super::lookup::Lookup;
-use crate::add::rows::PackageRow;
 use dependents::CachedWheel;
 use missing::{Built, Workshop};
 
@@ -117,11 +113,13 @@ pub fn check_abi(abi: &str) -> Result<()> {
 }
 
 /// Builds what has no wheel, assembles the image of a target, and runs the GIL probe in it.
-pub fn prove(lookup: &Lookup, checked: &Checked, options: ProveOptions) -> Result<Proof> {
-    let (target, project) = (&checked.target, lookup.project);
+pub fn prove(project: &Project, checked: &Checked, options: ProveOptions) -> Result<Proof> {
+    let target = &checked.target;
     let folder = project.cache.scratch("prove")?;
     let workshop = Workshop { project, target, folder: folder.path(), options };
-    let Built { mut packages, mut wheels, failed: mut missing } = workshop.build(drafts(lookup, &checked.rows)?)?;
+    let unready = checked.rows.iter().filter(|row| !row.is_ready());
+    let unbuilt = unready.filter_map(|row| draft::package(row).transpose());
+    let Built { mut packages, mut wheels, failed: mut missing } = workshop.build(unbuilt.collect::<Result<_>>()?)?;
     for row in checked
         .rows
         .iter()
@@ -143,22 +141,6 @@ pub fn prove(lookup: &Lookup, checked: &Checked, options: ProveOptions) -> Resul
         None => GilVerdict::default(),
     };
     Ok(Proof { python: report.interpreter.version.clone(), verdicts: checked.rows.iter().map(verdict).collect() })
-}
-
-/// Returns the distributions to build. Their importable names are those of another wheel of the same version.
-fn drafts(lookup: &Lookup, rows: &[Row]) -> Result<Vec<PackageRow>> {
-    let samples: Vec<(&Row, &File)> =
-        rows.iter().filter(|row| !row.is_ready()).filter_map(|row| Some((row, row.sample.as_ref()?))).collect();
-    let modules = lookup.each("read the names of modules", &samples, |index, (row, file)| {
-        let path = index.scratch.join("wheel");
-        index.download(file, &path)?;
-        let mut importable = Importable::default();
-        importable.add(&path, &row.name, row.version.as_deref().unwrap_or_default())?;
-        Ok((row.name.clone(), importable.top_levels().into_iter().map(str::to_owned).collect::<Vec<_>>()))
-    })?;
-    let modules: BTreeMap<String, Vec<String>> = modules.into_iter().collect();
-    let of = |row: &Row| modules.get(&row.name).map(Vec::as_slice).unwrap_or_default();
-    rows.iter().filter(|row| !row.is_ready()).filter_map(|row| draft::package(row, of(row)).transpose()).collect()
 }
 
 /// Returns the wheels to install.

@@ -14,9 +14,8 @@ use crate::check::judge::{self, Row};
 const NAME: &str = "readiness";
 pub const TAG: &str = "check";
 
-/// Returns the row of a distribution that has no wheel. `modules` are the importable names, if known. `None` if there is
-/// no source distribution.
-pub fn package(row: &Row, modules: &[String]) -> Result<Option<PackageRow>> {
+/// Returns the row of a distribution that has no wheel; `None` if there is no source distribution.
+pub fn package(row: &Row) -> Result<Option<PackageRow>> {
     let (Some(sdist), Some(version)) = (&row.sdist, &row.version) else { return Ok(None) };
     let (backend, rust) = match &row.source {
         Some(judge::Source::Read(system)) => (system.backend.clone(), target::needs_rust(system)),
@@ -30,27 +29,17 @@ pub fn package(row: &Row, modules: &[String]) -> Result<Option<PackageRow>> {
         rust,
         published: Vec::new(),
     };
-    let mut package = PackageRow::new(&found, &Matrix::without_rows()?);
-    package.import = vec![import(&package.id, modules)];
-    Ok(Some(package))
+    Ok(Some(PackageRow::new(&found, &Matrix::without_rows()?)))
 }
 
-/// Returns a name to import: that of the distribution if there is such a module, else the first public one.
-fn import(id: &str, modules: &[String]) -> String {
-    let own = id.replace('-', "_");
-    let same = |name: &&String| name.eq_ignore_ascii_case(&own);
-    let public = |name: &&String| !name.starts_with('_') && !["test", "tests"].contains(&name.as_str());
-    let found = modules.iter().find(same).or_else(|| modules.iter().find(public)).or(modules.first());
-    found.cloned().unwrap_or(own)
-}
-
-/// Returns the text of a `matrix.yaml` with these distributions and an image that contains them. The ABI is its only one;
-/// other pinned inputs are the defaults of this tool.
+/// Returns the text of a `matrix.yaml` with these distributions, and an image with those whose modules are known. The ABI
+/// is its only one; other pinned inputs are the defaults of this tool.
 pub fn matrix(packages: &[PackageRow], abi: &str) -> Result<String> {
     let defaults = Matrix::without_rows()?;
     let found = defaults.abi(abi).context("this tool has no default interpreter for the ABI")?;
     let source = found.interpreter.source.as_ref().context("its default interpreter is not built from source")?;
-    let ids: Vec<&str> = packages.iter().map(|package| &*package.id).collect();
+    let known = packages.iter().filter(|package| !package.import.is_empty());
+    let ids: Vec<&str> = known.map(|package| &*package.id).collect();
     let mut text = format!("name: {NAME}\nabis:\n  - id: {abi}\n    python: \"{}\"\n    interpreter:\n", found.python);
     writeln!(
         text,
@@ -73,21 +62,12 @@ mod tests {
     use super::*;
     use matrix::Builder;
 
-    #[test]
-    fn the_imported_name_is_that_of_the_distribution_if_possible() {
-        let names = |modules: &[&str]| modules.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>();
-        assert_eq!(import("google-crc32c", &names(&["_a", "google_crc32c", "tests"])), "google_crc32c");
-        assert_eq!(import("mysqlclient", &names(&["MySQLdb"])), "MySQLdb");
-        assert_eq!(import("x", &names(&["_x", "tests", "y"])), "y");
-        assert_eq!(import("cffi-only", &names(&["_only"])), "_only");
-        assert_eq!(import("a-b", &[]), "a_b");
-    }
-
     fn row(id: &str, builder: Builder, apt: &[&str]) -> PackageRow {
         let source = Source::Index { version: "1.10".to_owned(), sha256: "a".repeat(64) };
         let backend = "setuptools".to_owned();
         let found = target::Target { id: id.to_owned(), source, builder, backend, rust: false, published: Vec::new() };
         let mut row = PackageRow::new(&found, &Matrix::without_rows().unwrap());
+        row.import.push(id.replace('-', "_"));
         row.apt.extend(apt.iter().map(|name| (*name).to_owned()));
         row
     }
@@ -107,6 +87,9 @@ mod tests {
         assert_eq!(made.packages[0].version(), Some("1.10"));
         assert_eq!(made.image(TAG).unwrap().packages.len(), 3);
         assert!(parse(&[]).packages.is_empty());
+        let mut unknown = row("unknown", Builder::Container, &[]);
+        unknown.import.clear();
+        assert!(parse(&[unknown]).image(TAG).unwrap().packages.is_empty());
         assert!(matrix(&[], "cp315t").is_err());
     }
 }

@@ -10,11 +10,12 @@ use build::plan::wheel_id;
 use build::run::{Attempt, NotBuilt};
 use build::{OpenOptions, Project, debian, run};
 use matrix::{LockPurpose, select};
+use wheelfile::{Importable, WheelName};
 
 use super::ProveOptions;
 use super::dependents::CachedWheel;
 use super::draft;
-use crate::add::rows::PackageRow;
+use crate::add::rows::{self, PackageRow};
 use crate::check::target::Target;
 use crate::lock;
 
@@ -49,8 +50,8 @@ impl Workshop<'_> {
                 break;
             }
             let attempt = self.attempt(&open, &packages)?;
-            for package in packages.iter().filter(|package| open.contains(&package.id)) {
-                match self.wheel(package, &attempt) {
+            for package in packages.iter_mut().filter(|package| open.contains(&package.id)) {
+                match self.wheel(package, &attempt)? {
                     Ok(sha256) => {
                         failed.remove(&package.id);
                         wheels.push(CachedWheel { name: package.id.clone(), sha256 });
@@ -97,17 +98,23 @@ impl Workshop<'_> {
         Ok(attempt)
     }
 
-    /// Returns the SHA-256 of the wheel, or why it was not built.
-    fn wheel(&self, package: &PackageRow, attempt: &Attempt) -> Result<String, String> {
+    /// Returns the SHA-256 of the wheel, whose modules are added to the row, or why it was not built.
+    fn wheel(&self, package: &mut PackageRow, attempt: &Attempt) -> Result<Result<String, String>> {
         let id = wheel_id(&package.id, &self.target.abi);
-        if let Some(file) = attempt.done.get(&id).and_then(|outcome| outcome.record.output.files.first()) {
-            return Ok(file.sha256.clone());
-        }
-        let step = match attempt.not_built.get(&id) {
-            Some(NotBuilt::Needs(step)) => step,
-            _ => &id,
+        let Some(file) = attempt.done.get(&id).and_then(|outcome| outcome.record.output.files.first()) else {
+            let step = match attempt.not_built.get(&id) {
+                Some(NotBuilt::Needs(step)) => step,
+                _ => &id,
+            };
+            return Ok(Err(attempt.causes.get(step).map_or("its build was not started", |cause| cause).to_owned()));
         };
-        Err(attempt.causes.get(step).map_or("its build was not started", |cause| cause).to_owned())
+        let (name, mut modules) = (WheelName::parse(&file.name)?, Importable::default());
+        modules.add(&self.project.cache.blob(&file.sha256), &name.distribution, &name.version)?;
+        package.import = rows::import_names(&modules);
+        Ok(match package.import.is_empty() {
+            true => Err("its wheel has no module to import".to_owned()),
+            false => Ok(file.sha256.clone()),
+        })
     }
 
     /// Adds the Debian packages that builds missed, and returns the ids of the distributions that got some.
