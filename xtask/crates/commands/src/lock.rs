@@ -153,6 +153,14 @@ pub fn resolve(
         let metadata = SourceMetadata::read(&folder, built_metadata(project, package)?.as_deref());
         let metadata = metadata.with_context(|| format!("cannot read the source of `{}`", package.id))?;
         for &purpose in purposes {
+            if purpose == LockPurpose::Runtime && !metadata.knows_runtime() {
+                project.ui.say(&format!(
+                    "note: the run-time requirements of `{0}` are known only after its build: then run `cargo xtask lock \
+                     {0}` again",
+                    package.id
+                ));
+                continue;
+            }
             let resolver = Resolver { project, package, purpose, upgrade, uv: &uv };
             match resolver.lock(&metadata) {
                 Ok(lock) => made.extend(lock),

@@ -106,6 +106,11 @@ impl SourceMetadata {
         table.or_else(|| self.core.as_ref()?.python.as_deref())
     }
 
+    /// Returns whether the run-time requirements are known. If they are computed by the build, they are known afterwards.
+    pub fn knows_runtime(&self) -> bool {
+        self.runtime(&[]).is_some()
+    }
+
     /// Returns whether the package supports the Python version of an ABI.
     pub fn supports(&self, abi: &Abi) -> bool {
         self.requires_python().is_none_or(|text| pylock::check_abi(abi, text).is_ok())
@@ -118,13 +123,7 @@ impl SourceMetadata {
             LockPurpose::Build => [texts(&package.build.requires), self.build()].concat(),
             LockPurpose::Runtime => {
                 let extras: Vec<&str> = package.extras.iter().map(|extra| &**extra).collect();
-                let own = self.runtime(&extras).with_context(|| {
-                    format!(
-                        "the dependencies of `{}` are known only after a build: run `cargo xtask wheels --package {0}` \
-                         first, or list them in `requires` of the package",
-                        package.id
-                    )
-                })?;
+                let own = self.runtime(&extras).context("the source does not say what the package needs")?;
                 [texts(&package.requires), own].concat()
             }
             LockPurpose::Tests => match package.tests.as_ref().map(|tests| texts(&tests.requires)) {
@@ -293,8 +292,7 @@ mod tests {
         assert_eq!(runtime(table, "", "").unwrap(), ["a>=1"]);
         assert_eq!(runtime(table, "", "    extras: [x-y]\n    requires: [c]\n").unwrap(), ["a>=1", "b", "c"]);
         let dynamic = "[project]\nname = 'acme'\ndynamic = ['dependencies']\n";
-        let error = runtime(dynamic, "", "").unwrap_err();
-        assert!(error.contains("cargo xtask wheels --package acme"), "{error}");
+        assert!(runtime(dynamic, "", "").is_err() && !metadata(dynamic, "").knows_runtime());
         let info = "Metadata-Version: 2.1\nRequires-Dist: a>=1\nRequires-Dist: b; extra == 'x'\nRequires-Dist: \
                     c; python_version < '3.12'\n\nRequires-Dist: not-this\n";
         assert_eq!(runtime(dynamic, info, "").unwrap(), ["a>=1", "c ; python_full_version < '3.12'"]);
