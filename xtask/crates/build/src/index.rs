@@ -24,9 +24,6 @@ use wheelfile::normalise;
 /// JSON (PEP 691) is preferred to HTML (PEP 503).
 const INDEX_PAGE: &str = "application/vnd.pypi.simple.v1+json, text/html;q=0.5, */*;q=0.1";
 
-/// Maximum size of the METADATA of a wheel, in bytes.
-const LARGEST_METADATA: u64 = 8 << 20;
-
 /// A package index.
 pub struct Index<'a> {
     pub client: &'a Client,
@@ -89,18 +86,6 @@ impl Index<'_> {
         let entries =
             page::entries(&text).with_context(|| format!("the package index's entry for `{project}` is invalid"))?;
         Ok(Some(Page { url: from, entries }))
-    }
-
-    /// Returns the METADATA of a wheel without downloading the wheel (PEP 658); `None` if the index does not offer it.
-    pub fn metadata(&self, file: &File) -> Result<Option<String>> {
-        let Some(sha256) = &file.metadata_sha256 else { return Ok(None) };
-        let mut url = file.url.clone();
-        url.set_path(&format!("{}.metadata", file.url.path()));
-        let path = self.scratch.join("metadata");
-        self.fetch(&[url], Some(sha256), LARGEST_METADATA, &path)
-            .with_context(|| format!("cannot read the metadata of `{}`", file.name))?;
-        let text = std::fs::read_to_string(&path);
-        Ok(Some(text.with_context(|| format!("the metadata of `{}` is not text", file.name))?))
     }
 
     /// Downloads a file to `path` and checks its digest.

@@ -41,8 +41,6 @@ pub struct File {
     /// Withdrawn by its publisher (PEP 592).
     pub yanked: bool,
     pub requires_python: Option<String>,
-    /// SHA-256 of the METADATA, if the index offers it (PEP 658).
-    pub metadata_sha256: Option<String>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -62,12 +60,11 @@ impl ProjectFiles {
         for entry in entries {
             let Some((kind, version)) = parse_name(&entry.name, name) else { continue };
             let Ok(Place { name, url }) = place(&entry, page) else { continue };
-            let Entry { sha256, size, yanked, requires_python, metadata_sha256, .. } = entry;
+            let Entry { sha256, size, yanked, requires_python, .. } = entry;
             if !base::digest::is_digest(&sha256) {
                 continue;
             }
-            let metadata_sha256 = metadata_sha256.filter(|digest| base::digest::is_digest(digest));
-            let file = File { name, kind, url, sha256, size, yanked, requires_python, metadata_sha256 };
+            let file = File { name, kind, url, sha256, size, yanked, requires_python };
             releases.entry(version).or_default().push(file);
         }
         let releases = releases.into_iter().map(|(version, files)| Release { version, files }).collect();

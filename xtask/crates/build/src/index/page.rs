@@ -1,5 +1,5 @@
 //! Parses the files that a package index lists for a project, in JSON (PEP 691, PEP 700) or HTML (PEP 503). Both may
-//! have the fields of PEP 592 (yanked), PEP 345 (required Python) and PEP 658 with PEP 714 (metadata of wheels).
+//! have the fields of PEP 592 (yanked) and PEP 345 (required Python).
 
 use anyhow::{Result, bail};
 use serde_json::Value;
@@ -25,8 +25,6 @@ pub struct Entry {
     pub size: Option<u64>,
     pub yanked: bool,
     pub requires_python: Option<String>,
-    /// SHA-256 of the wheel's METADATA, which the index offers at the link with `.metadata` appended.
-    pub metadata_sha256: Option<String>,
 }
 
 /// Returns the files on the page of a project. Files without SHA-256 are skipped, because they cannot be pinned.
@@ -43,11 +41,6 @@ pub fn entries(text: &str) -> Result<Vec<Entry>> {
     Ok(entries)
 }
 
-/// Reads `core-metadata` (PEP 714), which is true, false or an object of digests.
-fn metadata(field: &Value) -> Option<String> {
-    Some(field["sha256"].as_str()?.to_ascii_lowercase())
-}
-
 fn json_entries(json: &Value) -> Vec<Entry> {
     let entry = |file: &Value| {
         Some(Entry {
@@ -57,7 +50,6 @@ fn json_entries(json: &Value) -> Vec<Entry> {
             size: file["size"].as_u64(),
             yanked: !matches!(file["yanked"], Value::Null | Value::Bool(false)),
             requires_python: file["requires-python"].as_str().map(str::to_owned),
-            metadata_sha256: metadata(&file["core-metadata"]).or_else(|| metadata(&file["dist-info-metadata"])),
         })
     };
     json["files"].as_array().into_iter().flatten().filter_map(entry).collect()
@@ -91,7 +83,6 @@ fn html_entries(text: &str) -> Vec<Entry> {
         if let (Some(link), Some(sha256)) = (link, text.get(start..start + 64)) {
             let link = link.replace("&amp;", "&");
             let name = decode(link.split('?').next().unwrap_or_default().rsplit('/').next().unwrap_or_default());
-            let metadata = attribute("data-core-metadata").or_else(|| attribute("data-dist-info-metadata"));
             entries.push(Entry {
                 name,
                 link,
@@ -99,7 +90,6 @@ fn html_entries(text: &str) -> Vec<Entry> {
                 size: None,
                 yanked: attribute("data-yanked").is_some(),
                 requires_python: attribute("data-requires-python"),
-                metadata_sha256: metadata.and_then(|text| Some(text.strip_prefix("sha256=")?.to_ascii_lowercase())),
             });
         }
     }
@@ -199,32 +189,26 @@ mod tests {
 
     #[test]
     fn the_optional_fields_are_read_from_both_formats() {
-        let (a, b) = ("a".repeat(64), "b".repeat(64));
+        let a = "a".repeat(64);
         let json = format!(
             r#"{{"files": [
             {{"filename": "x-1.whl", "url": "x", "hashes": {{"sha256": "{a}"}}, "yanked": "bad", "size": 3,
-              "requires-python": ">=3.9,<4", "core-metadata": {{"sha256": "{b}"}}}},
+              "requires-python": ">=3.9,<4"}},
             {{"filename": "x-2.whl", "url": "x", "hashes": {{"sha256": "{a}"}}, "yanked": false,
-              "requires-python": null, "core-metadata": true, "dist-info-metadata": {{"sha256": "{b}"}}}},
-            {{"filename": "x-3.whl", "url": "x", "hashes": {{"sha256": "{a}"}}, "core-metadata": false}}]}}"#
+              "requires-python": null}}]}}"#
         );
         let html = format!(
-            "<a data-yanked='' href=\"x-1.whl#sha256={a}\" data-requires-python=\"&gt;=3.9,&lt;4\" \
-             data-core-metadata=sha256={b}>x</a>\n<a href='x-2.whl#sha256={a}' \
-             data-dist-info-metadata='sha256={b}' title='data-yanked-not'>x</a><a data-yanked></a>\n\
-             <a href=\"x-3.whl#sha256={a}\" data-core-metadata=\"true\">x</a>"
+            "<a data-yanked='' href=\"x-1.whl#sha256={a}\" data-requires-python=\"&gt;=3.9,&lt;4\">x</a>\n\
+             <a href='x-2.whl#sha256={a}' title='data-yanked-not'>x</a><a data-yanked></a>"
         );
         for page in [json, html] {
             let fields: Vec<_> = entries(&page)
                 .unwrap()
                 .into_iter()
-                .map(|entry| (entry.name, entry.yanked, entry.requires_python, entry.metadata_sha256))
+                .map(|entry| (entry.name, entry.yanked, entry.requires_python))
                 .collect();
-            let wanted = [
-                ("x-1.whl".to_owned(), true, Some(">=3.9,<4".to_owned()), Some(b.clone())),
-                ("x-2.whl".to_owned(), false, None, Some(b.clone())),
-                ("x-3.whl".to_owned(), false, None, None),
-            ];
+            let wanted =
+                [("x-1.whl".to_owned(), true, Some(">=3.9,<4".to_owned())), ("x-2.whl".to_owned(), false, None)];
             assert_eq!(fields, wanted, "{page}");
         }
     }
@@ -257,7 +241,6 @@ mod tests {
             size: None,
             yanked: false,
             requires_python: None,
-            metadata_sha256: None,
         };
         let entries = [
             entry("x_y-2.0-cp314-cp314t-manylinux_2_28_x86_64.whl", "a"),

@@ -111,32 +111,6 @@ fn a_missing_project_differs_from_an_index_without_answer() {
 }
 
 #[test]
-fn metadata_is_read_without_the_wheel_and_checked() {
-    let text = "Metadata-Version: 2.1\nName: x\n";
-    let more = |digest: &str| format!(r#", "core-metadata": {{"sha256": "{digest}"}}"#);
-    let files = page(&[
-        ("x-1-py3-none-any.whl", &more(&digest::of(text))),
-        ("x-2-py3-none-any.whl", &more(&digest::of("other"))),
-        ("x-3-py3-none-any.whl", ""),
-    ]);
-    let metadata = |name: &'static str| (name, text.as_bytes().to_vec());
-    let served = Served::new(
-        "metadata",
-        vec![
-            ("/simple/x/", files),
-            metadata("/f/x-1-py3-none-any.whl.metadata"),
-            metadata("/f/x-2-py3-none-any.whl.metadata"),
-        ],
-    );
-    let project = served.ask(|index| index.project("x")).unwrap().unwrap();
-    let read = |at: usize| served.ask(|index| index.metadata(&project.releases[at].files[0]));
-    assert_eq!(read(0).unwrap().as_deref(), Some(text));
-    let error = format!("{:#}", read(1).unwrap_err());
-    assert!(error.contains("metadata of `x-2-py3-none-any.whl`") && error.contains("SHA-256"), "{error}");
-    assert!(read(2).unwrap().is_none());
-}
-
-#[test]
 fn a_downloaded_file_has_the_digest_of_the_index() {
     let served = Served::new(
         "download",
