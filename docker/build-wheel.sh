@@ -125,6 +125,49 @@ with open(sys.argv[1], "rb") as file:
 EOF
 fi
 
+# Some backends ask for more when a build starts (PEP 517), which a build without
+# isolation would not check. Not setuptools, which runs all of setup.py for this.
+cat > "$work/backend_requires.py" <<'EOF'
+import importlib, os, sys, tomllib
+from importlib.metadata import PackageNotFoundError, version
+
+from packaging.requirements import Requirement
+
+with open("pyproject.toml", "rb") as file:
+    system = tomllib.load(file).get("build-system", {})
+name, _, path = system.get("build-backend", "setuptools.build_meta").partition(":")
+if name.partition(".")[0] == "setuptools":
+    sys.exit()
+sys.path[:0] = [os.path.abspath(folder) for folder in system.get("backend-path", [])]
+backend = importlib.import_module(name)
+for part in filter(None, path.split(".")):
+    backend = getattr(backend, part)
+hook = getattr(backend, "get_requires_for_build_wheel", list)
+missing = []
+for text in hook():
+    requirement = Requirement(text)
+    if requirement.marker is None or requirement.marker.evaluate():
+        try:
+            found = requirement.specifier.contains(version(requirement.name), prereleases=True)
+        except PackageNotFoundError:
+            found = False
+        if not found:
+            missing.append(text)
+for text in missing:
+    print("missing build requirement:", text, flush=True)
+sys.exit(3 if missing else 0)
+EOF
+if [ -f "$source/pyproject.toml" ]; then
+    code=0
+    (
+        if [ -f /in/environment.sh ]; then . /in/environment.sh; fi
+        cd "$source"
+        exec python "$work/backend_requires.py" 2> "$work/backend.log"
+    ) || code=$?
+    # A backend that fails here will say why when it builds.
+    if [ "$code" = 3 ]; then exit 1; fi
+fi
+
 # In a shell of its own, because the package's variables may have the names of those here.
 set -- "$uv" build --wheel --no-build-isolation --out-dir "$work/dist" "$@" "$source"
 (

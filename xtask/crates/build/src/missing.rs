@@ -1,4 +1,4 @@
-//! The error of a build in a container to which files of Debian packages are missing.
+//! The errors of a build in a container to which inputs are missing.
 
 use std::fmt;
 
@@ -35,6 +35,52 @@ impl fmt::Display for MissingDebianPackages {
 }
 
 impl std::error::Error for MissingDebianPackages {}
+
+/// A build backend asks for requirements (`get_requires_for_build_wheel` of PEP 517) that are not locked.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct MissingRequirements {
+    /// The row of the package that was built.
+    pub package: String,
+    /// Requirements as in PEP 508.
+    pub requirements: Vec<String>,
+}
+
+impl fmt::Display for MissingRequirements {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let MissingRequirements { package, requirements } = self;
+        write!(
+            f,
+            "its build backend also needs {}: add this to `build.requires` of `{package}` in matrix.yaml and run \
+             `cargo xtask lock {package}`",
+            quoted(requirements)
+        )
+    }
+}
+
+impl std::error::Error for MissingRequirements {}
+
+/// What a build misses.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Missing {
+    DebianPackages(MissingDebianPackages),
+    Requirements(MissingRequirements),
+}
+
+impl Missing {
+    /// Returns the row of the package that was built.
+    pub fn package(&self) -> &str {
+        match self {
+            Missing::DebianPackages(missing) => &missing.package,
+            Missing::Requirements(missing) => &missing.package,
+        }
+    }
+
+    /// Returns what the error of a build says that is missing.
+    pub fn of(error: &anyhow::Error) -> Option<Missing> {
+        let packages = error.downcast_ref::<MissingDebianPackages>().cloned().map(Missing::DebianPackages);
+        packages.or_else(|| error.downcast_ref::<MissingRequirements>().cloned().map(Missing::Requirements))
+    }
+}
 
 #[cfg(test)]
 mod tests {

@@ -12,7 +12,7 @@ use anyhow::{Context as _, Result, anyhow, ensure};
 
 use crate::cache::{Output, Record, log_name};
 use crate::exchange::Exchange;
-use crate::missing::MissingDebianPackages;
+use crate::missing::Missing;
 use crate::plan::{Action, Plan, Step};
 use crate::step::{self, Context, Env};
 use base::ui::{Task, quoted};
@@ -39,7 +39,7 @@ pub struct Attempt {
     /// Ids of the failed steps in the order of their failures.
     pub failed: Vec<String>,
     /// What the failed steps miss.
-    pub missing: Vec<MissingDebianPackages>,
+    pub missing: Vec<Missing>,
     /// First line of the error of each failed step, by id.
     pub causes: BTreeMap<String, String>,
     /// Requested steps that were not started.
@@ -79,7 +79,7 @@ struct ExecutionState {
     absent: BTreeSet<String>,
     running: BTreeSet<String>,
     failed: Vec<String>,
-    missing: Vec<MissingDebianPackages>,
+    missing: Vec<Missing>,
     causes: BTreeMap<String, String>,
 }
 
@@ -422,7 +422,7 @@ impl<'a> Run<'a> {
 
     /// Adds log, last lines and command to the error of a step, and ends its task.
     fn explain_error(&self, step: &Step, error: anyhow::Error, task: Task) -> anyhow::Error {
-        let missing = error.downcast_ref::<MissingDebianPackages>().cloned();
+        let missing = Missing::of(&error);
         let mut text = format!("[{}] {}", step.id, failure::explain(&error, &task));
         // Many programs do not report a full disk clearly.
         let folders = [self.context.cache.dir(), &std::env::temp_dir()];

@@ -15,16 +15,13 @@ use build::exchange::Exchange;
 use build::manifest::{Entry, Manifest};
 use build::plan::{Action, Proof, proof_id};
 use build::run::{self, StepsFailed};
-use build::{BuildOptions, Project, cache, embedded, make, planner, step};
+use build::{BuildOptions, Missing, Project, cache, embedded, make, planner, step};
 use matrix::select::Selection;
 use matrix::{GilState, LockPurpose, Matrix};
 use wheelfile::{Importable, WheelName};
 
 use rows::{ImageRow, PackageRow};
 use target::Target;
-
-/// Maximum number of Debian packages that are added to the apt set of a package.
-const MOST_APT_PACKAGES: usize = 12;
 
 #[derive(Debug, Args)]
 pub struct Options {
@@ -187,8 +184,7 @@ impl Adding<'_> {
         Ok(())
     }
 
-    /// Builds rows. If a build misses a header, library or program of Debian, its package is added and the build is
-    /// tried again.
+    /// Builds rows. If a build misses a Debian package or a requirement, that is added and the build is tried again.
     fn build(&mut self, selection: &Selection) -> Result<()> {
         loop {
             let wheels = self.project.wheels();
@@ -196,20 +192,16 @@ impl Adding<'_> {
                 Ok(_) => return Ok(()),
                 Err(error) => error,
             };
-            let missing = error.chain().find_map(|cause| cause.downcast_ref::<StepsFailed>());
-            let missing = missing.and_then(|failed| failed.missing.first());
-            let own = &self.package.apt;
-            let next = missing.and_then(|missing| missing.candidates.iter().find(|name| !own.contains(name)));
-            let (Some(missing), Some(next)) = (missing, next) else { return Err(error) };
-            if own.len() >= MOST_APT_PACKAGES {
-                return Err(
-                    error.context(format!("{MOST_APT_PACKAGES} Debian packages were added, which is the limit"))
-                );
-            }
-            self.project.ui.say(&format!("[add] `{}` is missing: adding the Debian package `{next}`", missing.file));
-            let next = next.clone();
-            self.package.apt.push(next);
+            let failed = error.chain().find_map(|cause| cause.downcast_ref::<StepsFailed>());
+            let missing = failed.and_then(|failed| failed.missing.first());
+            let added = missing.and_then(|missing| Some((missing, self.package.provide(missing)?)));
+            let Some((missing, text)) = added else { return Err(error) };
+            self.project.ui.say(&format!("[add] {text}"));
+            let requirements = matches!(missing, Missing::Requirements(_));
             self.change(None)?;
+            if requirements {
+                self.lock(&[LockPurpose::Build])?;
+            }
         }
     }
 

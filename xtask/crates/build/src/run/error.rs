@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
-use crate::missing::MissingDebianPackages;
+use crate::missing::Missing;
 use base::ui::quoted;
 
 /// Some steps of an execution failed, whose errors were printed.
@@ -11,8 +11,8 @@ use base::ui::quoted;
 pub struct StepsFailed {
     /// Ids of the failed steps in the order of their failures.
     pub failed: Vec<String>,
-    /// What they miss, for those whose build misses files of Debian packages.
-    pub missing: Vec<MissingDebianPackages>,
+    /// What the failed builds miss, as far as it is known.
+    pub missing: Vec<Missing>,
     /// First line of the error of each failed step, by id.
     pub causes: BTreeMap<String, String>,
 }
@@ -21,7 +21,7 @@ pub struct StepsFailed {
 #[derive(Debug)]
 pub(super) struct StepFailure {
     pub text: String,
-    pub missing: Option<MissingDebianPackages>,
+    pub missing: Option<Missing>,
 }
 
 impl fmt::Display for StepsFailed {
@@ -44,16 +44,16 @@ mod tests {
     use std::collections::BTreeMap;
 
     use super::StepsFailed;
-    use crate::missing::MissingDebianPackages;
+    use crate::missing::{Missing, MissingDebianPackages};
     use crate::run::Attempt;
 
     #[test]
     fn the_error_of_an_execution_says_which_debian_packages_are_missing() {
-        let missing = MissingDebianPackages {
+        let missing = Missing::DebianPackages(MissingDebianPackages {
             package: "acme".to_owned(),
             file: "yaml.h".to_owned(),
             candidates: vec!["libyaml-dev".to_owned()],
-        };
+        });
         let attempt = Attempt {
             done: BTreeMap::new(),
             failed: vec!["wheel-acme-cp314t".to_owned()],

@@ -15,7 +15,7 @@ use wanted::Wanted;
 use super::env::{EPOCH, Env, text};
 use super::wheel;
 use crate::cache::{Artefact, Output};
-use crate::missing::MissingDebianPackages;
+use crate::missing::{MissingDebianPackages, MissingRequirements};
 use crate::plan::{Container, Wheel};
 use base::working_copy;
 use base::{cause, ui};
@@ -23,7 +23,7 @@ use docker::{Content, ContextFile, Job, Network};
 use matrix::AUTO;
 
 /// Part of this step's key. Increase it if a code change can change the result.
-pub const REVISION: u32 = 2;
+pub const REVISION: u32 = 3;
 
 pub fn run(step: &Container, env: &Env) -> Result<Output> {
     let own = &step.wheel;
@@ -89,6 +89,10 @@ pub fn run(step: &Container, env: &Env) -> Result<Output> {
     let messages = messages.into_inner().unwrap_or_else(PoisonError::into_inner);
     if result.exit != 0 {
         let failed = format!("building `{}` in a container failed with exit code {}", own.package, result.exit);
+        if let requirements @ [_, ..] = messages.missing_requirements() {
+            let missing = MissingRequirements { package: own.package.clone(), requirements: requirements.to_vec() };
+            return Err(anyhow!(missing).context(failed));
+        }
         return Err(match missing(step, &messages, env) {
             Some(missing) => anyhow!(missing).context(failed),
             None => {

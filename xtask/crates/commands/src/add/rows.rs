@@ -1,10 +1,15 @@
 //! The rows that `add` writes.
 
 use anyhow::Result;
+use base::ui;
+use build::{Missing, MissingDebianPackages, MissingRequirements};
 
 use super::target::{Source, Target};
 use matrix::{Builder, GilState, Matrix, inserted};
 use wheelfile::{Importable, is_identifier};
+
+/// Maximum number of Debian packages that are added to the apt set of a package.
+const MOST_APT_PACKAGES: usize = 12;
 
 /// Set of Debian packages with a compiler, one of the defaults of the matrix.
 const COMPILE: &str = "compile";
@@ -20,6 +25,8 @@ pub struct PackageRow {
     source: Source,
     builder: Builder,
     rust: bool,
+    /// Build requirements that its build backend asks for when a build starts.
+    pub requires: Vec<String>,
     /// Debian packages that its build needs besides a compiler.
     pub apt: Vec<String>,
     /// Whether the matrix has a set with a compiler.
@@ -37,9 +44,30 @@ impl PackageRow {
             source: target.source.clone(),
             builder: target.builder,
             rust: target.rust,
+            requires: Vec::new(),
             apt: Vec::new(),
             has_compile: matrix.apt.iter().any(|set| set.id == *COMPILE),
             published: target.published.clone(),
+        }
+    }
+
+    /// Adds what a failed build missed, and describes that. `None` if the row has it already, or if it is not known.
+    pub fn provide(&mut self, missing: &Missing) -> Option<String> {
+        match missing {
+            Missing::DebianPackages(MissingDebianPackages { file, candidates, .. }) => {
+                let next = candidates.iter().find(|name| !self.apt.contains(name));
+                let next = next.filter(|_| self.apt.len() < MOST_APT_PACKAGES)?.clone();
+                let text = format!("`{file}` is missing: adding the Debian package `{next}`");
+                self.apt.push(next);
+                Some(text)
+            }
+            Missing::Requirements(MissingRequirements { requirements, .. }) => {
+                let new: Vec<String> =
+                    requirements.iter().filter(|text| !self.requires.contains(text)).cloned().collect();
+                let text = format!("the build backend needs {}: adding it to `build.requires`", ui::quoted(&new));
+                self.requires.extend(new.clone());
+                (!new.is_empty()).then_some(text)
+            }
         }
     }
 
@@ -69,7 +97,12 @@ impl PackageRow {
             Builder::Maturin => "{with: maturin}".to_owned(),
             Builder::Container => {
                 let rust = if self.rust { ", rust: true" } else { "" };
-                format!("{{with: container, apt: {}{rust}}}", self.apt_set())
+                let requires: Vec<String> = self.requires.iter().map(|text| in_quotes(text)).collect();
+                let requires = match requires.is_empty() {
+                    true => String::new(),
+                    false => format!(", requires: [{}]", requires.join(", ")),
+                };
+                format!("{{with: container, apt: {}{rust}{requires}}}", self.apt_set())
             }
         };
         let source = match &self.source {
@@ -126,6 +159,11 @@ impl ImageRow {
     }
 }
 
+/// Returns a scalar of YAML in double quotes.
+fn in_quotes(text: &str) -> String {
+    format!("\"{}\"", text.replace('\\', "\\\\").replace('"', "\\\""))
+}
+
 /// Returns a scalar of YAML. Text that YAML would read as a number stands in quotes.
 fn quoted(text: &str) -> String {
     match text.parse::<f64>() {
@@ -156,4 +194,35 @@ pub fn text(old: &str, package: &PackageRow, image: Option<&ImageRow>) -> Result
         text = inserted(&text, "images", &image.text())?;
     }
     Ok(text)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_build_missed_is_added_once() {
+        let target = Target {
+            id: "demo".to_owned(),
+            source: Source::Folder("demo".to_owned()),
+            builder: Builder::Container,
+            backend: "x".to_owned(),
+            rust: false,
+            published: Vec::new(),
+        };
+        let mut row = PackageRow::new(&target, &Matrix::without_rows().unwrap());
+        let requirements = vec!["cython>=3; python_version>\"3.8\"".to_owned()];
+        let missing = Missing::Requirements(MissingRequirements { package: "demo".to_owned(), requirements });
+        assert!(row.provide(&missing).is_some_and(|text| text.contains("`build.requires`")));
+        assert_eq!(row.provide(&missing), None, "the row has it already");
+        let candidates = vec!["liba-dev".to_owned(), "libb-dev".to_owned()];
+        let file = "a.h".to_owned();
+        let missing = Missing::DebianPackages(MissingDebianPackages { package: "demo".to_owned(), file, candidates });
+        let added: Vec<bool> = (0..3).map(|_| row.provide(&missing).is_some()).collect();
+        assert_eq!(added, [true, true, false], "every candidate is tried once");
+        let text = text("name: x\npackages: []\nimages: []\n", &row, None).unwrap();
+        let build = "build: {with: container, apt: demo-build, requires: [\"cython>=3; python_version>\\\"3.8\\\"\"]}";
+        assert!(text.contains(build) && text.contains("packages: [liba-dev, libb-dev]"), "{text}");
+        assert!(Matrix::parse(&text, "matrix.yaml").is_ok());
+    }
 }

@@ -6,6 +6,9 @@ use base::ui::quoted;
 /// Prefix of lines in which build-wheel.sh prints requirements of the package's pyproject.toml.
 const REQUIRES: &str = "build-system.requires: ";
 
+/// Prefix of lines in which build-wheel.sh prints what the build backend asks for and is not installed.
+const MISSING_REQUIREMENT: &str = "missing build requirement: ";
+
 /// Parser of a build's output.
 #[derive(Debug, Default)]
 pub struct Messages {
@@ -15,6 +18,7 @@ pub struct Messages {
     tried: Vec<Wanted>,
     module: Option<String>,
     requires: Vec<String>,
+    missing_requirements: Vec<String>,
     in_advice: bool,
     in_cmake_error: bool,
     field: Option<&'static str>,
@@ -26,6 +30,9 @@ impl Messages {
     pub fn read(&mut self, line: &str) -> bool {
         if let Some(requirement) = line.strip_prefix(REQUIRES) {
             self.requires.push(requirement.to_owned());
+        }
+        if let Some(requirement) = line.strip_prefix(MISSING_REQUIREMENT) {
+            self.missing_requirements.push(requirement.to_owned());
         }
         // The lines of a message of CMake are indented.
         if !line.trim().is_empty() && !line.starts_with(' ') {
@@ -46,6 +53,11 @@ impl Messages {
             self.in_advice = false;
         }
         shown
+    }
+
+    /// Returns the requirements that the build backend asks for and that are not locked.
+    pub fn missing_requirements(&self) -> &[String] {
+        &self.missing_requirements
     }
 
     /// Returns what the build certainly misses; empty if the output does not say that.
@@ -319,6 +331,13 @@ mod tests {
         let output = "/bin/sh: 1: xslt-config: not found\na.c:1:1: fatal error: a.h: No such file or directory\n";
         assert_eq!(wanted(output), [Wanted::Header("a.h".to_owned())]);
         assert_eq!(wanted("/bin/sh: 1: xslt-config: not found\nModuleNotFoundError: No module named 'numpy'"), []);
+    }
+
+    #[test]
+    fn requirements_of_the_backend_are_read() {
+        let mut messages = Messages::default();
+        messages.read("missing build requirement: Cython>=3.1; python_version>'3.8'");
+        assert_eq!(messages.missing_requirements(), ["Cython>=3.1; python_version>'3.8'"]);
     }
 
     #[test]

@@ -8,7 +8,7 @@ use anyhow::{Context as _, Result, ensure};
 use build::exchange::Exchange;
 use build::plan::wheel_id;
 use build::run::{Attempt, NotBuilt};
-use build::{OpenOptions, Project, debian, run};
+use build::{Missing, OpenOptions, Project, debian, run};
 use matrix::{LockPurpose, select};
 use wheelfile::{Importable, WheelName};
 
@@ -39,7 +39,8 @@ pub struct Workshop<'a> {
 }
 
 impl Workshop<'_> {
-    /// Builds the wheels of `packages`. Debian packages that a build misses are added, and it is tried again.
+    /// Builds the wheels of `packages`. Debian packages and requirements that a build misses are added, and it is tried
+    /// again.
     pub fn build(&self, mut packages: Vec<PackageRow>) -> Result<Built> {
         let mut failed = BTreeMap::new();
         self.lock(&mut packages, &mut failed)?;
@@ -61,7 +62,10 @@ impl Workshop<'_> {
                     }
                 }
             }
-            open = self.add_debian_packages(&mut packages, &attempt);
+            open = self.provide(&mut packages, &attempt);
+            if attempt.missing.iter().any(|missing| matches!(missing, Missing::Requirements(_))) {
+                self.lock(&mut packages, &mut failed)?;
+            }
         }
         packages.retain(|package| !failed.contains_key(&package.id));
         Ok(Built { packages, wheels, failed })
@@ -117,15 +121,15 @@ impl Workshop<'_> {
         })
     }
 
-    /// Adds the Debian packages that builds missed, and returns the ids of the distributions that got some.
-    fn add_debian_packages(&self, packages: &mut [PackageRow], attempt: &Attempt) -> Vec<String> {
+    /// Adds what builds missed, and returns the ids of the distributions that got something.
+    fn provide(&self, packages: &mut [PackageRow], attempt: &Attempt) -> Vec<String> {
         let mut again = Vec::new();
         for missing in &attempt.missing {
-            let Some(package) = packages.iter_mut().find(|package| package.id == missing.package) else { continue };
-            let Some(next) = missing.candidates.iter().find(|name| !package.apt.contains(name)) else { continue };
-            self.project.ui.say(&format!("[check] {}: trying again with the Debian package `{next}`", package.id));
-            package.apt.push(next.clone());
-            again.push(package.id.clone());
+            let Some(package) = packages.iter_mut().find(|package| package.id == missing.package()) else { continue };
+            if let Some(text) = package.provide(missing) {
+                self.project.ui.say(&format!("[check] {}: {text}", package.id));
+                again.push(package.id.clone());
+            }
         }
         again
     }
