@@ -6,6 +6,7 @@
 mod architecture;
 mod audit;
 mod bills;
+mod cache;
 mod cases;
 mod check;
 mod cli;
@@ -16,6 +17,7 @@ mod expressions;
 mod generic;
 mod inputs;
 mod jobs;
+mod packages;
 mod plain;
 mod real;
 mod runner;
