@@ -119,14 +119,21 @@ fn add(clone: &Clone, options: &[&str]) -> (Option<i32>, String) {
 }
 
 fn with_copy(clone: &Clone, arguments: &[&str]) -> (Option<i32>, String) {
+    with_copy_and(clone, arguments, ":")
+}
+
+/// Like `with_copy`; the substitute for uv also runs a command of the shell.
+fn with_copy_and(clone: &Clone, arguments: &[&str], command: &str) -> (Option<i32>, String) {
     let copy = clone.top.join("copy");
     fs::create_dir_all(&copy).unwrap();
     let pyproject = "[project]\nname = 'My.Demo'\nversion = '1'\n[build-system]\nrequires = ['setuptools']\n";
     fs::write(copy.join("pyproject.toml"), pyproject).unwrap();
-    let uv = "#!/bin/sh\nset -eu\nwhile [ \"$1\" != --output-file ]; do shift; done\n\
-              printf 'lock-version = \"1.0\"\\ncreated-by = \"uv\"\\n' >\"$2\"\n";
+    let uv = format!(
+        "#!/bin/sh\nset -eu\n{command}\nwhile [ \"$1\" != --output-file ]; do shift; done\n\
+         printf 'lock-version = \"1.0\"\\ncreated-by = \"uv\"\\n' >\"$2\"\n"
+    );
     fs::create_dir_all(clone.top.join("programs")).unwrap();
-    write_program(&clone.top.join("programs/uv"), uv);
+    write_program(&clone.top.join("programs/uv"), &uv);
     let path = format!("{}:{}", clone.top.join("programs").display(), std::env::var("PATH").unwrap());
     let output = clone.command(arguments).env("PATH", path).output().unwrap();
     (output.status.code(), format!("{}{}", text(&output.stdout), text(&output.stderr)))
@@ -153,6 +160,27 @@ fn a_working_copy_is_added_with_its_image() {
     assert!(!clone.good(&["image", "314t-demo"]).contains(" built "));
     let (code, said) = add(&clone, &[]);
     assert!(code == Some(2) && said.contains("already has a package `my-demo`"), "{said}");
+}
+
+#[test]
+fn an_edit_of_the_matrix_during_a_build_is_kept() {
+    let clone = Clone::new();
+    let matrix = clone.project().join("matrix.yaml");
+    // The substitute for uv stands for an editor.
+    let edit = format!("sed -i 's/^name: fixture$/name: fixture # edited/' {}", matrix.display());
+    let (code, said) = with_copy_and(&clone, &["add", "../copy"], &edit);
+    let after = fs::read_to_string(&matrix).unwrap();
+    assert!(
+        code == Some(0) && after.contains("name: fixture # edited\n") && after.contains("- id: my-demo\n"),
+        "{said}"
+    );
+    assert!(said.contains("No image was made, so nothing is known about the GIL"), "{said}");
+}
+
+#[test]
+fn a_tag_that_is_no_name_is_refused_before_the_build() {
+    let (code, said) = add(&Clone::new(), &["--image", "bad tag!"]);
+    assert!(code == Some(2) && said.contains("`bad tag!` is not a name") && !said.contains("wheel-my-demo"), "{said}");
 }
 
 #[test]

@@ -10,7 +10,7 @@ use anyhow::{Context as _, Result, anyhow, bail};
 use clap::Args;
 
 use crate::lock;
-use base::{UsageError, ui};
+use base::{UsageError, program, ui};
 use build::exchange::Exchange;
 use build::manifest::{Entry, Manifest};
 use build::plan::{Action, Proof, proof_id};
@@ -18,7 +18,7 @@ use build::run::{self, StepsFailed};
 use build::{BuildOptions, Missing, Project, cache, embedded, make, planner, step};
 use matrix::select::Selection;
 use matrix::{GilState, LockPurpose, Matrix};
-use wheelfile::{Importable, WheelName};
+use wheelfile::{Importable, WheelName, normalise};
 
 use rows::{ImageRow, PackageRow};
 use target::Target;
@@ -51,32 +51,50 @@ pub fn run(project: &mut Project, options: &Options) -> Result<()> {
     if let Some(tag) = options.image.as_deref().filter(|tag| project.matrix.image(tag).is_some()) {
         return Err(anyhow!(UsageError(format!("matrix.yaml already has an image `{tag}`: choose another tag"))));
     }
-    let mut target = Target::find(project, &options.what, &abis)?;
+    let name = options.what.split("==").next().unwrap_or_default();
+    refuse_existing(&project.matrix, &normalise(name))?;
+    let mut target = Target::find(project, &options.what)?;
+    refuse_existing(&project.matrix, &target.id)?;
     if options.from_source {
-        target.published.clear();
-    }
-    if project.matrix.package(&target.id).is_some() {
-        return Err(anyhow!(UsageError(format!("matrix.yaml already has a package `{}`", target.id))));
+        target.published.retain(|(abi, _)| !abis.contains(abi));
     }
     let mut package = PackageRow::new(&target, &project.matrix);
+    // A guess; the wheel has the names.
+    package.import = vec![target.id.replace(['-', '.'], "_")];
+    let image = options.image.as_ref().map(|tag| ImageRow::guessed(tag, &abis, &target.id));
+    let expected = rows::text(&old, &package, image.as_ref())?;
+    Matrix::parse(&expected, "matrix.yaml with the new rows")
+        .map_err(|error| anyhow!(UsageError(format!("{error:#}"))))?;
     if options.dry_run {
-        // A guess; the wheel has the names.
-        package.import = vec![target.id.replace(['-', '.'], "_")];
-        let image = options.image.as_ref().map(|tag| ImageRow::guessed(tag, &abis, &target.id));
-        return ui::print_result(&added_lines(&old, &rows::text(&old, &package, image.as_ref())?));
+        return ui::print_result(&rows::listing(&package, image.as_ref()));
     }
+    package.import.clear();
     let mut adding =
         Adding { project, build: &options.build, old: &old, abis: &abis, package, image: options.image.clone() };
-    let added = adding.run().map_err(|error| {
-        let rows = rows::text(&old, &adding.package, None).map(|new| added_lines(&old, &new)).unwrap_or_default();
+    let added = adding.run();
+    let package = adding.package;
+    let added = added.map_err(|error| {
+        let rows = rows::listing(&package, None);
         error.context(format!("nothing was added to matrix.yaml; the rows that were tried are\n{rows}the build failed"))
     })?;
-    cache::write(&project.file, added.matrix.as_bytes())?;
-    let advice = match (&options.image, &added.probed) {
-        (Some(tag), Some(probed)) => advise(tag, probed),
-        _ => String::new(),
-    };
-    ui::print_result(&format!("\nAdded to matrix.yaml:\n{}{advice}", added_lines(&old, &added.matrix)))
+    // The file may have been edited meanwhile.
+    let now = fs::read_to_string(&project.file).with_context(|| format!("cannot read `{}`", project.file.display()))?;
+    let new = rows::text(&now, &package, added.image.as_ref())?;
+    Matrix::parse(&new, "matrix.yaml with the new rows")
+        .context("matrix.yaml was edited while the package was built")?;
+    cache::write(&project.file, new.as_bytes())?;
+    let rows = rows::listing(&package, added.image.as_ref());
+    let advice = advise(options.image.as_deref(), &added);
+    ui::print_result(&format!("\nAdded to matrix.yaml:\n{rows}{advice}"))
+}
+
+fn refuse_existing(matrix: &Matrix, id: &str) -> Result<()> {
+    match matrix.package(id) {
+        Some(_) => Err(anyhow!(UsageError(format!(
+            "matrix.yaml already has a package `{id}`: edit its row, or add an image with it to `images`"
+        )))),
+        None => Ok(()),
+    }
 }
 
 /// Returns the wanted ABIs, which must be in the matrix.
@@ -101,12 +119,14 @@ pub struct Probed {
     pub on: bool,
     /// Modules that do not declare that they run without the GIL.
     pub undeclared: Vec<String>,
+    /// Modules that cannot be loaded, with the reason, and that no import of the package reaches.
+    pub not_loadable: Vec<String>,
 }
 
 /// A package that was built, and whose lock files were written.
 pub struct Added {
-    /// Text of the matrix with its rows.
-    pub matrix: String,
+    /// `None` without an image.
+    pub image: Option<ImageRow>,
     /// The wheel for the last of the ABIs.
     pub wheel: Entry,
     /// `None` without an image.
@@ -147,7 +167,9 @@ impl Adding<'_> {
         self.build(&Selection { wheels, images: Vec::new() })?;
         let built = self.wheels()?;
         self.package.import = self.modules(&built)?;
-        self.change(None)?;
+        // The run-time requirements are locked for the ABI of the image.
+        let guessed = self.image.as_ref().map(|tag| ImageRow::guessed(tag, self.abis, &id));
+        self.change(guessed.as_ref())?;
         self.lock(&[LockPurpose::Runtime])?;
         let (mut image, mut probed) = (None, None);
         if let Some(tag) = self.image.clone() {
@@ -155,12 +177,12 @@ impl Adding<'_> {
             image = Some(ImageRow::proven(&tag, self.abis, &id, found.on));
             probed = Some(found);
         }
-        let matrix = self.change(image.as_ref())?;
+        self.change(image.as_ref())?;
         if let Some(tag) = &self.image {
             self.build(&Selection { wheels: Vec::new(), images: vec![tag.clone()] })?;
         }
         let wheel = built.into_iter().next_back().context("no wheel was built: this is a bug")?;
-        Ok(Added { matrix, wheel, probed })
+        Ok(Added { image, wheel, probed })
     }
 
     /// Returns the folder of the package's lock files, relative to the matrix.
@@ -169,11 +191,11 @@ impl Adding<'_> {
         Ok(file.parent().context("a lock file without a folder: this is a bug")?.to_owned())
     }
 
-    /// Makes the present rows those of the project, in memory only, and returns the text of the matrix.
-    fn change(&mut self, image: Option<&ImageRow>) -> Result<String> {
+    /// Makes the present rows those of the project, in memory only.
+    fn change(&mut self, image: Option<&ImageRow>) -> Result<()> {
         let new = rows::text(self.old, &self.package, image)?;
-        self.project.matrix = Matrix::parse(&new, "the changed matrix.yaml")?;
-        Ok(new)
+        self.project.matrix = Matrix::parse(&new, "matrix.yaml with the new rows")?;
+        Ok(())
     }
 
     fn lock(&self, purposes: &[LockPurpose]) -> Result<()> {
@@ -235,7 +257,7 @@ impl Adding<'_> {
         self.change(Some(&image))?;
         let project = &*self.project;
         if project.fake {
-            return Ok(Probed { on: !image.is_free_threaded(), undeclared: Vec::new() });
+            return Ok(Probed { on: !image.is_free_threaded(), undeclared: Vec::new(), not_loadable: Vec::new() });
         }
         let facts = project.facts(self.build.quick)?;
         let selection = Selection { wheels: Vec::new(), images: vec![tag.to_owned()] };
@@ -258,35 +280,39 @@ impl Adding<'_> {
         let (report, _) = step::proof::probe(&docker, &name.id, script, &imports, &project.cancel)?;
         report.lines().iter().for_each(|line| project.ui.say(&format!("[add] {line}")));
         let undeclared = report.modules("undeclared").into_iter().map(str::to_owned).collect();
-        Ok(Probed { on: report.effective.state == GilState::On.to_string(), undeclared })
+        let on = report.effective.state == GilState::On.to_string();
+        Ok(Probed { on, undeclared, not_loadable: report.not_loadable() })
     }
 }
 
-/// Returns what the user may do if the package enables the GIL.
-fn advise(tag: &str, probed: &Probed) -> String {
-    if !probed.on || probed.undeclared.is_empty() {
-        return String::new();
+/// Returns what the user may do next.
+fn advise(tag: Option<&str>, added: &Added) -> String {
+    let mut text = "\n".to_owned();
+    let (Some(tag), Some(probed)) = (tag, &added.probed) else {
+        let next = format!(
+            "No image was made, so nothing is known about the GIL: `cargo xtask verify --gil off wheels/{}` imports the \
+             modules of the wheel without the GIL.",
+            added.wheel.file
+        );
+        ui::wrap(&mut text, "", &program::with_command(&next));
+        return text;
+    };
+    if !probed.not_loadable.is_empty() {
+        ui::wrap(&mut text, "", &format!("Cannot be loaded, and is not imported: {}.", probed.not_loadable.join("; ")));
     }
-    format!(
-        "\n{} does not declare that it runs without the GIL and enables it when it is imported.\nTo keep the GIL off \
-         anyway, give the image `env: {{PYTHON_GIL: \"0\"}}` and `gil: \"forced off\"`,\nthen run `cargo xtask test {tag}`: \
-         nobody has stated that the module is safe without the GIL.\n",
-        ui::quoted(&probed.undeclared)
-    )
-}
-
-/// Returns the lines that `new` has in addition to `old`, marked with `+`.
-fn added_lines(old: &str, new: &str) -> String {
-    let mut old = old.lines().peekable();
-    let mut added = String::new();
-    for line in new.lines() {
-        match old.next_if_eq(&line) {
-            Some(_) => {}
-            None => added += format!("+ {line}").trim_end(),
-        }
-        if !added.is_empty() && !added.ends_with('\n') {
-            added.push('\n');
-        }
+    if probed.on && !probed.undeclared.is_empty() {
+        let undeclared = ui::quoted(&probed.undeclared);
+        let lines = [
+            format!("{undeclared} does not declare that it runs without the GIL, and enables it when it is imported."),
+            "In a package of your own, make it safe without the GIL, and declare that: `Py_mod_gil` in C \
+             (docs.python.org/3/howto/free-threading-extensions.html), `gil_used = false` with PyO3."
+                .to_owned(),
+            format!(
+                "To keep the GIL off although nobody has stated that this is safe, give the image `env: {{PYTHON_GIL: \
+                 \"0\"}}` and `gil: \"forced off\"`, then run `cargo xtask image {tag}` and `cargo xtask test {tag}`."
+            ),
+        ];
+        lines.iter().for_each(|line| ui::wrap(&mut text, "", &program::with_command(line)));
     }
-    added
+    if text == "\n" { String::new() } else { text }
 }

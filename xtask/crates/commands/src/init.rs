@@ -7,7 +7,7 @@ use std::path::Path;
 use anyhow::{Context as _, Result, anyhow};
 use clap::Args;
 
-use base::{UsageError, ui};
+use base::{UsageError, program, ui};
 
 const MATRIX: &str = include_str!("init/matrix.yaml");
 
@@ -70,7 +70,10 @@ pub fn run(options: &Options) -> Result<()> {
     };
     let text = MATRIX.replace("NAME:", &format!("{name}:")).replace("name: NAME", &format!("name: {name}"));
     matrix::Matrix::parse(&text, "matrix.yaml").map_err(|error| anyhow!(UsageError(format!("{error:#}"))))?;
-    let mut said = vec![create(&folder, "matrix.yaml", &text)?, create(&folder, "matrix.schema.json", SCHEMA)?];
+    let mut said = vec![
+        create(&folder, "matrix.yaml", &text)?,
+        create(&folder, "matrix.schema.json", &program::with_command(SCHEMA))?,
+    ];
     said.push(ignore(&folder)?);
     let tool = options.tool.clone().or_else(installed_from);
     if let Some(tool) = &tool {

@@ -161,6 +161,12 @@ pub fn resolve(
                 ));
                 continue;
             }
+            if purpose == LockPurpose::Runtime && package.source.path.is_some() && metadata.runtime_is_computed() {
+                project.ui.say(&format!(
+                    "note: the run-time requirements of `{}` are those of its wheel that was built last",
+                    package.id
+                ));
+            }
             let resolver = Resolver { project, package, purpose, upgrade, uv: &uv };
             match resolver.lock(&metadata) {
                 Ok(lock) => made.extend(lock),
@@ -235,8 +241,14 @@ impl Resolver<'_> {
         let new = pylock::parse(&text, &file)?;
         for abi in self.abis(metadata) {
             let glibc = wheelfile::parse_glibc(&matrix.root.glibc).unwrap_or_default();
-            let selected = new.select(abi, matrix.platform, glibc);
-            selected.with_context(|| format!("`{}` needs it for `{}`", package.id, abi.id))?;
+            new.select(abi, matrix.platform, glibc).map_err(|error| {
+                anyhow!(
+                    "{error:#}; `{}` needs it for `{}`: add a row that builds it from source with `cargo xtask add NAME`, or \
+                     require another version",
+                    package.id,
+                    abi.id
+                )
+            })?;
         }
         let current = fs::read_to_string(self.project.folder.join(&file)).is_ok_and(|old| old == text);
         let differences = if current { Vec::new() } else { differences(old.as_ref(), &new) };

@@ -107,7 +107,7 @@ fn attempt(project: &mut Project, options: &Options, what: &str, (old, abis): (&
         seconds: None,
         verdict: String::new(),
     };
-    let target = match Target::find(project, what, abis) {
+    let target = match Target::find(project, what) {
         Ok(target) => Target { published: Vec::new(), ..target },
         Err(error) => {
             line.verdict = format!("not built: {error:#}");
@@ -139,7 +139,8 @@ fn attempt(project: &mut Project, options: &Options, what: &str, (old, abis): (&
 fn verdict(probed: &Probed) -> String {
     match probed.on {
         true => format!("on: {}", ui::quoted(&probed.undeclared)),
-        false => "off".to_owned(),
+        false if probed.not_loadable.is_empty() => "off".to_owned(),
+        false => format!("off; cannot be loaded: {}", probed.not_loadable.join("; ")),
     }
 }
 
@@ -176,10 +177,12 @@ mod tests {
             seconds,
             verdict: verdict.to_owned(),
         };
-        let probed = Probed { on: true, undeclared: vec!["demo._c".to_owned()] };
+        let probed = Probed { on: true, undeclared: vec!["demo._c".to_owned()], not_loadable: Vec::new() };
         let text = table(&[line(&["libpq-dev"], Some(12.4), &verdict(&probed)), line(&[], None, "not built: a|b")]);
         assert!(text.contains("| demo | 1.0 | setuptools | libpq-dev | 12 | on: `demo._c` |\n"), "{text}");
         assert!(text.contains("| demo | 1.0 | setuptools | - | - | not built: a\\|b |\n"), "{text}");
-        assert_eq!(verdict(&Probed { on: false, undeclared: Vec::new() }), "off");
+        let not_loadable = vec!["demo._tk".to_owned()];
+        let off = |not_loadable| verdict(&Probed { on: false, undeclared: Vec::new(), not_loadable });
+        assert_eq!((off(Vec::new()).as_str(), off(not_loadable).as_str()), ("off", "off; cannot be loaded: demo._tk"));
     }
 }

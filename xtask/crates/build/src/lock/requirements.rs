@@ -106,6 +106,11 @@ impl SourceMetadata {
         table.or_else(|| self.core.as_ref()?.python.as_deref())
     }
 
+    /// Returns whether the run-time requirements are those of core metadata, not of `pyproject.toml`.
+    pub fn runtime_is_computed(&self) -> bool {
+        self.static_dependencies().is_none()
+    }
+
     /// Returns whether the run-time requirements are known. If they are computed by the build, they are known afterwards.
     pub fn knows_runtime(&self) -> bool {
         self.runtime(&[]).is_some()
@@ -152,11 +157,15 @@ impl SourceMetadata {
         requires
     }
 
+    /// Returns the table with the dependencies, unless the build computes them.
+    fn static_dependencies(&self) -> Option<&ProjectTable> {
+        let computed = |field: &String| field == "dependencies" || field == "optional-dependencies";
+        self.pyproject.project.as_ref().filter(|project| !project.dynamic.iter().any(computed))
+    }
+
     /// Returns the run-time requirements; `None` if the source does not know them.
     fn runtime(&self, extras: &[&str]) -> Option<Vec<String>> {
-        if let Some(project) = &self.pyproject.project
-            && !project.dynamic.iter().any(|field| field == "dependencies" || field == "optional-dependencies")
-        {
+        if let Some(project) = self.static_dependencies() {
             let of_extras = extras.iter().filter_map(|extra| of_name(&project.optional_dependencies, extra)).flatten();
             return Some(project.dependencies.iter().chain(of_extras).cloned().collect());
         }

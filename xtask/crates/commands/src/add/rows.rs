@@ -183,6 +183,19 @@ pub fn import_names(modules: &Importable) -> Vec<String> {
     chosen.iter().map(|name| name.to_string()).collect()
 }
 
+/// Returns the rows for users, each below the name of its list and marked with `+`.
+pub fn listing(package: &PackageRow, image: Option<&ImageRow>) -> String {
+    let lists =
+        [("apt", package.apt_text()), ("packages", Some(package.text())), ("images", image.map(ImageRow::text))];
+    let mut text = String::new();
+    for (list, row) in lists {
+        let Some(row) = row else { continue };
+        text.push_str(&format!("+ {list}:\n"));
+        row.lines().for_each(|line| text.push_str(&format!("+   {line}\n")));
+    }
+    text
+}
+
 /// Returns the text of a matrix with the rows.
 pub fn text(old: &str, package: &PackageRow, image: Option<&ImageRow>) -> Result<String> {
     let mut text = old.to_owned();

@@ -10,7 +10,7 @@ use base::{UsageError, ui};
 use build::Project;
 use build::build_system::{self, BuildSystem};
 use build::index::{self, Release};
-use matrix::{Builder, Matrix};
+use matrix::{Abi, Builder, Matrix};
 use wheelfile::{TargetInterpreter, normalise, same_version};
 
 /// What is to be added.
@@ -41,11 +41,11 @@ pub enum Source {
 
 impl Target {
     /// Reads what the folder or the package index says.
-    pub fn find(project: &Project, what: &str, abis: &[String]) -> Result<Target> {
+    pub fn find(project: &Project, what: &str) -> Result<Target> {
         let path = Path::new(what);
         match path.is_dir() || what.contains('/') || what.starts_with('.') {
             true => Target::in_folder(project, path),
-            false => Target::on_index(project, what, abis),
+            false => Target::on_index(project, what),
         }
     }
 
@@ -79,7 +79,7 @@ impl Target {
         })
     }
 
-    fn on_index(project: &Project, what: &str, abis: &[String]) -> Result<Target> {
+    fn on_index(project: &Project, what: &str) -> Result<Target> {
         let (name, version) = what.split_once("==").map_or((what, None), |(name, version)| (name, Some(version)));
         let (name, version) = (name.trim(), version.map(str::trim));
         if !index::is_project_name(name) {
@@ -108,7 +108,7 @@ impl Target {
                     ui::quoted(known)
                 )))
             })?;
-            let published = published(&project.matrix, release, abis);
+            let published = published(&project.matrix, release);
             let Some(sdist) = release.sdist() else {
                 bail!(
                     "`{name}` {} has no source distribution on the package index, so it cannot be built: ask its \
@@ -140,17 +140,17 @@ pub fn needs_rust(system: &BuildSystem) -> bool {
     system.requires.iter().any(|text| name(text).as_deref() == Some("setuptools-rust"))
 }
 
-/// Returns the best published wheel for each of the ABIs that has one.
-fn published(matrix: &Matrix, release: &Release, abis: &[String]) -> Vec<(String, String)> {
+/// Returns the best published wheel for each ABI of the matrix that has one.
+fn published(matrix: &Matrix, release: &Release) -> Vec<(String, String)> {
     let glibc = wheelfile::parse_glibc(&matrix.root.glibc).unwrap_or_default();
     let platform: Platform = matrix.platform;
-    let best = |abi: &String| {
-        let interpreter = TargetInterpreter { abi, machine: platform.machine(), glibc };
+    let best = |abi: &Abi| {
+        let interpreter = TargetInterpreter { abi: &abi.id, machine: platform.machine(), glibc };
         let fits = release.wheels().filter(|(file, _)| !file.yanked);
         let fits = fits.filter_map(|(file, name)| Some((interpreter.fit(name)?, file)));
-        fits.max_by_key(|(fit, _)| *fit).map(|(_, file)| (abi.clone(), file.sha256.clone()))
+        fits.max_by_key(|(fit, _)| *fit).map(|(_, file)| (abi.id.to_string(), file.sha256.clone()))
     };
-    abis.iter().filter_map(best).collect()
+    matrix.abis.iter().filter_map(best).collect()
 }
 
 /// Returns the builder for a build backend (PEP 517).

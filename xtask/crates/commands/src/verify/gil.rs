@@ -110,8 +110,8 @@ impl Interpreter {
             let tags = ui::quoted(names.iter().map(|name| name.abi.join(".")));
             let known = ui::quoted(matrix.abis.iter().filter(|abi| abi.free_threaded()).map(|abi| &abi.id));
             anyhow!(UsageError(format!(
-                "no free-threaded interpreter of the matrix can load wheels with the ABI {tags}: give wheels for one \
-                 of {known}, or name an interpreter with --python"
+                "no free-threaded interpreter of the matrix can load all of these wheels, whose ABIs are {tags}: give \
+                 only wheels for one of {known}, or name an interpreter with --python"
             )))
         })?;
         Ok(Interpreter { abi: abi.id.to_string(), glibc: Some(glibc) })
@@ -216,7 +216,7 @@ fn judge(wheels: &[WheelReport], report: &GilReport) -> (String, Vec<String>) {
                 }
                 Some((_, Some(why))) => {
                     problems.push(format!("`{module}` cannot be imported: {why}"));
-                    "not loadable"
+                    "load failed"
                 }
                 Some((status, None)) => status,
             };
@@ -284,7 +284,7 @@ mod tests {
         assert_eq!(problems.len(), 1, "{problems:?}");
 
         let (text, problems) = judged(json!([one, module("demo.two", "error", Some("ImportError: libx.so.1"))]));
-        assert!(text.contains("not loadable") && text.contains("unknown"), "{text}");
+        assert!(text.contains("load failed") && text.contains("unknown"), "{text}");
         assert!(problems[0].contains("libx.so.1"), "{problems:?}");
 
         let (text, problems) = judged(json!([one]));
