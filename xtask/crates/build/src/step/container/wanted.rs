@@ -83,10 +83,11 @@ impl Wanted {
             .flat_map(|(rank, owners)| owners.iter().map(move |owner| (rank, owner)))
             .map(|(rank, owner)| {
                 let development = owner.ends_with("-dev") || program;
-                // libcurl has a package for each TLS library; OpenSSL is the one that Python uses. `krb5-config` and the
-                // like belong to the libraries that they describe.
-                let usual = owner.contains("openssl") || (program && owner.starts_with("lib"));
-                (rank, !development, !usual, owner.len(), owner.clone())
+                // libcurl has a package for each TLS library; OpenSSL is the one that Python uses.
+                let openssl = owner.contains("openssl");
+                // `krb5-config` and the like belong to the libraries that they describe.
+                let library = program && owner.starts_with("lib");
+                (rank, !development, !openssl, !library, owner.len(), owner.clone())
             })
             .collect();
         ranked.sort();
@@ -136,6 +137,8 @@ mod tests {
         let found =
             [("usr/bin/pg_config", "libpq-dev"), ("usr/share/doc/pg_config", "a"), ("usr/bin/x-pg_config", "b")];
         assert_eq!(choose(Wanted::Program("pg_config".to_owned()), &found), ["libpq-dev"]);
+        let curl = [("usr/bin/curl-config", "libcurl4-gnutls-dev,libcurl4-nss-dev,libcurl4-openssl-dev")];
+        assert_eq!(choose(Wanted::Program("curl-config".to_owned()), &curl)[0], "libcurl4-openssl-dev");
         let found = [("usr/bin/krb5-config", "heimdal-dev,libkrb5-dev")];
         assert_eq!(choose(Wanted::Program("krb5-config".to_owned()), &found), ["libkrb5-dev", "heimdal-dev"]);
         let found = [("usr/lib/x86_64-linux-gnu/libyaml.a", "static-dev"), ("usr/lib/libyaml.so", "libyaml-dev")];
