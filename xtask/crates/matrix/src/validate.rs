@@ -1,19 +1,20 @@
 //! Validation of a parsed matrix.
 
+mod bench;
 mod build;
+mod package;
 mod serve;
 
 use std::collections::BTreeSet;
 use std::path::{Component, Path};
 
 use crate::abi::{Abi, Distribution, FromSource, Interpreter};
-use crate::bench::{Bench, BenchBuild, BenchContainer, BenchMaturin, BenchRow, Measure};
+use crate::bench::Bench;
 use crate::ci::Ci;
 use crate::debian::{AptSet, Root};
 use crate::gil::GilState;
-use crate::package::{Audit, Build, Builder, Package, PackageSource, Patches, Published, Pypi, Serve, ServeEnv};
+use crate::package::Package;
 use crate::schema::{Image, Matrix, Server};
-use crate::suites;
 use crate::tool::{Source, Tool};
 use crate::words::{Location, ValidationError, Word};
 use base::digest::is_digest;
@@ -84,13 +85,13 @@ pub fn validate(matrix: &Matrix) -> Check {
         check_abi(matrix, abi)?;
     }
     for package in packages {
-        check_package(matrix, package)?;
+        package::check_package(matrix, package)?;
     }
     for image in images {
         check_image(matrix, image)?;
     }
     if let Some(Bench { build, serve }) = bench {
-        check_bench(matrix, build)?;
+        bench::check_bench(matrix, build)?;
         if let Some(serve) = serve {
             pinned("bench.serve.k6", &serve.k6)?;
             below("bench.serve.scripts", &serve.scripts, "the folder of matrix.yaml")?;
@@ -132,168 +133,6 @@ fn check_abi(matrix: &Matrix, abi: &Abi) -> Check {
         }
         _ => at(id, "abis[].interpreter", format!("`{id}` needs exactly one of `distribution` and `source`")),
     }
-}
-
-fn check_package(matrix: &Matrix, package: &Package) -> Check {
-    let Package {
-        id,
-        distribution: _,
-        import,
-        source,
-        build,
-        published,
-        requires: _,
-        extras: _,
-        indexes,
-        serve,
-        audit,
-        tests,
-    } = package;
-    if import.is_empty() && matrix.images.iter().any(|image| image.has_package(id)) {
-        return at(id, "packages[].import", format!("`{id}` must list at least one module to import"));
-    }
-    let PackageSource { pypi, path, subdirectory } = source;
-    match (pypi, path) {
-        (Some(Pypi { version: _, sha256: _ }), None) => {}
-        (None, Some(path)) => {
-            if let Some(wheel) = published.first() {
-                let message = format!("`{path}` is a working copy, which has no published wheels");
-                return at(&wheel.abi, "packages[].published", message);
-            }
-        }
-        _ => return at(id, "packages[].source", format!("`{id}` needs exactly one of `pypi` and `path`")),
-    }
-    let Build {
-        with,
-        platform,
-        apt,
-        requires: build_requires,
-        jobs: _,
-        debug_info,
-        patches,
-        env,
-        config_settings,
-        rust,
-        abi3,
-    } = build;
-    if let Some(Patches { folder, local_version }) = patches {
-        check_patches(package, folder, local_version)?;
-    }
-    if let Some(platform) = platform {
-        check_platform(matrix, platform)?;
-    }
-    if let Some(first) = abi3 {
-        known("packages[].build.abi3", first, matrix.abis.iter().map(|abi| &abi.id))?;
-        if matrix.abi(first).is_some_and(Abi::free_threaded) {
-            let message = format!("`{first}` is free-threaded, and its wheels have no `abi3` modules");
-            return at(first, "packages[].build.abi3", message);
-        }
-    }
-    build::check_settings(id, *with, env, config_settings)?;
-    if *rust && *with == Builder::Maturin {
-        let message = "is allowed for `with: container` only; maturin always has the Rust compiler";
-        return at(id, "packages[].build.rust", message.to_owned());
-    }
-    if let Some(folder) = subdirectory {
-        below("packages[].source.subdirectory", folder, &format!("the source of `{id}`"))?;
-    }
-    match (with, apt) {
-        (Builder::Container, Some(set)) => {
-            known("packages[].build.apt", set, matrix.apt.iter().map(|set| &set.id))?;
-            needs_container_tools(matrix, id, &["auditwheel", "uv"])?;
-        }
-        (Builder::Container, None) => {
-            let message = format!("`{id}` needs the field `apt`, because it is built in a container");
-            return at(id, "packages[].build.apt", message);
-        }
-        (Builder::Maturin, Some(set)) => {
-            return at(set, "packages[].build.apt", "is allowed for `with: container` only".to_owned());
-        }
-        (Builder::Maturin, None) => {
-            if let Some(requirement) = build_requires.first() {
-                let message = "is allowed for `with: container` only".to_owned();
-                return Err(problem(requirement.ordinal, "packages[].build.requires", message));
-            }
-            if *debug_info {
-                let message = "is allowed for `with: container` only; maturin follows the Cargo profile of the package";
-                return at(id, "packages[].build.debug_info", message.to_owned());
-            }
-        }
-    }
-    if let Some(index) = indexes.iter().find(|index| !index.starts_with("https://")) {
-        return Err(problem(index.ordinal, "packages[].indexes", format!("`{index}` is not an https URL")));
-    }
-    if let Some(serve) = serve {
-        check_serve(id, serve)?;
-    }
-    if let Some(Audit { baseline, sources }) = audit {
-        below("packages[].audit.baseline", baseline, "the folder of matrix.yaml")?;
-        for folder in sources {
-            below("packages[].audit.sources", folder, &format!("the top of `{id}`"))?;
-        }
-    }
-    if let Some(tests) = tests {
-        suites::check(id, tests)?;
-    }
-    unique("packages[].published", published.iter().map(|wheel| &wheel.abi))?;
-    for wheel in published {
-        let Published { abi, sha256: _ } = wheel;
-        known("packages[].published[].abi", abi, matrix.abis.iter().map(|abi| &abi.id))?;
-    }
-    Ok(())
-}
-
-fn check_platform(matrix: &Matrix, platform: &Word) -> Check {
-    let glibc = matrix.platform.glibc(platform);
-    if glibc.is_none() && *platform != *"any" {
-        let message = format!(
-            "`{platform}` is neither `any` nor `manylinux_<major>_<minor>_{}` (PEP 600)",
-            matrix.platform.machine()
-        );
-        return at(platform, "packages[].build.platform", message);
-    }
-    let newest = wheelfile::parse_glibc(&matrix.root.glibc);
-    if glibc > newest {
-        let message = format!("`{platform}` requires a newer glibc than that of `root`, {}", matrix.root.glibc);
-        return at(platform, "packages[].build.platform", message);
-    }
-    Ok(())
-}
-
-fn check_serve(package: &Word, serve: &Serve) -> Check {
-    let Serve { command, port, health, ready, load, env } = serve;
-    let ServeEnv { server, host: _, port: _, labels: _ } = env;
-    for (field, words, optional) in [("command", command, false), ("health", health, false), ("load", load, true)] {
-        if (words.is_empty() && !optional)
-            || words.iter().any(|word| word.is_empty() || word.chars().any(char::is_control))
-        {
-            let message = format!("`{field}` of `{package}` must be a list of a program and its arguments");
-            return at(package, "packages[].serve", message);
-        }
-    }
-    if !load.is_empty() && server.is_none() {
-        let message = format!("`load` of `{package}` writes data into a server, but `env.server` is missing");
-        return at(package, "packages[].serve", message);
-    }
-    if *port == 0 {
-        return at(package, "packages[].serve.port", format!("`{package}` cannot listen on port 0"));
-    }
-    if !ready.starts_with('/') {
-        let message = format!("`{ready}` is not a URL path: it must start with `/`");
-        return Err(problem(ready.ordinal, "packages[].serve.ready", message));
-    }
-    Ok(())
-}
-
-/// Checks that tools are marked for builds in containers. Each tool exists, because it has a default.
-fn needs_container_tools(matrix: &Matrix, package: &Word, names: &[&str]) -> Check {
-    for name in names {
-        if !matrix.tools.iter().any(|tool| tool.name == **name && tool.container) {
-            let message = format!("`{package}` needs the tool `{name}` marked `container: true` in `tools`");
-            return at(package, "packages[].build.with", message);
-        }
-    }
-    Ok(())
 }
 
 fn check_image(matrix: &Matrix, image: &Image) -> Check {
@@ -339,85 +178,6 @@ fn check_image(matrix: &Matrix, image: &Image) -> Check {
         _ => return Ok(()),
     };
     at(tag, "images[].gil", message)
-}
-
-fn check_bench(matrix: &Matrix, bench: &BenchBuild) -> Check {
-    let BenchBuild { maturin, container, image, rows } = bench;
-    if let Some(BenchMaturin { package, abis, touch }) = maturin {
-        built(matrix, "bench.build.maturin.package", package, Builder::Maturin)?;
-        for abi in abis {
-            known("bench.build.maturin.abis", abi, matrix.abis.iter().map(|abi| &abi.id))?;
-        }
-        unique("bench.build.maturin.abis", abis.iter())?;
-        below("bench.build.maturin.touch", touch, &format!("the top of `{package}`"))?;
-    }
-    if let Some(BenchContainer { package, abi }) = container {
-        built(matrix, "bench.build.container.package", package, Builder::Container)?;
-        known("bench.build.container.abi", abi, matrix.abis.iter().map(|abi| &abi.id))?;
-        if matrix.package(package).is_some_and(|package| package.published_for(abi).is_some()) {
-            let message =
-                format!("the wheel of `{package}` for `{abi}` is downloaded, so there is no build to measure");
-            return at(abi, "bench.build.container.abi", message);
-        }
-    }
-    if let Some(image) = image {
-        known("bench.build.image", image, matrix.images.iter().map(|image| &image.tag))?;
-    }
-    if let (Some(image), Some(maturin), Some(container)) = (image, maturin, container)
-        && let Some(row) = matrix.image(image)
-    {
-        let (package, other, abi) = (&maturin.package, &container.package, &container.abi);
-        let both = [package, other].iter().all(|id| row.has_package(id));
-        let same = maturin.abis.iter().any(|one| **one == *row.abi) && row.abi == **abi;
-        if !both || !same {
-            let message = format!("`{image}` must contain `{package}` and `{other}`, for `{abi}`");
-            return at(image, "bench.build.image", message);
-        }
-    }
-    unique("bench.build.rows[].row", rows.iter().map(|row| &row.row))?;
-    let mut measured: Vec<&BenchRow> = Vec::new();
-    for row in rows {
-        if let Some(other) = measured.iter().find(|other| other.measure == row.measure) {
-            let message = format!("`{}` measures the same as `{}`", row.row, other.row);
-            return at(&row.row, "bench.build.rows[].measure", message);
-        }
-        measured.push(row);
-        check_bench_row(matrix, bench, row)?;
-    }
-    Ok(())
-}
-
-fn check_bench_row(matrix: &Matrix, bench: &BenchBuild, row: &BenchRow) -> Check {
-    let BenchRow { row, measure, ratio, seconds, minutes: _ } = row;
-    if let Some(field) = bench.missing_field(*measure) {
-        let message = format!("`{row}` needs the field `{field}` of `bench.build`");
-        return at(row, "bench.build.rows[].measure", message);
-    }
-    if ratio.is_some() && !measure.compares() {
-        let message = format!("`{row}` is compared with nothing: its target can only be `seconds`");
-        return at(row, "bench.build.rows[].ratio", message);
-    }
-    for (field, target) in [("ratio", ratio), ("seconds", seconds)] {
-        if target.is_some_and(|target| !target.is_finite() || target <= 0.0) {
-            let field = format!("bench.build.rows[].{field}");
-            return at(row, &field, format!("the target of `{row}` must be greater than 0"));
-        }
-    }
-    if let (Measure::Everything, Some(container)) = (measure, &bench.container) {
-        let abi = matrix.abi(&container.abi);
-        if abi.is_none_or(|abi| abi.interpreter.source.is_none()) {
-            let abi = &container.abi;
-            let message = format!("the interpreter of `{abi}` is not compiled from source, as `{row}` needs it");
-            return at(abi, "bench.build.container.abi", message);
-        }
-    }
-    Ok(())
-}
-
-/// Checks that a package exists and has this builder.
-fn built(matrix: &Matrix, field: &str, package: &Word, with: Builder) -> Check {
-    let choices = matrix.packages.iter().filter(|package| package.build.with == with);
-    known(field, package, choices.map(|package| &package.id))
 }
 
 /// Checks that sets do not include each other. `path` leads to the set `id`; the sets in `checked` are already
@@ -494,23 +254,4 @@ fn problem(ordinal: usize, field: &str, message: String) -> ValidationError {
 
 fn at(word: &Word, field: &str, message: String) -> Check {
     Err(problem(word.ordinal, field, message))
-}
-/// Checks what the schema cannot: patches need an sdist, which the vendor's wheels are not built from.
-fn check_patches(package: &Package, folder: &Location, local_version: &Word) -> Check {
-    below("packages[].build.patches.folder", folder, "the folder of matrix.yaml")?;
-    let label = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '.';
-    if !local_version.chars().all(label) || local_version.starts_with('.') || local_version.ends_with('.') {
-        let message = format!("`{local_version}` is no local version label (PEP 440), such as `ft1`");
-        return at(local_version, "packages[].build.patches.local_version", message);
-    }
-    if package.source.pypi.is_none() {
-        let message = "patches belong to `source.pypi` only: change the files of a working copy itself".to_owned();
-        return Err(problem(folder.ordinal, "packages[].build.patches", message));
-    }
-    if let Some(wheel) = package.published.first() {
-        let message = "a wheel of the vendor is not patched: remove `published`, or give the patched build a row of \
-                       its own with `distribution`";
-        return at(&wheel.abi, "packages[].published", message.to_owned());
-    }
-    Ok(())
 }
