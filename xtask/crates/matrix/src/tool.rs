@@ -34,7 +34,7 @@ pub struct Source {
     pub from: Vec<Location>,
 }
 
-/// A program that is built from a crate on crates.io.
+/// A program that is built from a crate of the Rust package registry.
 #[derive(Debug, Clone, Deserialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
