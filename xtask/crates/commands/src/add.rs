@@ -31,7 +31,8 @@ pub struct Options {
     /// ABI to build the wheel for (repeatable); default: the free-threaded ABIs of the matrix
     #[arg(long = "abi", value_name = "ABI")]
     abis: Vec<String>,
-    /// Also add an image with the package, for the last of the ABIs, and prove whether the GIL is off in it
+    /// Also add an image with the package, for the last free-threaded one of the ABIs, else for the last, and prove
+    /// whether the GIL is off in it
     #[arg(long, value_name = "TAG")]
     image: Option<String>,
     /// Build the wheel even if the vendor publishes one
