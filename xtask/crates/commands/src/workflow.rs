@@ -36,7 +36,7 @@ pub fn run(project: &Project, check: bool) -> Result<()> {
         return Ok(());
     }
     if !drifted.is_empty() {
-        bail!("{} do not match matrix.yaml: run `cargo xtask workflow`", ui::quoted(drifted));
+        bail!("out of date with matrix.yaml: {}: run `cargo xtask workflow`", ui::quoted(drifted));
     }
     lint::run(project, &files)
 }
