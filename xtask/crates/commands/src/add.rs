@@ -124,6 +124,14 @@ pub struct Probed {
     pub not_loadable: Vec<String>,
 }
 
+impl Probed {
+    /// Returns a loadable module that would enable the GIL, if no import of the package has reached one.
+    fn unreached(&self) -> Option<&str> {
+        let loadable = |module: &&String| !self.not_loadable.iter().any(|other| other.starts_with(&***module));
+        self.undeclared.iter().find(loadable).filter(|_| !self.on).map(String::as_str)
+    }
+}
+
 /// A package that was built, and whose lock files were written.
 pub struct Added {
     /// `None` without an image.
@@ -174,7 +182,13 @@ impl Adding<'_> {
         self.lock(&[LockPurpose::Runtime])?;
         let (mut image, mut probed) = (None, None);
         if let Some(tag) = self.image.clone() {
-            let found = self.probe(&tag)?;
+            let mut found = self.probe(&tag)?;
+            // The import of the package alone leaves the GIL off; what applications import besides does not. The row
+            // names such a module, so that the image promises what happens to them.
+            if let Some(module) = found.unreached().map(str::to_owned) {
+                self.package.import.push(module);
+                found.on = true;
+            }
             image = Some(ImageRow::proven(&tag, self.abis, &id, found.on));
             probed = Some(found);
         }
@@ -316,4 +330,20 @@ fn advise(tag: Option<&str>, added: &Added) -> String {
         lines.iter().for_each(|line| ui::wrap(&mut text, "", &program::with_command(line)));
     }
     if text == "\n" { String::new() } else { text }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Probed;
+
+    #[test]
+    fn a_module_that_no_import_reaches_is_found() {
+        let names = |names: &[&str]| names.iter().map(|name| name.to_string()).collect::<Vec<_>>();
+        let mut probed =
+            Probed { on: false, undeclared: names(&["a.x", "a.y"]), not_loadable: names(&["a.x: no numpy"]) };
+        assert_eq!(probed.unreached(), Some("a.y"), "the other cannot be imported");
+        probed.on = true;
+        assert_eq!(probed.unreached(), None);
+        assert_eq!(Probed { on: false, undeclared: Vec::new(), not_loadable: Vec::new() }.unreached(), None);
+    }
 }

@@ -19,6 +19,9 @@ use matrix::{Matrix, variant};
 /// Tag of the images that are made and not kept in the matrix.
 const TAG: &str = "survey";
 
+/// Maximum number of modules in a line of the table.
+const SHOWN: usize = 4;
+
 const HEAD: &str = "\
 # Packages that were tried
 
@@ -139,7 +142,10 @@ fn attempt(project: &mut Project, options: &Options, what: &str, (old, abis): (&
 
 fn verdict(probed: &Probed) -> String {
     match probed.on {
-        true => format!("on: {}", ui::quoted(&probed.undeclared)),
+        true => match probed.undeclared.len().saturating_sub(SHOWN) {
+            0 => format!("on: {}", ui::quoted(&probed.undeclared)),
+            others => format!("on: {} and {others} others", ui::quoted(&probed.undeclared[..SHOWN])),
+        },
         false if probed.not_loadable.is_empty() => "off".to_owned(),
         false => format!("off; cannot be loaded: {}", probed.not_loadable.join("; ")),
     }
@@ -182,6 +188,8 @@ mod tests {
         let text = table(&[line(&["libpq-dev"], Some(12.4), &verdict(&probed)), line(&[], None, "not built: a|b")]);
         assert!(text.contains("| demo | 1.0 | setuptools | libpq-dev | 12 | on: `demo._c` |\n"), "{text}");
         assert!(text.contains("| demo | 1.0 | setuptools | - | - | not built: a\\|b |\n"), "{text}");
+        let many = Probed { on: true, undeclared: vec!["a".to_owned(); 6], not_loadable: Vec::new() };
+        assert_eq!(verdict(&many), "on: `a`, `a`, `a`, `a` and 2 others");
         let not_loadable = vec!["demo._tk".to_owned()];
         let off = |not_loadable| verdict(&Probed { on: false, undeclared: Vec::new(), not_loadable });
         assert_eq!((off(Vec::new()).as_str(), off(not_loadable).as_str()), ("off", "off; cannot be loaded: demo._tk"));
