@@ -45,7 +45,7 @@ pub struct Bench<'a> {
     pub plain: Plain,
     /// Working copy of the package in which one line is changed.
     pub copy: PathBuf,
-    /// Whether each side has built the wheels and not been changed since: this tool, plain tools.
+    /// Whether the wheels are built and the source is unchanged since: for this tool, then for the plain tools.
     pub warm: [Cell<bool>; 2],
 }
 

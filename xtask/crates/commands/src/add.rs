@@ -16,7 +16,7 @@ use build::manifest::{Entry, Manifest};
 use build::plan::{Action, Proof, proof_id};
 use build::run::{self, StepsFailed};
 use build::{BuildOptions, Missing, Project, cache, embedded, make, planner, step};
-use matrix::select::Selection;
+use matrix::select::{self, Selection};
 use matrix::{GilState, LockPurpose, Matrix};
 use wheelfile::{Importable, WheelName, normalise};
 
@@ -100,9 +100,8 @@ fn refuse_existing(matrix: &Matrix, id: &str) -> Result<()> {
 
 /// Returns the wanted ABIs, which must be in the matrix.
 pub fn abis(matrix: &Matrix, wanted: &[String]) -> Result<Vec<String>> {
-    let choices = ui::quoted(matrix.abis.iter().map(|abi| &abi.id));
-    if let Some(unknown) = wanted.iter().find(|id| matrix.abi(id).is_none()) {
-        return Err(anyhow!(UsageError(format!("there is no ABI `{unknown}`; the choices are {choices}"))));
+    for id in wanted {
+        select::abi(matrix, id)?;
     }
     if !wanted.is_empty() {
         return Ok(wanted.to_vec());
@@ -110,7 +109,10 @@ pub fn abis(matrix: &Matrix, wanted: &[String]) -> Result<Vec<String>> {
     let free_threaded: Vec<String> =
         matrix.abis.iter().filter(|abi| abi.free_threaded()).map(|abi| abi.id.to_string()).collect();
     match free_threaded.is_empty() {
-        true => Err(anyhow!(UsageError(format!("the matrix has no free-threaded ABI; choose with --abi: {choices}")))),
+        true => {
+            let choices = ui::quoted(matrix.abis.iter().map(|abi| &abi.id));
+            Err(anyhow!(UsageError(format!("the matrix has no free-threaded ABI; choose with --abi: {choices}"))))
+        }
         false => Ok(free_threaded),
     }
 }
@@ -127,7 +129,8 @@ pub struct Probed {
 impl Probed {
     /// Returns a loadable module that would enable the GIL, if no import of the package has reached one.
     fn unreached(&self) -> Option<&str> {
-        let loadable = |module: &&String| !self.not_loadable.iter().any(|other| other.starts_with(&***module));
+        let fails = |module: &str| self.not_loadable.iter().any(|line| line.split(':').next() == Some(module));
+        let loadable = |module: &&String| !fails(module);
         self.undeclared.iter().find(loadable).filter(|_| !self.on).map(String::as_str)
     }
 }
@@ -340,7 +343,7 @@ mod tests {
     fn a_module_that_no_import_reaches_is_found() {
         let names = |names: &[&str]| names.iter().map(|name| name.to_string()).collect::<Vec<_>>();
         let mut probed =
-            Probed { on: false, undeclared: names(&["a.x", "a.y"]), not_loadable: names(&["a.x: no numpy"]) };
+            Probed { on: false, undeclared: names(&["a.x", "a.y"]), not_loadable: names(&["a.x: no", "a.yy: no"]) };
         assert_eq!(probed.unreached(), Some("a.y"), "the other cannot be imported");
         probed.on = true;
         assert_eq!(probed.unreached(), None);

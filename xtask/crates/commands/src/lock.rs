@@ -14,7 +14,7 @@ use base::{UsageError, ui};
 use build::lock::{Header, Pylock, SourceMetadata, pylock};
 use build::manifest::Manifest;
 use build::{Project, cache, source};
-use matrix::{Abi, Builder, LockPurpose, Package};
+use matrix::{Abi, Builder, LockPurpose, Package, select};
 use wheelfile::normalise;
 
 #[derive(Debug, Clone, Args)]
@@ -117,10 +117,7 @@ fn selected<'p>(project: &'p Project, wanted: &[String]) -> Result<Vec<&'p Packa
 /// Prints the locked wheels of packages for an ABI in pip's format of requirements with hashes.
 fn print(project: &Project, packages: &[&Package], purpose: LockPurpose, abi: &str) -> Result<()> {
     let matrix = &project.matrix;
-    let abi = matrix.abi(abi).ok_or_else(|| {
-        let choices = ui::quoted(matrix.abis.iter().map(|abi| &abi.id));
-        anyhow!(UsageError(format!("there is no ABI `{abi}`; the choices are {choices}")))
-    })?;
+    let abi = select::abi(matrix, abi)?;
     let facts = project.facts(false)?;
     let mut text = String::new();
     for package in packages {

@@ -1,7 +1,8 @@
 //! Selects rows of the matrix by the command line.
 
-use anyhow::{Result, bail};
+use anyhow::{Result, anyhow, bail};
 
+use crate::abi::Abi;
 use crate::package::Package;
 use crate::schema::Matrix;
 use base::ui::quoted;
@@ -49,6 +50,14 @@ pub fn packages<'m>(matrix: &'m Matrix, ids: &[String]) -> Result<Vec<&'m Packag
     known("--package", ids, &choices)?;
     let wanted = |package: &&Package| ids.is_empty() || ids.iter().any(|id| package.id == **id);
     Ok(matrix.packages.iter().filter(wanted).collect())
+}
+
+/// Returns the ABI with this id.
+pub fn abi<'m>(matrix: &'m Matrix, id: &str) -> Result<&'m Abi> {
+    matrix.abi(id).ok_or_else(|| {
+        let choices = quoted(matrix.abis.iter().map(|abi| &abi.id));
+        anyhow!(base::UsageError(format!("there is no ABI `{id}`; the choices are {choices}")))
+    })
 }
 
 /// Selects the images with these tags; an empty list selects all.

@@ -10,6 +10,7 @@ use pep508_rs::{ExtraName, Requirement, VerbatimUrl, VersionOrUrl};
 use serde::Deserialize;
 
 use super::pylock;
+use crate::build_system::{self, BuildSystem};
 use matrix::{Abi, LockPurpose, Package};
 use wheelfile::same_name;
 
@@ -27,18 +28,9 @@ const TEST_GROUPS: [&str; 4] = ["test", "tests", "testing", "dev"];
 #[derive(Debug, Default, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 struct PyProject {
-    build_system: Option<BuildSystem>,
     project: Option<ProjectTable>,
     #[serde(default)]
     dependency_groups: BTreeMap<String, Vec<GroupEntry>>,
-}
-
-#[derive(Debug, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-struct BuildSystem {
-    #[serde(default)]
-    requires: Vec<String>,
-    build_backend: Option<String>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -65,8 +57,9 @@ enum GroupEntry {
 }
 
 /// What the source of a package says about its requirements.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct SourceMetadata {
+    build_system: BuildSystem,
     pyproject: PyProject,
     /// Values of `Requires-Dist` and `Requires-Python` in core metadata, if the source or a wheel has such.
     core: Option<CoreMetadata>,
@@ -86,18 +79,11 @@ impl SourceMetadata {
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
             text => text.map(Some).with_context(|| format!("cannot read `{name}`")),
         };
-        let pyproject = match read("pyproject.toml")? {
-            Some(text) => toml::from_str(&text).context("`pyproject.toml`")?,
-            None => PyProject::default(),
-        };
+        let text = read("pyproject.toml")?.unwrap_or_default();
+        let pyproject = toml::from_str(&text).context("`pyproject.toml`")?;
         let info = read("PKG-INFO")?;
-        Ok(SourceMetadata { pyproject, core: built.or(info.as_deref()).map(CoreMetadata::parse) })
-    }
-
-    /// Returns the build backend, such as `maturin`; setuptools if none is named (PEP 517).
-    pub fn backend(&self) -> &str {
-        let named = self.pyproject.build_system.as_ref().and_then(|system| system.build_backend.as_deref());
-        named.unwrap_or("setuptools.build_meta")
+        let core = built.or(info.as_deref()).map(CoreMetadata::parse);
+        Ok(SourceMetadata { build_system: build_system::parse(&text)?, pyproject, core })
     }
 
     /// Returns the Python versions that the package supports.
@@ -149,9 +135,8 @@ impl SourceMetadata {
     }
 
     fn build(&self) -> Vec<String> {
-        let listed = self.pyproject.build_system.as_ref().map(|system| system.requires.clone());
-        let mut requires = listed.unwrap_or_else(|| vec!["setuptools".to_owned()]);
-        let backend = self.backend().split(['.', ':']).next().unwrap_or_default();
+        let mut requires = self.build_system.requires.clone();
+        let backend = self.build_system.backend.split(['.', ':']).next().unwrap_or_default();
         let more = BACKENDS.iter().filter(|(name, _)| *name == backend).flat_map(|(_, more)| more.iter());
         requires.extend(more.map(|name| name.to_string()));
         requires

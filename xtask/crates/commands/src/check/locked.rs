@@ -60,7 +60,7 @@ struct PylockPackage {
     directory: Option<LockedFile>,
 }
 
-/// File or folder with its place. Of several fields, the first is set.
+/// A file in a lock file. Its name is that of the first field that is set.
 #[derive(Deserialize)]
 struct LockedFile {
     name: Option<String>,
