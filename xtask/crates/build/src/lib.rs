@@ -27,6 +27,6 @@ pub mod run;
 pub mod source;
 pub mod step;
 
-pub use missing::{Missing, MissingDebianPackages, MissingRequirements};
+pub use missing::{Missing, MissingDebianPackages, MissingRequirements, NeedsContainer};
 pub use options::BuildOptions;
 pub use project::{OpenOptions, Project};

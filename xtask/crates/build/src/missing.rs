@@ -1,4 +1,4 @@
-//! The errors of a build in a container to which inputs are missing.
+//! The errors of a build to which inputs are missing.
 
 use std::fmt;
 
@@ -59,11 +59,36 @@ impl fmt::Display for MissingRequirements {
 
 impl std::error::Error for MissingRequirements {}
 
+/// A build on this machine needs something that only a build in a container has: a library, a program or a Python
+/// package.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NeedsContainer {
+    /// The row of the package that was built.
+    pub package: String,
+    /// Name of what is missing: `openssl.pc`, `ssl.h`.
+    pub what: String,
+}
+
+impl fmt::Display for NeedsContainer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let NeedsContainer { package, what } = self;
+        write!(
+            f,
+            "its build needs `{what}`, which maturin cannot use on this machine: build it in a container, with `build: \
+             {{with: container, apt: compile, rust: true}}` for `{package}` in matrix.yaml, and run `cargo xtask lock \
+             {package}`"
+        )
+    }
+}
+
+impl std::error::Error for NeedsContainer {}
+
 /// What a build misses.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Missing {
     DebianPackages(MissingDebianPackages),
     Requirements(MissingRequirements),
+    Container(NeedsContainer),
 }
 
 impl Missing {
@@ -72,19 +97,33 @@ impl Missing {
         match self {
             Missing::DebianPackages(missing) => &missing.package,
             Missing::Requirements(missing) => &missing.package,
+            Missing::Container(missing) => &missing.package,
         }
     }
 
     /// Returns what the error of a build says that is missing.
     pub fn of(error: &anyhow::Error) -> Option<Missing> {
         let packages = error.downcast_ref::<MissingDebianPackages>().cloned().map(Missing::DebianPackages);
-        packages.or_else(|| error.downcast_ref::<MissingRequirements>().cloned().map(Missing::Requirements))
+        let requirements = || error.downcast_ref::<MissingRequirements>().cloned().map(Missing::Requirements);
+        let container = || error.downcast_ref::<NeedsContainer>().cloned().map(Missing::Container);
+        packages.or_else(requirements).or_else(container)
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::MissingDebianPackages;
+    use anyhow::anyhow;
+
+    use super::{Missing, MissingDebianPackages, NeedsContainer};
+
+    #[test]
+    fn a_build_that_needs_a_container_says_what_to_write() {
+        let needs = NeedsContainer { package: "demo".to_owned(), what: "ssl.h".to_owned() };
+        let error = anyhow!("`maturin` failed").context(needs.clone()).context("cannot build `demo`");
+        assert_eq!(Missing::of(&error), Some(Missing::Container(needs)));
+        let text = format!("{error:#}");
+        assert!(text.contains("`ssl.h`") && text.contains("{with: container, apt: compile, rust: true}"), "{text}");
+    }
 
     #[test]
     fn the_text_names_the_most_likely_package() {

@@ -175,8 +175,14 @@ impl Adding<'_> {
         // Without `import`: the wheel has the names.
         self.change(None)?;
         self.lock(&[LockPurpose::Build])?;
-        let wheels = self.abis.iter().map(|abi| (id.clone(), abi.clone())).collect();
-        self.build(&Selection { wheels, images: Vec::new() })?;
+        // The first build finds what is missing, and whether its wheel serves other ABIs.
+        let with_gil = |abi: &&String| !abi.ends_with('t');
+        let first = self.abis.iter().find(with_gil).or(self.abis.first()).into_iter();
+        for abis in [first.cloned().collect(), self.abis.to_vec()] {
+            let wheels = abis.into_iter().map(|abi| (id.clone(), abi)).collect();
+            self.build(&Selection { wheels, images: Vec::new() })?;
+            self.notice_abi3()?;
+        }
         let built = self.wheels()?;
         self.package.import = self.modules(&built)?;
         // The run-time requirements are locked for the ABI of the image.
@@ -237,12 +243,25 @@ impl Adding<'_> {
             let added = missing.and_then(|missing| Some((missing, self.package.provide(missing)?)));
             let Some((missing, text)) = added else { return Err(error) };
             self.project.ui.say(&format!("[add] {text}"));
-            let requirements = matches!(missing, Missing::Requirements(_));
+            let requirements = matches!(missing, Missing::Requirements(_) | Missing::Container(_));
             self.change(None)?;
             if requirements {
                 self.lock(&[LockPurpose::Build])?;
             }
         }
+    }
+
+    /// Makes the row say that a wheel of the stable ABI serves later ABIs too.
+    fn notice_abi3(&mut self) -> Result<()> {
+        let mut wheels = Vec::new();
+        for wheel in self.wheels()? {
+            wheels.push((wheel.tag, WheelName::parse(&wheel.file)?));
+        }
+        if let Some(text) = self.package.notice_abi3(wheels.iter().map(|(abi, name)| (abi.as_str(), name))) {
+            self.project.ui.say(&format!("[add] {text}"));
+            self.change(None)?;
+        }
+        Ok(())
     }
 
     /// Returns the wheels of the package that were built, in the order of the ABIs.

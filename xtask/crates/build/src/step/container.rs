@@ -1,18 +1,16 @@
 //! Builds wheels in a container without network, from an sdist and pinned build requirements.
 
 mod archive;
-mod messages;
 mod rust;
-mod wanted;
 
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, anyhow};
-use messages::Messages;
-use wanted::Wanted;
 
 use super::env::{EPOCH, Env, text};
+use super::messages::Messages;
+use super::wanted::Wanted;
 use super::wheel;
 use crate::cache::{Artefact, Output};
 use crate::missing::{MissingDebianPackages, MissingRequirements};

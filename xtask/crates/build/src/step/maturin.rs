@@ -7,7 +7,7 @@ mod zig;
 
 use std::io::ErrorKind;
 use std::path::Path;
-use std::sync::Mutex;
+use std::sync::{Mutex, PoisonError};
 
 use anyhow::{Context as _, Result, anyhow, ensure};
 use config::CargoConfig;
@@ -15,9 +15,11 @@ use crates::Crates;
 use xshell::{Shell, cmd};
 
 use super::env::{EPOCH, Env};
+use super::messages::Messages;
 use super::tools;
 use super::wheel;
 use crate::cache::Output;
+use crate::missing::NeedsContainer;
 use crate::plan::Maturin;
 use base::cancel::Cancel;
 use base::digest;
@@ -153,7 +155,9 @@ pub fn run(step: &Maturin, env: &Env) -> Result<Output> {
             *shared = None;
         }
     };
+    let messages = Mutex::new(Messages::default());
     let line = |line: &str| {
+        messages.lock().unwrap_or_else(PoisonError::into_inner).read(line);
         if crates.last.as_deref().is_some_and(|last| line.trim_start().starts_with(last)) {
             release();
         }
@@ -191,8 +195,14 @@ pub fn run(step: &Maturin, env: &Env) -> Result<Output> {
         }
     }
     let talk = ProcessIo { line: &line, ..ProcessIo::default() };
-    proc::run_with(command, env.task, env.context.cancel, &talk)
-        .with_context(|| format!("cannot build `{}`", own.package))?;
+    proc::run_with(command, env.task, env.context.cancel, &talk).map_err(|error| {
+        let messages = messages.lock().unwrap_or_else(PoisonError::into_inner);
+        let failed = format!("cannot build `{}`", own.package);
+        match messages.first_missing() {
+            Some(what) => error.context(NeedsContainer { package: own.package.clone(), what }).context(failed),
+            None => error.context(failed),
+        }
+    })?;
     release();
     for entry in std::fs::read_dir(&out).context("maturin did not create a folder with a wheel")? {
         portable::make(&entry?.path(), &source)?;

@@ -8,6 +8,7 @@ pub mod fake;
 pub mod fetch;
 pub mod image;
 pub mod maturin;
+mod messages;
 pub mod patch;
 pub mod pin;
 pub mod proof;
@@ -15,6 +16,7 @@ pub mod python;
 pub mod root;
 mod sdist;
 pub mod tools;
+mod wanted;
 pub mod wheel;
 
 use anyhow::Result;

@@ -28,7 +28,11 @@ const CODE: [(&str, u32, &[&str]); 12] = [
         maturin::REVISION,
         &["step/env.rs", "step/maturin.rs", "step/maturin", "../../wheelfile/src/rewrite.rs"],
     ),
-    ("container", container::REVISION, &["step/env.rs", "step/container.rs", "step/container"]),
+    (
+        "container",
+        container::REVISION,
+        &["step/env.rs", "step/container.rs", "step/container", "step/messages.rs", "step/wanted.rs"],
+    ),
     (
         "wheel",
         wheel::REVISION,

@@ -2,11 +2,11 @@
 
 use anyhow::Result;
 use base::ui;
-use build::{Missing, MissingDebianPackages, MissingRequirements};
+use build::{Missing, MissingDebianPackages, MissingRequirements, NeedsContainer};
 
 use super::target::{Source, Target};
 use matrix::{Builder, GilState, Matrix, inserted};
-use wheelfile::{Importable, is_identifier};
+use wheelfile::{Importable, WheelName, is_identifier};
 
 /// Maximum number of Debian packages that are added to the apt set of a package.
 const MOST_APT_PACKAGES: usize = 12;
@@ -25,6 +25,8 @@ pub struct PackageRow {
     source: Source,
     builder: Builder,
     rust: bool,
+    /// ABI whose wheel serves later ABIs with a GIL too.
+    pub abi3: Option<String>,
     /// Build requirements that its build backend asks for when a build starts.
     pub requires: Vec<String>,
     /// Debian packages that its build needs besides a compiler.
@@ -44,6 +46,7 @@ impl PackageRow {
             source: target.source.clone(),
             builder: target.builder,
             rust: target.rust,
+            abi3: None,
             requires: Vec::new(),
             apt: Vec::new(),
             has_compile: matrix.apt.iter().any(|set| set.id == *COMPILE),
@@ -68,7 +71,26 @@ impl PackageRow {
                 self.requires.extend(new.clone());
                 (!new.is_empty()).then_some(text)
             }
+            Missing::Container(NeedsContainer { what, .. }) => {
+                let changed = self.builder == Builder::Maturin;
+                (self.builder, self.rust) = (Builder::Container, true);
+                changed.then(|| {
+                    format!("`{what}` is needed, which maturin cannot use on this machine: building in a container")
+                })
+            }
         }
+    }
+
+    /// Notes that the first of the wheels with a GIL serves later ABIs too, if its tag says so. `wheels` are ABIs with the
+    /// file name of their wheel. Returns a description of the change.
+    pub fn notice_abi3<'w>(&mut self, wheels: impl IntoIterator<Item = (&'w str, &'w WheelName)>) -> Option<String> {
+        let with_gil = |abi: &str| !abi.ends_with('t') && !self.published.iter().any(|(known, _)| known == abi);
+        let (abi, name) = wheels.into_iter().find(|(abi, _)| with_gil(abi))?;
+        if self.abi3.is_some() || !name.abi.iter().any(|tag| tag == "abi3") {
+            return None;
+        }
+        self.abi3 = Some(abi.to_owned());
+        Some(format!("the wheel for `{abi}` has the stable ABI (abi3): it serves all later ABIs with a GIL"))
     }
 
     /// Returns the id of the apt set that the row names.
@@ -93,8 +115,9 @@ impl PackageRow {
     }
 
     fn text(&self) -> String {
+        let abi3 = self.abi3.as_ref().map(|abi| format!(", abi3: {abi}")).unwrap_or_default();
         let build = match self.builder {
-            Builder::Maturin => "{with: maturin}".to_owned(),
+            Builder::Maturin => format!("{{with: maturin{abi3}}}"),
             Builder::Container => {
                 let rust = if self.rust { ", rust: true" } else { "" };
                 let requires: Vec<String> = self.requires.iter().map(|text| in_quotes(text)).collect();
@@ -102,7 +125,7 @@ impl PackageRow {
                     true => String::new(),
                     false => format!(", requires: [{}]", requires.join(", ")),
                 };
-                format!("{{with: container, apt: {}{rust}{requires}}}", self.apt_set())
+                format!("{{with: container, apt: {}{rust}{abi3}{requires}}}", self.apt_set())
             }
         };
         let source = match &self.source {
@@ -213,17 +236,47 @@ pub fn text(old: &str, package: &PackageRow, image: Option<&ImageRow>) -> Result
 mod tests {
     use super::*;
 
-    #[test]
-    fn what_a_build_missed_is_added_once() {
+    fn row(builder: Builder) -> PackageRow {
         let target = Target {
             id: "demo".to_owned(),
             source: Source::Folder("demo".to_owned()),
-            builder: Builder::Container,
+            builder,
             backend: "x".to_owned(),
             rust: false,
             published: Vec::new(),
         };
-        let mut row = PackageRow::new(&target, &Matrix::without_rows().unwrap());
+        PackageRow::new(&target, &Matrix::without_rows().unwrap())
+    }
+
+    #[test]
+    fn a_wheel_of_the_stable_abi_serves_later_abis() {
+        let wheel =
+            |abi, tags: &str| (abi, WheelName::parse(&format!("demo-1-{tags}-manylinux_2_28_x86_64.whl")).unwrap());
+        let notice = |wheels: &[(&'static str, WheelName)]| {
+            let mut row = row(Builder::Maturin);
+            row.notice_abi3(wheels.iter().map(|(abi, name)| (*abi, name)));
+            (row.abi3.clone(), row.text())
+        };
+        let stable = [wheel("cp311", "cp39-abi3"), wheel("cp314", "cp39-abi3"), wheel("cp314t", "cp314-cp314t")];
+        let (abi, text) = notice(&stable);
+        assert_eq!(abi.as_deref(), Some("cp311"));
+        assert!(text.contains("build: {with: maturin, abi3: cp311}"), "{text}");
+        assert_eq!(notice(&stable[2..]).0, None, "a free-threaded interpreter has a wheel of its own");
+        assert_eq!(notice(&[wheel("cp311", "cp311-cp311")]).0, None);
+    }
+
+    #[test]
+    fn a_build_that_maturin_cannot_do_is_done_in_a_container() {
+        let mut row = row(Builder::Maturin);
+        let missing = Missing::Container(NeedsContainer { package: "demo".to_owned(), what: "ssl.h".to_owned() });
+        assert!(row.provide(&missing).is_some_and(|text| text.contains("`ssl.h`")));
+        assert!(row.text().contains("build: {with: container, apt: compile, rust: true}"), "{}", row.text());
+        assert_eq!(row.provide(&missing), None);
+    }
+
+    #[test]
+    fn what_a_build_missed_is_added_once() {
+        let mut row = row(Builder::Container);
         let requirements = vec!["cython>=3; python_version>\"3.8\"".to_owned()];
         let missing = Missing::Requirements(MissingRequirements { package: "demo".to_owned(), requirements });
         assert!(row.provide(&missing).is_some_and(|text| text.contains("`build.requires`")));

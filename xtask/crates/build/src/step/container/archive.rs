@@ -4,9 +4,9 @@ use std::time::Duration;
 
 use anyhow::{Result, ensure};
 
-use super::wanted::Wanted;
 use crate::host;
 use crate::step::env::{Env, text};
+use crate::step::wanted::Wanted;
 use base::ui::quoted;
 use docker::{Content, ContextFile, Job, Network};
 

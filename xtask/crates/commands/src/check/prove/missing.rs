@@ -63,7 +63,8 @@ impl Workshop<'_> {
                 }
             }
             open = self.provide(&mut packages, &attempt);
-            if attempt.missing.iter().any(|missing| matches!(missing, Missing::Requirements(_))) {
+            if attempt.missing.iter().any(|missing| matches!(missing, Missing::Requirements(_) | Missing::Container(_)))
+            {
                 self.lock(&mut packages, &mut failed)?;
             }
         }

@@ -1,4 +1,4 @@
-//! Detects missing inputs from the output of a build in a container.
+//! Detects missing inputs from the output of a build.
 
 use super::wanted::Wanted;
 use base::ui::quoted;
@@ -72,6 +72,11 @@ impl Messages {
             (true, true) => &[],
             (true, false) => &self.tried,
         }
+    }
+
+    /// Returns the name of what the build most likely misses; `None` if the output does not say that it misses anything.
+    pub fn first_missing(&self) -> Option<String> {
+        self.wanted().first().map(Wanted::name).or_else(|| self.module.clone())
     }
 
     /// Returns whether the output names a missing Python module or field of matrix.yaml, which is more helpful than its
@@ -153,8 +158,15 @@ fn missing_file(line: &str) -> Option<Wanted> {
         let header = header.or_else(|| rest.strip_suffix("' file not found")?.strip_prefix('\''));
         return header.map(|header| Wanted::Header(header.trim().to_owned()));
     }
-    if let Some((_, rest)) = line.split_once("cannot find -l") {
-        return word(rest, "._+-").map(Wanted::Library);
+    // GNU ld, lld, zig
+    for start in ["cannot find -l", "unable to find library -l", "unable to find dynamic system library '"] {
+        if let Some((_, rest)) = line.split_once(start) {
+            return word(rest, "._+-").map(Wanted::Library);
+        }
+    }
+    // bindgen
+    if line.contains("Unable to find libclang") {
+        return Some(Wanted::Library("clang".to_owned()));
     }
     let (before, _) = line.split_once(".so: cannot open shared object file")?;
     let name = before.rsplit([' ', '/', '\'']).next()?.strip_prefix("lib")?;
@@ -190,13 +202,24 @@ fn missing_program(line: &str) -> Option<Wanted> {
         }
     }
     // scikit-build-core, and the usual text of setup.py files that call CMake.
-    let cmake = ["CMakeNotFoundError:", "CMake must be installed", "Problem with the CMake installation"];
+    let cmake = [
+        "CMakeNotFoundError:",
+        "CMake must be installed",
+        "Problem with the CMake installation",
+        // The crate `cmake`
+        "is `cmake` not installed?",
+    ];
     let ninja = ["NinjaNotFoundError:", "unable to find a build program corresponding to \"Ninja\""];
     let has = |parts: &[&str]| parts.iter().any(|part| line.contains(part));
-    match (has(&cmake), has(&ninja), line.contains("Pkg-config") && line.ends_with("not found. Giving up.")) {
+    // Meson, and the crate `pkg-config`
+    let pkg_config = (line.contains("Pkg-config") && line.ends_with("not found. Giving up."))
+        || has(&["The pkg-config command could not be found"]);
+    // The crate `prost-build`
+    match (has(&cmake), has(&ninja), pkg_config, has(&["Could not find `protoc`"])) {
         (true, ..) => program("cmake"),
-        (_, true, _) => program("ninja"),
-        (.., true) => program("pkg-config"),
+        (_, true, ..) => program("ninja"),
+        (.., true, _) => program("pkg-config"),
+        (.., true) => program("protoc"),
         _ => None,
     }
 }
@@ -211,6 +234,8 @@ fn missing_description(line: &str) -> Option<Wanted> {
         ("ERROR: Dependency \"", "\" not found"),
         ("ERROR: Dependency '", "' not found"),
         ("ERROR: Dependency lookup for ", " with method"),
+        // The crate `pkg-config`
+        ("The system library `", "` required by crate"),
     ] {
         if let Some((_, rest)) = line.split_once(start)
             && let Some((name, _)) = rest.split_once(end)
@@ -274,6 +299,9 @@ mod tests {
             ("a.h:3:10: fatal error: openssl/ssl.h: No such file or directory", header("openssl/ssl.h")),
             ("a.c:1:10: fatal error: 'ev.h' file not found", header("ev.h")),
             ("/usr/bin/ld: cannot find -lyaml: No such file or directory", library("yaml")),
+            ("ld.lld: error: unable to find library -lyaml", library("yaml")),
+            ("error: unable to find dynamic system library 'yaml' using strategy 'paths_first'", library("yaml")),
+            ("  Unable to find libclang: \"couldn't find any valid shared libraries\"", library("clang")),
             ("OSError: libhdf5.so: cannot open shared object file: No such file or directory", library("hdf5")),
             ("The headers or library files could not be found for jpeg,", library("jpeg")),
             ("meson.build:7:13: ERROR: C shared or static library 'lz4' not found", library("lz4")),
@@ -296,6 +324,9 @@ mod tests {
             ("../meson.build:1:0: ERROR: Unknown compiler(s): [['gfortran'], ['flang']]", "gfortran"),
             ("scikit_build_core.errors.CMakeNotFoundError: Could not find CMake with version >=3.15", "cmake"),
             ("RuntimeError: CMake must be installed to build the extension", "cmake"),
+            ("  is `cmake` not installed?", "cmake"),
+            ("  Could not find `protoc`. If `protoc` is installed, try setting `PROTOC`", "protoc"),
+            ("  The pkg-config command could not be found.", "pkg-config"),
         ] {
             assert_eq!(wanted(output), [Wanted::Program(expected.to_owned())], "{output}");
         }
@@ -310,6 +341,7 @@ mod tests {
              Package 'libcurl', required by 'virtual:world', not found\nNo package 'libcurl' found",
             "Command 'pkg-config --exists libcurl' returned non-zero exit status 1.",
             "../meson.build:9:7: ERROR: Dependency \"libcurl\" not found, tried pkgconfig and cmake",
+            "  The system library `libcurl` required by crate `curl-sys` was not found.",
         ] {
             assert_eq!(wanted(output), [Wanted::PkgConfig("libcurl".to_owned())], "{output}");
         }
