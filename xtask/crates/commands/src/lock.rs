@@ -7,11 +7,9 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result, anyhow, bail};
 use clap::Args;
-use xshell::{Shell, cmd};
 
-use base::environment::{self, Purpose};
 use base::{UsageError, ui};
-use build::lock::{Header, Pylock, SourceMetadata, pylock};
+use build::lock::{Header, Pylock, Resolution, SourceMetadata, WithoutWheels, pylock};
 use build::manifest::Manifest;
 use build::{Project, cache, source};
 use matrix::{Abi, Builder, LockPurpose, Package, select};
@@ -138,7 +136,7 @@ pub fn resolve(
     purposes: &[LockPurpose],
     upgrade: bool,
 ) -> Result<Vec<LockFile>> {
-    let uv = if project.fake { PathBuf::from("uv") } else { project.tools()?.join("bin/uv") };
+    let tools = if project.fake { PathBuf::new() } else { project.tools()? };
     let sources = source::unpack(project, packages)?;
     let (mut made, mut failed) = (Vec::new(), Vec::new());
     for (package, source) in packages.iter().zip(&sources) {
@@ -164,7 +162,7 @@ pub fn resolve(
                     package.id
                 ));
             }
-            let resolver = Resolver { project, package, purpose, upgrade, uv: &uv };
+            let resolver = Resolver { project, package, purpose, upgrade, tools: &tools };
             match resolver.lock(&metadata) {
                 Ok(lock) => made.extend(lock),
                 Err(error) => failed.push(format!("`{}`: {error:#}", resolver.file())),
@@ -194,7 +192,8 @@ struct Resolver<'r> {
     package: &'r Package,
     purpose: LockPurpose,
     upgrade: bool,
-    uv: &'r Path,
+    /// Environment with the pinned tools.
+    tools: &'r Path,
 }
 
 impl Resolver<'_> {
@@ -276,32 +275,35 @@ impl Resolver<'_> {
         let file = self.file();
         let python = self.abis(metadata).into_iter().map(python_version).min_by_key(|version| version_key(version));
         let python = python.context("the package supports the Python version of none of the ABIs in the matrix")?;
-        let scratch = project.cache.scratch(&format!("lock-{}", self.package.id))?;
-        let output = scratch.path().join("pylock.toml");
-        if let Ok(old) = fs::read(project.folder.join(&file)) {
-            cache::write(&output, &old)?;
-        }
-        let input = scratch.path().join("requirements.in");
-        cache::write(&input, format!("{}\n", requirements.join("\n")).as_bytes())?;
-        let upgrade = self.upgrade.then_some("--upgrade");
-        let indexes = self.package.indexes.iter().flat_map(|index| ["--index".to_owned(), index.to_string()]);
         // The matrix has rows for these packages, whose wheels are installed instead.
-        let rows = project.matrix.packages.iter().map(|other| normalise(other.distribution()));
-        let without = rows.flat_map(|name| ["--no-emit-package".to_owned(), name]);
-        let (uv, shell) = (self.uv, Shell::new()?);
-        let command = cmd!(
-            shell,
-            "{uv} pip compile --quiet --no-config --no-header --no-annotate --universal --only-binary=:all:
-             --system-certs --python-version {python} --format pylock.toml {upgrade...} {indexes...} {without...}
-             --output-file {output} {input}"
-        );
-        let mut command = environment::apply(command, Purpose::Download);
-        // uv uses another variable than pip for the package index.
-        if let (Ok(index), Err(_)) = (std::env::var("PIP_INDEX_URL"), std::env::var("UV_DEFAULT_INDEX")) {
-            command = command.env("UV_DEFAULT_INDEX", index);
+        let rows: Vec<String> = project.matrix.packages.iter().map(|other| normalise(other.distribution())).collect();
+        let upgrade = self.upgrade.then(|| "--upgrade".to_owned());
+        let indexes = self.package.indexes.iter().flat_map(|index| ["--index".to_owned(), index.to_string()]);
+        let without = rows.iter().flat_map(|name| ["--no-emit-package".to_owned(), name.clone()]);
+        let requirements = format!("{}\n", requirements.join("\n"));
+        let mut resolution = Resolution {
+            id: "lock",
+            what: &format!("{} ({})", self.package.id, self.purpose.as_str()),
+            requirements: &requirements,
+            python: &python,
+            old: fs::read(project.folder.join(&file)).ok(),
+            left_out: Vec::new(),
+            options: upgrade.into_iter().chain(indexes).chain(without).collect(),
+        };
+        loop {
+            let error = match build::lock::resolve(project, self.tools, &resolution) {
+                Ok(text) => return Ok(text),
+                Err(error) => error,
+            };
+            // Those with a row have a lock file of their own.
+            let names = error.downcast_ref::<WithoutWheels>().map(|without| without.names.clone()).unwrap_or_default();
+            let with_row = names.into_iter().filter(|name| rows.contains(name) && !resolution.left_out.contains(name));
+            let new: Vec<String> = with_row.collect();
+            if new.is_empty() {
+                return Err(error);
+            }
+            resolution.left_out.extend(new);
         }
-        project.call("lock", &format!("{} ({})", self.package.id, self.purpose.as_str()), command, "")?;
-        fs::read_to_string(&output).with_context(|| format!("uv did not write `{}`", output.display()))
     }
 }
 

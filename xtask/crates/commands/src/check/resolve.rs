@@ -1,49 +1,92 @@
 //! Finds with the pinned uv what distributions depend on.
 
-use std::fmt::Write as _;
-use std::fs;
-
-use anyhow::{Context as _, Result, ensure};
-use base::environment::{self, Purpose};
-use build::{Project, cache};
-use xshell::{Shell, cmd};
+use anyhow::{Context as _, Result};
+use base::ui;
+use build::Project;
+use build::lock::{Resolution, WithoutWheels, resolve as ask_uv};
+use pep440_rs::VersionSpecifiers;
+use wheelfile::normalise;
 
 use super::locked;
 use super::target::Target;
 use super::wanted::Wanted;
 
-/// Returns the distributions with everything that they depend on, each with its version.
+/// Returns the distributions with everything that they depend on, each with its version. What those without wheels depend
+/// on is not known before they are built; they are returned as they are.
 pub fn resolve(project: &Project, wanted: &[Wanted], target: &Target) -> Result<Vec<Wanted>> {
-    let uv = project.tools()?.join("bin/uv");
-    let scratch = project.cache.scratch("check")?;
-    let (input, output) = (scratch.path().join("requirements.in"), scratch.path().join("pylock.toml"));
-    let mut requirements = String::new();
-    for wanted in wanted {
-        match &wanted.elsewhere {
-            None => writeln!(requirements, "{}{}", wanted.name, wanted.versions)?,
-            Some(elsewhere) => writeln!(requirements, "{} @ {}", wanted.name, elsewhere.place)?,
+    let resolver = Resolver { project, target, python: target.python.to_string() };
+    let mut left_out: Vec<String> = Vec::new();
+    let mut alone = false;
+    let mut found = loop {
+        let error = match resolver.ask(wanted, &left_out) {
+            Ok(found) => break found,
+            Err(error) => error,
+        };
+        project.cancel.check()?;
+        let new = match error.downcast_ref::<WithoutWheels>() {
+            Some(without) => without.names.iter().filter(|name| !left_out.contains(name)).cloned().collect(),
+            // For instance a name that the index does not have, or a version for other versions of Python.
+            None if !std::mem::replace(&mut alone, true) => resolver.unresolvable(wanted, &left_out)?,
+            None => Vec::new(),
+        };
+        if new.is_empty() {
+            return Err(error.context(
+                "cannot find what the distributions depend on; `--prove` of a uv.lock or pylock.toml needs no search",
+            ));
         }
+        left_out.extend(new);
+    };
+    if !left_out.is_empty() {
+        project.ui.say(&format!(
+            "note: without a wheel for this version of Python: {}; what they depend on is not known",
+            ui::quoted(&left_out)
+        ));
     }
-    cache::write(&input, requirements.as_bytes())?;
-    let python = target.python.to_string();
-    let shell = Shell::new()?;
-    // Without builds, because they would run code of the packages on this machine. For all platforms, because the wheels
-    // of another platform tell the requirements, too.
-    let command = cmd!(
-        shell,
-        "{uv} pip compile --quiet --no-config --no-header --no-annotate --no-build --universal --system-certs
-         --python-version {python} --format pylock.toml --output-file {output} {input}"
-    );
-    let mut command = environment::apply(command, Purpose::Download);
-    // uv uses another variable than pip for the package index.
-    if let (Ok(index), Err(_)) = (std::env::var("PIP_INDEX_URL"), std::env::var("UV_DEFAULT_INDEX")) {
-        command = command.env("UV_DEFAULT_INDEX", index);
+    for name in left_out {
+        let listed = wanted.iter().find(|wanted| normalise(&wanted.name) == name).cloned();
+        found.push(listed.unwrap_or_else(|| Wanted::new(&name, VersionSpecifiers::default())));
     }
-    project.call("check", "find what they depend on", command, "").context(
-        "cannot find what the distributions depend on; `--prove` of a uv.lock or pylock.toml needs no search",
-    )?;
-    let text = fs::read_to_string(&output).with_context(|| format!("uv did not write `{}`", output.display()))?;
-    let all = locked::parse(&text, target).context("the answer of uv")?;
-    ensure!(!all.is_empty(), "the answer of uv is empty");
-    Ok(all)
+    Ok(found)
+}
+
+struct Resolver<'a> {
+    project: &'a Project,
+    target: &'a Target,
+    python: String,
+}
+
+impl Resolver<'_> {
+    fn ask(&self, wanted: &[Wanted], left_out: &[String]) -> Result<Vec<Wanted>> {
+        let text = |wanted: &Wanted| match &wanted.elsewhere {
+            None => format!("{}{}\n", wanted.name, wanted.versions),
+            Some(elsewhere) => format!("{} @ {}\n", wanted.name, elsewhere.place),
+        };
+        let included = wanted.iter().filter(|wanted| !left_out.contains(&normalise(&wanted.name)));
+        let requirements: String = included.map(text).collect();
+        if requirements.is_empty() {
+            return Ok(Vec::new());
+        }
+        let resolution = Resolution {
+            id: "check",
+            what: "find what they depend on",
+            requirements: &requirements,
+            python: &self.python,
+            left_out: left_out.to_vec(),
+            ..Resolution::default()
+        };
+        let text = ask_uv(self.project, &self.project.tools()?, &resolution)?;
+        locked::parse(&text, self.target).context("the answer of uv")
+    }
+
+    /// Returns the normalised names of the distributions that cannot be resolved each by itself.
+    fn unresolvable(&self, wanted: &[Wanted], left_out: &[String]) -> Result<Vec<String>> {
+        let mut names = Vec::new();
+        for one in wanted.iter().filter(|wanted| !left_out.contains(&normalise(&wanted.name))) {
+            if self.ask(std::slice::from_ref(one), left_out).is_err() {
+                self.project.cancel.check()?;
+                names.push(normalise(&one.name));
+            }
+        }
+        Ok(names)
+    }
 }
