@@ -5,12 +5,11 @@ use std::io::{BufRead, BufReader, Read as _, Write as _};
 use std::path::Path;
 
 use anyhow::{Context as _, Result, bail};
+use chrono::DateTime;
 use flate2::Compression;
 use flate2::read::GzDecoder;
 use flate2::write::GzEncoder;
 use serde::Deserialize;
-use time::OffsetDateTime;
-use time::format_description::well_known::Rfc3339;
 
 use base::digest;
 use build::cache;
@@ -94,8 +93,8 @@ pub fn of_k6(reader: impl BufRead) -> Result<Output> {
 
 /// Converts an RFC 3339 timestamp to seconds since 1970.
 fn epoch(text: &str) -> Option<f64> {
-    let time = OffsetDateTime::parse(text, &Rfc3339).ok()?;
-    Some(time.unix_timestamp() as f64 + f64::from(time.nanosecond()) / 1e9)
+    let time = DateTime::parse_from_rfc3339(text).ok()?;
+    Some(time.timestamp() as f64 + f64::from(time.timestamp_subsec_nanos()) / 1e9)
 }
 
 const HEAD: &str = "seconds,client,status,milliseconds";
