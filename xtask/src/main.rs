@@ -10,9 +10,8 @@ use base::{ErrorClass, limits, proc, program, size, summary, ui};
 use build::{BuildOptions, OpenOptions, Project, doctor, incoming};
 use clap::builder::{Resettable, StyledStr};
 use clap::{Command, CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
-use commands::{
-    add, check, ci, deny, export, image, init, lock, outdated, plan, prune, sbom, survey, verify, wheels, workflow,
-};
+use commands::{ci, deny, export, image, init, outdated, plan, prune, sbom, verify, wheels, workflow};
+use packages::{add, check, lock, survey};
 
 /// Shown below the help of the program; [`ErrorClass`] defines the codes.
 const EXIT_CODES: &str = "Exit codes: 0 success, 1 a step or check failed, 2 the command line or the configuration is \

@@ -10,7 +10,7 @@ use modules::Source;
 
 /// Each crate with the crates of this project that it uses, as in the table of `.github/CONTRIBUTING.md`. A crate may
 /// only use crates above its own line.
-const CRATES: [(&str, &[&str]); 12] = [
+const CRATES: [(&str, &[&str]); 13] = [
     ("base", &[]),
     ("wheelfile", &["base"]),
     ("download", &["base"]),
@@ -21,8 +21,9 @@ const CRATES: [(&str, &[&str]); 12] = [
     ("audit", &["base", "wheelfile", "matrix", "build"]),
     ("suites", &["base", "wheelfile", "docker", "matrix", "build", "service"]),
     ("bench", &["base", "docker", "matrix", "build", "service"]),
+    ("packages", &["base", "wheelfile", "docker", "matrix", "build"]),
     ("commands", &["base", "wheelfile", "docker", "matrix", "build", "audit"]),
-    ("xtask", &["base", "build", "service", "audit", "suites", "bench", "commands"]),
+    ("xtask", &["base", "build", "service", "audit", "suites", "bench", "packages", "commands"]),
 ];
 
 /// Libraries that only these crates use.
