@@ -2,12 +2,10 @@
 
 pub mod pylock;
 mod requirements;
-mod uv;
 mod write;
 
 pub use pylock::Pylock;
 pub use requirements::SourceMetadata;
-pub use uv::{Resolution, WithoutWheels, resolve};
 pub use write::Header;
 
 use crate::origin::Origin;

@@ -8,3 +8,4 @@ pub mod add;
 pub mod check;
 pub mod lock;
 pub mod survey;
+mod uv;

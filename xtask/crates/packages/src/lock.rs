@@ -8,8 +8,9 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context as _, Result, anyhow, bail};
 use clap::Args;
 
+use crate::uv::{self, Resolution, WithoutWheels};
 use base::{UsageError, ui};
-use build::lock::{Header, Pylock, Resolution, SourceMetadata, WithoutWheels, pylock};
+use build::lock::{Header, Pylock, SourceMetadata, pylock};
 use build::manifest::Manifest;
 use build::{Project, cache, source};
 use matrix::{Abi, Builder, LockPurpose, Package, select};
@@ -291,7 +292,7 @@ impl Resolver<'_> {
             options: upgrade.into_iter().chain(indexes).chain(without).collect(),
         };
         loop {
-            let error = match build::lock::resolve(project, self.tools, &resolution) {
+            let error = match uv::resolve(project, self.tools, &resolution) {
                 Ok(text) => return Ok(text),
                 Err(error) => error,
             };

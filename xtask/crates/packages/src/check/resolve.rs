@@ -3,9 +3,10 @@
 use anyhow::{Context as _, Result};
 use base::ui;
 use build::Project;
-use build::lock::{Resolution, WithoutWheels, resolve as ask_uv};
 use pep440_rs::VersionSpecifiers;
 use wheelfile::normalise;
+
+use crate::uv::{self, Resolution, WithoutWheels};
 
 use super::locked;
 use super::target::Target;
@@ -74,7 +75,7 @@ impl Resolver<'_> {
             left_out: left_out.to_vec(),
             ..Resolution::default()
         };
-        let text = ask_uv(self.project, &self.project.tools()?, &resolution)?;
+        let text = uv::resolve(self.project, &self.project.tools()?, &resolution)?;
         locked::parse(&text, self.target).context("the answer of uv")
     }
 

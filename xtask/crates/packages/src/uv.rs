@@ -7,9 +7,9 @@ use std::{fmt, fs};
 use anyhow::{Context as _, Error, Result};
 use xshell::{Shell, cmd};
 
-use crate::{Project, cache, index};
 use base::environment::{self, Purpose};
 use base::ui::quoted;
+use build::{Project, cache, index};
 use wheelfile::normalise;
 
 /// Requirements to resolve.
