@@ -34,7 +34,7 @@ fn the_clients_do_what_those_of_the_plain_tools_do() {
         return;
     }
     let clone = Clone::of_project();
-    let arguments = ["wheels", "--quick", "--abi", ABI, "--package", "aerospike", "--package", "aerospike-py"];
+    let arguments = ["wheels", "--abi", ABI, "--package", "aerospike", "--package", "aerospike-py"];
     let (output, said) = common::run(&clone, &arguments);
     assert!(output.status.success(), "{said}");
     let packages = [

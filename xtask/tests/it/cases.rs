@@ -89,7 +89,7 @@ fn add(clone: Clone, folders: &[&str]) -> Clone {
 /// Builds the wheels of these cases for one ABI in one run, with the user's cache.
 pub fn build(clone: &Clone, folders: &[&str], abi: &str) {
     let packages = folders.iter().flat_map(|folder| ["--package", case(folder).package]);
-    let arguments: Vec<&str> = ["wheels", "--quick", "--abi", abi].into_iter().chain(packages).collect();
+    let arguments: Vec<&str> = ["wheels", "--abi", abi].into_iter().chain(packages).collect();
     let (output, said) = run(clone, &arguments);
     assert!(output.status.success(), "{said}");
 }

@@ -89,13 +89,13 @@ fn a_plan_does_not_depend_on_where_and_when() {
 }
 
 #[test]
-fn quick_changes_the_interpreters_of_images_and_no_wheel() {
+fn quick_changes_interpreters_of_images_and_wheels_of_maturin() {
     let clone = Clone::new();
     clone.good(&["image", "314t"]);
     let again = clone.good(&["plan", "image", "314t", "--quick"]);
     let rows = again.lines().map(|line| line.split_whitespace().collect::<Vec<_>>());
     let names: Vec<&str> = rows.filter(|row| ["build", "later"].contains(&row[1])).map(|row| row[0]).collect();
-    assert_eq!(names, ["base-cp314t", "image-314t", "proof-314t"]);
+    assert_eq!(names, ["base-cp314t", "wheel-acme-py-cp314t", "image-314t", "proof-314t"]);
 }
 
 #[test]

@@ -19,6 +19,7 @@ mod inputs;
 mod jobs;
 mod packages;
 mod plain;
+mod quick;
 mod real;
 mod runner;
 mod serve;

@@ -17,6 +17,8 @@ pub const GIL: &str = "dev.wheel-matrix.gil";
 pub const UNDECLARED: &str = "dev.wheel-matrix.gil.undeclared";
 /// The TCP port of an image's service.
 pub const PORT: &str = "dev.wheel-matrix.port";
+/// The packages, separated by spaces, whose wheels in an image were built with `--quick`. Other images do not have it.
+pub const QUICK: &str = "dev.wheel-matrix.quick";
 /// Precedes the name of a package; the value is its version and the SHA-256 of its wheel.
 const WHEEL: &str = "dev.wheel-matrix.wheel.";
 /// A patch of the source that a wheel was built from: its file name and SHA-256; a property in the bill of materials.

@@ -30,7 +30,7 @@ pub struct Facts {
     pub matrix: PathBuf,
     /// Target platform.
     pub platform: Platform,
-    /// `--quick`: build interpreters without PGO and LTO.
+    /// `--quick`: build interpreters and wheels faster, for trying out.
     pub quick: bool,
     /// `--fake`: replace steps by fast fakes, for tests.
     pub fake: bool,

@@ -10,13 +10,18 @@ use crate::exchange::Exchange;
 use crate::facts::Facts;
 use crate::manifest::Manifest;
 use crate::plan::{Action, Plan, Status};
-use crate::step::{Context, root};
+use crate::step::{Context, quick, root};
 use crate::{BuildOptions, Project, debian, incoming, report, run};
 
 /// Builds the selected rows, writes the results and the manifest to `wheels`, and prints the table. Fails if any step
 /// failed, after writing the other results.
 pub fn make(project: &Project, selection: &Selection, options: &BuildOptions, wheels: &Path) -> Result<Manifest> {
     let (plan, facts) = project.plan(selection, options.quick)?;
+    for (option, given) in [("--push", options.push.is_some()), ("--stage", options.stage.is_some())] {
+        if given {
+            quick::refuse(&plan, &format!("`{option}`"))?;
+        }
+    }
     if let Some(folder) = &options.wheels_from {
         incoming::take(project, folder)?;
     }

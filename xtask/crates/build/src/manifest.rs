@@ -9,8 +9,10 @@ use serde::{Deserialize, Serialize};
 use crate::cache::{self, Cache};
 use crate::plan::{self, Action, Plan};
 use crate::run::{Attempt, Outcome};
+use crate::step::quick;
 use base::digest;
 use matrix::Matrix;
+use wheelfile::WheelName;
 
 /// Contents of a manifest. Increase `schema` when older readers could misinterpret the file.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
@@ -65,6 +67,12 @@ pub struct Sbom {
 }
 
 impl Entry {
+    /// Returns whether it is a wheel that `--quick` built faster, or an image with such a wheel.
+    pub fn is_quick(&self) -> bool {
+        // The name of a wheel is checked against its contents; the note could be lost.
+        self.notes.contains_key(quick::NOTE) || WheelName::parse(&self.file).is_ok_and(|name| name.is_quick())
+    }
+
     /// Returns the file name of its SBOM.
     pub fn sbom_file(&self) -> String {
         match self.kind.as_str() {

@@ -12,7 +12,8 @@ pub struct BuildOptions {
     /// Install and start what is missing with apt, as root or with sudo; join the group `docker` if needed
     #[arg(long)]
     pub yes: bool,
-    /// Build interpreters without PGO and LTO, which takes minutes instead of a quarter of an hour
+    /// For trying out: build interpreters without PGO and LTO, and wheels that maturin builds without LTO and debug
+    /// information. Such wheels are marked and cannot be released
     #[arg(long)]
     pub quick: bool,
     /// Continue after a failure with all steps that do not depend on it, and list all failures at the end

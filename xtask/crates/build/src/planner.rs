@@ -12,7 +12,7 @@ use crate::plan::{
     Root, Stable, Step, Tools, Wheel,
 };
 use crate::plan::{locked_id, patched_id, proof_id, sdist_id, wheel_id};
-use crate::step;
+use crate::step::{self, quick};
 use base::digest;
 use base::platform::Platform;
 use matrix::select::Selection;
@@ -300,6 +300,7 @@ impl Planner<'_> {
                     tools: self.matrix.tools.iter().filter(pinned).cloned().collect(),
                     interpreter: format!("python{}", abi.interpreter_name()),
                     jobs: package.build.jobs,
+                    profile: if self.facts.quick { quick::profile() } else { BTreeMap::new() },
                     abis: self.matrix.abis.iter().map(|abi| abi.id.to_string()).collect(),
                 });
                 self.add(id, needs, &[], action)

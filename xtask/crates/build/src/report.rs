@@ -76,13 +76,28 @@ fn table(manifest: &Manifest, failures: &[FailedRow]) -> String {
     let all: Vec<[String; 7]> = std::iter::once(head).chain(built).chain(failed).collect();
     // Align numbers to the right.
     let table = ui::columns(&all, " ", |column| column == 2 || column == 3);
-    table + &not_loadable(manifest)
+    table + &not_loadable(manifest) + &quick_line(manifest)
 }
 
 /// Formats a line for each image with modules that cannot be loaded and that no import of the image reaches.
 fn not_loadable(manifest: &Manifest) -> String {
     let noted = manifest.artefacts.iter().filter_map(|entry| Some((&entry.tag, entry.notes.get(NOT_LOADABLE)?)));
     noted.map(|(tag, modules)| format!("not loadable in {tag}, and not imported: {modules}\n")).collect()
+}
+
+/// Formats a line that names what `--quick` built faster, and images with such wheels.
+fn quick_line(manifest: &Manifest) -> String {
+    let quick = manifest.artefacts.iter().filter(|entry| entry.is_quick());
+    let names: Vec<String> = quick
+        .map(|entry| match entry.kind.as_str() {
+            "image" => format!("image {}", entry.tag),
+            _ => format!("{} {}", entry.name, entry.tag),
+        })
+        .collect();
+    match names.as_slice() {
+        [] => String::new(),
+        names => format!("quick, for trying out and not for release: {}\n", names.join(", ")),
+    }
 }
 
 #[cfg(test)]

@@ -15,7 +15,7 @@ use matrix::select::{self, Selection};
 pub struct Options {
     #[command(subcommand)]
     rows: Option<Rows>,
-    /// Plan interpreters without PGO and LTO
+    /// Plan what the same option of other commands builds: interpreters and wheels for trying out
     #[arg(long, global = true)]
     quick: bool,
     /// Check which results this registry repository already has

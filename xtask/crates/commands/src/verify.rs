@@ -84,6 +84,9 @@ fn wheel(project: &Project, path: &Path, listed: &Listed) -> Result<()> {
     if let Some((major, minor)) = report.glibc {
         out.push_str(&format!("  glibc       needs {major}.{minor}, tagged {}\n", report.name.platform.join(".")));
     }
+    if report.name.is_quick() {
+        out.push_str("  quick       built with --quick, for trying out and not for release\n");
+    }
     for library in &report.bundled {
         out.push_str(&format!("  bundled     {library}\n"));
     }
@@ -143,6 +146,9 @@ fn describe(reference: &str, image: &matrix::Image, found: &Image, verdict: &Gil
     let build = build.map_or("the image does not say how it was compiled", InterpreterBuild::description);
     let mut out = format!("{reference}\n  id          {}\n  size        {}\n", found.id, ui::bytes(found.size));
     out.push_str(&format!("  CPython     {}{suffix}, {build}\n", verdict.interpreter.version));
+    if let Some(packages) = found.labels.get(labels::QUICK) {
+        out.push_str(&format!("  quick       {packages}: built with --quick, for trying out\n"));
+    }
     for distribution in &verdict.distributions {
         for module in &distribution.modules {
             let (name, version) = (&distribution.name, &distribution.version);

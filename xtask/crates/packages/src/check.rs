@@ -51,7 +51,7 @@ pub struct Options {
     /// With --prove: install and start what is missing with apt, as root or with sudo
     #[arg(long, requires = "prove")]
     yes: bool,
-    /// With --prove: build the interpreter without PGO and LTO, which takes minutes instead of a quarter of an hour
+    /// With --prove: build the interpreter and the wheels faster, for trying out
     #[arg(long, requires = "prove")]
     quick: bool,
 }

@@ -8,7 +8,7 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use sha2::{Digest, Sha256, Sha384, Sha512};
 
 use crate::expected::ExpectedWheel;
-use crate::name::{WheelName, same_name, same_version};
+use crate::name::{QUICK, WheelName, same_name, same_version};
 
 const REQUIRED: [&str; 3] = ["WHEEL", "METADATA", "RECORD"];
 
@@ -157,6 +157,14 @@ fn check_format(text: &str, file: &str, key: &str, known: &[&str], problems: &mu
 fn check_wheel(text: &str, name: &WheelName, problems: &mut Vec<String>) {
     check_format(text, "WHEEL", "Wheel-Version", &["1"], problems);
     check_tags(text, name, problems);
+    // A quick wheel must not pass for another one by its name.
+    match (values(text, "Build").any(|build| build == QUICK), name.is_quick()) {
+        (true, false) => problems.push(format!("WHEEL has Build `{QUICK}`, but the file name has no such build tag")),
+        (false, true) => {
+            problems.push(format!("the file name has the build tag `{QUICK}`, but WHEEL has no such Build"))
+        }
+        (true, true) | (false, false) => {}
+    }
 }
 
 /// Checks WHEEL and METADATA against the file name and the expectation.

@@ -13,6 +13,7 @@ mod imports;
 mod info;
 mod name;
 mod origin;
+mod quick;
 mod rewrite;
 mod tags;
 #[cfg(test)]
@@ -27,5 +28,6 @@ pub use fit::{AbiFit, Fit, TargetInterpreter};
 pub use imports::{Importable, is_identifier};
 pub use name::{WheelName, is_file_of_release, is_release, normalise, platform_glibc, same_name, same_version};
 pub use origin::{DeclaredRelease, read_metadata, read_release};
+pub use quick::mark_quick;
 pub use rewrite::rewrite;
 pub use tags::parse_glibc;

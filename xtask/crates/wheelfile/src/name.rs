@@ -6,6 +6,10 @@ use std::str::FromStr;
 use anyhow::{Result, bail, ensure};
 use pep440_rs::Version;
 
+/// The build tag (PEP 427) of a quick wheel, in its file name and in its WHEEL file. A build tag begins with a digit.
+/// Unlike a local version it changes neither the version that Python sees nor what requirements the wheel satisfies.
+pub const QUICK: &str = "0quick";
+
 /// Parts of a wheel's file name, `{distribution}-{version}(-{build})?-{python}-{abi}-{platform}.whl` (PEP 427).
 /// Compressed tag sets (PEP 425) are split at `.`.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -48,6 +52,11 @@ impl WheelName {
             abi,
             platform,
         })
+    }
+
+    /// Returns whether it was compiled for trying out: see [`QUICK`].
+    pub fn is_quick(&self) -> bool {
+        self.build.as_deref() == Some(QUICK)
     }
 
     /// Returns whether a platform tag is `any` or Linux with glibc on this architecture.

@@ -5,7 +5,7 @@ mod k6;
 mod run;
 mod watch;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -93,6 +93,8 @@ pub fn run(project: &Project, options: &Options) -> Result<()> {
     );
 
     let docker = service::engine(project, options.yes)?;
+    let quick = configs.iter().map(|config| quick_wheels(project, &docker, config)).collect::<Result<Vec<_>>>()?;
+    let quick: BTreeSet<String> = quick.into_iter().flatten().collect();
     let configs = configs.into_iter().map(|config| found(project, &docker, config)).collect::<Result<Vec<_>>>()?;
     let waiting = || project.ui.say("[serve] waiting for another benchmark to finish");
     let _lock = project.cache.lock("bench.lock", &project.cancel, waiting)?;
@@ -135,6 +137,7 @@ pub fn run(project: &Project, options: &Options) -> Result<()> {
         order,
     });
     (record.pinned, record.warnings) = pins(&docker, &k6)?;
+    record.warnings.extend(quick);
     record.warnings.iter().for_each(|warning| project.ui.say(&format!("[serve] warning: {warning}")));
 
     fs::create_dir_all(out.join("samples")).with_context(|| format!("cannot create `{}`", out.display()))?;
@@ -169,6 +172,18 @@ fn original(folder: &Path, serve: &BenchServe) -> Result<Option<ReferenceFigures
     let text = fs::read_to_string(&path);
     let text = text.map_err(|error| anyhow!(UsageError(format!("cannot read `{}`: {error}", path.display()))))?;
     Matrix::read_beside(&text, file).map(Some).map_err(|error| anyhow!(UsageError(format!("{error:#}"))))
+}
+
+/// Returns a warning if an image has wheels that `--quick` built.
+fn quick_wheels(project: &Project, docker: &Docker, config: &ServeConfig) -> Result<Option<String>> {
+    let (tag, image) = (&config.image, service::image_of(project, docker, &config.image)?);
+    let warning = |packages: &String| {
+        format!(
+            "The image `{tag}` has wheels that were built with `--quick` and are slower than others: {packages}. \
+             `cargo xtask image {tag}` builds it without them."
+        )
+    };
+    Ok(image.labels.get(labels::QUICK).map(warning))
 }
 
 /// Returns a configuration with its image in the engine.

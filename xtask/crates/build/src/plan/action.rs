@@ -133,6 +133,10 @@ pub struct Maturin {
     /// Maximum number of crates compiled in parallel, if the package limits it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub jobs: Option<NonZeroUsize>,
+    /// Variables that replace settings of the package's release profile in a wheel for trying out (`--quick`); empty
+    /// for other wheels.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub profile: BTreeMap<String, String>,
     /// All ABIs of the matrix. Their folders get the same names in the compiled code.
     #[serde(skip)]
     pub abis: Vec<String>,
@@ -281,6 +285,13 @@ impl Wheel {
     }
 }
 
+impl Maturin {
+    /// Whether the wheel is compiled for trying out.
+    pub fn is_quick(&self) -> bool {
+        !self.profile.is_empty()
+    }
+}
+
 impl Action {
     /// The wheel that a step of this kind makes.
     pub fn wheel(&self) -> Option<StepWheel<'_>> {
@@ -319,6 +330,11 @@ impl Action {
             | Action::Image(_)
             | Action::Proof(_) => None,
         }
+    }
+
+    /// Whether it compiles a wheel for trying out.
+    pub fn is_quick(&self) -> bool {
+        matches!(self, Action::Maturin(maturin) if maturin.is_quick())
     }
 
     /// What the closing table calls the artefact of a row, and its tag.

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use anyhow::{Result, anyhow, bail};
 
 use super::env::Env;
-use super::root;
+use super::{quick, root};
 use crate::cache::{BuiltImage, Output};
 use crate::missing::MissingDebianPackages;
 use crate::plan::{Action, Container, Published, Stable, Wheel};
@@ -32,10 +32,10 @@ pub fn run(action: &Action, env: &Env) -> Result<Output> {
         }
     }
     match action {
-        Action::Maturin(step) => wheel(&step.wheel, env),
+        Action::Maturin(step) => wheel(&step.wheel, step.is_quick(), env),
         Action::Container(step) => {
             missing(step, env)?;
-            wheel(&step.wheel, env)
+            wheel(&step.wheel, false, env)
         }
         Action::Published(Published { package, version, abi, glibc, imports, .. })
         | Action::Stable(Stable { package, version, abi, glibc, imports, .. }) => {
@@ -53,7 +53,7 @@ pub fn run(action: &Action, env: &Env) -> Result<Output> {
                 folder: None,
                 imports: imports.clone(),
             };
-            self::wheel(&wheel, env)
+            self::wheel(&wheel, false, env)
         }
         Action::Fetch(fetch) => {
             let files: Result<Vec<_>> =
@@ -64,9 +64,11 @@ pub fn run(action: &Action, env: &Env) -> Result<Output> {
             let name = format!("{}-{}.tar.gz", patch.package, patch.version);
             Ok(Output { files: vec![env.context.cache.put(env.key.as_bytes(), &name)?], ..Output::default() })
         }
+        Action::Image(image) => Ok(Output { notes: quick::note(image, env)?, ..self::image(env) }),
         Action::Proof(proof) => {
             let mut output = image(env);
             output.notes.insert("gil".to_owned(), proof.promise.to_string());
+            output.notes.extend(quick::taken(proof, env)?);
             Ok(output)
         }
         Action::Tools(_) => Ok(Output::default()),
@@ -76,7 +78,7 @@ pub fn run(action: &Action, env: &Env) -> Result<Output> {
             let notes = BTreeMap::from([(PACKAGES.to_owned(), apt.packages.join(" "))]);
             Ok(Output { content: Some(env.key.to_owned()), notes, ..image(env) })
         }
-        Action::Python(_) | Action::Base(_) | Action::Image(_) => Ok(image(env)),
+        Action::Python(_) | Action::Base(_) => Ok(image(env)),
     }
 }
 
@@ -103,7 +105,7 @@ fn image(env: &Env) -> Output {
 }
 
 /// Writes a valid wheel with an extension module that does nothing, or without one.
-fn wheel(wheel: &Wheel, env: &Env) -> Result<Output> {
+fn wheel(wheel: &Wheel, quick: bool, env: &Env) -> Result<Output> {
     let platform = env.context.facts.platform;
     let distribution = wheelfile::normalise(wheel.distribution()).replace('-', "_");
     let version = wheel.version.clone().unwrap_or_else(|| "0".to_owned());
@@ -134,6 +136,10 @@ fn wheel(wheel: &Wheel, env: &Env) -> Result<Output> {
         let text = format!("built in {} for {:?}", env.scratch.display(), std::env::var_os("USER"));
         new.files.push((format!("{distribution}_stamp.py"), text.into_bytes()));
     }
-    wheelfile::write_wheel(&out.join(new.file_name()), &new)?;
+    let path = out.join(new.file_name());
+    wheelfile::write_wheel(&path, &new)?;
+    if quick {
+        wheelfile::mark_quick(&path)?;
+    }
     super::wheel::keep(wheel, &out, env)
 }

@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use anyhow::{Result, anyhow};
 
 use super::env::{Env, text};
+use super::quick;
 use crate::cache::{Artefact, Output};
 use crate::plan::{Image, locked_id};
 use docker::{Build, ContextFile, Network};
@@ -36,6 +37,10 @@ pub fn run(image: &Image, env: &Env) -> Result<Output> {
             house.add(wheel, env)?;
         }
     }
+    let notes = quick::note(image, env)?;
+    if let Some(packages) = notes.get(quick::NOTE) {
+        image_labels.insert(labels::QUICK.to_owned(), packages.clone());
+    }
     let uv = env.file("tool-uv")?;
     let context = [
         env.stored(&uv.name, uv),
@@ -64,7 +69,7 @@ pub fn run(image: &Image, env: &Env) -> Result<Output> {
         Some(text) => anyhow!(text),
         None => error,
     })?;
-    Ok(Output { image: Some(built), ..Output::default() })
+    Ok(Output { image: Some(built), notes, ..Output::default() })
 }
 
 /// All wheels of an image with the requirements file for uv.

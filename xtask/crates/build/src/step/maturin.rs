@@ -59,10 +59,12 @@ pub fn run(step: &Maturin, env: &Env) -> Result<Output> {
     // Variables of the crate `cc` with flags for C and C++ code of one target.
     let [cflags, cxxflags] = ["CFLAGS", "CXXFLAGS"].map(|name| format!("{name}_{}", target.replace('-', "_")));
     // Cargo's target folder is kept between builds, separately for each wheel: sharing it between ABIs would
-    // recompile at each change and has produced broken modules (PyO3 issue 4882).
+    // recompile at each change and has produced broken modules (PyO3 issue 4882). Quick builds have folders of their
+    // own, because `inherit` copies what was compiled in the same way.
     let cache = env.context.cache;
-    let abis = cache.state(&format!("cargo/{}", own.package))?;
-    let state = cache.state(&format!("cargo/{}/{}", own.package, own.abi))?;
+    let folder = format!("{}/{}", if step.is_quick() { "cargo-quick" } else { "cargo" }, own.package);
+    let abis = cache.state(&folder)?;
+    let state = cache.state(&format!("{folder}/{}", own.abi))?;
     let waiting = || env.task.waiting("waiting for another build of the same package and ABI");
     let _lock = cache.lock(&format!("{}.state.lock", env.id), env.context.cancel, waiting)?;
     let source = state.join("src");
@@ -187,6 +189,7 @@ pub fn run(step: &Maturin, env: &Env) -> Result<Output> {
     if spaces {
         variables.push(("CC_SHELL_ESCAPED_FLAGS", "1".to_owned()));
     }
+    variables.extend(step.profile.iter().map(|(name, value)| (name.as_str(), value.clone())));
     package.refuse_replaced(variables.iter().map(|(name, _)| *name)).context(CONFIG)?;
     command = command.envs(&own.env).envs(variables).env(&cflags, &c_flags).env(&cxxflags, &cxx_flags);
     for name in PASSED {
@@ -205,7 +208,11 @@ pub fn run(step: &Maturin, env: &Env) -> Result<Output> {
     })?;
     release();
     for entry in std::fs::read_dir(&out).context("maturin did not create a folder with a wheel")? {
-        portable::make(&entry?.path(), &source)?;
+        let built = entry?.path();
+        portable::make(&built, &source)?;
+        if step.is_quick() {
+            wheelfile::mark_quick(&built)?;
+        }
     }
     wheel::keep(own, &out, env)
 }

@@ -13,6 +13,7 @@ pub mod patch;
 pub mod pin;
 pub mod proof;
 pub mod python;
+pub mod quick;
 pub mod root;
 mod sdist;
 pub mod tools;

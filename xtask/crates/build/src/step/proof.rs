@@ -6,6 +6,7 @@ use std::time::Duration;
 use anyhow::{Context as _, Result, bail};
 
 use super::env::{Env, text};
+use super::quick;
 use crate::cache::Output;
 use crate::plan::Proof;
 use base::cancel::Cancel;
@@ -80,6 +81,7 @@ pub fn run(proof: &Proof, env: &Env) -> Result<Output> {
         ("undeclared".to_owned(), undeclared),
         ("python".to_owned(), verdict.interpreter.version.clone()),
     ]);
+    notes.extend(quick::taken(proof, env)?);
     let not_loadable = verdict.not_loadable();
     if !not_loadable.is_empty() {
         notes.insert(NOT_LOADABLE.to_owned(), not_loadable.join("; "));

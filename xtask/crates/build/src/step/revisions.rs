@@ -26,7 +26,13 @@ const CODE: [(&str, u32, &[&str]); 12] = [
     (
         "maturin",
         maturin::REVISION,
-        &["step/env.rs", "step/maturin.rs", "step/maturin", "../../wheelfile/src/rewrite.rs"],
+        &[
+            "step/env.rs",
+            "step/maturin.rs",
+            "step/maturin",
+            "../../wheelfile/src/quick.rs",
+            "../../wheelfile/src/rewrite.rs",
+        ],
     ),
     (
         "container",
@@ -48,8 +54,12 @@ const CODE: [(&str, u32, &[&str]); 12] = [
             "../../wheelfile/src/tags.rs",
         ],
     ),
-    ("image", image::REVISION, &["step/image.rs", "../../base/src/labels.rs"]),
-    ("proof", proof::REVISION, &["step/proof.rs", "../../base/src/labels.rs", "../../matrix/src/gil.rs"]),
+    ("image", image::REVISION, &["step/image.rs", "step/quick.rs", "../../base/src/labels.rs"]),
+    (
+        "proof",
+        proof::REVISION,
+        &["step/proof.rs", "step/quick.rs", "../../base/src/labels.rs", "../../matrix/src/gil.rs"],
+    ),
 ];
 
 /// Files of these folders that change no result: they look at finished wheels, or are used only by tests and `--fake`.

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context as _, Result, bail};
 
 use super::env::{Context, Env};
-use super::{patch, sdist};
+use super::{patch, quick, sdist};
 use crate::cache::{Artefact, Cache, Output, Record};
 use crate::origin::Origin;
 use crate::plan::{Action, Published, Stable, StepWheel, Wheel};
@@ -94,12 +94,14 @@ pub fn keep(wheel: &Wheel, out: &Path, env: &Env) -> Result<Output> {
 fn notes(report: &wheelfile::WheelReport, made_by: &str) -> BTreeMap<String, String> {
     let glibc = report.glibc.map_or("none".to_owned(), |(major, minor)| format!("{major}.{minor}"));
     let modules: Vec<&str> = report.extensions.iter().map(|extension| extension.module.as_str()).collect();
-    BTreeMap::from([
+    let mut notes = BTreeMap::from([
         ("made by".to_owned(), made_by.to_owned()),
         ("version".to_owned(), report.name.version.clone()),
         ("glibc".to_owned(), glibc),
         ("extension modules".to_owned(), modules.join(" ")),
-    ])
+    ]);
+    notes.extend(quick::wheel_note(&report.name));
+    notes
 }
 
 /// Checks that a record contains a wheel of the step's package, version and ABI.

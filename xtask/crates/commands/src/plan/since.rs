@@ -14,6 +14,7 @@ use build::embedded;
 use build::facts::Facts;
 use build::plan::{self, JobOptions, Jobs, Plan, Status, Step};
 use build::planner;
+use build::step::quick;
 use matrix::Matrix;
 use matrix::select::Selection;
 
@@ -28,6 +29,9 @@ pub struct Planned<'a> {
 /// Returns the jobs of the plan's rows without those that are available or unaffected by the change.
 pub fn jobs(project: &Project, asked: &JobRows, planned: Planned) -> Result<Jobs> {
     let Planned { plan, keys, facts, status } = planned;
+    if asked.event.as_deref() == Some("release") {
+        quick::refuse(plan, "a release")?;
+    }
     let untouched = match asked.changed_since.as_deref().filter(|revision| !revision.is_empty()) {
         Some(revision) => untouched(project, revision, plan, facts)?,
         None => BTreeSet::new(),

@@ -1,0 +1,65 @@
+//! Quick wheels, which `--quick` builds for trying out: how they are compiled, and what images with them say.
+
+use std::collections::BTreeMap;
+
+use anyhow::{Result, anyhow};
+
+use super::env::Env;
+use crate::plan::{Image, Plan, Proof};
+use base::UsageError;
+use base::ui::quoted;
+use wheelfile::WheelName;
+
+/// Name of the note of quick wheels and of images with them.
+pub const NOTE: &str = "quick";
+
+/// Variables that change how Cargo compiles a package's release profile. Nothing of the package is edited. The
+/// optimisation level stays, so that a loop in the extension module does not take several times as long.
+const VARIABLES: [(&str, &str); 4] = [
+    ("CARGO_PROFILE_RELEASE_LTO", "off"),
+    ("CARGO_PROFILE_RELEASE_CODEGEN_UNITS", "16"),
+    ("CARGO_PROFILE_RELEASE_DEBUG", "0"),
+    // After a change of one line, only the units with this line are compiled again.
+    ("CARGO_PROFILE_RELEASE_INCREMENTAL", "true"),
+];
+
+/// Returns the variables, which are part of the key.
+pub fn profile() -> BTreeMap<String, String> {
+    VARIABLES.map(|(name, value)| (name.to_owned(), value.to_owned())).into()
+}
+
+/// Returns the note of a quick wheel.
+pub fn wheel_note(name: &WheelName) -> Option<(String, String)> {
+    let text = "compiled without link-time optimisation and debug information, for trying out";
+    name.is_quick().then(|| (NOTE.to_owned(), text.to_owned()))
+}
+
+/// Returns the note of an image: the packages of its quick wheels, separated by spaces.
+pub fn note(image: &Image, env: &Env) -> Result<BTreeMap<String, String>> {
+    let mut packages = Vec::new();
+    for (package, step) in &image.wheels {
+        if WheelName::parse(&env.file(step)?.name)?.is_quick() {
+            packages.push(package.as_str());
+        }
+    }
+    Ok((!packages.is_empty()).then(|| (NOTE.to_owned(), packages.join(" "))).into_iter().collect())
+}
+
+/// Returns the note of the image that a proof checks.
+pub fn taken(proof: &Proof, env: &Env) -> Result<Option<(String, String)>> {
+    let note = env.need(&proof.image)?.notes.get(NOTE);
+    Ok(note.map(|packages| (NOTE.to_owned(), packages.clone())))
+}
+
+/// Fails if a plan builds quick wheels, which stay on this machine. `what` says what would give them to others.
+pub fn refuse(plan: &Plan, what: &str) -> Result<()> {
+    let quick: Vec<&str> =
+        plan.steps.iter().filter(|step| step.action.is_quick()).map(|step| step.id.as_str()).collect();
+    if quick.is_empty() {
+        return Ok(());
+    }
+    Err(anyhow!(UsageError(format!(
+        "`--quick` builds {} for trying out only, and {what} would give them to others: leave out `--quick`",
+        quoted(quick)
+    ))))
+}
