@@ -73,7 +73,7 @@ fn a_fallback_of_the_root_file_system_is_named_and_not_published() {
     let output = run(&["wheels", "--package", "acme", "--abi", "cp314t"]);
     let said = text(&output.stderr);
     let note = "bootstrapped by a test, instead of the pinned `debian:";
-    assert!(output.status.success() && said.contains(&format!("warning: the root file system is {note}")), "{said}");
+    assert!(output.status.success() && said.contains("warning: the root file system is a fallback"), "{said}");
     let manifest = fs::read_to_string(clone.project().join("wheels/manifest.json")).unwrap();
     assert!(manifest.contains(&format!("\"root file system\": \"{note}")), "{manifest}");
     let wheel = clone.wheel("acme-").display().to_string();

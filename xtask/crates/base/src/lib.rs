@@ -17,6 +17,7 @@ pub mod program;
 pub mod retry;
 pub mod size;
 pub mod summary;
+mod text;
 pub mod ui;
 pub mod working_copy;
 

@@ -1,22 +1,21 @@
 //! Progress output on standard error. Results go to standard output through [`print_result`].
 
 use std::borrow::Cow;
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 use std::fs::File;
 use std::io::{IsTerminal, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use crate::program;
+use crate::text::lines;
+pub use crate::text::{columns, wrap};
 use anyhow::{Context, Result};
 use indicatif::{HumanBytes, MultiProgress, ProgressBar, ProgressStyle};
 
 /// Number of last lines shown of a failed step.
 const TAIL: usize = 25;
-
-/// Maximum width of wrapped text, in columns.
-const WIDTH: usize = 80;
 
 /// Maximum number of bytes printed of a log in a GitHub Actions job.
 const PRINTED: u64 = 4 << 20;
@@ -27,6 +26,8 @@ pub struct Ui {
     bars: Option<MultiProgress>,
     /// In a GitHub Actions job, whole logs are printed in collapsible groups.
     github: bool,
+    /// What [`Ui::say_once`] has printed.
+    once: Arc<Mutex<BTreeSet<String>>>,
 }
 
 /// Displayed progress and log file of a running step.
@@ -62,7 +63,7 @@ impl Ui {
         let github = in_github();
         let dumb = std::env::var_os("TERM").is_none_or(|term| term == "dumb");
         let terminal = std::io::stderr().is_terminal() && !github && !dumb;
-        Ui { bars: terminal.then(MultiProgress::new), github }
+        Ui { bars: terminal.then(MultiProgress::new), github, once: Arc::default() }
     }
 
     /// Prints a line permanently. The text may contain output of other programs, see [`escape_workflow_commands`].
@@ -70,11 +71,18 @@ impl Ui {
         self.print(&escape_workflow_commands(text, self.github));
     }
 
+    /// Prints a line unless this text was printed before.
+    pub fn say_once(&self, text: &str) {
+        if self.once.lock().unwrap_or_else(PoisonError::into_inner).insert(text.to_owned()) {
+            self.say(text);
+        }
+    }
+
     fn print(&self, line: &str) {
         let line = program::with_command(line);
         match &self.bars {
             Some(bars) => {
-                let _ = bars.println(&*line);
+                let _ = bars.println(lines(&line));
             }
             None => {
                 let _ = writeln!(std::io::stderr(), "{line}");
@@ -175,7 +183,11 @@ impl Task {
         if let Some(bar) = &self.bar {
             bar.finish_and_clear();
         }
-        self.ui.say(&format!("[{}] {} ... {outcome} {}", self.id, self.what, seconds(self.seconds())));
+        let line = format!("[{}] {} ... {outcome}", self.id, self.what);
+        match outcome {
+            "cached" => self.ui.say_once(&line),
+            _ => self.ui.say(&format!("{line} {}", seconds(self.seconds()))),
+        }
         if self.ui.github
             && outcome != "cached"
             && let Ok(log) = end_of(&self.log, PRINTED)
@@ -226,7 +238,9 @@ pub fn print_error(error: &anyhow::Error) {
 
 /// Prints text to standard error, for callers without a [`Ui`].
 pub fn print_note(text: &str) {
-    eprintln!("{}", escape_workflow_commands(&program::with_command(text), in_github()));
+    let text = program::with_command(text);
+    let text = if std::io::stderr().is_terminal() { Cow::Owned(lines(&text)) } else { text };
+    eprintln!("{}", escape_workflow_commands(&text, in_github()));
 }
 
 /// Escapes text so that the GitHub Actions runner finds no workflow command in it: the runner interprets `::name::`
@@ -288,48 +302,6 @@ fn plain(line: &str) -> String {
     let text = strip_ansi_escapes::strip_str(line.replace('\t', " "));
     // Among them are those from U+0080 to U+009F, which terminals obey as well.
     text.replace(char::is_control, "")
-}
-
-/// Formats rows as a table with aligned columns and `gap` between them; columns for which `right` holds are
-/// right-aligned.
-pub fn columns<const N: usize>(rows: &[[String; N]], gap: &str, right: impl Fn(usize) -> bool) -> String {
-    let width = |column: usize| rows.iter().map(|row| row[column].chars().count()).max().unwrap_or(0);
-    let widths: [usize; N] = std::array::from_fn(width);
-    let mut out = String::new();
-    for row in rows {
-        let cell = |column: usize| match right(column) {
-            true => format!("{:>1$}", row[column], widths[column]),
-            false => format!("{:<1$}", row[column], widths[column]),
-        };
-        let line = std::array::from_fn::<String, N, _>(cell).join(gap);
-        out.push_str(line.trim_end());
-        out.push('\n');
-    }
-    out
-}
-
-/// Appends text to `out`, wrapped at 80 columns; the first line is indented by `indent`, the others a little more.
-pub fn wrap(out: &mut String, indent: &str, text: &str) {
-    let mut line = indent.to_owned();
-    let mut empty = true;
-    // Leading spaces align a number to the right and are not words.
-    let lead = text.len() - text.trim_start().len();
-    line.push_str(&text[..lead]);
-    for word in text.split_whitespace() {
-        if !empty && line.chars().count() + 1 + word.chars().count() > WIDTH {
-            out.push_str(&line);
-            out.push('\n');
-            line = format!("{}  ", " ".repeat(indent.len()));
-            empty = true;
-        }
-        if !empty {
-            line.push(' ');
-        }
-        line.push_str(word);
-        empty = false;
-    }
-    out.push_str(&line);
-    out.push('\n');
 }
 
 #[cfg(test)]

@@ -1,6 +1,5 @@
 //! `cargo xtask doctor`: checks what is installed on this machine, and how to install what is missing.
 
-use std::fmt::Write as _;
 use std::io::ErrorKind;
 use std::os::unix::net::UnixStream;
 use std::path::Path;
@@ -205,7 +204,7 @@ fn all(cache: &Cache, matrix: &Matrix) -> Vec<Check> {
             Err(error) => Check {
                 name,
                 state: CheckState::Doubtful,
-                detail: format!("not reachable; mmdebstrap is used instead: {error:#}"),
+                detail: format!("not reachable, mmdebstrap is used instead: {}", error.root_cause()),
                 fix: None,
             },
         });
@@ -292,19 +291,19 @@ pub fn read_output(program: &str, args: &[&str]) -> Result<String> {
 
 /// Formats the checks as a table, with the remedies of failed checks.
 pub fn table(checks: &[Check]) -> String {
-    let mut out = String::new();
+    let mut rows = Vec::new();
     for check in checks {
         let mark = match check.state {
-            CheckState::Fine => "ok     ",
-            CheckState::Doubtful => "?      ",
+            CheckState::Fine => "ok",
+            CheckState::Doubtful => "?",
             CheckState::Missing => "MISSING",
         };
-        let _ = writeln!(out, "{mark}  {:16} {}", check.name, check.detail);
+        rows.push([mark, check.name, &check.detail].map(str::to_owned));
         if let Some(fix) = &check.fix {
-            let _ = writeln!(out, "                          -> {}", fix.command());
+            rows.push([String::new(), String::new(), format!("-> {}", fix.command())]);
         }
     }
-    out
+    ui::columns(&rows, "  ", |_| false)
 }
 
 pub fn root() -> bool {

@@ -4,8 +4,8 @@ pub mod pylock;
 mod requirements;
 mod write;
 
-pub use pylock::Pylock;
-pub use requirements::SourceMetadata;
+pub use pylock::{NoFittingWheel, Pylock};
+pub use requirements::{SourceMetadata, required_names};
 pub use write::Header;
 
 use crate::origin::Origin;

@@ -61,8 +61,8 @@ pub fn make(project: &Project, selection: &Selection, options: &BuildOptions, wh
     if !attempt.interrupted {
         report::publish(&manifest, &report::failures(&plan, &attempt))?;
     }
-    if let Some(fallback) = &fallback {
-        project.ui.say(&format!("warning: the root file system is {}", fallback.note));
+    if fallback.is_some() {
+        project.ui.say_once(root::FALLBACK_WARNING);
     }
     attempt.complete()?;
     exchange.end()?;

@@ -84,6 +84,9 @@ impl Row {
     }
 }
 
+/// Shown instead of a version for what is not pinned, because this project builds it.
+const BUILT: &str = "built";
+
 /// Input of `ask.py`.
 #[derive(Debug, Default, Serialize)]
 struct Question {
@@ -214,8 +217,15 @@ fn table(rows: &[Row]) -> String {
     for (line, note) in table.lines().zip(notes) {
         let _ = writeln!(out, "{line}");
         for line in note.lines() {
-            let _ = writeln!(out, "    {line}");
+            // Rows for matrix.yaml stay whole.
+            match line.contains("sha256:") {
+                true => out.push_str(&format!("    {line}\n")),
+                false => ui::wrap(&mut out, "    ", line),
+            }
         }
+    }
+    if rows.iter().any(|row| row.pinned == BUILT) {
+        ui::wrap(&mut out, "", &format!("`{BUILT}`: nothing is pinned, because this project builds it from source"));
     }
     out
 }

@@ -9,13 +9,14 @@ use std::path::PathBuf;
 use anyhow::{Context as _, Result, anyhow, bail};
 use clap::Args;
 
-use crate::lock;
+use crate::lock::{self, LockFailed};
 use base::{UsageError, program, ui};
 use build::exchange::Exchange;
+use build::lock::{pylock, required_names};
 use build::manifest::{Entry, Manifest};
 use build::plan::{Action, Proof, proof_id};
 use build::run::{self, StepsFailed};
-use build::{BuildOptions, Missing, Project, cache, embedded, make, planner, step};
+use build::{BuildOptions, Missing, Project, cache, embedded, make, markers, planner, step};
 use matrix::select::{self, Selection};
 use matrix::{GilState, LockPurpose, Matrix};
 use wheelfile::{Importable, WheelName, normalise};
@@ -38,6 +39,9 @@ pub struct Options {
     /// Build the wheel even if the vendor publishes one
     #[arg(long)]
     from_source: bool,
+    /// Also add the run-time requirements that have no wheel for the ABI of the image, each before what requires it
+    #[arg(long)]
+    with_dependencies: bool,
     /// Print the rows and stop: build nothing and write nothing
     #[arg(long)]
     dry_run: bool,
@@ -45,24 +49,49 @@ pub struct Options {
     build: BuildOptions,
 }
 
-/// Adds a package. The matrix is written only if everything was built.
+/// Adds a package, with `--with-dependencies` after those that it requires.
 pub fn run(project: &mut Project, options: &Options) -> Result<()> {
+    let mut open = vec![options.what.clone()];
+    let mut tried = open.clone();
+    // The last one is added first.
+    while let Some(what) = open.last().cloned() {
+        let tag = options.image.as_deref().filter(|_| open.len() == 1);
+        let Err(error) = add(project, options, &what, tag) else {
+            open.pop();
+            continue;
+        };
+        let failed = error.chain().find_map(|cause| cause.downcast_ref::<LockFailed>());
+        let without_wheel = failed.map(|failed| failed.to_build.clone()).unwrap_or_default();
+        let Some(next) = without_wheel.into_iter().find(|what| options.with_dependencies && !tried.contains(what))
+        else {
+            return Err(error);
+        };
+        project.ui.say(&format!("[add] `{next}` has no wheel for the image: adding it first"));
+        tried.push(next.clone());
+        open.push(next);
+    }
+    Ok(())
+}
+
+/// Adds a package. The matrix is written only if everything was built.
+fn add(project: &mut Project, options: &Options, what: &str, tag: Option<&str>) -> Result<()> {
     let old = fs::read_to_string(&project.file).with_context(|| format!("cannot read `{}`", project.file.display()))?;
+    project.matrix = Matrix::parse(&old, "matrix.yaml")?;
     let abis = abis(&project.matrix, &options.abis)?;
-    if let Some(tag) = options.image.as_deref().filter(|tag| project.matrix.image(tag).is_some()) {
+    if let Some(tag) = tag.filter(|tag| project.matrix.image(tag).is_some()) {
         return Err(anyhow!(UsageError(format!("matrix.yaml already has an image `{tag}`: choose another tag"))));
     }
-    let name = options.what.split("==").next().unwrap_or_default();
+    let name = what.split("==").next().unwrap_or_default();
     refuse_existing(&project.matrix, &normalise(name))?;
-    let mut target = Target::find(project, &options.what)?;
+    let mut target = Target::find(project, what)?;
     refuse_existing(&project.matrix, &target.id)?;
-    if options.from_source {
+    if options.from_source && what == options.what {
         target.published.retain(|(abi, _)| !abis.contains(abi));
     }
     let mut package = PackageRow::new(&target, &project.matrix);
     // A guess; the wheel has the names.
     package.import = vec![target.id.replace(['-', '.'], "_")];
-    let image = options.image.as_ref().map(|tag| ImageRow::guessed(tag, &abis, &target.id));
+    let image = tag.map(|tag| ImageRow::guessed(tag, &abis, std::slice::from_ref(&target.id)));
     let expected = rows::text(&old, &package, image.as_ref())?;
     Matrix::parse(&expected, "matrix.yaml with the new rows")
         .map_err(|error| anyhow!(UsageError(format!("{error:#}"))))?;
@@ -70,8 +99,8 @@ pub fn run(project: &mut Project, options: &Options) -> Result<()> {
         return ui::print_result(&rows::listing(&package, image.as_ref()));
     }
     package.import.clear();
-    let mut adding =
-        Adding { project, build: &options.build, old: &old, abis: &abis, package, image: options.image.clone() };
+    let image = tag.map(str::to_owned);
+    let mut adding = Adding { project, build: &options.build, old: &old, abis: &abis, package, image };
     let added = adding.run();
     let package = adding.package;
     let added = added.map_err(|error| {
@@ -85,7 +114,7 @@ pub fn run(project: &mut Project, options: &Options) -> Result<()> {
         .context("matrix.yaml was edited while the package was built")?;
     cache::write(&project.file, new.as_bytes())?;
     let rows = rows::listing(&package, added.image.as_ref());
-    let advice = advise(options.image.as_deref(), &added);
+    let advice = advise(tag, &added);
     ui::print_result(&format!("\nAdded to matrix.yaml:\n{rows}{advice}"))
 }
 
@@ -186,19 +215,20 @@ impl Adding<'_> {
         let built = self.wheels()?;
         self.package.import = self.modules(&built)?;
         // The run-time requirements are locked for the ABI of the image.
-        let guessed = self.image.as_ref().map(|tag| ImageRow::guessed(tag, self.abis, &id));
+        let packages = self.with_required()?;
+        let guessed = self.image.as_ref().map(|tag| ImageRow::guessed(tag, self.abis, &packages));
         self.change(guessed.as_ref())?;
         self.lock(&[LockPurpose::Runtime])?;
         let (mut image, mut probed) = (None, None);
         if let Some(tag) = self.image.clone() {
-            let mut found = self.probe(&tag)?;
+            let mut found = self.probe(&tag, &packages)?;
             // The import of the package alone leaves the GIL off; what applications import besides does not. The row
             // names such a module, so that the image promises what happens to them.
             if let Some(module) = found.unreached().map(str::to_owned) {
                 self.package.import.push(module);
                 found.on = true;
             }
-            image = Some(ImageRow::proven(&tag, self.abis, &id, found.on));
+            image = Some(ImageRow::proven(&tag, self.abis, &packages, found.on));
             probed = Some(found);
         }
         self.change(image.as_ref())?;
@@ -274,6 +304,25 @@ impl Adding<'_> {
         Ok(wheels)
     }
 
+    /// Returns the rows of the packages that the package requires, and its own as the last one.
+    fn with_required(&self) -> Result<Vec<String>> {
+        let matrix = &self.project.matrix;
+        let abi = matrix.abi(self.abis.last().map_or("", String::as_str)).context("no ABI: this is a bug")?;
+        let environment = markers::environment(&pylock::python_version(abi)?, matrix.platform)?;
+        let mut open = vec![&*self.package.id];
+        let mut found: Vec<String> = Vec::new();
+        while let Some(id) = open.pop() {
+            found.retain(|known| known != id);
+            found.insert(0, id.to_owned());
+            let Some(package) = matrix.package(id) else { continue };
+            let names = required_names(&lock::built_metadata(self.project, package)?.unwrap_or_default(), &environment);
+            let row = |name: &String| matrix.packages.iter().find(|row| normalise(row.distribution()) == *name);
+            let rows = names.iter().filter_map(row).map(|row| &*row.id);
+            open.extend(rows.filter(|id| !found.iter().any(|known| known == id)));
+        }
+        Ok(found)
+    }
+
     /// Returns the modules in the wheels that users import.
     fn modules(&self, wheels: &[Entry]) -> Result<Vec<String>> {
         let mut modules = Importable::default();
@@ -289,8 +338,8 @@ impl Adding<'_> {
     }
 
     /// Assembles the image and asks its interpreter for the state of the GIL, before the matrix promises one.
-    fn probe(&mut self, tag: &str) -> Result<Probed> {
-        let image = ImageRow::guessed(tag, self.abis, &self.package.id);
+    fn probe(&mut self, tag: &str, packages: &[String]) -> Result<Probed> {
+        let image = ImageRow::guessed(tag, self.abis, packages);
         self.change(Some(&image))?;
         let project = &*self.project;
         if project.fake {

@@ -2,15 +2,15 @@
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
-use std::fs;
 use std::path::{Path, PathBuf};
+use std::{fmt, fs};
 
 use anyhow::{Context as _, Result, anyhow, bail};
 use clap::Args;
 
 use crate::uv::{self, Resolution, WithoutWheels};
 use base::{UsageError, ui};
-use build::lock::{Header, Pylock, SourceMetadata, pylock};
+use build::lock::{Header, NoFittingWheel, Pylock, SourceMetadata, pylock};
 use build::manifest::Manifest;
 use build::{Project, cache, source};
 use matrix::{Abi, Builder, LockPurpose, Package, select};
@@ -139,7 +139,7 @@ pub fn resolve(
 ) -> Result<Vec<LockFile>> {
     let tools = if project.fake { PathBuf::new() } else { project.tools()? };
     let sources = source::unpack(project, packages)?;
-    let (mut made, mut failed) = (Vec::new(), Vec::new());
+    let (mut made, mut failed, mut to_build) = (Vec::new(), Vec::new(), Vec::new());
     for (package, source) in packages.iter().zip(&sources) {
         project.cancel.check()?;
         let folder = match &package.source.subdirectory {
@@ -166,18 +166,61 @@ pub fn resolve(
             let resolver = Resolver { project, package, purpose, upgrade, tools: &tools };
             match resolver.lock(&metadata) {
                 Ok(lock) => made.extend(lock),
-                Err(error) => failed.push(format!("`{}`: {error:#}", resolver.file())),
+                Err(error) => {
+                    let without_wheel = without_wheel(&error);
+                    let commands = ui::quoted(without_wheel.iter().map(|what| format!("cargo xtask add {what}")));
+                    let advice = match (without_wheel.is_empty(), purpose) {
+                        (true, _) => String::new(),
+                        (false, LockPurpose::Build) => {
+                            format!("; require another version in `build.requires` of `{}`", package.id)
+                        }
+                        (false, _) => format!("; {commands} builds it from source, or require another version"),
+                    };
+                    failed.push(format!("`{}`: {error:#}{advice}", resolver.file()));
+                    // A build requirement must be a wheel of the index.
+                    let without_wheel = without_wheel.into_iter().filter(|_| purpose != LockPurpose::Build);
+                    to_build.extend(without_wheel);
+                }
             }
         }
     }
     if !failed.is_empty() {
-        bail!("{}", failed.join("\n"));
+        return Err(anyhow!(LockFailed { text: failed.join("\n"), to_build }));
     }
     Ok(made)
 }
 
+/// Lock files that could not be made.
+#[derive(Debug)]
+pub struct LockFailed {
+    /// One line per lock file.
+    text: String,
+    /// Distributions without a fitting wheel: `NAME` or `NAME==VERSION`.
+    pub to_build: Vec<String>,
+}
+
+impl fmt::Display for LockFailed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.text)
+    }
+}
+
+impl std::error::Error for LockFailed {}
+
+/// Returns the distributions that a resolution needs and that have no fitting wheel: `NAME` or `NAME==VERSION`.
+fn without_wheel(error: &anyhow::Error) -> Vec<String> {
+    if let Some(without) = error.downcast_ref::<WithoutWheels>() {
+        return without.names.clone();
+    }
+    let found = error.downcast_ref::<NoFittingWheel>().map(|found| match &found.version {
+        Some(version) => format!("{}=={version}", normalise(&found.name)),
+        None => normalise(&found.name),
+    });
+    found.into_iter().collect()
+}
+
 /// Returns the METADATA of the wheel of `package` that was built last, if it is still in the cache.
-fn built_metadata(project: &Project, package: &Package) -> Result<Option<String>> {
+pub fn built_metadata(project: &Project, package: &Package) -> Result<Option<String>> {
     let manifest = Manifest::read(&project.wheels())?;
     let wheel = manifest.artefacts.iter().find(|entry| entry.kind == "wheel" && entry.name == *package.id);
     let blob = wheel.map(|entry| project.cache.blob(&entry.sha256)).filter(|blob| blob.is_file());
@@ -238,14 +281,7 @@ impl Resolver<'_> {
         let new = pylock::parse(&text, &file)?;
         for abi in self.abis(metadata) {
             let glibc = wheelfile::parse_glibc(&matrix.root.glibc).unwrap_or_default();
-            new.select(abi, matrix.platform, glibc).map_err(|error| {
-                anyhow!(
-                    "{error:#}; `{}` needs it for `{}`: add a row that builds it from source with `cargo xtask add NAME`, or \
-                     require another version",
-                    package.id,
-                    abi.id
-                )
-            })?;
+            new.select(abi, matrix.platform, glibc)?;
         }
         let current = fs::read_to_string(self.project.folder.join(&file)).is_ok_and(|old| old == text);
         let differences = if current { Vec::new() } else { differences(old.as_ref(), &new) };

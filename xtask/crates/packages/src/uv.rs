@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 use std::{fmt, fs};
 
-use anyhow::{Context as _, Error, Result};
+use anyhow::{Context as _, Error, Result, anyhow};
 use xshell::{Shell, cmd};
 
 use base::environment::{self, Purpose};
@@ -39,15 +39,14 @@ pub struct WithoutWheels {
 
 impl fmt::Display for WithoutWheels {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "the package index has no wheel for this version of Python of {}", quoted(&self.names))
+        write!(f, "the package index has no wheel of {} for this version of Python", quoted(&self.names))
     }
 }
 
 impl std::error::Error for WithoutWheels {}
 
 /// Returns the answer of uv, a lock file. `tools` is the environment with the pinned tools; with `--fake`, uv is taken
-/// from `PATH`. The error contains
-/// [`WithoutWheels`] if that is the reason.
+/// from `PATH`. The error is [`WithoutWheels`] if that is the reason.
 pub fn resolve(project: &Project, tools: &Path, resolution: &Resolution) -> Result<String> {
     let scratch = project.cache.scratch(&format!("{}-uv", resolution.id))?;
     let file = |name: &str| scratch.path().join(name);
@@ -77,7 +76,7 @@ pub fn resolve(project: &Project, tools: &Path, resolution: &Resolution) -> Resu
     }
     project.call(resolution.id, resolution.what, command, "").map_err(|error| match without_wheels(&error) {
         names if names.is_empty() => error,
-        names => error.context(WithoutWheels { names }),
+        names => anyhow!(WithoutWheels { names }),
     })?;
     fs::read_to_string(&output).with_context(|| format!("uv did not write `{}`", output.display()))
 }
@@ -106,9 +105,7 @@ mod tests {
         let names = |lines: &[String]| without_wheels(&anyhow!("find: `uv` failed\n{}", lines.join("\n")));
         assert_eq!(names(&[hint("uWSGI"), hint("numpy"), hint("numpy")]), ["numpy", "uwsgi"]);
         assert!(names(&["    | error: no solution".to_owned(), hint("../evil")]).is_empty());
-        let error = anyhow!("`uv` failed").context(WithoutWheels { names: vec!["uwsgi".to_owned()] });
-        assert!(
-            format!("{error:#}").starts_with("the package index has no wheel for this version of Python of `uwsgi`")
-        );
+        let error = WithoutWheels { names: vec!["uwsgi".to_owned()] };
+        assert_eq!(error.to_string(), "the package index has no wheel of `uwsgi` for this version of Python");
     }
 }

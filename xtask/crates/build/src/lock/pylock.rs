@@ -5,10 +5,11 @@
 //! free-threaded interpreters, so wheels are selected by their tags.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::path::Path;
 use std::str::FromStr;
 
-use anyhow::{Context as _, Result, anyhow, bail, ensure};
+use anyhow::{Context as _, Result, anyhow, ensure};
 use pep440_rs::{Version, VersionSpecifiers};
 use pep508_rs::{MarkerEnvironment, MarkerTree};
 use serde::Deserialize;
@@ -55,6 +56,26 @@ pub(super) struct LockedWheel {
     path: Option<String>,
     hashes: BTreeMap<String, String>,
 }
+
+/// No wheel of a distribution in a lock file fits an ABI.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NoFittingWheel {
+    pub name: String,
+    pub version: Option<String>,
+    abi: String,
+    /// File names of the wheels in the lock file.
+    wheels: Vec<String>,
+}
+
+impl fmt::Display for NoFittingWheel {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let NoFittingWheel { name, version: _, abi, wheels } = self;
+        let wheels = if wheels.is_empty() { "no wheels".to_owned() } else { base::ui::quoted(wheels) };
+        write!(f, "no wheel of `{name}` in the lock file matches `{abi}`; its wheels: {wheels}")
+    }
+}
+
+impl std::error::Error for NoFittingWheel {}
 
 impl LockedWheel {
     /// Returns the file name, which the format allows to omit if the URL ends with it.
@@ -139,8 +160,8 @@ impl LockedPackage {
             }
         }
         let Some((_, file, name, wheel)) = best else {
-            let have = if choices.is_empty() { "no wheels".to_owned() } else { base::ui::quoted(choices) };
-            bail!("no wheel of `{}` in the lock file matches `{}`; its wheels: {have}", self.name, interpreter.abi);
+            let (name, version) = (self.name.clone(), self.version.clone());
+            return Err(anyhow!(NoFittingWheel { name, version, abi: interpreter.abi.to_owned(), wheels: choices }));
         };
         if let Some(version) = &self.version {
             ensure!(
@@ -160,8 +181,9 @@ impl LockedPackage {
     }
 }
 
-/// `3.11` in the matrix is Debian's interpreter, whose patch version does not affect markers.
-fn python_version(abi: &Abi) -> Result<Version> {
+/// Returns the version of Python of an ABI. `3.11` in the matrix is Debian's interpreter, whose patch version does not
+/// affect markers.
+pub fn python_version(abi: &Abi) -> Result<Version> {
     let full = if abi.python.matches('.').count() < 2 { format!("{}.0", abi.python) } else { abi.python.to_string() };
     Version::from_str(&full).map_err(|error| anyhow!("`{full}` is not a version: {error}"))
 }

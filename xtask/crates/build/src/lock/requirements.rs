@@ -6,13 +6,13 @@ use std::path::Path;
 use std::str::FromStr as _;
 
 use anyhow::{Context as _, Result, bail};
-use pep508_rs::{ExtraName, Requirement, VerbatimUrl, VersionOrUrl};
+use pep508_rs::{ExtraName, MarkerEnvironment, Requirement, VerbatimUrl, VersionOrUrl};
 use serde::Deserialize;
 
 use super::pylock;
 use crate::build_system::{self, BuildSystem};
 use matrix::{Abi, LockPurpose, Package};
-use wheelfile::same_name;
+use wheelfile::{normalise, same_name};
 
 /// Requirement (PEP 508), read strictly.
 type Pep508 = Requirement<VerbatimUrl>;
@@ -219,6 +219,14 @@ impl CoreMetadata {
     }
 }
 
+/// Returns the normalised names of the distributions that a METADATA requires in an environment, without extras.
+pub fn required_names(metadata: &str, environment: &MarkerEnvironment) -> Vec<String> {
+    let texts = CoreMetadata::parse(metadata).requires;
+    let parsed = texts.iter().filter_map(|text| Pep508::from_str(text).ok());
+    let needed = parsed.filter(|requirement| requirement.marker.evaluate(environment, &[]));
+    needed.map(|requirement| normalise(requirement.name.as_ref())).collect()
+}
+
 /// Returns the entry of a table with this name, as names of extras and groups are compared (PEP 685).
 fn of_name<'t, T>(table: &'t BTreeMap<String, T>, name: &str) -> Option<&'t T> {
     table.iter().find(|(key, _)| same_name(key, name)).map(|(_, value)| value)
@@ -293,6 +301,16 @@ mod tests {
         assert_eq!(runtime(dynamic, info, "    extras: [x]\n").unwrap().len(), 3);
         let url = "[project]\nname = 'acme'\ndependencies = ['a @ https://host.example/a-1-py3-none-any.whl']\n";
         assert!(runtime(url, "", "").unwrap_err().contains("names a URL"));
+    }
+
+    #[test]
+    fn required_names_are_those_of_the_platform_without_extras() {
+        let python = pep440_rs::Version::from_str("3.14.0").unwrap();
+        let environment = crate::markers::environment(&python, base::platform::Platform::LinuxAmd64).unwrap();
+        let metadata = "Metadata-Version: 2.1\nRequires-Dist: Or_json>=3 ; platform_system == 'Linux'\n\
+                        Requires-Dist: pywin32 ; sys_platform == 'win32'\nRequires-Dist: x ; extra == 'y'\n\
+                        Requires-Dist: ???\n\nRequires-Dist: text\n";
+        assert_eq!(required_names(metadata, &environment), ["or-json"]);
     }
 
     #[test]

@@ -43,14 +43,14 @@ pub fn text(plan: &Plan, keys: &BTreeMap<String, Option<String>>, status: &dyn F
         let key = keys.get(&step.id).cloned().flatten();
         let status = status(step);
         *count.entry(status.word()).or_insert(0) += 1;
-        let key = key.as_deref().map_or("-", |key| &key[..12]);
+        let key = key.as_deref().map_or("-", |key| &key[..8]);
         rows.push([step.id.clone(), format!("{:6}", status.word()), key.to_owned(), step.action.describe()]);
     }
-    let mut out = ui::columns(&rows, "  ", |_| false);
+    let mut out = ui::columns(&rows, " ", |_| false);
     let counts: Vec<String> = count.iter().map(|(word, n)| format!("{n} {word}")).collect();
     let _ = writeln!(out, "{} steps: {}", plan.steps.len(), counts.join(", "));
     if count.contains_key("later") {
-        out.push_str("`later`: the key is unknown until the Debian packages it depends on are installed\n");
+        ui::wrap(&mut out, "", "`later`: the key is unknown until the Debian packages it depends on are installed");
     }
     out
 }

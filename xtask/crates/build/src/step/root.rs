@@ -24,6 +24,9 @@ pub const REVISION: u32 = 1;
 
 /// Name of the note about a fallback in a manifest.
 pub const NOTE: &str = "root file system";
+/// What users are told about a fallback.
+pub const FALLBACK_WARNING: &str = "warning: the root file system is a fallback that mmdebstrap built, because no registry with \
+    the pinned image was reachable";
 /// Name of the note about the origin, and its prefix for a pulled image.
 const MADE_BY: &str = "made by";
 const PULLED: &str = "pulled ";

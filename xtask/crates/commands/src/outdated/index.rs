@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::{Answer, File, Release, Row, State};
+use super::{Answer, BUILT, File, Release, Row, State};
 use base::platform::Platform;
 use matrix::{Digest, Edit, Matrix, Package, Pypi, Tool, Word};
 use wheelfile::parse_glibc;
@@ -83,7 +83,7 @@ impl PackageOnIndex<'_> {
             Err(why) => {
                 let unasked = |input, pinned| Row::new(input, pinned, State::Unasked, &*why);
                 let wheels = matrix.abis.iter().map(|abi| {
-                    let pinned = if package.published_for(&abi.id).is_some() { version } else { "built" };
+                    let pinned = if package.published_for(&abi.id).is_some() { version } else { BUILT };
                     unasked(published(&abi.id), pinned)
                 });
                 return [unasked(input, version)].into_iter().chain(wheels).collect();
@@ -132,12 +132,12 @@ impl PackageOnIndex<'_> {
         let input = format!("wheel {} {abi}", package.id);
         let wheel = |release| vendor_wheel(release, abi, target).map(|file| (release, file));
         let Some((release, file)) = pinned.and_then(wheel).or_else(|| newest.and_then(wheel)) else {
-            return Row::new(input, "built", State::Current, "the vendor publishes none");
+            return Row::new(input, BUILT, State::Current, "the vendor publishes none");
         };
         // Who wants published wheels has said so for at least one ABI.
         let Some(at) = package.published.last().and_then(|wheel| matrix::place(text, wheel.sha256.ordinal)) else {
             let note = "published too, but the matrix has no `published` for the package: it is built on purpose";
-            return Row::new(input, "built", State::Current, note);
+            return Row::new(input, BUILT, State::Current, note);
         };
         let with = if package.version().is_some_and(|version| same_version(version, &release.version)) {
             ""
@@ -148,7 +148,7 @@ impl PackageOnIndex<'_> {
             "{} is published for it: {with}after line {} of matrix.yaml, put\n  - {{abi: {abi}, sha256: {}}}",
             release.version, at.line, file.sha256
         );
-        Row::newer(input, "built", &release.version, note, Vec::new())
+        Row::newer(input, BUILT, &release.version, note, Vec::new())
     }
 }
 

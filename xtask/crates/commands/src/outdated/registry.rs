@@ -2,7 +2,7 @@
 
 use anyhow::Result;
 
-use super::{Row, State};
+use super::{BUILT, Row, State};
 use matrix::{Location, Matrix};
 
 /// Returns the digest of a tag; `None` if the tag does not exist.
@@ -75,11 +75,11 @@ fn base(tag: &str, offer: Offer) -> Row {
     let reference = format!("python:{tag}");
     let input = format!("base image {reference}");
     match offer(&reference) {
-        Ok(None) => Row::new(input, "built", State::Current, "nobody publishes it"),
+        Ok(None) => Row::new(input, BUILT, State::Current, "nobody publishes it"),
         Ok(Some(digest)) => {
-            Row::newer(input, "built", "there", format!("now published: {reference}@{digest}"), Vec::new())
+            Row::newer(input, BUILT, "there", format!("now published: {reference}@{digest}"), Vec::new())
         }
-        Err(error) => Row::new(input, "built", State::Unasked, first_line(&error)),
+        Err(error) => Row::new(input, BUILT, State::Unasked, first_line(&error)),
     }
 }
 

@@ -154,22 +154,23 @@ impl PackageRow {
 pub struct ImageRow {
     tag: String,
     abi: String,
-    package: String,
+    /// Rows of packages, those that the last one requires first.
+    packages: Vec<String>,
     gil: GilState,
 }
 
 impl ImageRow {
     /// Returns the row as expected before a proof: without the GIL, if the interpreter can do that.
-    pub fn guessed(tag: &str, abis: &[String], package: &str) -> ImageRow {
+    pub fn guessed(tag: &str, abis: &[String], packages: &[String]) -> ImageRow {
         // A free-threaded ABI is preferred: its image is what is to be proven.
         let abi = abis.iter().rfind(|abi| abi.ends_with('t')).or(abis.last()).cloned().unwrap_or_default();
         let gil = if abi.ends_with('t') { GilState::Off } else { GilState::On };
-        ImageRow { tag: tag.to_owned(), abi, package: package.to_owned(), gil }
+        ImageRow { tag: tag.to_owned(), abi, packages: packages.to_vec(), gil }
     }
 
     /// Returns the row with the state that the interpreter of the image reported.
-    pub fn proven(tag: &str, abis: &[String], package: &str, on: bool) -> ImageRow {
-        ImageRow { gil: if on { GilState::On } else { GilState::Off }, ..ImageRow::guessed(tag, abis, package) }
+    pub fn proven(tag: &str, abis: &[String], packages: &[String], on: bool) -> ImageRow {
+        ImageRow { gil: if on { GilState::On } else { GilState::Off }, ..ImageRow::guessed(tag, abis, packages) }
     }
 
     pub fn is_free_threaded(&self) -> bool {
@@ -177,8 +178,8 @@ impl ImageRow {
     }
 
     fn text(&self) -> String {
-        let ImageRow { tag, abi, package, gil } = self;
-        format!("- {{tag: {}, abi: {abi}, packages: [{package}], gil: \"{gil}\"}}\n", quoted(tag))
+        let ImageRow { tag, abi, packages, gil } = self;
+        format!("- {{tag: {}, abi: {abi}, packages: [{}], gil: \"{gil}\"}}\n", quoted(tag), packages.join(", "))
     }
 }
 

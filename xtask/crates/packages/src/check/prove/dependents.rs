@@ -1,12 +1,10 @@
 //! Distributions that cannot be installed because they need one that was not built.
 
 use std::collections::BTreeMap;
-use std::str::FromStr as _;
 
 use anyhow::{Context as _, Result};
 use build::cache::Cache;
-use pep508_rs::{Requirement, VerbatimUrl};
-use wheelfile::normalise;
+use build::lock::required_names;
 
 use crate::check::target::Target;
 
@@ -28,19 +26,10 @@ pub fn add(
     for CachedWheel { name, sha256 } in wheels {
         let metadata = wheelfile::read_metadata(&cache.blob(sha256));
         let metadata = metadata.with_context(|| format!("cannot read the metadata of `{name}`"))?;
-        needs.push((name.clone(), requirements(&metadata.unwrap_or_default(), target)));
+        needs.push((name.clone(), required_names(&metadata.unwrap_or_default(), &target.markers)));
     }
     spread(&needs, missing);
     Ok(())
-}
-
-/// Returns the normalised names of the distributions that a METADATA requires on the target, without extras.
-fn requirements(metadata: &str, target: &Target) -> Vec<String> {
-    let fields = metadata.lines().take_while(|line| !line.is_empty());
-    let values = fields.filter_map(|line| line.strip_prefix("Requires-Dist:"));
-    let parsed = values.filter_map(|text| Requirement::<VerbatimUrl>::from_str(text.trim()).ok());
-    let needed = parsed.filter(|requirement| requirement.marker.evaluate(&target.markers, &[]));
-    needed.map(|requirement| normalise(requirement.name.as_ref())).collect()
 }
 
 fn spread(needs: &[(String, Vec<String>)], missing: &mut BTreeMap<String, String>) {
@@ -57,8 +46,6 @@ fn spread(needs: &[(String, Vec<String>)], missing: &mut BTreeMap<String, String
 
 #[cfg(test)]
 mod tests {
-    use matrix::Matrix;
-
     use super::*;
 
     #[test]
@@ -75,14 +62,5 @@ mod tests {
             ("top", "it requires `middle`, which is missing"),
         ];
         assert_eq!(missing.iter().map(|(name, why)| (&**name, &**why)).collect::<Vec<_>>(), wanted);
-    }
-
-    #[test]
-    fn requirements_are_those_of_the_platform_without_extras() {
-        let target = Target::new("cp314t", &Matrix::parse(fixture::MATRIX, "matrix.yaml").unwrap()).unwrap();
-        let metadata = "Metadata-Version: 2.1\nRequires-Dist: Or_json>=3 ; platform_system == 'Linux'\n\
-                        Requires-Dist: pywin32 ; sys_platform == 'win32'\nRequires-Dist: x ; extra == 'y'\n\
-                        Requires-Dist: ???\n\nRequires-Dist: text\n";
-        assert_eq!(requirements(metadata, &target), ["or-json"]);
     }
 }
