@@ -9,7 +9,9 @@ import json
 import os
 import sys
 import threading
+import time
 import traceback
+from collections.abc import Callable
 
 from proving.errors import describe
 
@@ -18,21 +20,29 @@ def gil() -> bool:
     return getattr(sys, "_is_gil_enabled", lambda: True)()
 
 
-def show_threads_after(seconds: float) -> None:
-    """Writes where each thread is, if the process has not ended by then."""
-    if gil():
-        # Also where a call never gives the GIL back.
-        faulthandler.dump_traceback_later(seconds)
-        return
+class Watch:
+    """Writes where each thread is, if nothing is begun for so many seconds."""
 
-    # Without the GIL faulthandler shows one thread only.
-    def dump() -> None:
-        if not threading.Event().wait(seconds):
-            for thread, frame in sys._current_frames().items():
-                sys.stderr.write(f"Thread {thread}:\n{''.join(traceback.format_stack(frame)[-6:])}")
-            sys.stderr.flush()
+    def __init__(self, seconds: float) -> None:
+        self.seconds = seconds
+        self.by_faulthandler = gil()
+        self.begun()
+        if not self.by_faulthandler:
+            # Without the GIL faulthandler shows one thread only.
+            threading.Thread(target=self.dump, daemon=True, name="show threads").start()
 
-    threading.Thread(target=dump, daemon=True, name="show threads").start()
+    def begun(self) -> None:
+        self.at = time.monotonic()
+        if self.by_faulthandler:
+            # Also where a call never gives the GIL back.
+            faulthandler.dump_traceback_later(self.seconds)
+
+    def dump(self) -> None:
+        while (left := self.at + self.seconds - time.monotonic()) > 0:
+            threading.Event().wait(left)
+        for thread, frame in sys._current_frames().items():
+            sys.stderr.write(f"Thread {thread}:\n{''.join(traceback.format_stack(frame)[-6:])}")
+        sys.stderr.flush()
 
 
 def prepare(adapter) -> dict:
@@ -55,8 +65,14 @@ def prepare(adapter) -> dict:
     return {"unserved": unserved, "server": server, "precautions": sorted(adapter.precautions)}
 
 
-def run(task: dict) -> dict:
+def run(task: dict, send: Callable[..., None]) -> dict:
+    # As little as possible is imported before: what is already there cannot be imported by several threads at once.
+    if task["suite"] == "imports":
+        from proving import imports
+
+        return imports.run(task, send)
     from proving import client, smoke, storm
+    from proving.threads import Problems
 
     if task["case"] == "import":
         smoke.modules(task["imports"])
@@ -65,7 +81,7 @@ def run(task: dict) -> dict:
     for name, precaution in adapter.precautions.items():
         if name not in task["without"]:
             precaution()
-    problems = storm.Problems()
+    problems = Problems()
     if task["suite"] == "smoke":
         {"alone": smoke.alone, "other": smoke.other}[task["how"]](adapter, task["of"])
     elif task["suite"] == "storm":
@@ -76,21 +92,30 @@ def run(task: dict) -> dict:
 
 
 def main() -> None:
-    task = json.loads(sys.argv[1])
+    with open(sys.argv[1], encoding="utf-8") as file:
+        task = json.load(file)
+    descriptor = int(sys.argv[2])
     options = {"c_stack": True} if sys.version_info >= (3, 14) else {}
     # Of the thread that crashed only: other threads run on, and reading their frames meanwhile can crash, too.
     faulthandler.enable(all_threads=False, **options)
-    show_threads_after(max(task["limit"] - 2, task["limit"] / 2))
+    limit = min(task["limit"], task.get("stall") or task["limit"])
+    watch = Watch(max(limit - 2, limit / 2))
+
+    def send(**line: object) -> None:
+        """Reports what has begun or ended: a crash loses none of that."""
+        watch.begun()
+        os.write(descriptor, (json.dumps(line) + "\n").encode())
+
     report = {"gil_at_start": gil(), "problems": []}
     try:
-        report |= run(task)
+        report |= run(task, send)
     except BaseException as error:
         report["problems"] = [describe(error)]
         traceback.print_exc()
     report["gil_after"] = gil()
     report["undeclared"] = [name for name in task["undeclared"] if name in sys.modules]
     # Before the end of the process, which can be where it crashes.
-    os.write(task["report"], json.dumps(report).encode())
+    os.write(descriptor, json.dumps(report).encode())
 
 
 if __name__ == "__main__":

@@ -10,3 +10,8 @@ def describe(error: BaseException) -> str:
     if isinstance(error, AssertionError) and not str(error) and frames:
         text += f": {frames[-1].line} ({frames[-1].filename}, line {frames[-1].lineno})"
     return text[:2000]
+
+
+def is_fault(error: BaseException) -> bool:
+    """Whether an exception is a fault of native code, however it is called: a panic of Rust code is one."""
+    return isinstance(error, SystemError) or type(error).__name__ == "PanicException"

@@ -20,6 +20,8 @@ KEPT = 24_000
 # Seconds that a process has for its report after it crashed, or after it was aborted at its time limit.
 GRACE = 10
 
+INF = float("inf")
+
 # Requests and options of ptrace(2), from <sys/ptrace.h>, and __WALL of waitpid(2): threads are waited for, too.
 TRACEME, CONT, SETOPTIONS = 0, 7, 0x4200
 TRACECLONE, TRACEEXEC, EXITKILL = 0x8, 0x10, 0x100000
@@ -38,8 +40,11 @@ def ptrace(request: int, thread: int, data: int = 0) -> None:
         raise OSError(error, os.strerror(error))
 
 
-def run(command: list[str], limit: float, environment: dict[str, str] | None = None, cwd: str = "/tmp") -> dict:
-    """Runs a process to its end, or to its time limit. `%REPORT%` in the command is the descriptor for reports."""
+def run(
+    command: list[str], limit: float, environment: dict[str, str] | None = None, cwd: str = "/tmp", stall: float = INF
+) -> dict:
+    """Runs a process to its end, or to its time limit, which it also reaches if it reports nothing for `stall` seconds.
+    `%REPORT%` in the command is the descriptor for reports."""
     read, write = os.pipe()
     command = [word.replace("%REPORT%", str(write)) for word in command]
     begun = time.monotonic()
@@ -50,14 +55,15 @@ def run(command: list[str], limit: float, environment: dict[str, str] | None = N
         )  # fmt: skip
         os.close(write)
         report = Pipe(read)
-        hung = not child.wait(limit, report)
+        hung = not child.wait(limit, report, stall)
+        stalled = time.monotonic() - begun < limit
         if hung:
             computed = processor_time(child.pid)
             # faulthandler writes the stacks when it gets this signal.
             os.kill(child.pid, signal.SIGABRT)
             if not child.wait(GRACE, report):
                 os.killpg(child.pid, signal.SIGKILL)
-                child.wait(float("inf"), report)
+                child.wait(INF, report)
         seconds = time.monotonic() - begun
         # The processes that it has started must not run longer than it did.
         try:
@@ -74,7 +80,8 @@ def run(command: list[str], limit: float, environment: dict[str, str] | None = N
     if hung:
         # The reader must be able to tell a process that waits from a machine that is too slow.
         load = f"{computed:.1f} s of them computing, the load {os.getloadavg()[0]:.1f} on {os.cpu_count()} processors"
-        return result | {"outcome": "hung", "message": f"it had not ended after {limit:g} s ({load})"}
+        how = f"it reported nothing for {stall:g} s" if stalled else f"it had not ended after {limit:g} s"
+        return result | {"outcome": "hung", "message": f"{how} ({load})"}
     if child.exit < 0:
         result["signal"] = signal.Signals(-child.exit).name
         if not child.traced:
@@ -122,7 +129,7 @@ class Child:
         # The thread that crashed first, and those that crashed after it, each with its signal.
         self.first: int | None = None
         self.held: list[tuple[int, int]] = []
-        self.release_at = float("inf")
+        self.release_at = INF
         self.wake, write = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
         # Each event of a traced thread is a SIGCHLD, and each of these makes `wake` readable.
         signal.signal(signal.SIGCHLD, lambda *_: None)
@@ -136,22 +143,25 @@ class Child:
             self.traced = False
         self.pid = self.process.pid
 
-    def wait(self, seconds: float, report: Pipe) -> bool:
-        """Whether the process ends within this time."""
-        deadline = time.monotonic() + seconds
+    def wait(self, seconds: float, report: Pipe, stall: float = INF) -> bool:
+        """Whether the process ends within this time, and never reports nothing for `stall` seconds until then."""
+        end = time.monotonic() + seconds
+        deadline, size = min(end, time.monotonic() + stall), len(report.data)
         while True:
             self.handle_events()
             report.take()
             if self.exit is not None:
                 return True
             now = time.monotonic()
+            if len(report.data) > size:
+                deadline, size = min(end, now + stall), len(report.data)
             if now >= deadline:
                 return False
             if now >= self.release_at:
                 self.release()
             left = min(deadline, self.release_at) - now
             readable = [self.wake, report.read] if report.open else [self.wake]
-            select.select(readable, [], [], None if left == float("inf") else max(left, 0))
+            select.select(readable, [], [], None if left == INF else max(left, 0))
             try:
                 os.read(self.wake, 65536)
             except BlockingIOError:
@@ -192,7 +202,7 @@ class Child:
 
     def release(self) -> None:
         """The first thread had time enough, or its signal was none that ended the process."""
-        held, self.held, self.first, self.release_at = self.held, [], None, float("inf")
+        held, self.held, self.first, self.release_at = self.held, [], None, INF
         for thread, number in held:
             self.request(CONT, thread, number)
 

@@ -8,31 +8,45 @@ or lies about its end is a line like the others, with its signal and what it wro
 
 import json
 import os
+import random
 import sys
+import tempfile
 import time
 import zipfile
 from collections.abc import Iterator
 
-from proving.process import run
+from proving.imports import imports
+from proving.lines import line
+from proving.process import INF, run
 
+# What one thread does alone, an import or a call, may take this part of the time limit of a process.
+STALL = 1 / 6
 # How long a server may take until it answers.
 PATIENCE = 60
 
 class Runner:
     def __init__(self, plan: dict) -> None:
         self.plan = plan
+        # The processes of a case have this seed, the next one, and so on.
+        self.seed = random.randrange(1 << 31) if plan["seed"] is None else plan["seed"]
+        self.stall = plan.get("stall", plan["limit"] * STALL)
 
     def task(self, suite: str, client: dict, case: str, without: list[str] = (), **more: object) -> dict:
-        """A fresh process of child.py."""
+        """A fresh process of child.py. `stall` in `more` is a time limit for each thing that it reports."""
         task = {
             "suite": suite, "case": case, "host": self.plan["host"], "port": self.plan["port"],
             "file": client.get("file"), "imports": client["imports"], "limit": self.plan["limit"],
             "without": list(without), "undeclared": self.plan["undeclared"], **more,
         }  # fmt: skip
-        # The number of the descriptor is known only when the pipe is there.
-        text = json.dumps(task)[:-1] + ', "report": %REPORT%}'
-        result = run([sys.executable, "-P", "-m", "proving.child", text], self.plan["limit"])
-        reports = result.pop("lines")
+        with tempfile.NamedTemporaryFile("w", suffix=".json") as file:
+            # A command line has too little room for long lists.
+            json.dump(task, file)
+            file.flush()
+            command = [sys.executable, "-P", "-m", "proving.child", file.name, "%REPORT%"]
+            result = run(command, self.plan["limit"], stall=more.get("stall") or INF)
+        lines = result.pop("lines")
+        result["events"] = [line for line in lines if "event" in line]
+        reports = [line for line in lines if "event" not in line]
         report = reports[-1] if reports else None
         result["gil_at_start"] = report and report["gil_at_start"]
         result["gil_after"] = report and report["gil_after"]
@@ -54,6 +68,9 @@ class Runner:
             yield from self.smoke()
         if "storm" in suites:
             yield from self.storms()
+        if "imports" in suites:
+            for package in self.plan["packages"]:
+                yield from imports(self, package)
         if "upstream" in suites:
             for package in self.plan["upstream"]:
                 yield from self.upstream(package)
@@ -125,6 +142,18 @@ class Runner:
             if self.plan["fail_fast"] and done["outcome"] != "passed":
                 return
 
+    def numbered(self, client: dict, suite: str, case: str, **more: object) -> Iterator[dict]:
+        """A case in several fresh processes, each with a seed of its own."""
+        for number in range(1, self.plan["repeat"] + 1):
+            seed = self.seed + number - 1
+            done = self.task(suite, client, case, seed=seed, **more)
+            events = done["events"]
+            if done["outcome"] in ("crashed", "hung") and events and events[-1]["event"] == "begun":
+                done["message"] += f" in {events[-1]['name']}"
+            yield line(suite, client, case, number, done) | {"seed": seed}
+            if self.plan["fail_fast"] and done["outcome"] != "passed":
+                return
+
     def upstream(self, package: dict) -> Iterator[dict]:
         for folder in package["folders"]:
             guard = {
@@ -162,11 +191,6 @@ class Runner:
 def left_out(client: dict) -> list[dict]:
     """The known failures that need a run of their own, in which a precaution is left out."""
     return [row for row in client["known"] if row["without"] is not None]
-
-
-def line(suite: str, client: dict, case: str, number: int, result: dict) -> dict:
-    result.pop("report", None)
-    return {"event": "process", "suite": suite, "client": client["id"], "case": case, "number": number, **result}
 
 
 def wrong(what: str, asked: list[str], choices: list[str]) -> Iterator[dict]:

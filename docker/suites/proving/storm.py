@@ -12,7 +12,7 @@ from collections.abc import Callable
 
 from proving import records
 from proving.client import Adapter
-from proving.errors import describe
+from proving.threads import Problems, together
 
 THREADS = 16
 ROUNDS = 5
@@ -22,35 +22,6 @@ CALLERS = 4
 ERRORS = 50
 # The set that `operate` counts in.
 COUNTERS = "suites-counters"
-
-
-class Problems:
-    """What went wrong in threads; the first few are enough."""
-
-    def __init__(self) -> None:
-        self.texts: list[str] = []
-
-    def add(self, error: BaseException) -> None:
-        if len(self.texts) < 5:
-            self.texts.append(describe(error))
-
-
-def together(count: int, work: Callable[[int], None], problems: Problems) -> None:
-    """Threads that are released by a barrier, to their end."""
-    barrier = threading.Barrier(count)
-
-    def run(number: int) -> None:
-        barrier.wait()
-        try:
-            work(number)
-        except BaseException as error:
-            problems.add(error)
-
-    threads = [threading.Thread(target=run, args=(number,)) for number in range(count)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
 
 
 def batch_read(adapter: Adapter, client: object, _number: int) -> None:

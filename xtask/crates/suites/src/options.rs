@@ -17,6 +17,8 @@ pub enum Suite {
     Upstream,
     /// Runs stress scenarios for native extensions without the GIL, each in many fresh processes
     Storm,
+    /// Imports all modules of each package in many threads, and makes the first calls; only if selected
+    Imports,
 }
 
 impl Suite {
@@ -25,6 +27,7 @@ impl Suite {
             Suite::Smoke => "smoke",
             Suite::Upstream => "upstream",
             Suite::Storm => "storm",
+            Suite::Imports => "imports",
         }
     }
 }
@@ -35,7 +38,7 @@ pub struct Options {
     /// Tag of an image in the matrix that has been built
     #[arg(value_name = "TAG")]
     pub tag: String,
-    /// Only this suite (repeatable); default: all for which matrix.yaml or --source names what they need
+    /// Only this suite (repeatable); default: smoke, and upstream and storm if matrix.yaml or --source names what they need
     #[arg(long = "suite", value_name = "SUITE", value_enum)]
     pub suites: Vec<Suite>,
     /// Checkout that contains the package's own tests, as PATH or PACKAGE=PATH (repeatable)
@@ -44,7 +47,7 @@ pub struct Options {
     /// Environment variable for the packages' own tests, such as CLUSTER_NAME=null (repeatable)
     #[arg(long = "env", value_name = "NAME=VALUE", value_parser = variable)]
     pub env: Vec<(String, String)>,
-    /// Number of fresh processes for each storm scenario
+    /// Number of fresh processes for each scenario of the storm, and of the imports in threads
     #[arg(long, value_name = "N", default_value = "25")]
     pub repeat: NonZeroU32,
     /// `image`, `standin` or HOST:PORT; default: the server started by `up`, else same as for `up`
@@ -56,6 +59,9 @@ pub struct Options {
     /// Only this package of the image (repeatable)
     #[arg(long = "package", value_name = "PACKAGE")]
     pub packages: Vec<String>,
+    /// Seed of the first process of each case, to repeat a failure; default: a random one
+    #[arg(long, value_name = "N")]
+    pub seed: Option<u32>,
     /// Omit a precaution that a client needs, such as `early-import` (repeatable)
     #[arg(long, value_name = "PRECAUTION")]
     pub without: Vec<String>,
@@ -101,9 +107,10 @@ pub fn suites(options: &Options, own: bool, client: bool) -> Result<Vec<Suite>> 
             Suite::Smoke => true,
             Suite::Upstream => own,
             Suite::Storm => client,
+            Suite::Imports => false,
         },
         some => some.contains(suite),
     };
-    let suites = [Suite::Smoke, Suite::Upstream, Suite::Storm].into_iter().filter(wanted).collect();
+    let suites = [Suite::Smoke, Suite::Imports, Suite::Upstream, Suite::Storm].into_iter().filter(wanted).collect();
     Ok(suites)
 }

@@ -135,6 +135,7 @@ pub fn needs_server(matrix: &Matrix, image: &Image, suites: &[Suite], own: &[Pac
     suites.iter().any(|suite| match suite {
         Suite::Smoke | Suite::Storm => has_client(matrix, image),
         Suite::Upstream => own.iter().any(|own| own.env.is_some()),
+        Suite::Imports => false,
     })
 }
 
@@ -145,16 +146,20 @@ macro_rules! proving {
 }
 
 /// The Python package that runs the suites in the container, which is part of this program.
-pub const PROVING: [(&str, &str); 10] = proving! {
+pub const PROVING: [(&str, &str); 14] = proving! {
     "__init__.py"
     "child.py"
     "client.py"
     "errors.py"
+    "find.py"
+    "imports.py"
+    "lines.py"
     "process.py"
     "records.py"
     "runner.py"
     "smoke.py"
     "storm.py"
+    "threads.py"
     "upstream.py"
 };
 
@@ -225,6 +230,7 @@ pub fn inputs(tested: &Tested, server: Option<(&str, u16)>) -> Result<Vec<Contex
         "scenarios": options.scenarios,
         "without": options.without,
         "fail_fast": options.fail_fast,
+        "seed": options.seed,
         // As found when the image was checked.
         "undeclared": found.labels.get(labels::UNDECLARED).map_or(Vec::new(), |names| names.split_whitespace().collect()),
         "wheels": (!wheels.is_empty()).then_some(WHEELS),

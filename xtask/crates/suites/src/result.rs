@@ -3,6 +3,7 @@
 use anyhow::{Context as _, Result, anyhow, bail};
 use serde::{Deserialize, Serialize};
 
+use crate::options::Suite;
 use base::UsageError;
 use matrix::Known;
 use matrix::gil::{self, GilRule};
@@ -49,6 +50,9 @@ pub struct Process {
     /// Undeclared modules that it imported.
     #[serde(default)]
     pub undeclared: Vec<String>,
+    /// Seed with which it can be repeated.
+    #[serde(default)]
+    pub seed: Option<u64>,
 }
 
 /// Test from a package's own test suite, run by such a process.
@@ -121,6 +125,9 @@ pub struct Case {
     /// Whether the GIL was disabled at the end of a process, which can happen even if the image's imports enable it.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub without_gil: bool,
+    /// Seed of the first process that failed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub seed: Option<u64>,
 }
 
 impl Case {
@@ -157,11 +164,12 @@ pub fn cases(results: &Results, known: &[(String, Known)], fail_fast: bool) -> V
                 fix: None,
                 known: false,
                 without_gil: false,
+                seed: None,
             });
             cases.len() - 1
         })
     };
-    let (mut facts, mut strange, mut without_gil) = (Vec::new(), Vec::new(), Vec::new());
+    let (mut facts, mut strange, mut without_gil, mut seeds) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
     for process in &results.processes {
         let place = at(&process.suite, &process.client, &process.case);
         let row = known.iter().find(|(client, known)| *client == process.client && known_name(known) == process.case);
@@ -177,8 +185,11 @@ pub fn cases(results: &Results, known: &[(String, Known)], fail_fast: bool) -> V
             Some(signal) => process.signal.as_deref() == Some(&**signal),
             None => process.outcome == Outcome::Failed && process.signal.is_none(),
         });
-        if !matches!(process.outcome, Outcome::Passed | Outcome::Skipped) && !expected {
-            strange.push(place);
+        if !matches!(process.outcome, Outcome::Passed | Outcome::Skipped) {
+            seeds.extend(process.seed.map(|seed| (place, seed)));
+            if !expected {
+                strange.push(place);
+            }
         }
     }
     for test in &results.tests {
@@ -202,7 +213,7 @@ pub fn cases(results: &Results, known: &[(String, Known)], fail_fast: bool) -> V
                 }
                 case.failed += 1;
                 case.fix = known.map(|known| known.fix.clone()).filter(|_| !strange.contains(&place));
-                case.cut_short = fail_fast && case.suite == STORM;
+                case.cut_short = fail_fast && is_series(&case.suite);
             }
         }
         if case.said.is_empty() {
@@ -212,10 +223,19 @@ pub fn cases(results: &Results, known: &[(String, Known)], fail_fast: bool) -> V
     for place in without_gil {
         cases[place].without_gil = true;
     }
+    for (place, seed) in seeds {
+        cases[place].seed.get_or_insert(seed);
+    }
     cases
 }
 
 pub const STORM: &str = "storm";
+
+/// Returns whether a suite repeats each case in many processes, so that its cases have a failure rate.
+pub fn is_series(suite: &str) -> bool {
+    [STORM, Suite::Imports.name()].contains(&suite)
+}
+
 pub const UPSTREAM: &str = "upstream";
 
 /// Returns the processes that break the image's promise, each with an explanation.

@@ -64,7 +64,7 @@ pub fn run(project: &Project, options: &Options) -> Result<()> {
     ui::print_result(&format!("{}:{}, CPython {python}, server: {server}\n", project.matrix.name, options.tag))?;
     ui::print_result(&table::table(&cases))?;
     ui::print_result(&gil_line(image.gil, &results, &broken))?;
-    ui::print_result(&table::verdicts(&cases, image.gil))?;
+    ui::print_result(&table::verdicts(&options.tag, &cases, image.gil))?;
     ui::print_result(&format!("{}\n", out.join("junit.xml").display()))?;
     if options.write {
         let sources = own.iter().map(|(own, source)| (own.package.id.to_string(), revision(own, source))).collect();

@@ -3,8 +3,8 @@
 use std::fmt::Write as _;
 
 use super::bound;
-use super::result::{Case, STORM};
-use base::ui;
+use super::result::{Case, is_series};
+use base::{program, ui};
 use matrix::GilState;
 
 /// Maximum width of a message.
@@ -31,14 +31,15 @@ pub fn table(cases: &[Case]) -> String {
 /// Formats the upper 95 % bound of the failure rate. It exists only for completed series.
 pub fn rate(case: &Case) -> String {
     let runs = case.runs - case.skipped;
-    if case.suite != STORM || runs == 0 || case.cut_short {
+    if !is_series(&case.suite) || runs == 0 || case.cut_short {
         return "-".to_owned();
     }
     format!("{:.1} %", 100.0 * bound::upper(case.failed, runs))
 }
 
-/// Formats one line for each suite and client, and one for each case that failed or has remarks.
-pub fn verdicts(cases: &[Case], promise: GilState) -> String {
+/// Formats one line for each suite and client, and one for each case that failed or has remarks. For a failure that
+/// depends on a seed, a line has the command that repeats it.
+pub fn verdicts(tag: &str, cases: &[Case], promise: GilState) -> String {
     let mut groups: Vec<(&str, &str)> = Vec::new();
     for case in cases {
         if !groups.contains(&(&case.suite, &case.client)) {
@@ -58,7 +59,7 @@ pub fn verdicts(cases: &[Case], promise: GilState) -> String {
         if skipped > 0 {
             let _ = write!(line, ", {skipped} skipped");
         }
-        if suite == STORM && promise == GilState::On && !of().any(|case| case.without_gil) {
+        if is_series(suite) && promise == GilState::On && !of().any(|case| case.without_gil) {
             line.push_str("; the GIL was on, so this does not show how it works without the GIL");
         }
         let _ = writeln!(out, "{line}");
@@ -72,6 +73,13 @@ pub fn verdicts(cases: &[Case], promise: GilState) -> String {
                 (None, 0) => Ok(()),
                 (None, _) => writeln!(out, "FAILED    {name}: {failed} of {runs}: {said}"),
             };
+            if let Some(seed) = case.seed.filter(|_| case.bad()) {
+                let _ = writeln!(
+                    out,
+                    "repeat    {} test {tag} --suite {suite} --package {client} --seed {seed} --repeat 1",
+                    program::command()
+                );
+            }
         }
     }
     out

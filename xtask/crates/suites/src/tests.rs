@@ -47,7 +47,7 @@ upstream one    tests/unit             2      1    0      -
 "
     );
     assert_eq!(
-        table::verdicts(&cases, GilState::ForcedOff),
+        table::verdicts("314t", &cases, GilState::ForcedOff),
         "\
 ok      smoke of one: 0 of 1 failed
 FAILED  storm of one: 1 of 2 failed, 1 skipped
@@ -58,10 +58,10 @@ FAILED    tests/unit: 1 of 2: test_b: AssertionError: assert {'a': 1} == {'a': 2
 "
     );
     // If the GIL is enabled by a module that this client does not import, its storm runs without it.
-    assert!(!table::verdicts(&cases, GilState::On).contains("does not show how it works without the GIL"));
+    assert!(!table::verdicts("314t", &cases, GilState::On).contains("does not show how it works without the GIL"));
     let on = LINES.replace("\"gil_after\": false", "\"gil_after\": true");
     let cases = result::cases(&Results::read(&on).unwrap(), &known(), false);
-    assert!(table::verdicts(&cases, GilState::On).contains("does not show how it works without the GIL"));
+    assert!(table::verdicts("314t", &cases, GilState::On).contains("does not show how it works without the GIL"));
 }
 
 #[test]
@@ -187,9 +187,34 @@ fn the_reference_of_verdicts_matches_the_records() {
 
 #[test]
 fn the_python_side_passes_its_own_tests() {
-    let tests = fixture::project().join("docker/suites/tests/test_suites.py");
+    python_tests("test_suites.py");
+}
+
+#[test]
+fn imports_in_threads_pass_their_own_tests() {
+    python_tests("test_imports.py");
+}
+
+fn python_tests(file: &str) {
+    let tests = fixture::project().join("docker/suites/tests").join(file);
     let output = Command::new("python3").arg(tests).env("PYTHONDONTWRITEBYTECODE", "1").output().unwrap();
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+}
+
+#[test]
+fn a_failure_that_depends_on_a_seed_can_be_repeated() {
+    let failed = |number: u32, seed: u64, outcome: &str| {
+        format!(
+            r#"{{"event": "process", "suite": "imports", "client": "one", "case": "import", "number": {number}, "outcome": "{outcome}", "seconds": 1.0, "signal": null, "exit": 0, "message": "it failed", "stderr": "", "gil_at_start": false, "gil_after": false, "seed": {seed}}}"#
+        )
+    };
+    let lines = [failed(1, 7, "passed"), failed(2, 8, "failed"), failed(3, 9, "failed"), r#"{"event": "end"}"#.into()];
+    let cases = cases(&Results::read(&lines.join("\n")).unwrap(), &[], false);
+    assert!(table::table(&cases).contains("imports one    import    3      2    0 98.3 %"), "{}", table::table(&cases));
+    let command = "test 314t --suite imports --package one --seed 8 --repeat 1\n";
+    let verdicts = table::verdicts("314t", &cases, GilState::Off);
+    assert!(verdicts.contains("FAILED    import: 2 of 3: it failed\nrepeat    "), "{verdicts}");
+    assert!(verdicts.ends_with(command), "{verdicts}");
 }
 
 #[test]

@@ -1,0 +1,111 @@
+"""Finds what an installed package offers: its modules on disk, and what can be called in them."""
+
+import importlib
+import importlib.util
+import inspect
+import os
+import pkgutil
+import re
+from collections.abc import Iterator
+
+# Folders and modules that are not the package itself, but what it is tested with.
+TESTS = {"conftest", "test", "tests"}
+
+# Words in the name of a callable that is not called: it may end the process, wait for somebody, or change the machine.
+UNSAFE = frozenset(
+    "abort breakpoint browser cli crash daemon daemonize debug delete download exec exit fork forever getpass halt input "
+    "install interact kill listen loop main mainloop pdb prompt quit reboot remove repl rmdir rmtree run segfault segv "
+    "serve shell show shutdown sigsegv signal sleep spawn stdin system terminate test tests uninstall unlink upload "
+    "wait".split()
+)
+
+
+def modules(names: list[str]) -> tuple[list[str], dict[str, str]]:
+    """The modules of a package, and those set aside, each with its reason. Only packages above them are imported."""
+    found: dict[str, None] = {}
+    aside: dict[str, str] = {}
+
+    def below(prefix: str, folders: list[str]) -> None:
+        for module in pkgutil.iter_modules(folders):
+            name = f"{prefix}.{module.name}"
+            if module.name == "__main__":
+                aside[name] = "a program, not a module to import"
+            elif module.name in TESTS:
+                aside[name] = "tests"
+            elif name not in found:
+                found[name] = None
+                if module.ispkg:
+                    below(name, [os.path.join(folder, module.name) for folder in folders])
+
+    for name in names:
+        found[name] = None
+        try:
+            spec = importlib.util.find_spec(name)
+        except Exception:
+            # The import of this name will say why.
+            continue
+        below(name, list(spec and spec.submodule_search_locations or []))
+    return sorted(found), aside
+
+
+def words(name: str) -> list[str]:
+    return [word.lower() for word in re.findall(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+", name)]
+
+
+def unsafe(name: str) -> str | None:
+    """Why a callable of this name is not called."""
+    for word in words(name):
+        if word in UNSAFE:
+            return f"not called: `{word}` in its name may mean that it ends the process, waits, or changes the machine"
+    return None
+
+
+def belongs(module: str | None, names: list[str]) -> bool:
+    """Whether a module is part of the package with these import names. Modules in C may name their last part only."""
+    return module is not None and any(module == name or module.startswith(f"{name}.") for name in names)
+
+
+def members(module: object, names: list[str]) -> Iterator[tuple[str, object]]:
+    """The public callables of a module that are the package's own."""
+    listed = dict.fromkeys([*dir(module), *(getattr(module, "__all__", None) or [])])
+    for name in listed:
+        if not isinstance(name, str) or name.startswith("_"):
+            continue
+        try:
+            value = getattr(module, name)
+        except Exception:
+            continue
+        if not (inspect.isclass(value) or inspect.isroutine(value)):
+            continue
+        # What is written in C may not say where it is from.
+        home = getattr(value, "__module__", None)
+        compiled = inspect.isbuiltin(value) and not str(getattr(module, "__file__", "")).endswith(".py")
+        if belongs(home, names) or (compiled and not isinstance(home, str)) or home == module.__name__:
+            yield name, value
+
+
+def callables(loaded: list[str], names: list[str]) -> dict[str, object]:
+    """The package's own public callables by `module:name`, each once."""
+    found: dict[str, object] = {}
+    seen: set[int] = set()
+    for name in loaded:
+        for attribute, value in members(importlib.import_module(name), names):
+            if id(value) not in seen:
+                seen.add(id(value))
+                found[f"{name}:{attribute}"] = value
+    return found
+
+
+def lookup(name: str) -> object:
+    module, _, attribute = name.partition(":")
+    return getattr(importlib.import_module(module), attribute)
+
+
+def required(value: object) -> list[str] | None:
+    """The parameters without a default; None if the callable does not tell."""
+    try:
+        parameters = inspect.signature(value).parameters.values()
+    except (TypeError, ValueError):
+        return None
+    variadic = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
+    return [each.name for each in parameters if each.default is each.empty and each.kind not in variadic]
