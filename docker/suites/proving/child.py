@@ -8,41 +8,11 @@ import faulthandler
 import json
 import os
 import sys
-import threading
-import time
 import traceback
 from collections.abc import Callable
 
 from proving.errors import describe
-
-
-def gil() -> bool:
-    return getattr(sys, "_is_gil_enabled", lambda: True)()
-
-
-class Watch:
-    """Writes where each thread is, if nothing is begun for so many seconds."""
-
-    def __init__(self, seconds: float) -> None:
-        self.seconds = seconds
-        self.by_faulthandler = gil()
-        self.begun()
-        if not self.by_faulthandler:
-            # Without the GIL faulthandler shows one thread only.
-            threading.Thread(target=self.dump, daemon=True, name="show threads").start()
-
-    def begun(self) -> None:
-        self.at = time.monotonic()
-        if self.by_faulthandler:
-            # Also where a call never gives the GIL back.
-            faulthandler.dump_traceback_later(self.seconds)
-
-    def dump(self) -> None:
-        while (left := self.at + self.seconds - time.monotonic()) > 0:
-            threading.Event().wait(left)
-        for thread, frame in sys._current_frames().items():
-            sys.stderr.write(f"Thread {thread}:\n{''.join(traceback.format_stack(frame)[-6:])}")
-        sys.stderr.flush()
+from proving.watch import Watch, gil
 
 
 def prepare(adapter) -> dict:
@@ -71,6 +41,10 @@ def run(task: dict, send: Callable[..., None]) -> dict:
         from proving import imports
 
         return imports.run(task, send)
+    if task["suite"] == "driven":
+        from proving import driven
+
+        return driven.run(task, send)
     from proving import client, smoke, storm
     from proving.threads import Problems
 
@@ -98,8 +72,7 @@ def main() -> None:
     options = {"c_stack": True} if sys.version_info >= (3, 14) else {}
     # Of the thread that crashed only: other threads run on, and reading their frames meanwhile can crash, too.
     faulthandler.enable(all_threads=False, **options)
-    limit = min(task["limit"], task.get("stall") or task["limit"])
-    watch = Watch(max(limit - 2, limit / 2))
+    watch = Watch(min(task["limit"], task.get("stall") or task["limit"]))
 
     def send(**line: object) -> None:
         """Reports what has begun or ended: a crash loses none of that."""

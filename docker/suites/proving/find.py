@@ -11,12 +11,12 @@ from collections.abc import Iterator
 # Folders and modules that are not the package itself, but what it is tested with.
 TESTS = {"conftest", "test", "tests"}
 
-# Words in the name of a callable that is not called: it may end the process, wait for somebody, or change the machine.
+# Words in the name of a callable that is not called: it may end the process, start others, or wait for somebody. The
+# container is thrown away, has no network, and only /tmp can be written to.
 UNSAFE = frozenset(
-    "abort breakpoint browser cli crash daemon daemonize debug delete download exec exit fork forever getpass halt input "
-    "install interact kill listen loop main mainloop pdb prompt quit reboot remove repl rmdir rmtree run segfault segv "
-    "serve shell show shutdown sigsegv signal sleep spawn stdin system terminate test tests uninstall unlink upload "
-    "wait".split()
+    "abort breakpoint browser cli crash daemon daemonize debug exec exit fork forever getpass halt input interact kill "
+    "listen loop main mainloop pdb prompt quit reboot repl run segfault segv serve shell show shutdown sigsegv signal "
+    "sleep spawn stdin system terminate test tests wait".split()
 )
 
 
@@ -56,7 +56,7 @@ def unsafe(name: str) -> str | None:
     """Why a callable of this name is not called."""
     for word in words(name):
         if word in UNSAFE:
-            return f"not called: `{word}` in its name may mean that it ends the process, waits, or changes the machine"
+            return f"not called: `{word}` in its name may mean that it ends the process, starts others, or waits"
     return None
 
 
@@ -103,9 +103,18 @@ def lookup(name: str) -> object:
 
 def required(value: object) -> list[str] | None:
     """The parameters without a default; None if the callable does not tell."""
+    parameters = parameters_of(value)
+    return None if parameters is None else parameters[0]
+
+
+def parameters_of(value: object) -> tuple[list[str], float] | None:
+    """The parameters without a default, and how many positional ones there are; None if the callable does not tell."""
     try:
         parameters = inspect.signature(value).parameters.values()
     except (TypeError, ValueError):
         return None
     variadic = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
-    return [each.name for each in parameters if each.default is each.empty and each.kind not in variadic]
+    needed = [each.name for each in parameters if each.default is each.empty and each.kind not in variadic]
+    if any(each.kind is each.VAR_POSITIONAL for each in parameters):
+        return needed, float("inf")
+    return needed, sum(each.kind in (each.POSITIONAL_ONLY, each.POSITIONAL_OR_KEYWORD) for each in parameters)

@@ -12,13 +12,11 @@ from collections.abc import Callable, Iterator
 from proving import find
 from proving.errors import describe, is_fault
 from proving.lines import line, set_aside
-from proving.threads import Problems, together
+from proving.threads import INTERVAL, Problems, together
 
 THREADS = 16
 # So many modules and calls may end or stop the process that tries them serially, before the rest is left out.
 ATTEMPTS = 10
-# The shortest interval: with the GIL, threads take turns as often as possible.
-INTERVAL = 1e-6
 
 
 def imports(runner: object, package: dict) -> Iterator[dict]:
@@ -38,29 +36,9 @@ def imports(runner: object, package: dict) -> Iterator[dict]:
 
 def serially(runner: object, package: dict, what: str, more: dict) -> tuple[list[str], dict, dict | None]:
     """What one thread can import or call, what it cannot, and the result of the process if the package itself cannot be
-    imported. What ends the process or does not return is left out, and the rest tried in another process."""
-    aside: dict[str, dict] = {}
-    for _ in range(ATTEMPTS):
-        done = runner.task("imports", package, what, stall=runner.stall, skip=list(aside), **more)
-        begun, passed = None, []
-        for event in done["events"]:
-            if event["event"] == "begun":
-                begun = event["name"]
-            elif event["event"] == "aside":
-                begun = None
-                aside[event["name"]] = {"outcome": event["outcome"], "message": event["reason"]}
-            else:
-                begun = None
-                passed.append(event["name"])
-        if begun is None:
-            break
-        # A crash is a fault with one thread, too.
-        how = "crashed" if done["outcome"] == "crashed" else "skipped"
-        aside[begun] = {"outcome": how, "message": f"in one thread already: {done['message']}", "text": done["stderr"]}
-        if any(begun == name for name in package["imports"]):
-            break
-    else:
-        aside["the rest"] = {"outcome": "skipped", "message": f"{ATTEMPTS} processes did not get to its end"}
+    imported."""
+    events, aside, done = resumed(runner, package, "imports", what, **more)
+    passed = [event["name"] for event in events if event["event"] == "passed"]
     broken = [name for name in package["imports"] if name in aside]
     if broken or (done["outcome"] != "passed" and not passed):
         if done["outcome"] == "passed":
@@ -68,6 +46,31 @@ def serially(runner: object, package: dict, what: str, more: dict) -> tuple[list
             done |= {"outcome": "failed", "message": message, "stderr": ""}
         return [], aside, done
     return passed, aside, None
+
+
+def resumed(
+    runner: object, package: dict, suite: str, case: str, **more: object
+) -> tuple[list[dict], dict[str, dict], dict]:
+    """The events of a process that tries many things in one thread, what is set aside, and the end of the process. What
+    ends the process or does not return is set aside, too, and the rest is tried in another process."""
+    aside: dict[str, dict] = {}
+    for _ in range(ATTEMPTS):
+        done = runner.task(suite, package, case, stall=runner.stall, skip=list(aside), **more)
+        begun = None
+        for event in done["events"]:
+            begun = event["name"] if event["event"] == "begun" else None
+            if event["event"] == "aside":
+                aside[event["name"]] = {"outcome": event["outcome"], "message": event["reason"]}
+        if begun is None:
+            return done["events"], aside, done
+        # A crash is a fault with one thread, too.
+        how = "crashed" if done["outcome"] == "crashed" else "skipped"
+        message = f"in one thread already: {done['message'] or 'it ended the process'}"
+        aside[begun] = {"outcome": how, "message": message, "text": done["stderr"]}
+        if begun in package["imports"]:
+            return done["events"], aside, done
+    aside["the rest"] = {"outcome": "skipped", "message": f"{ATTEMPTS} processes did not get to its end"}
+    return done["events"], aside, done
 
 
 def run(task: dict, send: Callable[..., None]) -> dict:
@@ -136,6 +139,12 @@ def import_together(task: dict, _send: Callable[..., None], problems: Problems) 
 
     def work(number: int) -> None:
         for name in shuffled(task["modules"], f"{task['seed']}-{number}"):
+            # Up to 3.14, CPython locks a module before the package above it. If another thread imports that package, whose
+            # code imports the module, this ends with a _DeadlockError, whatever the package is
+            # (https://github.com/python/cpython/issues/83065). So the package comes first.
+            for dot, letter in enumerate(name):
+                if letter == ".":
+                    importlib.import_module(name[:dot])
             found[number][name] = importlib.import_module(name)
 
     together(THREADS, work, problems)

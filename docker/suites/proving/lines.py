@@ -5,7 +5,7 @@ from collections.abc import Iterator
 
 def line(suite: str, client: dict, case: str, number: int, result: dict) -> dict:
     """How a process ended."""
-    result = {name: value for name, value in result.items() if name not in ("report", "events")}
+    result = {name: value for name, value in result.items() if name not in ("report", "events", "guard")}
     return {"event": "process", "suite": suite, "client": client["id"], "case": case, "number": number, **result}
 
 

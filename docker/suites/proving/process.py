@@ -12,6 +12,7 @@ import resource
 import select
 import signal
 import subprocess
+import sys
 import tempfile
 import time
 
@@ -90,6 +91,18 @@ def run(
     if child.exit > 0:
         return result | {"outcome": "failed", "message": f"ended with exit code {child.exit}"}
     return result | {"outcome": "passed", "message": ""}
+
+
+def start(
+    module: str, task: dict, limit: float, environment: dict[str, str] | None = None, cwd: str = "/tmp", stall: float = INF
+) -> dict:
+    """Runs a module of this package in a fresh process, which reads its task from a file: a command line has too little
+    room for long lists."""
+    with tempfile.NamedTemporaryFile("w", suffix=".json") as file:
+        json.dump(task, file)
+        file.flush()
+        command = [sys.executable, "-P", "-m", f"proving.{module}", file.name, "%REPORT%"]
+        return run(command, limit, environment, cwd, stall)
 
 
 class Pipe:

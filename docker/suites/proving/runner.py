@@ -10,14 +10,15 @@ import json
 import os
 import random
 import sys
-import tempfile
 import time
 import zipfile
 from collections.abc import Iterator
 
+from proving.driven import driven
 from proving.imports import imports
 from proving.lines import line
-from proving.process import INF, run
+from proving.parallel import parallel
+from proving.process import INF, start
 
 # What one thread does alone, an import or a call, may take this part of the time limit of a process.
 STALL = 1 / 6
@@ -38,12 +39,7 @@ class Runner:
             "file": client.get("file"), "imports": client["imports"], "limit": self.plan["limit"],
             "without": list(without), "undeclared": self.plan["undeclared"], **more,
         }  # fmt: skip
-        with tempfile.NamedTemporaryFile("w", suffix=".json") as file:
-            # A command line has too little room for long lists.
-            json.dump(task, file)
-            file.flush()
-            command = [sys.executable, "-P", "-m", "proving.child", file.name, "%REPORT%"]
-            result = run(command, self.plan["limit"], stall=more.get("stall") or INF)
+        result = start("child", task, self.plan["limit"], stall=more.get("stall") or INF)
         lines = result.pop("lines")
         result["events"] = [line for line in lines if "event" in line]
         reports = [line for line in lines if "event" not in line]
@@ -71,9 +67,15 @@ class Runner:
         if "imports" in suites:
             for package in self.plan["packages"]:
                 yield from imports(self, package)
+        if "driven" in suites:
+            for package in self.plan["packages"]:
+                yield from driven(self, package)
         if "upstream" in suites:
             for package in self.plan["upstream"]:
                 yield from self.upstream(package)
+        if "parallel" in suites:
+            for package in self.plan["upstream"]:
+                yield from parallel(self, package)
 
     def smoke(self) -> Iterator[dict]:
         for package in self.plan["packages"]:
@@ -156,12 +158,11 @@ class Runner:
 
     def upstream(self, package: dict) -> Iterator[dict]:
         for folder in package["folders"]:
-            guard = {
-                "imports": package["imports"], "tools": self.plan["tools"], "folder": folder,
+            task = {
+                "imports": package["imports"], "tools": [self.plan["tools"]], "folder": folder,
                 "undeclared": self.plan["undeclared"],
             }  # fmt: skip
-            command = [sys.executable, "-P", "-m", "proving.upstream", json.dumps(guard)[:-1] + ', "report": %REPORT%}']
-            done = run(command, self.plan["limit"] * 10, package["env"], package["source"])
+            done = start("upstream", task, self.plan["limit"] * 10, package["env"], package["source"])
             tests = done.pop("lines")
             begun = None
             for test in tests:
@@ -210,8 +211,8 @@ def unpack(wheels: str, to: str) -> None:
 def main() -> None:
     with open(sys.argv[1], encoding="utf-8") as file:
         plan = json.load(file)
-    if plan["wheels"]:
-        unpack(plan["wheels"], plan["tools"])
+    for wheels, to in plan["unpack"]:
+        unpack(wheels, to)
     for each in Runner(plan).cases():
         write(each)
         if each["event"] == "wrong":

@@ -5,6 +5,9 @@ from collections.abc import Callable
 
 from proving.errors import describe
 
+# The shortest interval: with the GIL, threads take turns as often as possible.
+INTERVAL = 1e-6
+
 
 class Problems:
     """What went wrong in threads; the first few are enough."""

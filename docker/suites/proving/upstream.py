@@ -10,20 +10,19 @@ import os
 import sys
 import sysconfig
 
-
-def gil() -> bool:
-    return getattr(sys, "_is_gil_enabled", lambda: True)()
+from proving.watch import gil
 
 
 class Reporter:
     """The plugin: guards what is imported, and reports."""
 
-    def __init__(self, task: dict) -> None:
+    def __init__(self, task: dict, descriptor: int) -> None:
         self.task = task
+        self.descriptor = descriptor
         self.at_start = gil()
 
     def send(self, **line: object) -> None:
-        os.write(self.task["report"], (json.dumps(line) + "\n").encode())
+        os.write(self.descriptor, (json.dumps(line) + "\n").encode())
 
     def strangers(self) -> list[str]:
         """Modules of the package that are not those of the image."""
@@ -60,15 +59,14 @@ class Reporter:
         if report.when == "call" or report.outcome != "passed":
             self.test(report, report.duration)
 
-    def test(self, report, seconds: float) -> None:
+    def test(self, report, seconds: float, **more: object) -> None:
         message, text = "", ""
         if report.outcome == "skipped" and isinstance(report.longrepr, tuple):
             message = report.longrepr[2]
         elif report.outcome != "passed":
             message, text = summary(report.longrepr), shortened(str(report.longrepr))
-        self.send(
-            event="test", name=report.nodeid, outcome=report.outcome, seconds=seconds, message=message[:2000], text=text
-        )
+        found = {"outcome": report.outcome, "message": message[:2000], "text": text} | more
+        self.send(event="test", name=report.nodeid, seconds=seconds, **found)
 
     def pytest_collectreport(self, report) -> None:
         if report.failed:
@@ -92,14 +90,21 @@ def shortened(text: str) -> str:
 
 
 def main() -> None:
-    task = json.loads(sys.argv[1])
-    sys.path.append(task["tools"])
+    with open(sys.argv[1], encoding="utf-8") as file:
+        task = json.load(file)
+    sys.path += task["tools"]
     import pytest
+
+    reporter, more = Reporter(task, int(sys.argv[2])), []
+    if "threads" in task:
+        from proving import threaded
+
+        reporter, more = threaded.prepare(task, int(sys.argv[2]))
 
     # The working directory is the folder that holds nothing but the tests.
     sys.path.insert(0, os.getcwd())
-    arguments = ["-p", "no:cacheprovider", "-q", "--color=no", "--tb=short", task["folder"]]
-    sys.exit(pytest.main(arguments, plugins=[Reporter(task)]))
+    arguments = ["-p", "no:cacheprovider", "-q", "--color=no", "--tb=short", *more, task["folder"]]
+    sys.exit(pytest.main(arguments, plugins=[reporter]))
 
 
 if __name__ == "__main__":

@@ -20,13 +20,13 @@ def run(files: dict[str, str], suite: str, **plan):
             file.write_text(text)
         whole = {
             "host": None, "port": None, "limit": 120, "suites": [suite], "repeat": 1, "scenarios": [], "without": [],
-            "fail_fast": False, "undeclared": [], "wheels": None, "tools": folder, "upstream": [], "seed": 7, "stall": 60,
+            "fail_fast": False, "undeclared": [], "unpack": [], "tools": folder, "upstream": [], "seed": 7, "stall": 60,
             "packages": [{"id": "acme", "imports": ["acme"]}], "clients": [], **plan,
         }  # fmt: skip
         file = Path(folder, "plan.json")
         file.write_text(json.dumps(whole))
-        paths = os.pathsep.join([str(HERE.parent), str(Path(folder, "packages"))])
-        environment = {**os.environ, "PYTHONPATH": paths, "PYTHONDONTWRITEBYTECODE": "1"}
+        paths = [str(HERE.parent), str(Path(folder, "packages")), os.environ.get("PYTHONPATH", "")]
+        environment = {**os.environ, "PYTHONPATH": os.pathsep.join(paths).rstrip(os.pathsep), "PYTHONDONTWRITEBYTECODE": "1"}
         command = [sys.executable, "-P", "-m", "proving.runner", str(file)]
         done = subprocess.run(command, env=environment, stdout=subprocess.PIPE, text=True, check=True)
         lines = [json.loads(line) for line in done.stdout.splitlines()]

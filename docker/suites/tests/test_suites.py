@@ -20,7 +20,7 @@ def run(fault="", **plan):
         client = {"file": str(HERE / "fake.py"), "imports": ["json"], "known": []}
         whole = {
             "host": "nowhere", "port": 1, "limit": 120, "suites": ["storm"], "repeat": 1, "scenarios": [], "without": [],
-            "fail_fast": False, "undeclared": ["json", "no_such_module"], "wheels": None, "tools": folder, "upstream": [], "patience": 0, "seed": None,
+            "fail_fast": False, "undeclared": ["json", "no_such_module"], "unpack": [], "tools": folder, "upstream": [], "patience": 0, "seed": None,
             "packages": [{"id": "one", "imports": ["json"]}], "clients": [{"id": "one", **client}], **plan,
         }  # fmt: skip
         if "known" in plan:

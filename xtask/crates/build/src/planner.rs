@@ -77,6 +77,13 @@ pub fn fetch(matrix: &Matrix, facts: &Facts, id: &str, pins: &[Pin]) -> Plan {
     planner.plan
 }
 
+/// Returns the steps that fetch the wheel of a tool, which the last step does; `None` if the matrix has no such tool.
+pub fn tool(matrix: &Matrix, facts: &Facts, name: &str) -> Option<Plan> {
+    let mut planner = Planner { matrix, facts, plan: Plan::default() };
+    planner.tool(name)?;
+    Some(planner.plan)
+}
+
 /// Returns the steps that assemble an image with further pinned wheels, without its proof. The last step is the image;
 /// `None` if the matrix has no such image.
 pub fn assembly(matrix: &Matrix, facts: &Facts, tag: &str, pins: &[Pin]) -> Option<Plan> {
@@ -134,7 +141,8 @@ impl Planner<'_> {
     }
 
     fn tools(&mut self) -> String {
-        let action = Action::Tools(Tools { tools: self.matrix.tools.clone() });
+        let tools = self.matrix.tools.iter().filter(|tool| !tool.tests).cloned();
+        let action = Action::Tools(Tools { tools: tools.collect() });
         self.add("tools".to_owned(), vec![], &[], action)
     }
 

@@ -18,6 +18,9 @@ pub struct Tool {
     /// Makes the tool available to builds in a container (`with: container`).
     #[serde(default)]
     pub container: bool,
+    /// Makes the tool part of `cargo xtask test`, in the container with a package's own tests, instead of builds.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub tests: bool,
 }
 
 /// A source archive, downloaded from the first location that has it.

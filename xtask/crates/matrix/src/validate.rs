@@ -79,7 +79,7 @@ pub fn validate(matrix: &Matrix) -> Check {
         }
     }
     for tool in tools {
-        let Tool { name: _, version: _, sha256: _, container: _ } = tool;
+        let Tool { name: _, version: _, sha256: _, container: _, tests: _ } = tool;
     }
     for abi in abis {
         check_abi(matrix, abi)?;

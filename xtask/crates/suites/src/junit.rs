@@ -5,7 +5,7 @@ use std::time::Duration;
 use anyhow::{Context as _, Result};
 use quick_junit::{NonSuccessKind, Report, TestCase, TestCaseStatus, TestSuite};
 
-use super::result::{Case, Outcome, Results, UPSTREAM};
+use super::result::{Case, Outcome, Results};
 
 /// A process or a test, as one test case of the report.
 struct Item<'a> {
@@ -23,8 +23,7 @@ struct Item<'a> {
 
 /// Returns a report with a test suite for each suite and client, and a test case for each process and test.
 pub fn document(tag: &str, results: &Results, cases: &[Case]) -> Result<String> {
-    let processes =
-        results.processes.iter().filter(|process| process.suite != UPSTREAM || process.outcome != Outcome::Passed);
+    let processes = results.processes.iter().filter(|process| process.counts());
     let processes = processes.map(|process| Item {
         suite: &process.suite,
         client: &process.client,
@@ -69,6 +68,7 @@ fn test_case(tag: &str, item: &Item, fix: Option<&str>) -> TestCase {
     let mut status = match (item.outcome, fix) {
         (Outcome::Passed, _) => TestCaseStatus::success(),
         (Outcome::Skipped, _) | (_, Some(_)) => TestCaseStatus::skipped(),
+        (Outcome::Untested, _) => TestCaseStatus::non_success(NonSuccessKind::Error),
         _ => TestCaseStatus::non_success(NonSuccessKind::Failure),
     };
     match (item.outcome, fix) {

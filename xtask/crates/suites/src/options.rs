@@ -19,15 +19,31 @@ pub enum Suite {
     Storm,
     /// Imports all modules of each package in many threads, and makes the first calls; only if selected
     Imports,
+    /// Runs each of the packages' own tests in eight threads at once; only if selected
+    Parallel,
+    /// Calls what each package offers with plain values, from several threads on one object; only if selected
+    Driven,
 }
 
 impl Suite {
+    /// Returns whether the suite runs the packages' own tests.
+    pub fn is_own_tests(self) -> bool {
+        matches!(self, Suite::Upstream | Suite::Parallel)
+    }
+
+    /// Returns whether the suite calls functions of which it knows nothing.
+    pub fn calls_unknown(self) -> bool {
+        matches!(self, Suite::Imports | Suite::Driven)
+    }
+
     pub fn name(self) -> &'static str {
         match self {
             Suite::Smoke => "smoke",
             Suite::Upstream => "upstream",
             Suite::Storm => "storm",
             Suite::Imports => "imports",
+            Suite::Parallel => "parallel",
+            Suite::Driven => "driven",
         }
     }
 }
@@ -90,7 +106,7 @@ fn variable(text: &str) -> Result<(String, String)> {
 /// Returns the suites to run, fastest first. `own`: whether a checkout with a package's own tests is given; `client`:
 /// whether a package has an adapter, which the storm requires.
 pub fn suites(options: &Options, own: bool, client: bool) -> Result<Vec<Suite>> {
-    if options.suites.contains(&Suite::Upstream) && !own {
+    if options.suites.iter().any(|suite| suite.is_own_tests()) && !own {
         bail!(UsageError(
             "no checkout with the package's own tests: specify it with `--source PATH`, or set `tests: {pytest: FOLDER}` of \
              the package in matrix.yaml"
@@ -107,10 +123,13 @@ pub fn suites(options: &Options, own: bool, client: bool) -> Result<Vec<Suite>> 
             Suite::Smoke => true,
             Suite::Upstream => own,
             Suite::Storm => client,
-            Suite::Imports => false,
+            Suite::Imports | Suite::Parallel | Suite::Driven => false,
         },
         some => some.contains(suite),
     };
-    let suites = [Suite::Smoke, Suite::Imports, Suite::Upstream, Suite::Storm].into_iter().filter(wanted).collect();
+    let suites = [Suite::Smoke, Suite::Imports, Suite::Driven, Suite::Upstream, Suite::Parallel, Suite::Storm]
+        .into_iter()
+        .filter(wanted)
+        .collect();
     Ok(suites)
 }

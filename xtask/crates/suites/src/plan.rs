@@ -18,8 +18,10 @@ use matrix::{Image, Known, Location, Matrix, Package, Upstream, UpstreamEnv};
 const TOP: &str = "/suites";
 const SOURCES: &str = "/sources";
 const WHEELS: &str = "/wheels";
-/// Writable folder in the container.
+const PARALLEL_WHEELS: &str = "/wheels-parallel";
+/// Writable folders in the container.
 const TOOLS: &str = "/tmp/tools";
+const PARALLEL: &str = "/tmp/parallel";
 pub const PLAN: &str = "/suites/plan.json";
 
 /// Configuration of pytest, which is copied with the folders of `tests.pytest`.
@@ -134,8 +136,8 @@ pub fn has_client(matrix: &Matrix, image: &Image) -> bool {
 pub fn needs_server(matrix: &Matrix, image: &Image, suites: &[Suite], own: &[PackageTests]) -> bool {
     suites.iter().any(|suite| match suite {
         Suite::Smoke | Suite::Storm => has_client(matrix, image),
-        Suite::Upstream => own.iter().any(|own| own.env.is_some()),
-        Suite::Imports => false,
+        Suite::Upstream | Suite::Parallel => own.iter().any(|own| own.env.is_some()),
+        Suite::Imports | Suite::Driven => false,
     })
 }
 
@@ -146,22 +148,37 @@ macro_rules! proving {
 }
 
 /// The Python package that runs the suites in the container, which is part of this program.
-pub const PROVING: [(&str, &str); 14] = proving! {
+pub const PROVING: [(&str, &str); 20] = proving! {
     "__init__.py"
     "child.py"
     "client.py"
+    "drive.py"
+    "driven.py"
     "errors.py"
     "find.py"
     "imports.py"
     "lines.py"
+    "parallel.py"
     "process.py"
     "records.py"
     "runner.py"
     "smoke.py"
     "storm.py"
+    "threaded.py"
     "threads.py"
     "upstream.py"
+    "values.py"
+    "watch.py"
 };
+
+/// Wheels for the packages' own tests, by file name.
+#[derive(Default)]
+pub struct TestWheels {
+    /// What the tests need.
+    pub required: Vec<(String, PathBuf)>,
+    /// What runs them in threads.
+    pub parallel: Vec<(String, PathBuf)>,
+}
 
 /// Image and packages under test.
 pub struct Tested<'a> {
@@ -172,8 +189,7 @@ pub struct Tested<'a> {
     pub found: &'a docker::Image,
     pub suites: &'a [Suite],
     pub own: &'a [(PackageTests<'a>, TestSource)],
-    /// Wheels that the packages' own tests need, by file name.
-    pub wheels: &'a [(String, PathBuf)],
+    pub wheels: &'a TestWheels,
 }
 
 /// Returns all files for the container. `server` is host and port.
@@ -217,10 +233,14 @@ pub fn inputs(tested: &Tested, server: Option<(&str, u16)>) -> Result<Vec<Contex
             "id": own.package.id, "imports": own.package.import, "folders": folders, "source": top, "env": env,
         }));
     }
-    for (name, path) in *wheels {
-        let source = Content::File(path.clone());
-        files.push(ContextFile { path: format!("{WHEELS}/{name}"), source, mode: 0o644 });
+    let folders = [(WHEELS, TOOLS, &wheels.required), (PARALLEL_WHEELS, PARALLEL, &wheels.parallel)];
+    for (folder, _, wheels) in folders {
+        for (name, path) in wheels {
+            let source = Content::File(path.clone());
+            files.push(ContextFile { path: format!("{folder}/{name}"), source, mode: 0o644 });
+        }
     }
+    let unpack = folders.iter().filter(|(.., wheels)| !wheels.is_empty()).map(|(folder, to, _)| [folder, to]);
     let plan = json!({
         "host": server.map(|(host, _)| host),
         "port": server.map(|(_, port)| port),
@@ -233,8 +253,9 @@ pub fn inputs(tested: &Tested, server: Option<(&str, u16)>) -> Result<Vec<Contex
         "seed": options.seed,
         // As found when the image was checked.
         "undeclared": found.labels.get(labels::UNDECLARED).map_or(Vec::new(), |names| names.split_whitespace().collect()),
-        "wheels": (!wheels.is_empty()).then_some(WHEELS),
+        "unpack": unpack.collect::<Vec<_>>(),
         "tools": TOOLS,
+        "parallel": PARALLEL,
         "packages": packages,
         "clients": clients,
         "upstream": upstream,

@@ -7,7 +7,7 @@ use std::path::Path;
 use anyhow::{Context as _, Result};
 use serde::{Deserialize, Serialize};
 
-use super::result::{Case, UPSTREAM, is_series};
+use super::result::{Case, counts_tests, is_series};
 use super::table;
 use base::labels;
 use build::{cache, doctor};
@@ -158,11 +158,12 @@ fn verdict(case: &Case, gil: GilState) -> String {
     let said: String = said.chars().take(200).collect();
     match &case.fix {
         Some(fix) => format!("known: {said}; {fix}"),
+        None if case.untested => format!("**nothing was tested**: {said}"),
         None if case.failed > 0 => format!("**failed**: {said}"),
         None if case.known => "the known crash was not seen".to_owned(),
         None if case.skipped == case.runs => format!("skipped: {said}"),
         None if is_series(&case.suite) && gil == GilState::On && !case.without_gil => "ok (control)".to_owned(),
-        None if case.suite == UPSTREAM && case.skipped > 0 => "ok but for what was skipped".to_owned(),
+        None if counts_tests(&case.suite) && case.skipped > 0 => "ok but for what was skipped".to_owned(),
         None => "ok".to_owned(),
     }
 }

@@ -29,6 +29,8 @@ pub enum Outcome {
     Crashed,
     /// Reached its time limit.
     Hung,
+    /// There was nothing that could be tested, which is no success.
+    Untested,
     Skipped,
 }
 
@@ -55,7 +57,14 @@ pub struct Process {
     pub seed: Option<u64>,
 }
 
-/// Test from a package's own test suite, run by such a process.
+impl Process {
+    /// Returns whether it is counted. A process that reports tests counts only if it failed itself.
+    pub fn counts(&self) -> bool {
+        !counts_tests(&self.suite) || self.outcome != Outcome::Passed
+    }
+}
+
+/// Part of a process with a result of its own: a package's own test, a pair of calls, or something that was not tested.
 #[derive(Debug, Clone, Deserialize)]
 pub struct Test {
     pub suite: String,
@@ -69,6 +78,9 @@ pub struct Test {
     /// Message with traceback.
     #[serde(default)]
     pub text: String,
+    /// Seed with which it can be repeated.
+    #[serde(default)]
+    pub seed: Option<u64>,
 }
 
 /// Complete output of the runner.
@@ -81,6 +93,17 @@ pub struct Results {
 }
 
 impl Results {
+    /// Returns these results and, after them, those of another run in the same image.
+    pub fn followed_by(mut self, other: Results) -> Results {
+        if !other.python.is_empty() {
+            self.python = other.python;
+        }
+        self.servers.extend(other.servers);
+        self.processes.extend(other.processes);
+        self.tests.extend(other.tests);
+        self
+    }
+
     /// Parses the runner's output. Fails if it is incomplete.
     pub fn read(output: &str) -> Result<Results> {
         let mut results = Results::default();
@@ -113,6 +136,9 @@ pub struct Case {
     /// Whether it was stopped at its first failure, so that the rate is not meaningful.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub cut_short: bool,
+    /// Whether there was nothing that could be tested.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub untested: bool,
     /// First failure, or the reason for skipping.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub said: String,
@@ -131,9 +157,9 @@ pub struct Case {
 }
 
 impl Case {
-    /// Returns whether there is a failure other than known crashes.
+    /// Returns whether there is a failure other than known crashes, or nothing was tested.
     pub fn bad(&self) -> bool {
-        self.failed > 0 && self.fix.is_none()
+        self.untested || (self.failed > 0 && self.fix.is_none())
     }
 }
 
@@ -160,6 +186,7 @@ pub fn cases(results: &Results, known: &[(String, Known)], fail_fast: bool) -> V
                 failed: 0,
                 skipped: 0,
                 cut_short: false,
+                untested: false,
                 said: String::new(),
                 fix: None,
                 known: false,
@@ -177,8 +204,7 @@ pub fn cases(results: &Results, known: &[(String, Known)], fail_fast: bool) -> V
         if process.gil_after == Some(false) {
             without_gil.push(place);
         }
-        // A process that runs a package's tests counts only if it failed itself.
-        if process.suite != UPSTREAM || process.outcome != Outcome::Passed {
+        if process.counts() {
             facts.push((place, process.outcome, process.message.clone(), row));
         }
         let expected = row.is_some_and(|known| match &known.signal {
@@ -194,13 +220,19 @@ pub fn cases(results: &Results, known: &[(String, Known)], fail_fast: bool) -> V
     }
     for test in &results.tests {
         let message = format!("{}: {}", test.name, test.message);
-        facts.push((at(&test.suite, &test.client, &test.case), test.outcome, message, None));
-        if test.outcome == Outcome::Failed {
-            strange.push(at(&test.suite, &test.client, &test.case));
+        let place = at(&test.suite, &test.client, &test.case);
+        facts.push((place, test.outcome, message, None));
+        if !matches!(test.outcome, Outcome::Passed | Outcome::Skipped) {
+            strange.push(place);
+            seeds.extend(test.seed.map(|seed| (place, seed)));
         }
     }
     for (place, outcome, message, known) in facts {
         let case = &mut cases[place];
+        if outcome == Outcome::Untested {
+            (case.untested, case.said) = (true, message);
+            continue;
+        }
         case.runs += 1;
         case.known |= known.is_some();
         match outcome {
@@ -208,7 +240,7 @@ pub fn cases(results: &Results, known: &[(String, Known)], fail_fast: bool) -> V
             Outcome::Skipped => case.skipped += 1,
             _ => {
                 // A failure replaces the reason for skipping.
-                if case.failed == 0 {
+                if case.failed == 0 && !case.untested {
                     case.said.clear();
                 }
                 case.failed += 1;
@@ -229,14 +261,15 @@ pub fn cases(results: &Results, known: &[(String, Known)], fail_fast: bool) -> V
     cases
 }
 
-pub const STORM: &str = "storm";
-
 /// Returns whether a suite repeats each case in many processes, so that its cases have a failure rate.
 pub fn is_series(suite: &str) -> bool {
-    [STORM, Suite::Imports.name()].contains(&suite)
+    [Suite::Storm, Suite::Imports].iter().any(|series| series.name() == suite)
 }
 
-pub const UPSTREAM: &str = "upstream";
+/// Returns whether a suite counts what each process reports, such as a package's own tests, instead of processes.
+pub fn counts_tests(suite: &str) -> bool {
+    [Suite::Upstream, Suite::Parallel, Suite::Driven].iter().any(|counting| counting.name() == suite)
+}
 
 /// Returns the processes that break the image's promise, each with an explanation.
 pub fn broken_promises<'r>(results: &'r Results, rule: &GilRule) -> Vec<(&'r Process, String)> {

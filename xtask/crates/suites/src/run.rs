@@ -5,18 +5,23 @@ use std::path::PathBuf;
 use anyhow::{Context as _, Result, bail};
 
 use crate::options::{Options, Suite, suites};
-use crate::plan::{self, PackageTests, TestSource, Tested};
+use crate::plan::{self, PackageTests, TestSource, TestWheels, Tested};
 use crate::result::{self, Case, Results};
 use crate::{junit, published, table};
 use base::{UsageError, ui};
 use build::exchange::Exchange;
+use build::facts::Facts;
 use build::lock::Pin;
+use build::plan::Plan;
 use build::{Project, cache};
 use docker::{Docker, Job, Network};
 use matrix::gil::GilRule;
 use matrix::{GilState, LockPurpose};
 use service::Borrowed;
 use wheelfile::same_name;
+
+/// The plugin of pytest that runs tests in threads, a tool of the matrix.
+const RUN_PARALLEL: &str = "pytest-run-parallel";
 
 pub fn run(project: &Project, options: &Options) -> Result<()> {
     matrix::select::images(&project.matrix, std::slice::from_ref(&options.tag))?;
@@ -26,7 +31,7 @@ pub fn run(project: &Project, options: &Options) -> Result<()> {
     let suites = suites(options, !own.is_empty(), plan::has_client(&project.matrix, image))?;
     let docker = service::engine(project, options.yes)?;
     let found = service::image_of(project, &docker, &options.tag)?;
-    let own = if suites.contains(&Suite::Upstream) { own } else { Vec::new() };
+    let own = if suites.iter().any(|suite| suite.is_own_tests()) { own } else { Vec::new() };
     let needs_server = plan::needs_server(&project.matrix, image, &suites, &own);
     if let Some(server) = options.server.as_ref().filter(|_| !needs_server) {
         bail!(UsageError(format!(
@@ -34,7 +39,7 @@ pub fn run(project: &Project, options: &Options) -> Result<()> {
              with `tests.client` or `tests.upstream.env`"
         )));
     }
-    let wheels = wheels(project, image, &own)?;
+    let wheels = wheels(project, image, &own, suites.contains(&Suite::Parallel))?;
     let sources = own.iter().map(|own| own.source(project)).collect::<Result<Vec<_>>>()?;
     let own: Vec<(PackageTests, TestSource)> = own.into_iter().zip(sources).collect();
 
@@ -42,8 +47,13 @@ pub fn run(project: &Project, options: &Options) -> Result<()> {
         true => Some(Borrowed::open(project, &docker, options.server.as_ref())?),
         false => None,
     };
-    let tested = Tested { project, options, image, found: &found, suites: &suites, own: &own, wheels: &wheels };
-    let results = in_container(&tested, &docker, server.as_ref());
+    // What calls unknown functions has no network, even if other suites have.
+    let (calling, others): (Vec<Suite>, Vec<Suite>) = suites.iter().partition(|suite| suite.calls_unknown());
+    let run_in = |suites: &[Suite], server: Option<&Borrowed>| {
+        let tested = Tested { project, options, image, found: &found, suites, own: &own, wheels: &wheels };
+        if suites.is_empty() { Ok(Results::default()) } else { in_container(&tested, &docker, server) }
+    };
+    let results = run_in(&others, server.as_ref()).and_then(|results| Ok(results.followed_by(run_in(&calling, None)?)));
     let kind = server.as_ref().map_or("none".to_owned(), |server| server.kind.clone());
     let returned = server.map_or(Ok(()), Borrowed::give_back);
     let results = results?;
@@ -148,10 +158,10 @@ fn host_and_port(address: &str) -> Result<(&str, u16)> {
     Ok((host.trim_start_matches('[').trim_end_matches(']'), port))
 }
 
-/// Returns the wheels that the packages' own tests need, from the cache or the package index, verified by digest.
-fn wheels(project: &Project, image: &matrix::Image, own: &[PackageTests]) -> Result<Vec<(String, PathBuf)>> {
+/// Returns the wheels for the packages' own tests, from the cache or the package index, verified by digest.
+fn wheels(project: &Project, image: &matrix::Image, own: &[PackageTests], parallel: bool) -> Result<TestWheels> {
     if own.is_empty() {
-        return Ok(Vec::new());
+        return Ok(TestWheels::default());
     }
     let facts = project.facts(false)?;
     let abi = project.matrix.abi(&image.abi).context("an image without an ABI: this is a bug")?;
@@ -168,10 +178,23 @@ fn wheels(project: &Project, image: &matrix::Image, own: &[PackageTests]) -> Res
         }
     }
     let id = format!("tests-{}", image.abi);
-    let steps = build::planner::fetch(&project.matrix, &facts, &id, &pins);
-    let context = project.context(&facts, None);
-    let outcomes = build::run::execute_with(&steps, &|step| step.id == id, &context, &Exchange::new(None, None))?;
-    let fetched = outcomes.get(&id).context("the fetch step has no result: this is a bug")?;
+    let required = fetched(project, &facts, &build::planner::fetch(&project.matrix, &facts, &id, &pins))?;
+    let parallel = match parallel {
+        true => {
+            let plan = build::planner::tool(&project.matrix, &facts, RUN_PARALLEL);
+            fetched(project, &facts, &plan.with_context(|| format!("the matrix has no tool `{RUN_PARALLEL}`"))?)?
+        }
+        false => Vec::new(),
+    };
+    Ok(TestWheels { required, parallel })
+}
+
+/// Returns the files of the last step of a plan, which fetches them.
+fn fetched(project: &Project, facts: &Facts, plan: &Plan) -> Result<Vec<(String, PathBuf)>> {
+    let id = &plan.steps.last().context("a plan without steps: this is a bug")?.id;
+    let context = project.context(facts, None);
+    let outcomes = build::run::execute_with(plan, &|step| step.id == *id, &context, &Exchange::new(None, None))?;
+    let fetched = outcomes.get(id).context("the fetch step has no result: this is a bug")?;
     let files = fetched.record.output.files.iter();
     Ok(files.map(|file| (file.name.clone(), project.cache.blob(&file.sha256))).collect())
 }

@@ -54,7 +54,11 @@ pub fn verdicts(tag: &str, cases: &[Case], promise: GilState) -> String {
         let runs: u32 = used().map(|case| case.runs - case.skipped).sum();
         let skipped: u32 = used().map(|case| case.skipped).sum();
         let bad: u32 = of().filter(|case| case.bad()).map(|case| case.failed).sum();
-        let state = if bad > 0 { "FAILED" } else { "ok" };
+        let state = match bad {
+            0 if of().any(|case| case.untested) => "NOTHING",
+            0 => "ok",
+            _ => "FAILED",
+        };
         let mut line = format!("{state:<7} {suite} of {client}: {bad} of {runs} failed");
         if skipped > 0 {
             let _ = write!(line, ", {skipped} skipped");
@@ -65,6 +69,10 @@ pub fn verdicts(tag: &str, cases: &[Case], promise: GilState) -> String {
         let _ = writeln!(out, "{line}");
         for case in of() {
             let (name, failed, runs, said) = (&case.name, case.failed, case.runs, short(&case.said));
+            if case.untested {
+                let _ = writeln!(out, "NOTHING   {name}: {said}");
+                continue;
+            }
             let _ = match (&case.fix, case.failed) {
                 (Some(fix), _) => writeln!(out, "known     {name}: {failed} of {runs} {said}: {fix}"),
                 (None, 0) if case.known => {

@@ -164,8 +164,8 @@ fn junit_is_well_formed_and_complete() {
 fn the_outcomes_have_the_runners_names() {
     let parse = |text: &str| serde_json::from_str::<Outcome>(&format!("\"{text}\"")).unwrap();
     assert_eq!(
-        ["passed", "failed", "crashed", "hung", "skipped"].map(parse),
-        [Outcome::Passed, Outcome::Failed, Outcome::Crashed, Outcome::Hung, Outcome::Skipped]
+        ["passed", "failed", "crashed", "hung", "untested", "skipped"].map(parse),
+        [Outcome::Passed, Outcome::Failed, Outcome::Crashed, Outcome::Hung, Outcome::Untested, Outcome::Skipped]
     );
 }
 
@@ -195,10 +195,35 @@ fn imports_in_threads_pass_their_own_tests() {
     python_tests("test_imports.py");
 }
 
+#[test]
+fn own_tests_in_threads_pass_their_own_tests() {
+    python_tests("test_parallel.py");
+}
+
+#[test]
+fn driven_calls_pass_their_own_tests() {
+    python_tests("test_driven.py");
+}
+
 fn python_tests(file: &str) {
     let tests = fixture::project().join("docker/suites/tests").join(file);
     let output = Command::new("python3").arg(tests).env("PYTHONDONTWRITEBYTECODE", "1").output().unwrap();
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+}
+
+#[test]
+fn nothing_tested_is_no_pass() {
+    let lines = r#"{"event": "test", "suite": "parallel", "client": "one", "case": "tests", "name": "test_a", "outcome": "skipped", "seconds": 0.0, "message": "in one thread already: it fails"}
+{"event": "process", "suite": "parallel", "client": "one", "case": "tests", "number": 1, "outcome": "untested", "seconds": 1.0, "signal": null, "exit": 0, "message": "none of its 1 tests could be run in threads", "stderr": "", "gil_at_start": false, "gil_after": false}
+{"event": "end"}"#;
+    let results = Results::read(lines).unwrap();
+    let cases = cases(&results, &[], false);
+    assert!(cases[0].bad(), "{cases:?}");
+    assert_eq!(
+        table::verdicts("314t", &cases, GilState::Off),
+        "NOTHING parallel of one: 0 of 0 failed, 1 skipped\nNOTHING   tests: none of its 1 tests could be run in threads\n"
+    );
+    assert!(junit::document("314t", &results, &cases).unwrap().contains("<error message=\"none of its 1 tests"));
 }
 
 #[test]

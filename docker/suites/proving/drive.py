@@ -1,0 +1,198 @@
+"""In a child of the driven suite: calls in one thread, then the same calls in threads, and what differs."""
+
+import random
+import sys
+import threading
+import time
+from collections.abc import Callable
+
+from proving import find, values
+from proving.threads import INTERVAL
+from proving.values import Outcome
+
+THREADS = 8
+# Calls of a thread, orders in one thread, and runs in threads.
+ROUNDS, ORDERS, RUNS = 30, 4, 5
+# More orders in one thread before a difference is reported.
+MORE_ORDERS = 40
+# Seconds for all calls of one order: with slow calls there are fewer.
+SLOW = 0.2
+
+# A call of a member, by its number, and the sequence of calls of each thread.
+Plan = list[list[int]]
+
+
+class Seen:
+    """What the members gave, and the attributes at the end."""
+
+    def __init__(self, members: int) -> None:
+        self.outcomes: list[set[tuple[str, str]]] = [set() for _ in range(members)]
+        self.faults: dict[int, str] = {}
+        self.attributes: dict[str, set[str]] = {}
+
+    def add(self, number: int, outcome: Outcome) -> None:
+        self.outcomes[number].add(outcome.key())
+        if outcome.fault:
+            self.faults[number] = outcome.text
+
+    def end(self, subject: object) -> None:
+        for name, text in attributes(subject).items():
+            self.attributes.setdefault(name, set()).add(text)
+
+
+def attributes(subject: object) -> dict[str, str]:
+    """What an object shows of its state."""
+    if isinstance(subject, type(sys)):
+        return {}
+    calls: dict[str, Callable[[], object]] = {"repr": lambda: repr(subject), "len": lambda: len(subject)}
+    for name in dir(subject):
+        if not name.startswith("_") and not callable(getattr(type(subject), name, None)):
+            calls[name] = lambda name=name: getattr(subject, name)
+    found = {name: Outcome(call) for name, call in calls.items()}
+    return {name: outcome.text for name, outcome in found.items() if outcome.kind == "returned"}
+
+
+class Group:
+    """A shared object, and the calls that are known to work."""
+
+    def __init__(self, recipe: dict, members: list[dict]) -> None:
+        self.recipe = recipe
+        self.members = members
+        # An object that is still there keeps its address.
+        self.alive: list[object] = []
+
+    def fresh(self) -> object:
+        subject = make(self.recipe)
+        self.alive.append(subject)
+        return subject
+
+    def name(self, number: int) -> str:
+        member = self.members[number]
+        return f"{member['name']}({', '.join(member['arguments'])})"
+
+    def call(self, subject: object, number: int, given: list[object]) -> Outcome:
+        return Outcome(lambda: getattr(subject, self.members[number]["name"])(*given))
+
+    def given(self, number: int) -> list[object]:
+        return values.evaluated(self.members[number]["arguments"])
+
+    def serial(self, plan: Plan, order: random.Random | int, seen: Seen) -> None:
+        """All calls in one thread: thread by thread, in the reverse order, or mixed."""
+        subject = self.fresh()
+        left = [list(calls) for calls in plan]
+        threads = list(range(len(plan)))
+        while any(left):
+            if isinstance(order, random.Random):
+                thread = order.choice([number for number in threads if left[number]])
+            else:
+                thread = next(number for number in threads[:: 1 if order == 0 else -1] if left[number])
+            number = left[thread].pop(0)
+            seen.add(number, self.call(subject, number, self.given(number)))
+        seen.end(subject)
+
+    def parallel(self, plan: Plan, seen: Seen) -> None:
+        subject = self.fresh()
+        prepared = [[(number, self.given(number)) for number in calls] for calls in plan]
+        results: list[list[tuple[int, Outcome]]] = [[] for _ in plan]
+        barrier = threading.Barrier(len(plan))
+
+        def work(thread: int) -> None:
+            barrier.wait()
+            for number, given in prepared[thread]:
+                results[thread].append((number, self.call(subject, number, given)))
+
+        threads = [threading.Thread(target=work, args=(thread,)) for thread in range(len(plan))]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        for number, outcome in (each for result in results for each in result):
+            seen.add(number, outcome)
+        seen.end(subject)
+
+    def compare(self, shape: Callable[[int], Plan], seed: str, in_threads: Callable[[], None]) -> list[str]:
+        """What happens in threads and in no order in one thread. `shape` makes the calls for a number of rounds."""
+        rng = random.Random(seed)
+        begun = time.monotonic()
+        serial = Seen(len(self.members))
+        self.serial(shape(1), 0, serial)
+        # Fewer calls may end in another state.
+        serial.attributes.clear()
+        # From one round, how long all rounds will take.
+        rounds = max(1, min(ROUNDS, int(SLOW / max(time.monotonic() - begun, 1e-6))))
+        plan = shape(rounds)
+        for order in (0, 1, *[rng] * (ORDERS - 2)):
+            self.serial(plan, order, serial)
+        if serial.faults:
+            return [f"{self.name(number)} raises {text} in one thread already" for number, text in serial.faults.items()]
+        in_threads()
+        parallel = Seen(len(self.members))
+        interval = sys.getswitchinterval()
+        sys.setswitchinterval(INTERVAL)
+        for _ in range(RUNS):
+            self.parallel(plan, parallel)
+        sys.setswitchinterval(interval)
+        if self.differences(serial, parallel):
+            # One thread may get there, too, in another order.
+            for _ in range(MORE_ORDERS):
+                self.serial(plan, rng, serial)
+        self.alive.clear()
+        return self.differences(serial, parallel)
+
+    def differences(self, serial: Seen, parallel: Seen) -> list[str]:
+        found = []
+        for number, outcomes in enumerate(parallel.outcomes):
+            known = serial.outcomes[number]
+            for kind, text in sorted(outcomes - known):
+                if kind == "raised":
+                    found.append(f"{self.name(number)} raised {text}, which it never does in one thread")
+                elif len(known) == 1:
+                    before = next(iter(known))
+                    found.append(f"{self.name(number)} {kind} {text[:200]} instead of {before[1][:200]}")
+        for name, texts in parallel.attributes.items():
+            known = serial.attributes.get(name, set())
+            if len(known) == 1 and texts - known:
+                found.append(f"at the end, {name} is {sorted(texts - known)[0][:200]} instead of {next(iter(known))[:200]}")
+        return found
+
+
+def make(recipe: dict) -> object:
+    """A new object by its recipe, or the module itself."""
+    call = recipe["call"]
+    if call is None:
+        return sys.modules[recipe["module"]]
+    return find.lookup(call)(*values.evaluated(recipe["arguments"]))
+
+
+def run(task: dict, send: Callable[..., None]) -> None:
+    """All pairs of calls of a group, and then a mix of more threads."""
+    for name in task["modules"]:
+        __import__(name)
+    group = Group(task["recipe"], task["members"])
+    numbers = range(len(group.members))
+    items: dict[str, Callable[[int], Plan]] = {}
+    for first in numbers:
+        for second in numbers[first:]:
+            name = f"{group.name(first)} + {group.name(second)}"
+            items[name] = lambda rounds, first=first, second=second: [[first] * rounds, [second] * rounds]
+    order = list(items)
+    random.Random(task["seed"]).shuffle(order)
+
+    def mix(rounds: int) -> Plan:
+        rng = random.Random(f"{task['seed']}-mix")
+        return [[rng.choice(numbers) for _ in range(rounds)] for _ in range(THREADS)]
+
+    items[MIX] = mix
+    until = time.monotonic() + task["until"]
+    for name in [*order, MIX]:
+        if name in task["skip"]:
+            continue
+        if time.monotonic() > until and name != MIX:
+            send(event="aside", outcome="skipped", name=name, reason="the time limit was reached before")
+            continue
+        send(event="begun", name=name)
+        found = group.compare(items[name], f"{task['seed']}-{name}", lambda name=name: send(event="threads", name=name))
+        send(event="driven", name=name, differences=found[:5])
+
+
+MIX = "a mix of all calls"

@@ -1,0 +1,259 @@
+"""The driven suite: calls what a package offers, with plain values, from two and more threads on one object.
+
+A first process finds which calls work at all in one thread. Then a process for each class drives all pairs of its
+methods. What was the same in every order in one thread must be the same in threads.
+"""
+
+import sys
+import time
+from collections.abc import Callable, Iterator
+
+from proving import drive, find, values
+from proving.imports import ATTEMPTS, resumed, serially
+from proving.lines import line, set_aside, test
+from proving.values import Outcome
+
+# Calls of a class or a module; each of two kinds of arguments counts as one.
+MEMBERS = 30
+# Results of functions that serve as arguments of others.
+DERIVED = 4
+# So many time limits of a process for a package.
+LIMITS = 5
+SPECIAL = ("__len__", "__iter__", "__getitem__", "__contains__", "__repr__", "__str__", "__hash__", "__bool__", "__call__")
+
+
+def driven(runner: object, package: dict) -> Iterator[dict]:
+    """The lines of a package."""
+    modules, aside, failed = serially(runner, package, "modules", {})
+    if failed is not None:
+        yield line("driven", package, "survey", 1, failed)
+        return
+    events, more, done = resumed(runner, package, "driven", "survey", modules=modules, until=runner.plan["limit"] / 2)
+    yield from set_aside("driven", package, "not driven", aside | more)
+    # Crashes and hangs have a result of their own.
+    accounted = any(each["outcome"] != "skipped" for each in more.values())
+    if done["outcome"] != "passed" and not accounted:
+        yield line("driven", package, "survey", 1, done)
+        return
+    groups: dict[str, dict] = {}
+    for event in events:
+        if event["event"] == "group":
+            groups[event["name"]] = {"recipe": event["recipe"], "members": []}
+        elif event["event"] == "member":
+            groups[event["group"]]["members"].append(event["member"])
+    groups = {name: group for name, group in groups.items() if group["members"]}
+    until = time.monotonic() + LIMITS * runner.plan["limit"]
+    count = 0
+    for name, group in groups.items():
+        if time.monotonic() > until:
+            late = {"outcome": "skipped", "message": "the time limit of the package was reached before"}
+            yield test("driven", package, "not driven", name, late)
+            continue
+        for each in items(runner, package, name, group | {"modules": modules}):
+            count += each["event"] == "test" and each["case"] != "not driven"
+            yield each
+    if count == 0:
+        message = f"nothing could be driven: {len(aside | more)} modules, classes and functions were left out"
+        yield line("driven", package, "pairs", 1, done | {"outcome": "untested", "message": message})
+
+
+def items(runner: object, package: dict, group: str, more: dict) -> Iterator[dict]:
+    """The lines of a class or a module. After a crash or a hang the rest runs in another process."""
+    done_before: list[str] = []
+    for number in range(1, ATTEMPTS + 1):
+        until = runner.plan["limit"] * 0.6
+        found = runner.task(
+            "driven", package, "drive", stall=runner.stall, seed=runner.seed, until=until, skip=done_before, **more
+        )
+        current, threads = None, False
+        for event in found["events"]:
+            name = event["name"]
+            case = "mix" if name == drive.MIX else "pairs"
+            title = f"{group}: {name}"
+            if event["event"] == "begun":
+                current, threads = name, False
+                continue
+            if event["event"] == "threads":
+                threads = True
+                continue
+            current = None
+            done_before.append(name)
+            if event["event"] == "aside":
+                yield test("driven", package, "not driven", title, {"outcome": "skipped", "message": event["reason"]})
+                continue
+            outcome = "failed" if event["differences"] else "passed"
+            yield test("driven", package, case, title, {"outcome": outcome, "message": "; ".join(event["differences"])}) | {
+                "seed": runner.seed
+            }
+        if current is None:
+            # What happens at the end of the process, or before its first call.
+            yield line("driven", package, "pairs", number, found)
+            return
+        done_before.append(current)
+        title = f"{group}: {current}"
+        case = "mix" if current == drive.MIX else "pairs"
+        outcome = found["outcome"] if found["outcome"] in ("crashed", "hung") else "failed"
+        message = found["message"] or "it ended the process"
+        if threads:
+            result = {"outcome": outcome, "message": message, "text": found["stderr"]}
+            yield test("driven", package, case, title, result) | {"seed": runner.seed}
+        elif outcome == "crashed":
+            result = {"outcome": outcome, "message": f"in one thread already: {message}", "text": found["stderr"]}
+            yield test("driven", package, case, title, result)
+        else:
+            result = {"outcome": "skipped", "message": f"in one thread already: {message}"}
+            yield test("driven", package, "not driven", title, result)
+        yield line("driven", package, "pairs", number, found | {"outcome": "passed", "message": "", "stderr": ""})
+    rest = {"outcome": "skipped", "message": f"{ATTEMPTS} processes ended before"}
+    yield test("driven", package, "not driven", f"{group}: the rest", rest)
+
+
+def run(task: dict, send: Callable[..., None]) -> dict:
+    """In the child."""
+    if task["case"] == "survey":
+        Survey(task, send).run()
+    else:
+        drive.run(task, send)
+    return {}
+
+
+class Survey:
+    """Finds what works in one thread."""
+
+    def __init__(self, task: dict, send: Callable[..., None]) -> None:
+        self.task = task
+        self.send = send
+        self.skip = set(task["skip"])
+        self.until = time.monotonic() + task["until"]
+        self.derived: list[str] = []
+        # Why the last attempt of a callable failed.
+        self.last: dict[str, str] = {}
+        # Ways to get an object, by its class.
+        self.recipes: dict[type, dict] = {}
+
+    def run(self) -> None:
+        for name in self.task["modules"]:
+            __import__(name)
+        found = find.callables(self.task["modules"], self.task["imports"])
+        functions = {name: value for name, value in found.items() if not isinstance(value, type)}
+        # Twice: a function may need what another one returns.
+        working = {name: self.ways(name, value) for name, value in functions.items()}
+        for name, value in functions.items():
+            if not working[name] and self.derived:
+                working[name] = self.ways(name, value)
+        for module in dict.fromkeys(name.partition(":")[0] for name in functions):
+            self.send(event="group", name=module, recipe={"call": None, "module": module})
+            members = [(name.partition(":")[2], name, functions[name]) for name in functions if name.startswith(f"{module}:")]
+            self.members(module, [(short, working[name], self.reason(name, value)) for short, name, value in members])
+        for name, value in found.items():
+            if isinstance(value, type):
+                self.type(name, value)
+
+    def aside(self, name: str, reason: str) -> None:
+        if name not in self.skip:
+            self.send(event="aside", outcome="skipped", name=name, reason=reason[:500])
+
+    def reason(self, name: str, value: object) -> str:
+        """Why no way was found to call it."""
+        if reason := find.unsafe(name.rpartition(":")[2].rpartition(".")[2]):
+            return reason
+        tried = values.arguments(value, self.derived)
+        if isinstance(tried, str):
+            return tried
+        said = self.last.get(name)
+        return f"none of {len(tried)} combinations of arguments was accepted" + (f": {said}" if said else "")
+
+    def ways(self, name: str, value: object, on: dict | None = None) -> list[tuple[str, ...]]:
+        """Up to two combinations of arguments that are accepted. `on`: the recipe of the object for a method."""
+        if find.unsafe(name.rpartition(":")[2].rpartition(".")[2]):
+            return []
+        tried = values.arguments(value, self.derived)
+        accepted: list[tuple[str, ...]] = []
+        for given in tried if isinstance(tried, list) else []:
+            text = f"{name}({', '.join(given)})"
+            if text in self.skip or time.monotonic() > self.until:
+                continue
+            self.send(event="begun", name=text)
+            outcome, result = self.attempt(value, given, on, name)
+            if outcome.fault:
+                reason = f"in one thread already: {outcome.message}"
+                self.send(event="aside", outcome="failed", name=text, reason=reason)
+                continue
+            self.send(event="tried", name=text)
+            if outcome.kind == "returned":
+                self.keep(name, given, result)
+                # Another number or another kind of arguments.
+                if not accepted or [type(each) for each in values.evaluated(given)] != [
+                    type(each) for each in values.evaluated(accepted[0])
+                ]:
+                    accepted.append(given)
+                if len(accepted) == 2 or not given:
+                    return accepted
+            else:
+                self.last.setdefault(name, outcome.message or outcome.text)
+                if outcome.kind == "awaitable":
+                    return []
+        return accepted
+
+    def attempt(self, value: object, given: tuple[str, ...], on: dict | None, name: str) -> tuple[Outcome, object]:
+        results: list[object] = []
+
+        def call() -> object:
+            target = value if on is None else getattr(drive.make(on), name.rpartition(".")[2])
+            results.append(target(*values.evaluated(given)))
+            return results[0]
+
+        outcome = Outcome(call)
+        return outcome, results[0] if results else None
+
+    def keep(self, name: str, given: tuple[str, ...], result: object) -> None:
+        """A result may be an argument of another function, or an object that no class makes."""
+        self.recipes.setdefault(type(result), {"call": name, "arguments": list(given)})
+        text = values.plain(result)
+        if text and text not in self.derived and len(self.derived) < DERIVED:
+            self.derived.append(text)
+
+    def type(self, name: str, value: type) -> None:
+        if issubclass(value, BaseException):
+            self.aside(name, "an exception class")
+            return
+        ways = self.ways(name, value)
+        recipe = {"call": name, "arguments": list(ways[0])} if ways else self.recipes.get(value)
+        if recipe is None:
+            self.aside(name, self.reason(name, value))
+            return
+        subject = drive.make(recipe)
+        self.send(event="group", name=name, recipe=recipe)
+        members = []
+        for member in dir(type(subject)):
+            method = own_method(type(subject), member, self.task["imports"])
+            if method is not None:
+                full = f"{name}.{member}"
+                bound = getattr(subject, member)
+                members.append((member, self.ways(full, bound, recipe), self.reason(full, bound)))
+        self.members(name, members)
+
+    def members(self, group: str, found: list[tuple[str, list[tuple[str, ...]], str]]) -> None:
+        count = 0
+        for name, ways, reason in found:
+            separator = "." if ":" in group else ":"
+            if not ways:
+                late = time.monotonic() > self.until
+                self.aside(f"{group}{separator}{name}", "the time limit was reached before" if late else reason)
+            for given in ways:
+                count += 1
+                if count > MEMBERS:
+                    self.aside(f"{group}{separator}{name}({', '.join(given)})", f"only {MEMBERS} calls of a class are driven")
+                    continue
+                self.send(event="member", name=name, group=group, member={"name": name, "arguments": list(given)})
+
+
+def own_method(cls: type, name: str, names: list[str]) -> object | None:
+    """A public method that the package defines, not one that it inherits from a class of others."""
+    if name.startswith("_") and name not in SPECIAL:
+        return None
+    owner = next((each for each in cls.__mro__ if name in each.__dict__), None)
+    if owner is None or not find.belongs(owner.__module__, names) or isinstance(owner.__dict__[name], type):
+        return None
+    method = getattr(cls, name, None)
+    return method if callable(method) else None

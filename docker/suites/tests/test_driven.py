@@ -1,0 +1,140 @@
+"""The driven suite, with packages that are right or wrong in a known way."""
+
+import unittest
+
+from support import processes, run, tests
+
+CLEAN = '''
+import threading
+class Counter:
+    """Safe: a lock guards what it counts."""
+    def __init__(self, start=0):
+        self.lock, self.value = threading.Lock(), start
+    def add(self, number):
+        with self.lock: self.value = self.value + int(number)
+    def get(self):
+        with self.lock: return self.value
+    def close(self):
+        with self.lock: self.value = 0
+def double(text): return text + text
+'''
+# A counter without a lock. With the GIL, too, a thread can be interrupted between reading and writing; here each thread
+# waits there, once, until another one has read the same number.
+RACY = '''
+import threading
+class Racy:
+    def __init__(self): self.count, self._barrier, self._met = 0, threading.Barrier(2), set()
+    def add(self):
+        found, thread = self.count, threading.current_thread()
+        if thread is not threading.main_thread() and thread not in self._met:
+            self._met.add(thread)
+            self._barrier.wait()
+        self.count = found + 1
+'''
+# A method gives the same in one thread, whatever the order, and something else in others.
+MEET = '''
+import threading
+class Meet:
+    def __init__(self): self.barrier, self.threads, self.lost = threading.Barrier(2), set(), 0
+    def meet(self):
+        alone = threading.current_thread() is threading.main_thread()
+        if alone: return "alone"
+        {fault}
+        return "alone"
+'''
+
+
+def driven(text, **plan):
+    return run({"acme/__init__.py": text}, "driven", **plan)
+
+
+def outcomes(lines, case):
+    return {name: line["outcome"] for name, line in tests(lines).items() if line["case"] == case}
+
+
+class Driven(unittest.TestCase):
+    def test_a_clean_package_passes(self):
+        lines = driven(CLEAN)
+        pairs = outcomes(lines, "pairs")
+        self.assertIn("acme:Counter: add('text') + get()", {name.replace("add(1)", "add('text')") for name in pairs})
+        self.assertEqual(set(pairs.values()), {"passed"}, tests(lines))
+        self.assertEqual(set(outcomes(lines, "mix")), {"acme: a mix of all calls", "acme:Counter: a mix of all calls"})
+        self.assertEqual({line["outcome"] for line in processes(lines)}, {"passed"})
+
+    def meet(self, fault, **plan):
+        lines = driven(MEET.format(fault=fault), **plan)
+        return tests(lines)["acme:Meet: meet() + meet()"]
+
+    def test_another_result_is_seen(self):
+        line = self.meet('return "together"')
+        self.assertEqual(line["outcome"], "failed")
+        self.assertEqual(line["message"], "meet() returned str 'together' instead of str 'alone'")
+        self.assertEqual(line["seed"], 7)
+
+    def test_another_exception_is_seen(self):
+        for name in ("RuntimeError", "SystemError"):
+            line = self.meet(f'raise {name}("already borrowed")')
+            self.assertEqual(line["outcome"], "failed")
+            self.assertEqual(line["message"], f"meet() raised {name}, which it never does in one thread")
+
+    def test_a_crash_names_its_pair(self):
+        line = self.meet("import faulthandler; faulthandler._sigsegv()")
+        self.assertEqual((line["outcome"], line["message"]), ("crashed", "ended by SIGSEGV"))
+        self.assertIn("in meet", line["text"])
+
+    def test_a_hang_names_its_pair(self):
+        line = self.meet("import time; time.sleep(1000)", stall=8)
+        self.assertEqual(line["outcome"], "hung")
+        self.assertIn("it reported nothing for 8 s", line["message"])
+
+    def test_another_state_at_the_end_is_seen(self):
+        line = self.meet("self.lost = 1")
+        self.assertEqual(line["outcome"], "failed")
+        self.assertEqual(line["message"], "at the end, lost is int 1 instead of int 0")
+
+    def test_a_race_in_plain_python_is_seen_with_the_gil(self):
+        line = tests(driven(RACY))["acme:Racy: add() + add()"]
+        self.assertEqual(line["outcome"], "failed")
+        self.assertRegex(line["message"], "^at the end, count is int [0-9]+ instead of int [0-9]+$")
+
+    def test_what_depends_on_the_order_in_one_thread_is_no_difference(self):
+        text = (
+            "class Once:\n    def __init__(self): self.closed = False\n    def close(self): self.closed = True\n"
+            "    def read(self):\n        if self.closed: raise ValueError('closed')\n        return 1\n"
+        )
+        lines = driven(text)
+        self.assertEqual(set(outcomes(lines, "pairs").values()), {"passed"}, tests(lines))
+        self.assertIn("acme:Once: close() + read()", outcomes(lines, "pairs"))
+
+    def test_what_is_not_driven_has_its_reason(self):
+        text = CLEAN + (
+            "class Problem(Exception): pass\nclass Needs:\n    def __init__(self, a, b, c, d): pass\n"
+            "class Never:\n    def __init__(self): raise ValueError('no')\n    def method(self): pass\n"
+            "def exit_now(): raise AssertionError\nasync def later(): pass\n"
+            "def crash(argument): pass\ndef ends(): import os; os._exit(0)\n"
+            "def breaks(): import faulthandler; faulthandler._sigsegv()\ndef system(): raise SystemError('null')\n"
+            "def nullresult(): raise SystemError('null')\n"
+        )
+        found = tests(driven(text))
+        said = {name: (line["outcome"], line["message"]) for name, line in found.items() if line["case"] == "not driven"}
+        self.assertEqual(said["acme:Problem"], ("skipped", "an exception class"))
+        self.assertEqual(said["acme:Needs"], ("skipped", "it needs 4 arguments: a, b, c, d"))
+        self.assertEqual(said["acme:Never"][1], "none of 1 combinations of arguments was accepted: ValueError: no")
+        self.assertIn("`exit` in its name", said["acme:exit_now"][1])
+        self.assertIn("it is asynchronous", said["acme:later"][1])
+        self.assertIn("`crash` in its name", said["acme:crash"][1])
+        self.assertEqual(said["acme:ends()"], ("skipped", "in one thread already: it ended without a report"))
+        self.assertEqual(said["acme:breaks()"], ("crashed", "in one thread already: ended by SIGSEGV"))
+        self.assertEqual(said["acme:nullresult()"], ("failed", "in one thread already: SystemError: null"))
+
+    def test_nothing_driven_is_no_pass(self):
+        lines = driven("def needs(a, b, c, d): pass\n")
+        self.assertEqual([line["outcome"] for line in processes(lines)], ["untested"])
+        self.assertEqual(processes(lines)[0]["message"], "nothing could be driven: 1 modules, classes and functions were left out")
+
+    def test_a_package_that_cannot_be_imported_fails(self):
+        self.assertEqual([line["outcome"] for line in processes(driven("raise ValueError\n"))], ["failed"])
+
+
+if __name__ == "__main__":
+    unittest.main()
