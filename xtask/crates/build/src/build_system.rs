@@ -116,23 +116,11 @@ fn language(path: &str) -> Option<&'static str> {
 
 #[cfg(test)]
 mod tests {
-    use std::io::Write as _;
-
     use super::*;
 
     fn sdist(name: &str, members: &[(&str, &str)]) -> Result<BuildSystem> {
         let path = std::env::temp_dir().join(format!("build-system-{}-{name}", std::process::id()));
-        let mut packed = flate2::write::GzEncoder::new(File::create(&path).unwrap(), flate2::Compression::fast());
-        let mut archive = tar::Builder::new(&mut packed);
-        for (name, text) in members {
-            let mut header = tar::Header::new_ustar();
-            header.set_size(text.len() as u64);
-            header.set_mode(0o644);
-            archive.append_data(&mut header, name, text.as_bytes()).unwrap();
-        }
-        archive.finish().unwrap();
-        drop(archive);
-        packed.finish().unwrap().flush().unwrap();
+        fixture::sdist(&path, members);
         let system = of_sdist(&path);
         std::fs::remove_file(path).unwrap();
         system

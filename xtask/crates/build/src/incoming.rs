@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context as _, Result, anyhow, bail, ensure};
 
 use crate::cache::{self, Output, Record};
-use crate::manifest::{Entry, Manifest};
+use crate::manifest::{ArtefactKind, Entry, Manifest};
 use crate::plan::Jobs;
 use crate::step::root;
 use crate::{Project, plan, report};
@@ -31,7 +31,7 @@ pub fn take(project: &Project, folder: &Path) -> Result<()> {
     check_rows(&deliveries)?;
     let mut taken = 0;
     for delivery in &deliveries {
-        for entry in delivery.manifest.artefacts.iter().filter(|entry| entry.kind == "wheel") {
+        for entry in delivery.manifest.artefacts.iter().filter(|entry| entry.kind == ArtefactKind::Wheel) {
             accept_wheel(project, delivery, entry)?;
             taken += 1;
         }
@@ -58,14 +58,16 @@ pub fn collect(project: &Project, folder: &Path, plan: Option<&Path>, publish: O
     let mut all = Manifest { schema: 1, ..Manifest::default() };
     for delivery in &deliveries {
         for entry in &delivery.manifest.artefacts {
-            match entry.kind.as_str() {
-                "wheel" => accept_wheel(project, delivery, entry)?,
-                _ => check_image(project, entry).with_context(|| refused(delivery, entry))?,
+            match entry.kind {
+                ArtefactKind::Wheel => accept_wheel(project, delivery, entry)?,
+                ArtefactKind::Base | ArtefactKind::Image => {
+                    check_image(project, entry).with_context(|| refused(delivery, entry))?
+                }
             }
             all.artefacts.push(entry.clone());
         }
     }
-    all.artefacts.sort_by(|a, b| (&a.kind, &a.id).cmp(&(&b.kind, &b.id)));
+    all.artefacts.sort_by(|a, b| (a.kind, &a.id).cmp(&(b.kind, &b.id)));
     all.publish(&project.wheels(), Some(&project.matrix), &project.cache)?;
     for delivery in &deliveries {
         for entry in &delivery.manifest.artefacts {
@@ -82,7 +84,7 @@ pub fn collect(project: &Project, folder: &Path, plan: Option<&Path>, publish: O
         }
         std::fs::create_dir_all(publish).with_context(|| format!("cannot create `{}`", publish.display()))?;
         let wanted = |entry: &&Entry| project.matrix.ci.publish.iter().any(|id| *entry.name == **id);
-        for entry in all.artefacts.iter().filter(|entry| entry.kind == "wheel").filter(wanted) {
+        for entry in all.artefacts.iter().filter(|entry| entry.kind == ArtefactKind::Wheel).filter(wanted) {
             cache::copy(&project.cache.blob(&entry.sha256), &publish.join(&entry.file))?;
         }
     }
@@ -232,7 +234,7 @@ fn check_image(project: &Project, entry: &Entry) -> Result<()> {
     let image = project.matrix.image(&entry.tag).filter(|image| entry.id == plan::proof_id(&image.tag));
     let image = image.with_context(|| format!("the matrix has no image for the row `{}`", entry.id))?;
     let name = &project.matrix.name;
-    let right = entry.kind == "image" && *entry.name == **name;
-    ensure!(right, "its manifest lists the image `{name}:{}` as {} `{}`", image.tag, entry.kind, entry.name);
+    let right = entry.kind == ArtefactKind::Image && *entry.name == **name;
+    ensure!(right, "its manifest lists the image `{name}:{}` as {} `{}`", image.tag, entry.kind.name(), entry.name);
     Ok(())
 }

@@ -24,13 +24,33 @@ pub struct Manifest {
     pub not_built: BTreeSet<String>,
 }
 
+/// Kind of an artefact. The order is that of the entries in a manifest.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum ArtefactKind {
+    /// Base image with an interpreter.
+    Base,
+    Image,
+    Wheel,
+}
+
+impl ArtefactKind {
+    /// Returns the name in manifests and file names.
+    pub fn name(self) -> &'static str {
+        match self {
+            ArtefactKind::Base => "base",
+            ArtefactKind::Image => "image",
+            ArtefactKind::Wheel => "wheel",
+        }
+    }
+}
+
 /// Wheel, base image or image.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Entry {
     /// Id of the step that built it.
     pub id: String,
-    /// `wheel`, `base` or `image`.
-    pub kind: String,
+    pub kind: ArtefactKind,
     /// Name of the package or repository of the image.
     pub name: String,
     /// ABI of the wheel or tag of the image.
@@ -75,20 +95,18 @@ impl Entry {
 
     /// Returns the file name of its SBOM.
     pub fn sbom_file(&self) -> String {
-        match self.kind.as_str() {
-            "wheel" => format!("{}.cdx.json", self.file),
-            kind => format!("{kind}-{}.cdx.json", self.tag),
+        match self.kind {
+            ArtefactKind::Wheel => format!("{}.cdx.json", self.file),
+            ArtefactKind::Base | ArtefactKind::Image => format!("{}-{}.cdx.json", self.kind.name(), self.tag),
         }
     }
 
     /// Checks what readers rely on, because a manifest may come from an untrusted source: file names without folders,
     /// valid digests, and text without control characters.
     fn check(&self) -> Result<()> {
-        let known = ["wheel", "base", "image"].contains(&&*self.kind);
-        ensure!(known, "its kind {:?} is not `wheel`, `base` or `image`", self.kind);
         for (field, name) in [("file", &self.file), ("tag", &self.tag)] {
             // The name of an image may contain slashes; it is never used as a path.
-            let path = self.kind == "wheel" || field == "tag";
+            let path = self.kind == ArtefactKind::Wheel || field == "tag";
             ensure!(!path || is_file_name(name), "its `{field}` {name:?} is not a plain file name");
         }
         for (field, text) in [("sha256", Some(&self.sha256)), ("key", Some(&self.key)), ("sbom", self.sbom.as_ref())] {
@@ -118,12 +136,12 @@ impl Manifest {
             let (kind, name, tag) = match &step.action {
                 Action::Maturin(_) | Action::Container(_) | Action::Published(_) | Action::Stable(_) => {
                     match step.action.wheel() {
-                        Some(wheel) => ("wheel", wheel.package.to_owned(), wheel.abi.to_owned()),
+                        Some(wheel) => (ArtefactKind::Wheel, wheel.package.to_owned(), wheel.abi.to_owned()),
                         None => continue,
                     }
                 }
-                Action::Base(base) => ("base", format!("{repository}/python"), base.tag.clone()),
-                Action::Proof(proof) => ("image", repository.to_owned(), proof.tag.clone()),
+                Action::Base(base) => (ArtefactKind::Base, format!("{repository}/python"), base.tag.clone()),
+                Action::Proof(proof) => (ArtefactKind::Image, repository.to_owned(), proof.tag.clone()),
                 Action::Tools(_)
                 | Action::Fetch(_)
                 | Action::Patch(_)
@@ -142,7 +160,7 @@ impl Manifest {
             };
             artefacts.push(Entry {
                 id: step.id.clone(),
-                kind: kind.to_owned(),
+                kind,
                 name,
                 tag,
                 file,
@@ -246,12 +264,12 @@ impl Manifest {
         merged.artefacts.extend(fresh);
         merged.not_built.extend(self.not_built.iter().cloned());
         merged.not_built.retain(|id| is_known(id) && !self.artefacts.iter().any(|new| new.id == *id));
-        merged.artefacts.sort_by(|a, b| (&a.kind, &a.id).cmp(&(&b.kind, &b.id)));
-        for entry in self.artefacts.iter().filter(|entry| entry.kind == "wheel") {
+        merged.artefacts.sort_by(|a, b| (a.kind, &a.id).cmp(&(b.kind, &b.id)));
+        for entry in self.artefacts.iter().filter(|entry| entry.kind == ArtefactKind::Wheel) {
             cache::copy(&cache.blob(&entry.sha256), &folder.join(&entry.file))?;
         }
         for entry in &stale {
-            if entry.kind == "wheel" && !merged.artefacts.iter().any(|kept| kept.file == entry.file) {
+            if entry.kind == ArtefactKind::Wheel && !merged.artefacts.iter().any(|kept| kept.file == entry.file) {
                 remove(&folder.join(&entry.file), &entry.sha256)?;
             }
             let described = |kept: &Entry| kept.sbom.is_some() && kept.sbom_file() == entry.sbom_file();

@@ -2,7 +2,7 @@
 
 use anyhow::Result;
 
-use crate::manifest::Manifest;
+use crate::manifest::{ArtefactKind, Manifest};
 use crate::plan::{Action, Plan};
 use crate::run::{Attempt, NotBuilt};
 use crate::step::proof::NOT_LOADABLE;
@@ -47,12 +47,10 @@ fn table(manifest: &Manifest, failures: &[FailedRow]) -> String {
     let built = manifest.artefacts.iter().map(|entry| {
         [
             // The tag alone identifies an image.
-            if entry.kind == "image" {
-                "image".to_owned()
-            } else if entry.kind == "base" {
-                "python".to_owned()
-            } else {
-                entry.name.clone()
+            match entry.kind {
+                ArtefactKind::Image => "image".to_owned(),
+                ArtefactKind::Base => "python".to_owned(),
+                ArtefactKind::Wheel => entry.name.clone(),
             },
             entry.tag.clone(),
             bytes(entry.size),

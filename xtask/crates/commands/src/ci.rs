@@ -9,7 +9,7 @@ use anyhow::{Context, Result, bail};
 use clap::Args;
 
 use crate::{deny, sbom, verify, workflow};
-use build::manifest::Manifest;
+use build::manifest::{ArtefactKind, Manifest};
 use build::provision::{self, Needs};
 use build::{BuildOptions, Project, make};
 use matrix::select::Selection;
@@ -52,9 +52,11 @@ pub fn run(project: &Project, how: &BuildOptions, asked: &Options) -> Result<()>
     })?;
     // All rows of the matrix; with `--keep-going`, those that could be built.
     let listed = Manifest::read(&project.wheels())?.artefacts;
-    let of = |kind: &'static str| listed.iter().filter(move |entry| entry.kind == kind);
-    let promised: Vec<String> =
-        of("wheel").map(|entry| entry.id.clone()).chain(of("image").map(|entry| entry.tag.clone())).collect();
+    let of = |kind: ArtefactKind| listed.iter().filter(move |entry| entry.kind == kind);
+    let promised: Vec<String> = of(ArtefactKind::Wheel)
+        .map(|entry| entry.id.clone())
+        .chain(of(ArtefactKind::Image).map(|entry| entry.tag.clone()))
+        .collect();
     parts.run("sbom", || sbom::write(project, &promised, &project.wheels()))?;
     parts.run("verify", || verify::check(project, &promised, None))?;
     parts.run("audit", || audit::run(project, &audit::Options::default()))?;

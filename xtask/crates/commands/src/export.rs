@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context as _, Result, anyhow, ensure};
 
 use base::{UsageError, digest, ui};
-use build::manifest::Manifest;
+use build::manifest::{ArtefactKind, Manifest};
 use build::{Project, cache};
 
 /// Options of `cargo xtask export`.
@@ -25,14 +25,14 @@ pub fn run(project: &Project, options: &Options) -> Result<()> {
     let Options { row: id, folder: to } = options;
     let wheels = project.wheels();
     let manifest = Manifest::read(&wheels)?;
-    let entry = manifest.artefacts.iter().find(|entry| entry.id == *id && entry.kind != "base");
+    let entry = manifest.artefacts.iter().find(|entry| entry.id == *id && entry.kind != ArtefactKind::Base);
     let entry = entry.ok_or_else(|| {
-        let rows = manifest.artefacts.iter().filter(|entry| entry.kind != "base").map(|entry| &entry.id);
+        let rows = manifest.artefacts.iter().filter(|entry| entry.kind != ArtefactKind::Base).map(|entry| &entry.id);
         anyhow!(UsageError(format!("`{}` has no row `{id}`, only {}", wheels.display(), ui::quoted(rows))))
     })?;
     let folder = to.join(&entry.id);
     std::fs::create_dir_all(&folder).with_context(|| format!("cannot create `{}`", folder.display()))?;
-    if entry.kind == "wheel" {
+    if entry.kind == ArtefactKind::Wheel {
         copy(&wheels, &entry.file, &entry.sha256, &folder)?;
     }
     let mut entry = entry.clone();

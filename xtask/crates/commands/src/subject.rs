@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context as _, Result, anyhow, bail};
 
 use base::{UsageError, labels, ui};
-use build::manifest::{Entry, Manifest};
+use build::manifest::{ArtefactKind, Entry, Manifest};
 use build::{Project, doctor};
 use docker::Docker;
 use matrix::Package;
@@ -46,11 +46,11 @@ impl Listed {
     }
 
     pub fn wheel(&self, file: &str) -> Option<&Entry> {
-        self.manifest.artefacts.iter().find(|entry| entry.kind == "wheel" && entry.file == file)
+        self.manifest.artefacts.iter().find(|entry| entry.kind == ArtefactKind::Wheel && entry.file == file)
     }
 
     pub fn image(&self, tag: &str) -> Option<&Entry> {
-        self.manifest.artefacts.iter().find(|entry| entry.kind == "image" && entry.tag == tag)
+        self.manifest.artefacts.iter().find(|entry| entry.kind == ArtefactKind::Image && entry.tag == tag)
     }
 
     /// Returns a hint how to obtain the listed artefacts.
@@ -75,7 +75,7 @@ pub fn find<'p>(project: &'p Project, listed: &Listed, item: &str) -> Result<Sub
     if let Some(image) = project.matrix.image(item) {
         return Ok(Subject::Image { reference: format!("{}:{}", project.matrix.name, image.tag), image });
     }
-    let row = listed.manifest.artefacts.iter().find(|entry| entry.kind == "wheel" && entry.id == item);
+    let row = listed.manifest.artefacts.iter().find(|entry| entry.kind == ArtefactKind::Wheel && entry.id == item);
     let path = row.map_or_else(|| PathBuf::from(item), |entry| listed.folder.join(&entry.file));
     if path.is_file() {
         return Ok(Subject::Wheel(path));
@@ -84,7 +84,12 @@ pub fn find<'p>(project: &'p Project, listed: &Listed, item: &str) -> Result<Sub
         return downloaded(project, item);
     }
     let tags = project.matrix.images.iter().map(|image| image.tag.to_string());
-    let wheels = listed.manifest.artefacts.iter().filter(|entry| entry.kind == "wheel").map(|entry| entry.id.clone());
+    let wheels = listed
+        .manifest
+        .artefacts
+        .iter()
+        .filter(|entry| entry.kind == ArtefactKind::Wheel)
+        .map(|entry| entry.id.clone());
     let known = ui::quoted(tags.chain(wheels));
     Err(anyhow!(UsageError(format!(
         "`{item}` is neither a wheel file, nor an image of the engine, nor one of {known}"

@@ -13,7 +13,7 @@ use crate::lock::{self, LockFailed};
 use base::{UsageError, program, ui};
 use build::exchange::Exchange;
 use build::lock::{pylock, required_names};
-use build::manifest::{Entry, Manifest};
+use build::manifest::{ArtefactKind, Entry, Manifest};
 use build::plan::{Action, Proof, proof_id};
 use build::run::{self, StepsFailed};
 use build::{BuildOptions, Missing, Project, cache, embedded, make, markers, planner, step};
@@ -297,7 +297,7 @@ impl Adding<'_> {
     /// Returns the wheels of the package that were built, in the order of the ABIs.
     fn wheels(&self) -> Result<Vec<Entry>> {
         let manifest = Manifest::read(&self.project.wheels())?;
-        let own = |entry: &&Entry| entry.kind == "wheel" && entry.name == self.package.id;
+        let own = |entry: &&Entry| entry.kind == ArtefactKind::Wheel && entry.name == self.package.id;
         let mut wheels: Vec<Entry> = manifest.artefacts.iter().filter(own).cloned().collect();
         wheels.retain(|wheel| self.abis.contains(&wheel.tag));
         wheels.sort_by_key(|wheel| self.abis.iter().position(|abi| *abi == wheel.tag));

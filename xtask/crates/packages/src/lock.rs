@@ -11,7 +11,7 @@ use clap::Args;
 use crate::uv::{self, Resolution, WithoutWheels};
 use base::{UsageError, ui};
 use build::lock::{Header, NoFittingWheel, Pylock, SourceMetadata, pylock};
-use build::manifest::Manifest;
+use build::manifest::{ArtefactKind, Manifest};
 use build::{Project, cache, source};
 use matrix::{Abi, Builder, LockPurpose, Package, select};
 use wheelfile::normalise;
@@ -222,7 +222,7 @@ fn without_wheel(error: &anyhow::Error) -> Vec<String> {
 /// Returns the METADATA of the wheel of `package` that was built last, if it is still in the cache.
 pub fn built_metadata(project: &Project, package: &Package) -> Result<Option<String>> {
     let manifest = Manifest::read(&project.wheels())?;
-    let wheel = manifest.artefacts.iter().find(|entry| entry.kind == "wheel" && entry.name == *package.id);
+    let wheel = manifest.artefacts.iter().find(|entry| entry.kind == ArtefactKind::Wheel && entry.name == *package.id);
     let blob = wheel.map(|entry| project.cache.blob(&entry.sha256)).filter(|blob| blob.is_file());
     Ok(match blob {
         Some(blob) => wheelfile::read_metadata(&blob)?,

@@ -97,24 +97,9 @@ fn named(metadata: &str) -> Option<DeclaredRelease> {
 
 #[cfg(test)]
 mod tests {
-    use std::io::Write as _;
-
     use super::*;
     use crate::{NewWheel, write_wheel};
-
-    fn sdist(path: &Path, members: &[(&str, &str)]) {
-        let mut packed = flate2::write::GzEncoder::new(File::create(path).unwrap(), flate2::Compression::fast());
-        let mut archive = tar::Builder::new(&mut packed);
-        for (name, text) in members {
-            let mut header = tar::Header::new_ustar();
-            header.set_size(text.len() as u64);
-            header.set_mode(0o644);
-            archive.append_data(&mut header, name, text.as_bytes()).unwrap();
-        }
-        archive.finish().unwrap();
-        drop(archive);
-        packed.finish().unwrap().flush().unwrap();
-    }
+    use fixture::sdist;
 
     #[test]
     fn releases_are_read_from_wheels_and_sdists() {

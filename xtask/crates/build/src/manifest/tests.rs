@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::PathBuf;
 
-use super::{Entry, Manifest};
+use super::{ArtefactKind, Entry, Manifest};
 use crate::cache::Cache;
 use base::digest;
 use matrix::Matrix;
@@ -38,7 +38,7 @@ impl Drop for Folder {
 fn wheel(id: &str, file: &str, contents: &str) -> Entry {
     Entry {
         id: id.to_owned(),
-        kind: "wheel".to_owned(),
+        kind: ArtefactKind::Wheel,
         name: "demo".to_owned(),
         tag: "cp314t".to_owned(),
         file: file.to_owned(),
@@ -75,7 +75,7 @@ fn nothing_outside_of_the_folder_is_removed() {
         entry.tag = tag.to_owned();
         entry.sbom = Some(digest::of("x"));
         if file == "demo.whl" {
-            entry.kind = "image".to_owned();
+            entry.kind = ArtefactKind::Image;
         }
         write(&folder, &[entry]);
         let error = format!("{:#}", Manifest::read(&folder.wheels()).unwrap_err());
@@ -114,4 +114,13 @@ fn control_characters_are_errors() {
     entry.notes.insert("gil".to_owned(), "off\n::add-mask::a".to_owned());
     let text = serde_json::to_vec(&Manifest { schema: 1, artefacts: vec![entry], ..Manifest::default() }).unwrap();
     assert!(format!("{:#}", Manifest::parse(&text).unwrap_err()).contains("contains a control character"));
+}
+
+#[test]
+fn an_unknown_kind_is_an_error() {
+    let entry = wheel("wheel-demo-cp314t", "demo.whl", "x");
+    let text = serde_json::to_string(&Manifest { schema: 1, artefacts: vec![entry], ..Manifest::default() }).unwrap();
+    assert!(Manifest::parse(text.as_bytes()).is_ok());
+    let error = Manifest::parse(text.replace(r#""kind":"wheel""#, r#""kind":"sdist""#).as_bytes()).unwrap_err();
+    assert!(error.to_string().contains("unknown variant `sdist`, expected one of `base`, `image`, `wheel`"), "{error}");
 }
