@@ -6,8 +6,8 @@ use std::process::Command;
 
 use serde_json::Value;
 
-use crate::cli::without_digests;
 use crate::common::{Clone, text};
+use crate::plan::without_digests;
 
 /// Runs git in a clone without the user's configuration.
 pub fn git(folder: &Path, arguments: &[&str]) -> String {

@@ -87,9 +87,9 @@ fn not_loadable(manifest: &Manifest) -> String {
 fn quick_line(manifest: &Manifest) -> String {
     let quick = manifest.artefacts.iter().filter(|entry| entry.is_quick());
     let names: Vec<String> = quick
-        .map(|entry| match entry.kind.as_str() {
-            "image" => format!("image {}", entry.tag),
-            _ => format!("{} {}", entry.name, entry.tag),
+        .map(|entry| match entry.kind {
+            ArtefactKind::Image => format!("image {}", entry.tag),
+            ArtefactKind::Base | ArtefactKind::Wheel => format!("{} {}", entry.name, entry.tag),
         })
         .collect();
     match names.as_slice() {
