@@ -203,7 +203,7 @@ fn dispatch(cli: &Cli, cancel: &Cancel) -> Result<()> {
     let mut project = Project::open(&open, cancel.clone())?;
     match &cli.command {
         Cmd::Init(options) => init::run(options),
-        Cmd::Doctor => doctor::run(&project.cache, &project.matrix, &project.cancel),
+        Cmd::Doctor => doctor::run(&project.cache, &project.matrix, &project.folder, &project.cancel),
         Cmd::Plan(options) => plan::run(&project, options),
         Cmd::Wheels(options) => wheels::run(&project, options),
         Cmd::Image(options) => image::run(&project, options),

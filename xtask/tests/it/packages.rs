@@ -89,6 +89,17 @@ fn a_failed_resolution_leaves_all_lock_files_as_they_were() {
 }
 
 #[test]
+fn a_requirement_without_a_wheel_is_named_with_the_command_that_builds_it() {
+    let hint = "echo 'hint: Wheels are required for `uwsgi` because building from source is disabled' >&2; exit 1";
+    let clone = Clone::new();
+    let (code, said) = lock(&clone, hint, &[]);
+    let wanted = "the package index has no wheel of `uwsgi` for this version of Python; `cargo xtask add uwsgi` builds";
+    assert!(code == Some(1) && said.contains(wanted), "{said}");
+    let (code, said) = with_copy_and(&clone, &["add", "../copy"], hint);
+    assert!(code == Some(1) && said.contains("require another version in `build.requires` of `my-demo`"), "{said}");
+}
+
+#[test]
 fn the_cache_is_not_pruned_while_locks_are_made() {
     let program = env!("CARGO_BIN_EXE_wheel-matrix");
     let clone = Clone::new();
@@ -149,7 +160,12 @@ fn a_working_copy_is_added_with_its_image() {
                +     build: {with: container, apt: compile}\n";
     assert!(code == Some(0) && said.contains(row), "{said}");
     assert_eq!(fs::read_to_string(&matrix).unwrap(), before, "--dry-run writes nothing");
+    let workflows = clone.project().join(".github/workflows");
+    fs::create_dir_all(&workflows).unwrap();
+    let text = "# written by `cargo xtask workflow`: images\n# until here\n";
+    fs::write(workflows.join("demo.yml"), text).unwrap();
     let (code, said) = add(&clone, &["--image", "314t-demo", "--abi", "cp311", "--abi", "cp314t"]);
+    assert!(said.contains("`demo.yml`") && said.contains("run `cargo xtask workflow`"), "{said}");
     // The wheel has another module than was guessed.
     let row = row.replace("[my_demo]", "[_my_demo]");
     let image = "+   - {tag: 314t-demo, abi: cp314t, packages: [my-demo], gil: \"off\"}\n";

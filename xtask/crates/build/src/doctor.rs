@@ -152,9 +152,10 @@ fn engine_fix() -> Option<Fix> {
     }
 }
 
-/// Prints the table of all checks. Fails if something is missing.
-pub fn run(cache: &Cache, matrix: &Matrix, cancel: &Cancel) -> Result<()> {
-    let checks = all(cache, matrix);
+/// Prints the table of all checks, also of what `init` has written to `folder`. Fails if something is missing.
+pub fn run(cache: &Cache, matrix: &Matrix, folder: &Path, cancel: &Cancel) -> Result<()> {
+    let mut checks = all(cache, matrix);
+    checks.extend(schema(folder));
     cancel.check()?;
     ui::print_result(&table(&checks))?;
     match checks.iter().filter(|check| check.state == CheckState::Missing).count() {
@@ -223,6 +224,22 @@ fn all(cache: &Cache, matrix: &Matrix) -> Vec<Check> {
     });
     checks.push(debian_mirror());
     checks
+}
+
+/// Compares the schema that `init` has written to the folder with that of this program.
+fn schema(folder: &Path) -> Option<Check> {
+    const FILE: &str = "matrix.schema.json";
+    let text = std::fs::read_to_string(folder.join(FILE)).ok()?;
+    let current = text == base::program::with_command(matrix::SCHEMA);
+    Some(match current {
+        true => Check { name: "schema", state: CheckState::Fine, detail: format!("{FILE} is current"), fix: None },
+        false => Check {
+            name: "schema",
+            state: CheckState::Doubtful,
+            detail: format!("{FILE} is of another version of this program"),
+            fix: Some(Fix::Person(base::program::with_command("`cargo xtask init --schema`").into_owned())),
+        },
+    })
 }
 
 fn disk(name: &'static str, folder: &Path) -> Check {
@@ -316,4 +333,21 @@ fn sudo() -> &'static str {
 
 pub fn systemd() -> bool {
     Path::new("/run/systemd/system").exists()
+}
+
+#[cfg(test)]
+mod tests {
+    use fixture::Folder;
+
+    use super::*;
+
+    #[test]
+    fn the_schema_of_another_version_is_noticed() {
+        let folder = Folder::new("schema");
+        assert!(schema(&folder.0).is_none(), "`init` was not used here");
+        folder.write("matrix.schema.json", &base::program::with_command(matrix::SCHEMA));
+        assert_eq!(schema(&folder.0).unwrap().state, CheckState::Fine);
+        folder.write("matrix.schema.json", "{}");
+        assert!(table(&[schema(&folder.0).unwrap()]).contains("init --schema"));
+    }
 }

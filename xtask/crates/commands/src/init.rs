@@ -11,8 +11,8 @@ use base::{UsageError, program, ui};
 
 const MATRIX: &str = include_str!("init/matrix.yaml");
 
-/// The schema that the first line of [`MATRIX`] names.
-const SCHEMA: &str = include_str!("../../../../docs/reference/matrix.schema.json");
+/// File with the schema that the first line of [`MATRIX`] names.
+const SCHEMA_FILE: &str = "matrix.schema.json";
 
 const WORKFLOWS: [(&str, &str); 3] = [
     (".github/workflows/build.yml", include_str!("init/build.yml")),
@@ -36,6 +36,9 @@ pub struct Options {
     /// installed from with `cargo install --git`
     #[arg(long, value_name = "OWNER/REPO@REF")]
     tool: Option<Tool>,
+    /// Write only `matrix.schema.json`, also over the one of another version of this program
+    #[arg(long, conflicts_with_all = ["name", "tool"])]
+    schema: bool,
 }
 
 /// Repository of this tool on GitHub, and the commit or tag to use.
@@ -64,16 +67,18 @@ impl std::str::FromStr for Tool {
 /// Writes the files to the current folder, and prints what was written and what to do next.
 pub fn run(options: &Options) -> Result<()> {
     let folder = std::env::current_dir().context("cannot determine the current folder")?;
+    let schema = program::with_command(matrix::SCHEMA);
+    if options.schema {
+        build::cache::write(&folder.join(SCHEMA_FILE), schema.as_bytes())?;
+        return ui::print_result(&format!("wrote   {SCHEMA_FILE}\n"));
+    }
     let name = match &options.name {
         Some(name) => name.clone(),
         None => image_name(&folder.file_name().unwrap_or_default().to_string_lossy()),
     };
     let text = MATRIX.replace("NAME:", &format!("{name}:")).replace("name: NAME", &format!("name: {name}"));
     matrix::Matrix::parse(&text, "matrix.yaml").map_err(|error| anyhow!(UsageError(format!("{error:#}"))))?;
-    let mut said = vec![
-        create(&folder, "matrix.yaml", &text)?,
-        create(&folder, "matrix.schema.json", &program::with_command(SCHEMA))?,
-    ];
+    let mut said = vec![create(&folder, "matrix.yaml", &text)?, create(&folder, SCHEMA_FILE, &schema)?];
     said.push(ignore(&folder)?);
     let tool = options.tool.clone().or_else(installed_from);
     if let Some(tool) = &tool {

@@ -9,11 +9,6 @@ use anyhow::{Context as _, Result, bail, ensure};
 
 use base::ui;
 use build::{Project, cache};
-use matrix::Matrix;
-
-/// Marks between which the lines of a workflow are generated.
-const BEGIN: &str = "# written by `cargo xtask workflow`:";
-const END: &str = "# until here";
 
 /// Updates the generated parts. With `check`, fails if a file would change or a linter reports problems.
 pub fn run(project: &Project, check: bool) -> Result<()> {
@@ -22,7 +17,7 @@ pub fn run(project: &Project, check: bool) -> Result<()> {
     for path in &files {
         let text = fs::read_to_string(path).with_context(|| format!("cannot read `{}`", path.display()))?;
         let name = shown(project, path);
-        let wanted = written(&text, &project.matrix).with_context(|| format!("`{name}`"))?;
+        let wanted = matrix::workflow(&text, &project.matrix).with_context(|| format!("`{name}`"))?;
         if text == wanted {
             continue;
         }
@@ -57,47 +52,4 @@ fn files(project: &Path) -> Result<Vec<PathBuf>> {
 
 fn shown(project: &Project, path: &Path) -> String {
     path.strip_prefix(&project.folder).unwrap_or(path).display().to_string()
-}
-
-/// Returns the text of a workflow with regenerated lines between the marks.
-fn written(text: &str, matrix: &Matrix) -> Result<String> {
-    let mut out = String::new();
-    let mut lines = text.lines();
-    while let Some(line) = lines.next() {
-        out.push_str(line);
-        out.push('\n');
-        let Some((indent, what)) = line.split_once(BEGIN) else { continue };
-        let what = what.trim();
-        let choices: Vec<String> = match what {
-            "images" => matrix.images.iter().map(|image| image.tag.to_string()).collect(),
-            other => bail!("unknown part `{other}`: only `images` is supported"),
-        };
-        for choice in std::iter::once("all".to_owned()).chain(choices) {
-            // Quoted, because a tag may look like a number.
-            out.push_str(&format!("{indent}- \"{choice}\"\n"));
-        }
-        let end = lines.find(|line| line.trim() == END);
-        out.push_str(end.with_context(|| format!("`{BEGIN} {what}` has no `{END}`"))?);
-        out.push('\n');
-    }
-    Ok(out)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::{BEGIN, END, written};
-    use matrix::Matrix;
-
-    #[test]
-    fn only_what_is_between_the_marks_is_written() {
-        let matrix = Matrix::parse(fixture::MATRIX, "matrix.yaml").unwrap();
-        let text = |inner: &str| format!("a: 1\n  {BEGIN} images\n{inner}  {END}\nb: 2\n");
-        let found = written(&text("  - old\n"), &matrix).unwrap();
-        assert!(found.starts_with(&text("").split(END).next().unwrap().trim_end().to_owned()), "{found}");
-        assert!(found.contains("\n  - \"all\"\n  - \"311\"\n") && !found.contains("old"), "{found}");
-        assert!(found.ends_with(&format!("  {END}\nb: 2\n")), "{found}");
-        assert_eq!(written(&found, &matrix).unwrap(), found);
-        assert!(written(&format!("{BEGIN} images\n"), &matrix).unwrap_err().to_string().contains(END));
-        assert!(written(&format!("{BEGIN} rows\n{END}\n"), &matrix).unwrap_err().to_string().contains("`rows`"));
-    }
 }

@@ -22,6 +22,7 @@ mod suites;
 mod tool;
 mod validate;
 mod words;
+mod workflow;
 
 pub use abi::{Abi, Distribution, FromSource, Interpreter};
 pub use bench::{
@@ -40,10 +41,11 @@ pub use package::{
 };
 pub use parse::place;
 pub use replace::{Edit, replaced};
-pub use schema::{Image, Matrix, Server};
+pub use schema::{Image, Matrix, SCHEMA, Server};
 pub use suites::{Folders, Known, Tests, Upstream, UpstreamEnv};
 pub use tool::{Crate, Source, Tool};
 pub use words::{AptName, Digest, Location, Module, Requirement, Version, Word, document, is_embedded};
+pub use workflow::workflow;
 
 #[cfg(test)]
 mod reference;

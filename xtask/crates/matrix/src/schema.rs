@@ -15,6 +15,9 @@ use crate::package::Package;
 use crate::tool::{Source, Tool};
 use crate::words::{Location, Word};
 
+/// The JSON Schema of `matrix.yaml`.
+pub const SCHEMA: &str = include_str!("../../../../docs/reference/matrix.schema.json");
+
 /// The whole of `matrix.yaml`: every Python ABI, package and image, and every pinned input.
 ///
 /// Values that YAML would read as something else than text stand in quotes: `"on"`, `"off"`, `"3.11"`.

@@ -114,8 +114,35 @@ fn add(project: &mut Project, options: &Options, what: &str, tag: Option<&str>) 
         .context("matrix.yaml was edited while the package was built")?;
     cache::write(&project.file, new.as_bytes())?;
     let rows = rows::listing(&package, added.image.as_ref());
-    let advice = advise(tag, &added);
+    let advice = format!("{}{}", advise(tag, &added), outdated_workflows(project, &new)?);
     ui::print_result(&format!("\nAdded to matrix.yaml:\n{rows}{advice}"))
+}
+
+/// Returns what to do if workflows list the images of the matrix.
+fn outdated_workflows(project: &Project, matrix: &str) -> Result<String> {
+    let matrix = Matrix::parse(matrix, "matrix.yaml")?;
+    let folder = project.folder.join(".github/workflows");
+    let mut outdated = Vec::new();
+    for entry in fs::read_dir(&folder).into_iter().flatten() {
+        let name = entry.with_context(|| format!("cannot list `{}`", folder.display()))?.file_name();
+        let name = name.to_string_lossy().into_owned();
+        // Other files than workflows, and those that only `workflow` can say something about.
+        let Ok(text) = fs::read_to_string(folder.join(&name)) else { continue };
+        if matrix::workflow(&text, &matrix).is_ok_and(|new| new != text) {
+            outdated.push(name);
+        }
+    }
+    outdated.sort();
+    let mut out = String::new();
+    if !outdated.is_empty() {
+        let text = format!(
+            "{} in .github/workflows lists the images: run `cargo xtask workflow` to update it.",
+            ui::quoted(outdated)
+        );
+        out.push('\n');
+        ui::wrap(&mut out, "", &program::with_command(&text));
+    }
+    Ok(out)
 }
 
 fn refuse_existing(matrix: &Matrix, id: &str) -> Result<()> {

@@ -128,6 +128,12 @@ fn missing_field(line: &str) -> Option<&'static str> {
              VERSION}}` for `PACKAGE` in matrix.yaml",
         );
     }
+    if has(&["cannot find -lpython"]) {
+        return Some(
+            "the build of `PACKAGE` links the shared library of Python, which the interpreters of this tool do not have; \
+             extension modules need no such library",
+        );
+    }
     let rust = [
         "can't find Rust compiler",
         "the Rust package manager, is not installed",
@@ -161,7 +167,8 @@ fn missing_file(line: &str) -> Option<Wanted> {
     // GNU ld, lld, zig
     for start in ["cannot find -l", "unable to find library -l", "unable to find dynamic system library '"] {
         if let Some((_, rest)) = line.split_once(start) {
-            return word(rest, "._+-").map(Wanted::Library);
+            // No Debian package has the library of this interpreter.
+            return word(rest, "._+-").filter(|name| !name.starts_with("python")).map(Wanted::Library);
         }
     }
     // bindgen
@@ -305,6 +312,7 @@ mod tests {
             ("OSError: libhdf5.so: cannot open shared object file: No such file or directory", library("hdf5")),
             ("The headers or library files could not be found for jpeg,", library("jpeg")),
             ("meson.build:7:13: ERROR: C shared or static library 'lz4' not found", library("lz4")),
+            ("/usr/bin/ld: cannot find -lpython3.14t: No such file or directory", vec![]),
             ("error: yaml.h is odd", vec![]),
         ] {
             assert_eq!(wanted(output), expected, "{output}");

@@ -116,6 +116,14 @@ impl Target {
                     release.version
                 );
             };
+            if !sdist.name.ends_with(".tar.gz") {
+                bail!(
+                    "the source distribution of `{name}` {} is `{}`, but only .tar.gz can be built: choose a version with \
+                     one, or add an unpacked copy by its path",
+                    release.version,
+                    sdist.name
+                );
+            }
             let path = index.scratch.join("sdist");
             index.download(sdist, &path)?;
             let system = build_system::of_sdist(&path).with_context(|| format!("cannot read `{}`", sdist.name))?;

@@ -20,7 +20,7 @@ use serde::Serialize;
 use wheelfile::{normalise, same_name};
 
 use super::Checked;
-use super::judge::Row;
+use super::judge::{Row, Verdict};
 use dependents::CachedWheel;
 use missing::{Built, Workshop};
 
@@ -125,7 +125,7 @@ pub fn prove(project: &Project, checked: &Checked, options: ProveOptions) -> Res
         .iter()
         .filter(|row| row.wheel.is_none() && !packages.iter().any(|package| package.id == normalise(&row.name)))
     {
-        missing.entry(normalise(&row.name)).or_insert_with(|| "it has no source distribution".to_owned());
+        missing.entry(normalise(&row.name)).or_insert_with(|| no_source(row));
     }
     if !missing.is_empty() {
         wheels.extend(download(&workshop.open(&[])?, &pins(checked.rows.iter()))?);
@@ -141,6 +141,15 @@ pub fn prove(project: &Project, checked: &Checked, options: ProveOptions) -> Res
         None => GilVerdict::default(),
     };
     Ok(Proof { python: report.interpreter.version.clone(), verdicts: checked.rows.iter().map(verdict).collect() })
+}
+
+/// Returns why a distribution without a wheel was not built.
+fn no_source(row: &Row) -> String {
+    match (&row.sdist, row.judged.verdict) {
+        (Some(sdist), _) => format!("its source distribution is `{}`, but only .tar.gz can be built", sdist.name),
+        (None, Verdict::NotFound) => "the index does not have it".to_owned(),
+        (None, _) => "it has no source distribution".to_owned(),
+    }
 }
 
 /// Returns the wheels to install.

@@ -14,9 +14,11 @@ use crate::check::judge::{self, Row};
 const NAME: &str = "readiness";
 pub const TAG: &str = "check";
 
-/// Returns the row of a distribution that has no wheel; `None` if there is no source distribution.
+/// Returns the row of a distribution that has no wheel; `None` if there is no source
+/// distribution that can be built.
 pub fn package(row: &Row) -> Result<Option<PackageRow>> {
-    let (Some(sdist), Some(version)) = (&row.sdist, &row.version) else { return Ok(None) };
+    let sdist = row.sdist.as_ref().filter(|sdist| sdist.name.ends_with(".tar.gz"));
+    let (Some(sdist), Some(version)) = (sdist, &row.version) else { return Ok(None) };
     let (backend, rust) = match &row.source {
         Some(judge::Source::Read(system)) => (system.backend.clone(), target::needs_rust(system)),
         _ => (String::new(), false),
