@@ -66,7 +66,7 @@ fn what_cannot_be_audited_is_an_error() {
     clone.edit("sources: [elsewhere]", "sources: [../native]");
     assert!(clone.bad(2, &AUDIT).contains("is not a relative path inside"));
     clone.edit("sources: [../native]", "sources: []");
-    assert!(clone.bad(2, &["audit", "--package", "nothing"]).contains("no --package `nothing`"));
+    assert!(clone.bad(2, &["audit", "--package", "nothing"]).contains("no package `nothing`"));
 }
 
 #[test]

@@ -119,7 +119,7 @@ fn the_cache_is_not_pruned_while_locks_are_made() {
 fn an_unknown_package_or_abi_is_exit_code_2() {
     let clone = Clone::new();
     let error = clone.bad(2, &["lock", "nowhere"]);
-    assert!(error.contains("there is no package `nowhere`; the choices are `acme-py`"), "{error}");
+    assert!(error.contains("there is no package `nowhere` in the matrix; the choices are `acme-py`"), "{error}");
     let error = clone.bad(2, &["lock", "--print", "cp27"]);
     assert!(error.contains("there is no ABI `cp27`; the choices are `cp311`"), "{error}");
 }

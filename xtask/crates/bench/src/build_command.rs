@@ -10,11 +10,11 @@ use xshell::Shell;
 
 use crate::build_rows::Bench;
 use crate::machine::{self, file_time};
-use crate::ours::Ours;
-use crate::plain::{self, Plain};
 use crate::rows;
 use crate::stats::Samples;
 use crate::table;
+use crate::this_tool::ThisTool;
+use crate::usual_tools::{self, UsualTools};
 use crate::work::Work;
 use base::{UsageError, ui};
 use build::{Project, provision};
@@ -58,7 +58,7 @@ pub fn build(project: &Project, options: &Options) -> Result<()> {
     let programs: &[_] = if engine { &[("docker", "docker.io"), ("mmdebstrap", "mmdebstrap")] } else { &[] };
     let needs = provision::Needs { platform: project.matrix.platform, docker: engine, programs, bootstrap: &|_| false };
     let docker = provision::prepare(&needs, options.yes, &project.cache, &project.ui, &project.cancel)?;
-    let client = if engine { Some(plain::docker_client()?) } else { None };
+    let client = if engine { Some(usual_tools::docker_client()?) } else { None };
     let machine = machine::describe(&project.matrix);
     let when = machine::when(&project.folder)?;
 
@@ -79,9 +79,9 @@ pub fn build(project: &Project, options: &Options) -> Result<()> {
         what,
         show: options.show,
         shell,
-        ours: Ours::new(project, docker.as_ref(), &work.folder, &name, pair)?,
-        whole: Ours::new(project, docker.as_ref(), &work.folder, &name, all)?,
-        plain: Plain::new(work.folder.join("plain"), client, name, project.matrix.platform)?,
+        ours: ThisTool::new(project, docker.as_ref(), &work.folder, &name, pair)?,
+        whole: ThisTool::new(project, docker.as_ref(), &work.folder, &name, all)?,
+        plain: UsualTools::new(work.folder.join("plain"), client, name, project.matrix.platform)?,
         copy: work.folder.join("copy"),
         warm: [Cell::new(false), Cell::new(false)],
     };

@@ -11,11 +11,11 @@ use anyhow::{Context as _, Result, anyhow};
 use xshell::{Cmd, Shell, cmd};
 
 use crate::machine::{self, file_time};
-use crate::ours::{Ours, Ready};
-use crate::plain::Plain;
 use crate::rows;
 use crate::stats::{Sample, Samples};
+use crate::this_tool::{Ready, ThisTool};
 use crate::timings::crates;
+use crate::usual_tools::UsualTools;
 use crate::work::quietly;
 use base::environment::{self, Purpose};
 use base::{proc, ui};
@@ -29,8 +29,8 @@ pub const LIMIT: Duration = Duration::from_secs(2 * 3600);
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Side {
-    Ours,
-    Plain,
+    ThisTool,
+    UsualTools,
 }
 
 pub struct Bench<'a> {
@@ -40,9 +40,9 @@ pub struct Bench<'a> {
     /// Shell in the user's clone.
     pub shell: Shell,
     /// Projects with the two compared packages, and with all packages of the image.
-    pub ours: Ours<'a>,
-    pub whole: Ours<'a>,
-    pub plain: Plain,
+    pub ours: ThisTool<'a>,
+    pub whole: ThisTool<'a>,
+    pub plain: UsualTools,
     /// Working copy of the package in which one line is changed.
     pub copy: PathBuf,
     /// Whether the wheels are built and the source is unchanged since: for this tool, then for the plain tools.
@@ -70,8 +70,9 @@ impl Bench<'_> {
         let ready = self.prepare(row.measure, log)?;
         let mut samples = Samples::default();
         for pair in 0..repeat {
-            let sides = if pair % 2 == 0 { [Side::Ours, Side::Plain] } else { [Side::Plain, Side::Ours] };
-            for side in sides.into_iter().filter(|side| *side == Side::Ours || row.measure.compares()) {
+            let sides =
+                if pair % 2 == 0 { [Side::ThisTool, Side::UsualTools] } else { [Side::UsualTools, Side::ThisTool] };
+            for side in sides.into_iter().filter(|side| *side == Side::ThisTool || row.measure.compares()) {
                 let commands = self.reset(row.measure, side, &ready, log)?;
                 if self.show && pair == 0 {
                     commands.iter().for_each(|command| self.project.ui.say(&format!("    $ {command}")));
@@ -82,12 +83,12 @@ impl Bench<'_> {
                     seconds += proc::time(command, log, LIMIT, &self.project.cancel)?.as_secs_f64();
                 }
                 let (name, list) = match side {
-                    Side::Ours => ("ours", &mut samples.ours),
-                    Side::Plain => ("plain", &mut samples.plain),
+                    Side::ThisTool => ("ours", &mut samples.ours),
+                    Side::UsualTools => ("plain", &mut samples.plain),
                 };
                 let parts = match side {
-                    Side::Ours => self.parts(row.measure)?,
-                    Side::Plain => BTreeMap::new(),
+                    Side::ThisTool => self.parts(row.measure)?,
+                    Side::UsualTools => BTreeMap::new(),
                 };
                 if repeat < 10 {
                     say(&format!("{name} {} of {repeat}: {}", pair + 1, ui::seconds(seconds)));
@@ -117,7 +118,7 @@ impl Bench<'_> {
         }
     }
 
-    fn ours(&self, row: Measure) -> &Ours<'_> {
+    fn ours(&self, row: Measure) -> &ThisTool<'_> {
         match row {
             Measure::ImageCold | Measure::ImageUnchanged => &self.whole,
             _ => &self.ours,
@@ -141,7 +142,7 @@ impl Bench<'_> {
                     self.all([self.plain.fetch_crates()], log)?;
                 }
                 if matches!(row, Measure::MaturinUnchanged | Measure::MaturinOneLine) {
-                    for side in [Side::Ours, Side::Plain] {
+                    for side in [Side::ThisTool, Side::UsualTools] {
                         if !self.warm[side as usize].get() {
                             self.all(self.wheels(side, &ready)?, log)?;
                             self.warm[side as usize].set(true);
@@ -153,13 +154,13 @@ impl Bench<'_> {
                 self.quietly(&["rm", "--force", &self.plain.container()]);
                 self.all(self.plain.start_container(self.what, &ready, self.ours.matrix())?, log)?;
                 if row == Measure::ContainerUnchanged {
-                    self.all(self.container(Side::Ours)?, log)?;
-                    self.all(self.container(Side::Plain)?, log)?;
+                    self.all(self.container(Side::ThisTool)?, log)?;
+                    self.all(self.container(Side::UsualTools)?, log)?;
                 }
             }
             Measure::ImageUnchanged => {
-                self.all(self.image(row, Side::Ours, &ready)?, log)?;
-                self.all(self.image(row, Side::Plain, &ready)?, log)?;
+                self.all(self.image(row, Side::ThisTool, &ready)?, log)?;
+                self.all(self.image(row, Side::UsualTools, &ready)?, log)?;
             }
             Measure::ImageCold | Measure::Plan | Measure::Tool => {}
         }
@@ -174,8 +175,8 @@ impl Bench<'_> {
         match (row, side) {
             (Measure::MaturinCold, _) => {
                 match side {
-                    Side::Ours => self.ours.forget(row, &selection)?,
-                    Side::Plain => self.plain.forget(&["target", "wheels"])?,
+                    Side::ThisTool => self.ours.forget(row, &selection)?,
+                    Side::UsualTools => self.plain.forget(&["target", "wheels"])?,
                 }
                 // Set early: a failed run ends the benchmark.
                 self.warm[side as usize].set(true);
@@ -183,37 +184,37 @@ impl Bench<'_> {
             }
             (Measure::MaturinUnchanged, _) => self.wheels(side, ready),
             (Measure::MaturinOneLine, _) => {
-                let folder = if side == Side::Ours { self.copy.clone() } else { self.plain.source() };
+                let folder = if side == Side::ThisTool { self.copy.clone() } else { self.plain.source() };
                 change(&folder.join(&*rows::maturin(self.what)?.touch))?;
-                if side == Side::Plain {
+                if side == Side::UsualTools {
                     return self.wheels(side, ready);
                 }
                 let matrix = self.ours.with_working_copy(&rows::maturin(self.what)?.package, &self.copy)?;
                 Ok(vec![self.our_wheels(&matrix)?])
             }
-            (Measure::ContainerCold | Measure::ContainerUnchanged, Side::Ours) => {
+            (Measure::ContainerCold | Measure::ContainerUnchanged, Side::ThisTool) => {
                 if row == Measure::ContainerCold {
                     self.ours.forget(row, &selection)?;
                 }
                 self.container(side)
             }
-            (Measure::ContainerCold | Measure::ContainerUnchanged, Side::Plain) => {
+            (Measure::ContainerCold | Measure::ContainerUnchanged, Side::UsualTools) => {
                 self.all([self.plain.forget_wheels(row == Measure::ContainerCold)], log)?;
                 self.container(side)
             }
-            (Measure::ImageCold, Side::Ours) => {
+            (Measure::ImageCold, Side::ThisTool) => {
                 self.whole.lay_out(&["image.Dockerfile"], &nonce)?;
                 self.image(row, side, ready)
             }
             (Measure::ImageCold | Measure::ImageUnchanged, _) => self.image(row, side, ready),
-            (Measure::Everything, Side::Ours) => {
+            (Measure::Everything, Side::ThisTool) => {
                 self.ours.forget(row, &selection)?;
-                self.warm[Side::Ours as usize].set(false);
+                self.warm[Side::ThisTool as usize].set(false);
                 let all = ["builder.Dockerfile", "python.Dockerfile", "base.Dockerfile", "image.Dockerfile"];
                 self.ours.lay_out(&all, &nonce)?;
                 self.image(row, side, ready)
             }
-            (Measure::Everything, Side::Plain) => {
+            (Measure::Everything, Side::UsualTools) => {
                 self.plain.forget(&["everything-target", "runtime"])?;
                 self.plain.everything(self.what, ready, self.ours.matrix())
             }
@@ -239,8 +240,8 @@ impl Bench<'_> {
 
     fn wheels(&self, side: Side, ready: &Ready) -> Result<Vec<Cmd<'_>>> {
         match side {
-            Side::Ours => Ok(vec![self.our_wheels(self.ours.matrix_file())?]),
-            Side::Plain => {
+            Side::ThisTool => Ok(vec![self.our_wheels(self.ours.matrix_file())?]),
+            Side::UsualTools => {
                 let known = |abi: &_| self.ours.matrix().abi(abi);
                 let abis: Vec<&Abi> = rows::maturin(self.what)?.abis.iter().filter_map(|abi| known(abi)).collect();
                 self.plain.maturin(ready, "target", "wheels", &abis)
@@ -257,19 +258,19 @@ impl Bench<'_> {
     fn container(&self, side: Side) -> Result<Vec<Cmd<'_>>> {
         let (package, abi) = (&rows::container(self.what)?.package, &rows::container(self.what)?.abi);
         Ok(vec![match side {
-            Side::Ours => {
+            Side::ThisTool => {
                 let arguments = ["wheels", "--package", package, "--abi", abi, "--quick"];
                 self.ours.command(&arguments, self.ours.matrix_file())?
             }
-            Side::Plain => self.plain.pip_wheel(self.what, self.ours.matrix())?,
+            Side::UsualTools => self.plain.pip_wheel(self.what, self.ours.matrix())?,
         }])
     }
 
     fn image(&self, row: Measure, side: Side, ready: &Ready) -> Result<Vec<Cmd<'_>>> {
         let ours = self.ours(row);
         Ok(vec![match side {
-            Side::Ours => ours.command(&["image", rows::image(self.what)?, "--quick"], ours.matrix_file())?,
-            Side::Plain => self.plain.image_build(self.what, ready, row == Measure::ImageCold)?,
+            Side::ThisTool => ours.command(&["image", rows::image(self.what)?, "--quick"], ours.matrix_file())?,
+            Side::UsualTools => self.plain.image_build(self.what, ready, row == Measure::ImageCold)?,
         }])
     }
 

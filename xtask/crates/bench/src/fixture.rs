@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use crate::prometheus::Series;
 use crate::random::Random;
-use crate::record::{Config, K6, Load, Machine, Phase, Record, Run, Runtime, Server, Setup};
+use crate::record::{Config, K6, Load, Machine, MeasuredServer, Phase, Record, Run, Runtime, Setup};
 use crate::samples::{self, Request};
 use matrix::Matrix;
 
@@ -48,7 +48,7 @@ pub fn record(folder: &Path, seed: u64, slower: f64) -> Record {
         scenarios: scenarios(),
         open: Some("stress".to_owned()),
     };
-    let server = Server { kind: "the stand-in".to_owned(), image: None, standin: true };
+    let server = MeasuredServer { kind: "the stand-in".to_owned(), image: None, standin: true };
     let k6 = K6 { version: "k6 v0".to_owned(), from: "made up".to_owned(), digest: "sha256:00".to_owned() };
     let order: Vec<String> = (0..5).flat_map(|_| chosen.map(str::to_owned)).collect();
     let mut record = Record::new(Setup {

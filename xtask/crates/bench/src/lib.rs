@@ -8,8 +8,6 @@ mod figures;
 mod fixture;
 mod infer;
 mod machine;
-mod ours;
-mod plain;
 mod prometheus;
 mod random;
 mod record;
@@ -21,7 +19,9 @@ mod stats;
 mod table;
 #[cfg(test)]
 mod tests;
+mod this_tool;
 mod timings;
+mod usual_tools;
 mod verdict;
 mod work;
 

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use anyhow::Result;
 
-use crate::plain::docker_client;
+use crate::usual_tools::docker_client;
 use base::git;
 use base::ui::bytes;
 use build::doctor::read_output;

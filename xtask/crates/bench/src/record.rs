@@ -27,7 +27,7 @@ pub struct Record {
     /// Seed of the random order.
     pub seed: u64,
     pub load: Load,
-    pub server: Server,
+    pub server: MeasuredServer,
     pub k6: K6,
     /// SHA-256 of the load scripts, by file name.
     pub scripts: BTreeMap<String, String>,
@@ -67,7 +67,7 @@ pub struct Load {
 
 /// Server used by the application.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct Server {
+pub struct MeasuredServer {
     /// Description for users.
     pub kind: String,
     /// Id of its image, if it ran in a container of the benchmark.
@@ -175,7 +175,7 @@ pub struct Setup {
     pub machine: String,
     pub seed: u64,
     pub load: Load,
-    pub server: Server,
+    pub server: MeasuredServer,
     pub k6: K6,
     pub scripts: BTreeMap<String, String>,
     pub configs: Vec<Config>,

@@ -36,7 +36,7 @@ pub struct Options {
 
 /// Pinned input and the result of its query.
 #[derive(Debug)]
-struct Row {
+struct PinnedInput {
     input: String,
     pinned: String,
     newest: String,
@@ -54,11 +54,11 @@ enum State {
     Unasked,
 }
 
-impl Row {
-    fn new(input: impl Into<String>, pinned: &str, state: State, note: impl Into<String>) -> Row {
+impl PinnedInput {
+    fn new(input: impl Into<String>, pinned: &str, state: State, note: impl Into<String>) -> PinnedInput {
         let (input, note) = (input.into(), note.into());
         let newest = if state == State::Current { pinned } else { "?" };
-        Row { input, pinned: pinned.to_owned(), newest: newest.to_owned(), state, note, edits: Vec::new() }
+        PinnedInput { input, pinned: pinned.to_owned(), newest: newest.to_owned(), state, note, edits: Vec::new() }
     }
 
     /// Discards edits if the index was queried over plain HTTP, which can be tampered with.
@@ -79,8 +79,14 @@ impl Row {
         }
     }
 
-    fn newer(input: impl Into<String>, pinned: &str, newest: &str, note: impl Into<String>, edits: Vec<Edit>) -> Row {
-        Row { newest: newest.to_owned(), edits, ..Row::new(input, pinned, State::Newer, note) }
+    fn newer(
+        input: impl Into<String>,
+        pinned: &str,
+        newest: &str,
+        note: impl Into<String>,
+        edits: Vec<Edit>,
+    ) -> PinnedInput {
+        PinnedInput { newest: newest.to_owned(), edits, ..PinnedInput::new(input, pinned, State::Newer, note) }
     }
 }
 
@@ -150,7 +156,7 @@ pub fn run(project: &Project, options: &Options) -> Result<()> {
     };
     let mut rows = index::rows(&matrix, &text, &answer);
     if answer.plain_index {
-        rows.iter_mut().for_each(Row::doubt_index);
+        rows.iter_mut().for_each(PinnedInput::doubt_index);
     }
     let digest = |url: &str| {
         let answer = ask(project, &Question { digests: vec![url.to_owned()], ..Question::default() })?;
@@ -190,7 +196,7 @@ pub fn run(project: &Project, options: &Options) -> Result<()> {
     Ok(())
 }
 
-fn tell(project: &Project, rows: &[Row]) -> Result<()> {
+fn tell(project: &Project, rows: &[PinnedInput]) -> Result<()> {
     let table = table(rows);
     summary::add(&summary::block(&table))?;
     ui::print_result(&table)?;
@@ -201,7 +207,7 @@ fn tell(project: &Project, rows: &[Row]) -> Result<()> {
 }
 
 /// Formats one line per input, with notes below it.
-fn table(rows: &[Row]) -> String {
+fn table(rows: &[PinnedInput]) -> String {
     let mut cells = vec![["INPUT", "PINNED", "NEWEST", "STATE"].map(str::to_owned)];
     cells.extend(rows.iter().map(|row| {
         let state = match row.state {

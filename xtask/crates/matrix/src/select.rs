@@ -47,7 +47,7 @@ fn rows(matrix: &Matrix, abis: &[String], packages: &[String]) -> Vec<(String, S
 /// Returns the packages with these ids; an empty list selects all.
 pub fn packages<'m>(matrix: &'m Matrix, ids: &[String]) -> Result<Vec<&'m Package>> {
     let choices: Vec<&str> = matrix.packages.iter().map(|package| &*package.id).collect();
-    known("--package", ids, &choices)?;
+    known("package", ids, &choices)?;
     let wanted = |package: &&Package| ids.is_empty() || ids.iter().any(|id| package.id == **id);
     Ok(matrix.packages.iter().filter(wanted).collect())
 }

@@ -9,7 +9,7 @@ use anyhow::{Context as _, Result, anyhow, bail};
 use clap::Args;
 
 use crate::uv::{self, Resolution, WithoutWheels};
-use base::{UsageError, ui};
+use base::ui;
 use build::lock::{Header, NoFittingWheel, Pylock, SourceMetadata, pylock};
 use build::manifest::{ArtefactKind, Manifest};
 use build::{Project, cache, source};
@@ -79,7 +79,7 @@ impl LockFile {
 
 /// Locks the selected packages. Files are written only if all requirements could be resolved.
 pub fn run(project: &Project, options: &Options) -> Result<()> {
-    let packages = selected(project, &options.packages)?;
+    let packages = select::packages(&project.matrix, &options.packages)?;
     if let Some(abi) = &options.print {
         return print(project, &packages, options.purpose.into(), abi);
     }
@@ -100,17 +100,6 @@ pub fn run(project: &Project, options: &Options) -> Result<()> {
         bail!("{} would change: run `cargo xtask lock`", ui::quoted(changed));
     }
     Ok(())
-}
-
-fn selected<'p>(project: &'p Project, wanted: &[String]) -> Result<Vec<&'p Package>> {
-    let packages = &project.matrix.packages;
-    for id in wanted {
-        if project.matrix.package(id).is_none() {
-            let choices = ui::quoted(packages.iter().map(|package| &package.id));
-            return Err(anyhow!(UsageError(format!("there is no package `{id}`; the choices are {choices}"))));
-        }
-    }
-    Ok(packages.iter().filter(|package| wanted.is_empty() || wanted.iter().any(|id| package.id == **id)).collect())
 }
 
 /// Prints the locked wheels of packages for an ABI in pip's format of requirements with hashes.

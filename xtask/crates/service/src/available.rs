@@ -2,7 +2,7 @@
 
 use anyhow::{Context as _, Result, anyhow, ensure};
 
-use crate::server::Server;
+use crate::server::ServerChoice;
 use base::UsageError;
 use build::Project;
 use build::provision::{self, Needs};
@@ -44,11 +44,11 @@ pub fn image_of(project: &Project, docker: &Docker, tag: &str) -> Result<Image> 
     image.with_context(|| format!("the engine has no image `{name}`: build it with `cargo xtask image {tag}`"))
 }
 
-pub fn preferred(project: &Project, docker: &Docker) -> Server {
+pub fn preferred(project: &Project, docker: &Docker) -> ServerChoice {
     let offered =
         |image: &str| docker.image(image).is_ok_and(|found| found.is_some()) || docker.check_registry(image).is_ok();
     match &project.matrix.server {
-        Some(server) if offered(&server.image) => Server::Image,
-        _ => Server::Standin,
+        Some(server) if offered(&server.image) => ServerChoice::Image,
+        _ => ServerChoice::Standin,
     }
 }

@@ -4,7 +4,7 @@ use anyhow::{Context as _, Result};
 
 use crate::available::preferred;
 use crate::running;
-use crate::server::Server;
+use crate::server::ServerChoice;
 use crate::stack::Stack;
 use build::Project;
 use docker::Docker;
@@ -22,8 +22,8 @@ pub struct Borrowed<'a> {
 
 impl<'a> Borrowed<'a> {
     /// Returns the requested server; default: the server of a running service, else the one that `up` would start.
-    pub fn open(project: &'a Project, docker: &'a Docker, options: Option<&Server>) -> Result<Borrowed<'a>> {
-        if let Some(Server::At(address)) = options {
+    pub fn open(project: &'a Project, docker: &'a Docker, options: Option<&ServerChoice>) -> Result<Borrowed<'a>> {
+        if let Some(ServerChoice::At(address)) = options {
             let (address, kind) = (address.clone(), "given by its address".to_owned());
             return Ok(Borrowed { address, network: "host".to_owned(), kind, own: None });
         }
@@ -40,7 +40,7 @@ impl<'a> Borrowed<'a> {
         let server = options.cloned().unwrap_or_else(|| preferred(project, docker));
         up.say(&format!("server: {server}"));
         let kind = match server {
-            Server::Standin => "the stand-in".to_owned(),
+            ServerChoice::Standin => "the stand-in".to_owned(),
             _ => project.matrix.server.as_ref().map(|server| server.image.to_string()).unwrap_or_default(),
         };
         // From here on, it is removed if an error occurs.

@@ -4,7 +4,7 @@ use anyhow::{Result, anyhow, bail};
 
 use crate::available::{engine, preferred, service_of};
 use crate::running;
-use crate::server::Server;
+use crate::server::ServerChoice;
 use crate::stack::{Reach, Stack, Start};
 use base::{UsageError, ui};
 use build::Project;
@@ -20,7 +20,7 @@ pub struct Up {
     /// `image`, `standin` or HOST:PORT; default: the server image of the matrix, or the stand-in if no registry is
     /// reachable
     #[arg(long, value_name = "SERVER")]
-    pub server: Option<Server>,
+    pub server: Option<ServerChoice>,
     /// Number of records in each set; 0 loads no data
     #[arg(long, value_name = "N", default_value_t = 1000)]
     pub records: u64,
@@ -55,13 +55,13 @@ pub fn up(project: &Project, options: &Up) -> Result<()> {
 }
 
 /// Starts the server, writes the data, starts the service, and waits until it is ready.
-fn start(stack: &Stack, options: &Up, server: Option<&Server>, serve: &Serve, image: &Image) -> Result<()> {
+fn start(stack: &Stack, options: &Up, server: Option<&ServerChoice>, serve: &Serve, image: &Image) -> Result<()> {
     if let Some(server) = server {
         stack.say(&format!("server: {server}"));
     }
     let reach = match server {
         // The address may be on the loopback interface, so the service uses the host's network.
-        Some(Server::At(address)) => Reach { address: Some(address.clone()), network: None },
+        Some(ServerChoice::At(address)) => Reach { address: Some(address.clone()), network: None },
         server => {
             stack.docker.create_network(&stack.network, &stack.labels())?;
             let address = server.map(|server| stack.start_server(server)).transpose()?;
@@ -79,7 +79,7 @@ fn start(stack: &Stack, options: &Up, server: Option<&Server>, serve: &Serve, im
 }
 
 /// Returns the server that `up` starts or uses; `None` if the service uses no server according to the matrix.
-fn server_for(serve: &Serve, options: &Up, preferred: impl FnOnce() -> Server) -> Result<Option<Server>> {
+fn server_for(serve: &Serve, options: &Up, preferred: impl FnOnce() -> ServerChoice) -> Result<Option<ServerChoice>> {
     match (&serve.env.server, &options.server) {
         (None, Some(_)) => bail!(UsageError(format!(
             "the service of `{}` uses no server: remove --server, or set the variable for the server's \
@@ -159,14 +159,14 @@ mod tests {
         let app = matrix.packages.iter_mut().find(|package| package.id == *"demo-app").unwrap();
         let serve = app.serve.as_mut().unwrap();
         let options = |server| Up { tag: "314t".to_owned(), server, records: 1000, port: 8000, yes: false };
-        let standin = || Server::Standin;
-        assert_eq!(server_for(serve, &options(None), standin).unwrap(), Some(Server::Standin));
-        assert_eq!(server_for(serve, &options(Some(Server::Image)), standin).unwrap(), Some(Server::Image));
+        let standin = || ServerChoice::Standin;
+        assert_eq!(server_for(serve, &options(None), standin).unwrap(), Some(ServerChoice::Standin));
+        assert_eq!(server_for(serve, &options(Some(ServerChoice::Image)), standin).unwrap(), Some(ServerChoice::Image));
 
         serve.env.server = None;
-        let nothing = || -> Server { panic!("no server must be searched") };
+        let nothing = || -> ServerChoice { panic!("no server must be searched") };
         assert_eq!(server_for(serve, &options(None), nothing).unwrap(), None);
-        let error = server_for(serve, &options(Some(Server::Standin)), nothing).unwrap_err();
+        let error = server_for(serve, &options(Some(ServerChoice::Standin)), nothing).unwrap_err();
         assert!(error.is::<UsageError>() && error.to_string().contains("`serve.env.server`"), "{error}");
         let reach = Reach { address: None, network: None };
         assert_eq!(reach.variable(serve), None);

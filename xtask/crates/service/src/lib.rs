@@ -13,5 +13,5 @@ mod trial;
 pub use available::{engine, image_of};
 pub use borrow::Borrowed;
 pub use commands::{LoadData, Up, down, load, up};
-pub use server::Server;
+pub use server::ServerChoice;
 pub use trial::{PreparedServer, Trial, TrialOptions};

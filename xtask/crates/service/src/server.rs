@@ -7,7 +7,7 @@ use anyhow::{Result, ensure};
 
 /// Server that a service uses.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Server {
+pub enum ServerChoice {
     /// Image of the matrix.
     Image,
     /// In-memory stand-in of this project, for development.
@@ -16,13 +16,13 @@ pub enum Server {
     At(String),
 }
 
-impl FromStr for Server {
+impl FromStr for ServerChoice {
     type Err = anyhow::Error;
 
-    fn from_str(text: &str) -> Result<Server> {
+    fn from_str(text: &str) -> Result<ServerChoice> {
         match text {
-            "image" => Ok(Server::Image),
-            "standin" => Ok(Server::Standin),
+            "image" => Ok(ServerChoice::Image),
+            "standin" => Ok(ServerChoice::Standin),
             address => {
                 let plain = |c: char| c.is_ascii_alphanumeric() || ".-_:[]".contains(c);
                 let port = address.rsplit_once(':').filter(|(host, _)| !host.is_empty() && host.chars().all(plain));
@@ -30,20 +30,20 @@ impl FromStr for Server {
                     port.is_some_and(|(_, port)| port.parse::<u16>().is_ok_and(|port| port > 0)),
                     "`{address}` is not `image`, `standin` or HOST:PORT"
                 );
-                Ok(Server::At(address.to_owned()))
+                Ok(ServerChoice::At(address.to_owned()))
             }
         }
     }
 }
 
-impl fmt::Display for Server {
+impl fmt::Display for ServerChoice {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Server::Image => f.write_str("the image of the matrix"),
-            Server::Standin => {
+            ServerChoice::Image => f.write_str("the image of the matrix"),
+            ServerChoice::Standin => {
                 f.write_str("STAND-IN (in memory, for development: not suitable for performance measurements)")
             }
-            Server::At(address) => f.write_str(address),
+            ServerChoice::At(address) => f.write_str(address),
         }
     }
 }
@@ -54,11 +54,11 @@ mod tests {
 
     #[test]
     fn servers_are_parsed() {
-        assert_eq!("image".parse::<Server>().unwrap(), Server::Image);
-        assert_eq!("standin".parse::<Server>().unwrap(), Server::Standin);
-        assert_eq!("[::1]:3000".parse::<Server>().unwrap(), Server::At("[::1]:3000".to_owned()));
+        assert_eq!("image".parse::<ServerChoice>().unwrap(), ServerChoice::Image);
+        assert_eq!("standin".parse::<ServerChoice>().unwrap(), ServerChoice::Standin);
+        assert_eq!("[::1]:3000".parse::<ServerChoice>().unwrap(), ServerChoice::At("[::1]:3000".to_owned()));
         for wrong in ["", "host", ":3000", "host:0", "host:99999", "a b:3000", "standin "] {
-            assert!(wrong.parse::<Server>().unwrap_err().to_string().contains("HOST:PORT"), "{wrong}");
+            assert!(wrong.parse::<ServerChoice>().unwrap_err().to_string().contains("HOST:PORT"), "{wrong}");
         }
     }
 }

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail, ensure};
 
-use crate::server::Server;
+use crate::server::ServerChoice;
 use crate::{http, running, standin};
 use base::UsageError;
 use build::Project;
@@ -92,14 +92,14 @@ impl<'a> Stack<'a> {
     }
 
     /// Starts the server and returns its address from the view of the service.
-    pub fn start_server(&self, server: &Server) -> Result<String> {
+    pub fn start_server(&self, server: &ServerChoice) -> Result<String> {
         self.run_server(&self.server_image(server)?, None)
     }
 
     /// Returns the image of the server, which is pulled if necessary, with its arguments and port.
-    pub fn server_image(&self, server: &Server) -> Result<(String, Vec<String>, u16)> {
+    pub fn server_image(&self, server: &ServerChoice) -> Result<(String, Vec<String>, u16)> {
         Ok(match (server, &self.project.matrix.server) {
-            (Server::Standin, _) => {
+            (ServerChoice::Standin, _) => {
                 let (name, port) = standin::named_by(&self.project.matrix)?;
                 (standin::image(self.project, self.docker, name)?, standin::command(port), port)
             }

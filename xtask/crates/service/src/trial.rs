@@ -7,7 +7,7 @@ use anyhow::{Context as _, Result, ensure};
 
 use crate::available::{preferred, service_of};
 use crate::http;
-use crate::server::Server;
+use crate::server::ServerChoice;
 use crate::stack::{Reach, Stack, Start};
 use build::Project;
 use docker::{Docker, Health};
@@ -30,7 +30,7 @@ pub struct TrialOptions<'a> {
 /// Prepared server image, used for all trials.
 pub struct PreparedServer<'a> {
     stack: Stack<'a>,
-    pub server: Server,
+    pub server: ServerChoice,
     image: Option<(String, Vec<String>, u16)>,
 }
 
@@ -46,12 +46,16 @@ pub struct Trial<'a> {
 }
 
 impl<'a> PreparedServer<'a> {
-    pub fn find(project: &'a Project, docker: &'a Docker, options: Option<&Server>) -> Result<PreparedServer<'a>> {
+    pub fn find(
+        project: &'a Project,
+        docker: &'a Docker,
+        options: Option<&ServerChoice>,
+    ) -> Result<PreparedServer<'a>> {
         let stack = Stack::new(project, docker, None)?;
         let server = options.cloned().unwrap_or_else(|| preferred(project, docker));
         let image = match &server {
-            Server::At(_) => None,
-            Server::Image | Server::Standin => Some(stack.server_image(&server)?),
+            ServerChoice::At(_) => None,
+            ServerChoice::Image | ServerChoice::Standin => Some(stack.server_image(&server)?),
         };
         Ok(PreparedServer { stack, server, image })
     }

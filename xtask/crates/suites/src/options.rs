@@ -7,7 +7,7 @@ use anyhow::{Context as _, Result, bail};
 use clap::{Args, ValueEnum};
 
 use base::UsageError;
-use service::Server;
+use service::ServerChoice;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum Suite {
@@ -68,7 +68,7 @@ pub struct Options {
     pub repeat: NonZeroU32,
     /// `image`, `standin` or HOST:PORT; default: the server started by `up`, else same as for `up`
     #[arg(long, value_name = "SERVER")]
-    pub server: Option<Server>,
+    pub server: Option<ServerChoice>,
     /// Only this storm scenario (repeatable)
     #[arg(long = "scenario", value_name = "NAME")]
     pub scenarios: Vec<String>,

@@ -15,7 +15,7 @@ use matrix::{GilState, InterpreterBuild, Matrix};
 
 /// Recorded results of one image.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct Record {
+pub struct ImageRecord {
     /// Date (UTC), as year, month and day.
     pub date: String,
     pub python: String,
@@ -35,7 +35,7 @@ pub struct Record {
     pub cases: Vec<Case>,
 }
 
-/// Finished run of the suites, from which the [`Record`] of its image is created.
+/// Finished run of the suites, from which the [`ImageRecord`] of its image is created.
 pub struct TestRun<'a> {
     /// Image in the engine. Its labels contain the results of the check at build time.
     pub found: &'a docker::Image,
@@ -50,12 +50,12 @@ pub struct TestRun<'a> {
     pub cases: &'a [Case],
 }
 
-impl Record {
-    pub fn new(run: TestRun) -> Result<Record> {
+impl ImageRecord {
+    pub fn new(run: TestRun) -> Result<ImageRecord> {
         let TestRun { found, image, python, server, repeat, sources, cases } = run;
         let label = |name: &str| found.labels.get(name).cloned().unwrap_or_default();
         let version = |id: &str| label(&labels::wheel(id)).split(' ').next().unwrap_or_default().to_owned();
-        Ok(Record {
+        Ok(ImageRecord {
             date: doctor::read_output("date", &["-u", "+%Y-%m-%d"])?.trim().to_owned(),
             python,
             optimized: InterpreterBuild::parse(&label(labels::INTERPRETER_BUILD))
@@ -72,7 +72,7 @@ impl Record {
 }
 
 /// Replaces the record of an image and regenerates the page.
-pub fn publish(folder: &Path, matrix: &Matrix, tag: &str, record: Record) -> Result<()> {
+pub fn publish(folder: &Path, matrix: &Matrix, tag: &str, record: ImageRecord) -> Result<()> {
     let (data, page) = (folder.join("docs/verdicts.json"), folder.join("docs/verdicts.md"));
     let mut records = read(&data)?;
     records.insert(tag.to_owned(), record);
@@ -83,7 +83,7 @@ pub fn publish(folder: &Path, matrix: &Matrix, tag: &str, record: Record) -> Res
     cache::write(&page, document(&records).as_bytes())
 }
 
-pub fn read(path: &Path) -> Result<BTreeMap<String, Record>> {
+pub fn read(path: &Path) -> Result<BTreeMap<String, ImageRecord>> {
     match std::fs::read_to_string(path) {
         Ok(text) => serde_json::from_str(&text).with_context(|| {
             format!("`{}` is not a file written by `cargo xtask test --write`: remove it", path.display())
@@ -106,10 +106,10 @@ Written by `cargo xtask test TAG --write` from `verdicts.json`, where each run i
 ";
 
 /// Returns the complete page.
-pub fn document(records: &BTreeMap<String, Record>) -> String {
+pub fn document(records: &BTreeMap<String, ImageRecord>) -> String {
     let mut out = HEAD.to_owned();
     for (tag, record) in records {
-        let Record { date, python, optimized, gil, undeclared, packages, server, repeat, sources, cases } = record;
+        let ImageRecord { date, python, optimized, gil, undeclared, packages, server, repeat, sources, cases } = record;
         let build = if *optimized { "" } else { " (plain -O3)" };
         let listed = |pairs: &BTreeMap<String, String>| {
             pairs.iter().map(|(name, version)| format!("{name} {version}")).collect::<Vec<_>>().join(", ")

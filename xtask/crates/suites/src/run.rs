@@ -78,7 +78,7 @@ pub fn run(project: &Project, options: &Options) -> Result<()> {
     ui::print_result(&format!("{}\n", out.join("junit.xml").display()))?;
     if options.write {
         let sources = own.iter().map(|(own, source)| (own.package.id.to_string(), revision(own, source))).collect();
-        let record = published::Record::new(published::TestRun {
+        let record = published::ImageRecord::new(published::TestRun {
             found: &found,
             image,
             python,

@@ -29,14 +29,15 @@ pub fn run(old: &Path, new: &Path) -> Result<()> {
     }
 }
 
-pub struct Row {
+/// Figure that both folders have, with the verdict on its change.
+pub struct ComparedFigure {
     pub name: String,
     pub verdict: Verdict,
 }
 
 /// Returns the comparison of each figure that both folders have. All figures of a configuration are adjusted
 /// together.
-pub fn rows(before: &Record, was: &Figures, is: &Figures) -> Vec<Row> {
+pub fn rows(before: &Record, was: &Figures, is: &Figures) -> Vec<ComparedFigure> {
     let mut rows = Vec::new();
     for config in &before.configs {
         let id = &config.asked.id;
@@ -51,13 +52,13 @@ pub fn rows(before: &Record, was: &Figures, is: &Figures) -> Vec<Row> {
             }
         }
         let verdicts = names.into_iter().zip(family(&pairs));
-        rows.extend(verdicts.filter_map(|(name, verdict)| Some(Row { name, verdict: verdict? })));
+        rows.extend(verdicts.filter_map(|(name, verdict)| Some(ComparedFigure { name, verdict: verdict? })));
     }
     rows
 }
 
 /// Formats the comparison, starting with unintended differences between the folders.
-pub fn told(before: &Record, after: &Record, rows: &[Row]) -> String {
+pub fn told(before: &Record, after: &Record, rows: &[ComparedFigure]) -> String {
     let mut out = String::new();
     let mut differ = |what: &str, differs: bool| {
         if differs {
@@ -75,7 +76,7 @@ pub fn told(before: &Record, after: &Record, rows: &[Row]) -> String {
             out.push_str(&format!("warning: the {name} is incomplete: {why}\n"));
         }
     }
-    let cells = |Row { name, verdict }: &Row| {
+    let cells = |ComparedFigure { name, verdict }: &ComparedFigure| {
         [name.clone(), format!("{}  {}", verdict.size(), verdict.words().replace("**", ""))]
     };
     let cells: Vec<[String; 2]> = rows.iter().map(cells).collect();

@@ -15,7 +15,7 @@ use clap::Args;
 
 use crate::machine::{self, file_time};
 use crate::random::Random;
-use crate::record::{Config, FILE, Load, Record, Server, Setup};
+use crate::record::{Config, FILE, Load, MeasuredServer, Record, Setup};
 use crate::report;
 use base::{UsageError, labels, ui};
 use build::Project;
@@ -47,7 +47,7 @@ pub struct Options {
     rate: u16,
     /// `image`, `standin` or HOST:PORT; default: same as for `up`
     #[arg(long, value_name = "SERVER")]
-    server: Option<service::Server>,
+    server: Option<service::ServerChoice>,
     /// Number of records in each set
     #[arg(long, value_name = "N", default_value_t = 1000)]
     records: u64,
@@ -117,10 +117,10 @@ pub fn run(project: &Project, options: &Options) -> Result<()> {
     };
     let order = order(&configs, options.repeat, seed);
     announce(project, &load, order.len(), &ready.server);
-    let server = Server {
+    let server = MeasuredServer {
         kind: ready.server.to_string(),
         image: ready.digest()?,
-        standin: ready.server == service::Server::Standin,
+        standin: ready.server == service::ServerChoice::Standin,
     };
     let hardware = format!("{}.", machine::hardware(Some(&docker)).join("; "));
     let mut record = Record::new(Setup {
@@ -215,7 +215,7 @@ fn order(configs: &[Config], repeat: u16, seed: u64) -> Vec<String> {
     (0..repeat).flat_map(round).collect()
 }
 
-fn announce(project: &Project, load: &Load, runs: usize, server: &service::Server) {
+fn announce(project: &Project, load: &Load, runs: usize, server: &service::ServerChoice) {
     let each = load.seconds * load.scenarios.len() as u64 + run::warm_up(load.seconds) + 15;
     let minutes = (each * runs as u64).div_ceil(60);
     project.ui.say(&format!("[serve] server: {server}"));

@@ -2,7 +2,7 @@
 
 use anyhow::Result;
 
-use super::{Answer, Reached, Row, State};
+use super::{Answer, PinnedInput, Reached, State};
 use build::host;
 use matrix::{Edit, Matrix, Source};
 
@@ -27,14 +27,25 @@ pub fn addresses(matrix: &Matrix, mirrors: &[String]) -> Vec<String> {
 }
 
 /// Returns a row for each source. Without `digest`, there are no edits.
-pub fn rows(matrix: &Matrix, mirrors: &[String], answer: &Answer, digest: Option<Digest>) -> Result<Vec<Row>> {
+pub fn rows(matrix: &Matrix, mirrors: &[String], answer: &Answer, digest: Option<Digest>) -> Result<Vec<PinnedInput>> {
     matrix.sources.iter().map(|source| row(matrix, source, mirrors, answer, digest)).collect()
 }
 
-fn row(matrix: &Matrix, source: &Source, mirrors: &[String], answer: &Answer, digest: Option<Digest>) -> Result<Row> {
+fn row(
+    matrix: &Matrix,
+    source: &Source,
+    mirrors: &[String],
+    answer: &Answer,
+    digest: Option<Digest>,
+) -> Result<PinnedInput> {
     let input = format!("source {}", source.id);
     let Some(version) = version(matrix, source) else {
-        return Ok(Row::new(input, "?", State::Unasked, "no ABI is built from it, so its version is not known"));
+        return Ok(PinnedInput::new(
+            input,
+            "?",
+            State::Unasked,
+            "no ABI is built from it, so its version is not known",
+        ));
     };
     let candidates = candidates(source, version, mirrors);
     let reached = |address: &String| answer.addresses.get(address);
@@ -55,9 +66,9 @@ fn row(matrix: &Matrix, source: &Source, mirrors: &[String], answer: &Answer, di
     let note = failed.join("\n");
     let asked = all().any(|address| matches!(reached(address), Some(Reached::Exists(_))));
     Ok(match newest {
-        None if asked => Row::new(input, version, State::Current, note),
-        None if note.is_empty() => Row::new(input, version, State::Unasked, "no place of it could be asked"),
-        None => Row::new(input, version, State::Unasked, note),
+        None if asked => PinnedInput::new(input, version, State::Current, note),
+        None if note.is_empty() => PinnedInput::new(input, version, State::Unasked, "no place of it could be asked"),
+        None => PinnedInput::new(input, version, State::Unasked, note),
         Some((next, places)) => {
             let confirmed = match digest {
                 Some(digest) => confirmed(&places, digest)?,
@@ -68,7 +79,7 @@ fn row(matrix: &Matrix, source: &Source, mirrors: &[String], answer: &Answer, di
                 Err(doubt) => (Vec::new(), doubt),
             };
             let note = [note, doubt].into_iter().filter(|note| !note.is_empty()).collect::<Vec<_>>().join("\n");
-            Row::newer(input, version, next, note, edits)
+            PinnedInput::newer(input, version, next, note, edits)
         }
     })
 }

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::{Answer, BUILT, File, Release, Row, State};
+use super::{Answer, BUILT, File, PinnedInput, Release, State};
 use base::platform::Platform;
 use matrix::{Digest, Edit, Matrix, Package, Pypi, Tool, Word};
 use wheelfile::parse_glibc;
@@ -23,10 +23,10 @@ pub fn projects(matrix: &Matrix) -> BTreeMap<String, Vec<String>> {
 }
 
 /// Returns a row for each pinned file, and for each built wheel that its vendor might publish.
-pub fn rows(matrix: &Matrix, text: &str, answer: &Answer) -> Vec<Row> {
-    let target = Target { platform: matrix.platform, glibc: parse_glibc(&matrix.root.glibc) };
+pub fn rows(matrix: &Matrix, text: &str, answer: &Answer) -> Vec<PinnedInput> {
+    let target = ImagePlatform { platform: matrix.platform, glibc: parse_glibc(&matrix.root.glibc) };
     let releases = |project: &str| answer.projects.get(project).map_or(&[][..], Vec::as_slice);
-    let mut rows: Vec<Row> =
+    let mut rows: Vec<PinnedInput> =
         tools(matrix).map(|(input, tool)| row(input, tool, releases(&tool.name), target)).collect();
     for package in &matrix.packages {
         if let Some(pypi) = &package.source.pypi {
@@ -44,18 +44,22 @@ fn tools(matrix: &Matrix) -> impl Iterator<Item = (String, &Tool)> {
     tools.chain(checks).map(|(what, tool)| (format!("{what} {}", tool.name), tool))
 }
 
-fn row(input: String, tool: &Tool, releases: &[Release], target: Target) -> Row {
+fn row(input: String, tool: &Tool, releases: &[Release], target: ImagePlatform) -> PinnedInput {
     let (file, release) = match newest(releases, &tool.sha256) {
-        Err(why) => return Row::new(input, &tool.version, State::Unasked, why),
-        Ok(Newest { file, release: None }) => return Row::new(input, &tool.version, State::Current, withdrawn(file)),
+        Err(why) => return PinnedInput::new(input, &tool.version, State::Unasked, why),
+        Ok(Newest { file, release: None }) => {
+            return PinnedInput::new(input, &tool.version, State::Current, withdrawn(file));
+        }
         Ok(Newest { file, release: Some(release) }) => (file, release),
     };
     match successor(&file.name, release, target) {
         Some(next) => {
             let edits = vec![tool.version.becomes(&release.version), tool.sha256.becomes(&next.sha256)];
-            Row::newer(input, &tool.version, &release.version, withdrawn(file), edits)
+            PinnedInput::newer(input, &tool.version, &release.version, withdrawn(file), edits)
         }
-        None => Row::newer(input, &tool.version, &release.version, no_successor(&file.name, release), Vec::new()),
+        None => {
+            PinnedInput::newer(input, &tool.version, &release.version, no_successor(&file.name, release), Vec::new())
+        }
     }
 }
 
@@ -68,20 +72,20 @@ struct PackageOnIndex<'a> {
     pypi: &'a Pypi,
     /// The releases on the index, oldest first.
     releases: &'a [Release],
-    target: Target,
+    target: ImagePlatform,
 }
 
 impl PackageOnIndex<'_> {
     /// The sdist with the published wheels of the same version, which change together; then the ABIs
     /// whose wheels are built.
-    fn rows(&self) -> Vec<Row> {
+    fn rows(&self) -> Vec<PinnedInput> {
         let PackageOnIndex { matrix, package, pypi, releases, target, .. } = *self;
         let (input, version) = (format!("sdist {}", package.id), &*pypi.version);
         let published = |abi: &Word| format!("wheel {} {abi}", package.id);
         let Newest { file, release } = match newest(releases, &pypi.sha256) {
             Ok(newest) => newest,
             Err(why) => {
-                let unasked = |input, pinned| Row::new(input, pinned, State::Unasked, &*why);
+                let unasked = |input, pinned| PinnedInput::new(input, pinned, State::Unasked, &*why);
                 let wheels = matrix.abis.iter().map(|abi| {
                     let pinned = if package.published_for(&abi.id).is_some() { version } else { BUILT };
                     unasked(published(&abi.id), pinned)
@@ -100,9 +104,9 @@ impl PackageOnIndex<'_> {
             if !edits.is_empty() {
                 edits.push(pypi.version.becomes(&release.version));
             }
-            rows.push(Row::newer(input, version, &release.version, note, edits));
+            rows.push(PinnedInput::newer(input, version, &release.version, note, edits));
             for wheel in &package.published {
-                rows.push(Row::newer(
+                rows.push(PinnedInput::newer(
                     published(&wheel.abi),
                     version,
                     &release.version,
@@ -111,11 +115,13 @@ impl PackageOnIndex<'_> {
                 ));
             }
         } else {
-            rows.push(Row::new(input, version, State::Current, withdrawn(file)));
+            rows.push(PinnedInput::new(input, version, State::Current, withdrawn(file)));
             for wheel in &package.published {
                 rows.push(match find(releases, &wheel.sha256) {
-                    Some((_, file)) => Row::new(published(&wheel.abi), version, State::Current, withdrawn(file)),
-                    None => Row::new(published(&wheel.abi), version, State::Unasked, MISSING),
+                    Some((_, file)) => {
+                        PinnedInput::new(published(&wheel.abi), version, State::Current, withdrawn(file))
+                    }
+                    None => PinnedInput::new(published(&wheel.abi), version, State::Unasked, MISSING),
                 });
             }
         }
@@ -127,17 +133,17 @@ impl PackageOnIndex<'_> {
     }
 
     /// A wheel that is built here: does the vendor publish it by now, for the pinned version or the newest?
-    fn built(&self, abi: &str, pinned: Option<&Release>, newest: Option<&Release>) -> Row {
+    fn built(&self, abi: &str, pinned: Option<&Release>, newest: Option<&Release>) -> PinnedInput {
         let PackageOnIndex { package, text, target, .. } = *self;
         let input = format!("wheel {} {abi}", package.id);
         let wheel = |release| vendor_wheel(release, abi, target).map(|file| (release, file));
         let Some((release, file)) = pinned.and_then(wheel).or_else(|| newest.and_then(wheel)) else {
-            return Row::new(input, BUILT, State::Current, "the vendor publishes none");
+            return PinnedInput::new(input, BUILT, State::Current, "the vendor publishes none");
         };
         // Who wants published wheels has said so for at least one ABI.
         let Some(at) = package.published.last().and_then(|wheel| matrix::place(text, wheel.sha256.ordinal)) else {
             let note = "published too, but the matrix has no `published` for the package: it is built on purpose";
-            return Row::new(input, BUILT, State::Current, note);
+            return PinnedInput::new(input, BUILT, State::Current, note);
         };
         let with = if package.version().is_some_and(|version| same_version(version, &release.version)) {
             ""
@@ -148,7 +154,7 @@ impl PackageOnIndex<'_> {
             "{} is published for it: {with}after line {} of matrix.yaml, put\n  - {{abi: {abi}, sha256: {}}}",
             release.version, at.line, file.sha256
         );
-        Row::newer(input, BUILT, &release.version, note, Vec::new())
+        PinnedInput::newer(input, BUILT, &release.version, note, Vec::new())
     }
 }
 
@@ -183,7 +189,7 @@ fn withdrawn(file: &File) -> &'static str {
     if file.withdrawn { "the pinned version was withdrawn by its author" } else { "" }
 }
 
-fn replacement(releases: &[Release], pin: &Digest, release: &Release, target: Target) -> Result<Edit, String> {
+fn replacement(releases: &[Release], pin: &Digest, release: &Release, target: ImagePlatform) -> Result<Edit, String> {
     let (_, file) = find(releases, pin).ok_or(MISSING)?;
     let next = successor(&file.name, release, target).ok_or_else(|| no_successor(&file.name, release))?;
     Ok(pin.becomes(&next.sha256))
@@ -194,7 +200,7 @@ fn no_successor(name: &str, release: &Release) -> String {
 }
 
 /// Returns the file of `release` that corresponds to the file `name` of an earlier release.
-fn successor<'r>(name: &str, release: &'r Release, target: Target) -> Option<&'r File> {
+fn successor<'r>(name: &str, release: &'r Release, target: ImagePlatform) -> Option<&'r File> {
     let mut files = release.files.iter().filter(|file| !file.withdrawn);
     let Ok(old) = WheelName::parse(name) else {
         let kind = [".tar.gz", ".zip"].into_iter().find(|kind| name.ends_with(kind))?;
@@ -210,7 +216,7 @@ fn successor<'r>(name: &str, release: &'r Release, target: Target) -> Option<&'r
 }
 
 /// Returns the wheel that a vendor publishes for exactly this ABI.
-fn vendor_wheel<'r>(release: &'r Release, abi: &str, target: Target) -> Option<&'r File> {
+fn vendor_wheel<'r>(release: &'r Release, abi: &str, target: ImagePlatform) -> Option<&'r File> {
     let fits = |file: &&File| {
         let name = WheelName::parse(&file.name);
         !file.withdrawn && name.is_ok_and(|name| name.abi == [abi] && target.runs(&name.platform))
@@ -220,12 +226,12 @@ fn vendor_wheel<'r>(release: &'r Release, abi: &str, target: Target) -> Option<&
 
 /// Platform and glibc of the images, with which a wheel must be compatible.
 #[derive(Debug, Clone, Copy)]
-struct Target {
+struct ImagePlatform {
     platform: Platform,
     glibc: Option<(u32, u32)>,
 }
 
-impl Target {
+impl ImagePlatform {
     /// Returns whether one of a wheel's platform tags (PEP 600, PEP 425) is compatible.
     fn runs(self, tags: &[String]) -> bool {
         let machine = self.platform.machine();

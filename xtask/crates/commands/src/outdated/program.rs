@@ -2,24 +2,24 @@
 
 use anyhow::Result;
 
-use super::{Row, State};
+use super::{PinnedInput, State};
 use matrix::Crate;
 
 /// Returns the row of a crate. `look_up` returns the output of `cargo info` for a version, and the SHA-256 of the
 /// crate.
-pub fn row(pinned: &Crate, look_up: &dyn Fn(&str) -> Result<(String, String)>) -> Row {
+pub fn row(pinned: &Crate, look_up: &dyn Fn(&str) -> Result<(String, String)>) -> PinnedInput {
     let input = format!("crate {}", pinned.name);
     let newest = match look_up(&pinned.version) {
         Ok((said, _)) => newest(&said).map(str::to_owned),
-        Err(error) => return Row::new(input, &pinned.version, State::Unasked, format!("{error:#}")),
+        Err(error) => return PinnedInput::new(input, &pinned.version, State::Unasked, format!("{error:#}")),
     };
-    let Some(newest) = newest else { return Row::new(input, &pinned.version, State::Current, "") };
+    let Some(newest) = newest else { return PinnedInput::new(input, &pinned.version, State::Current, "") };
     match look_up(&newest) {
         Ok((_, sha256)) => {
             let edits = vec![pinned.version.becomes(&newest), pinned.sha256.becomes(sha256)];
-            Row::newer(input, &pinned.version, &newest, "", edits)
+            PinnedInput::newer(input, &pinned.version, &newest, "", edits)
         }
-        Err(error) => Row::newer(input, &pinned.version, &newest, format!("{error:#}"), Vec::new()),
+        Err(error) => PinnedInput::newer(input, &pinned.version, &newest, format!("{error:#}"), Vec::new()),
     }
 }
 

@@ -2,13 +2,13 @@
 
 use anyhow::Result;
 
-use super::{BUILT, Row, State};
+use super::{BUILT, PinnedInput, State};
 use matrix::{Location, Matrix};
 
 /// Returns the digest of a tag; `None` if the tag does not exist.
 type Offer<'a> = &'a (dyn Fn(&str) -> Result<Option<String>> + Sync);
 
-pub fn rows(matrix: &Matrix, offer: Offer) -> Vec<Row> {
+pub fn rows(matrix: &Matrix, offer: Offer) -> Vec<PinnedInput> {
     let images = matrix.root.image.iter().chain(matrix.server.iter().map(|server| &server.image));
     let k6 = matrix.bench.iter().filter_map(|bench| bench.serve.as_ref()).map(|serve| &serve.k6);
     let images = images.chain(k6);
@@ -24,35 +24,39 @@ pub fn rows(matrix: &Matrix, offer: Offer) -> Vec<Row> {
 
 /// Checks the tag, which may have been rebuilt, and the shorter moving tag. The engine cannot list the tags of a
 /// registry.
-fn pinned(image: &Location, offer: Offer) -> Row {
+fn pinned(image: &Location, offer: Offer) -> PinnedInput {
     let (name, digest) = image.split_once('@').unwrap_or((image, ""));
     let short = |digest: &str| digest.trim_start_matches("sha256:").chars().take(12).collect::<String>();
     let input = format!("image {name}");
     let now = match offer(name) {
         Ok(Some(now)) => now,
-        Ok(None) => return Row::new(input, &short(digest), State::Newer, "the registry no longer has this tag"),
-        Err(error) => return Row::new(input, &short(digest), State::Unasked, first_line(&error)),
+        Ok(None) => {
+            return PinnedInput::new(input, &short(digest), State::Newer, "the registry no longer has this tag");
+        }
+        Err(error) => return PinnedInput::new(input, &short(digest), State::Unasked, first_line(&error)),
     };
     if now != digest {
         let edits = vec![image.becomes(format!("{name}@{now}"))];
-        return Row::newer(input, &short(digest), &short(&now), "the tag was made anew", edits);
+        return PinnedInput::newer(input, &short(digest), &short(&now), "the tag was made anew", edits);
     }
     let Some(moving) = moving(name) else {
-        return Row::new(input, &short(digest), State::Current, "");
+        return PinnedInput::new(input, &short(digest), State::Current, "");
     };
     match offer(&moving) {
         Ok(Some(latest)) if latest != digest => {
             let note = format!("`{moving}` is newer; find its full tag, or use\n  image: {moving}@{latest}");
-            Row::newer(input, &short(digest), &short(&latest), note, Vec::new())
+            PinnedInput::newer(input, &short(digest), &short(&latest), note, Vec::new())
         }
-        Ok(Some(_)) => Row::new(input, &short(digest), State::Current, ""),
-        Ok(None) => Row::new(
+        Ok(Some(_)) => PinnedInput::new(input, &short(digest), State::Current, ""),
+        Ok(None) => PinnedInput::new(
             input,
             &short(digest),
             State::Current,
             format!("there is no moving tag `{moving}` to compare with"),
         ),
-        Err(error) => Row::new(input, &short(digest), State::Unasked, format!("`{moving}`: {}", first_line(&error))),
+        Err(error) => {
+            PinnedInput::new(input, &short(digest), State::Unasked, format!("`{moving}`: {}", first_line(&error)))
+        }
     }
 }
 
@@ -71,15 +75,15 @@ fn moving(name: &str) -> Option<String> {
 }
 
 /// Free-threaded base images are compiled because none is published; checks whether one is available now.
-fn base(tag: &str, offer: Offer) -> Row {
+fn base(tag: &str, offer: Offer) -> PinnedInput {
     let reference = format!("python:{tag}");
     let input = format!("base image {reference}");
     match offer(&reference) {
-        Ok(None) => Row::new(input, BUILT, State::Current, "nobody publishes it"),
+        Ok(None) => PinnedInput::new(input, BUILT, State::Current, "nobody publishes it"),
         Ok(Some(digest)) => {
-            Row::newer(input, BUILT, "there", format!("now published: {reference}@{digest}"), Vec::new())
+            PinnedInput::newer(input, BUILT, "there", format!("now published: {reference}@{digest}"), Vec::new())
         }
-        Err(error) => Row::new(input, BUILT, State::Unasked, first_line(&error)),
+        Err(error) => PinnedInput::new(input, BUILT, State::Unasked, first_line(&error)),
     }
 }
 

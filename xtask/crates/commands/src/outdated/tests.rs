@@ -25,7 +25,7 @@ fn answer(project: &str, releases: Vec<Release>) -> Answer {
     Answer { projects: BTreeMap::from([(project.to_owned(), releases)]), ..Answer::default() }
 }
 
-fn found(rows: Vec<Row>, input: &str) -> Row {
+fn found(rows: Vec<PinnedInput>, input: &str) -> PinnedInput {
     let inputs: Vec<String> = rows.iter().map(|row| row.input.clone()).collect();
     rows.into_iter().find(|row| row.input == input).unwrap_or_else(|| panic!("no `{input}` in {inputs:?}"))
 }
@@ -233,7 +233,7 @@ fn what_an_index_says_over_plain_http_is_not_written() {
     let package = vendor(&matrix);
     let mut rows = index::rows(&matrix, REAL, &answer(&package.id, vendor_releases(package)));
     assert!(rows.iter().any(|row| !row.edits.is_empty()));
-    rows.iter_mut().for_each(Row::doubt_index);
+    rows.iter_mut().for_each(PinnedInput::doubt_index);
     let row = found(rows, &format!("sdist {}", package.id));
     assert_eq!((row.state, row.edits.len()), (State::Newer, 0));
     assert!(row.note.contains("plain HTTP"), "{}", row.note);
@@ -263,9 +263,9 @@ fn images_are_held_against_what_their_tags_are_now() {
 #[test]
 fn the_table() {
     let rows = [
-        Row::new("tool a", "1.0", State::Current, ""),
-        Row::newer("tool longer", "1.0", "12.0", "why", Vec::new()),
-        Row::new("image b", "sha256:0", State::Unasked, "no way there"),
+        PinnedInput::new("tool a", "1.0", State::Current, ""),
+        PinnedInput::newer("tool longer", "1.0", "12.0", "why", Vec::new()),
+        PinnedInput::new("image b", "sha256:0", State::Unasked, "no way there"),
     ];
     let wanted = "INPUT       PINNED   NEWEST STATE\ntool a      1.0      1.0    current\n\
                   tool longer 1.0      12.0   newer\n    why\nimage b     sha256:0 ?      not asked\n    no way there\n";
@@ -276,10 +276,10 @@ fn the_table() {
 fn a_default_of_the_tool_is_not_written() {
     let matrix = Matrix::parse("{name: demo, packages: [], images: []}", "matrix.yaml").unwrap();
     let version = &matrix.abis.last().unwrap().python;
-    let mut row = Row::newer("source x", "1", "2", "", vec![version.becomes("9.9.9")]);
+    let mut row = PinnedInput::newer("source x", "1", "2", "", vec![version.becomes("9.9.9")]);
     row.keep_defaults();
     assert!(row.edits.is_empty() && row.note.contains("list the ABI"), "{row:?}");
-    let mut row = Row::newer("sdist x", "1", "2", "", vec![matrix.name.becomes("other")]);
+    let mut row = PinnedInput::newer("sdist x", "1", "2", "", vec![matrix.name.becomes("other")]);
     row.keep_defaults();
     assert_eq!(row.edits.len(), 1);
 }

@@ -7,15 +7,15 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context as _, Result};
 use xshell::{Cmd, Shell, cmd};
 
-use crate::ours::Ready;
 use crate::rows;
+use crate::this_tool::Ready;
 use base::environment::{self, Purpose};
 use base::platform::Platform;
 use build::host;
 use build::plan::{self, Action};
 use matrix::{Abi, BenchBuild, Matrix};
 
-pub struct Plain {
+pub struct UsualTools {
     /// Shells in the work folder and in the source folder.
     shell: Shell,
     inside: Shell,
@@ -28,14 +28,14 @@ pub struct Plain {
     platform: Platform,
 }
 
-impl Plain {
-    pub fn new(folder: PathBuf, docker: Option<PathBuf>, name: String, platform: Platform) -> Result<Plain> {
+impl UsualTools {
+    pub fn new(folder: PathBuf, docker: Option<PathBuf>, name: String, platform: Platform) -> Result<UsualTools> {
         fs::create_dir_all(&folder)?;
         let shell = Shell::new()?;
         shell.change_dir(&folder);
         let inside = Shell::new()?;
         inside.change_dir(folder.join("src"));
-        Ok(Plain { shell, inside, folder, docker: docker.unwrap_or_default(), name, platform })
+        Ok(UsualTools { shell, inside, folder, docker: docker.unwrap_or_default(), name, platform })
     }
 
     /// Returns the path of a folder or file of this side.

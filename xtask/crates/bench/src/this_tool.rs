@@ -20,7 +20,7 @@ use docker::Docker;
 use matrix::select::Selection;
 use matrix::{Matrix, Measure, variant};
 
-pub struct Ours<'a> {
+pub struct ThisTool<'a> {
     user: &'a Project,
     docker: Option<&'a Docker>,
     project: Project,
@@ -37,7 +37,7 @@ pub struct Ready {
     blobs: Cache,
 }
 
-impl<'a> Ours<'a> {
+impl<'a> ThisTool<'a> {
     /// Creates a project below `work` with only the packages `only`, whose images are called `name`.
     pub fn new(
         user: &'a Project,
@@ -45,7 +45,7 @@ impl<'a> Ours<'a> {
         work: &Path,
         name: &str,
         only: Vec<String>,
-    ) -> Result<Ours<'a>> {
+    ) -> Result<ThisTool<'a>> {
         let folder = work.join(format!("project-{}", only.join("-")));
         let cache = work.join("cache");
         let text = matrix(user, name, &only, None)?;
@@ -67,7 +67,7 @@ impl<'a> Ours<'a> {
         fs::write(&project.file, text)?;
         let shell = Shell::new()?;
         shell.change_dir(&folder);
-        Ok(Ours { user, docker, project, cache, shell, only })
+        Ok(ThisTool { user, docker, project, cache, shell, only })
     }
 
     pub fn matrix(&self) -> &Matrix {
