@@ -62,6 +62,11 @@ pub fn measures(measure: Measure, action: &Action) -> bool {
     }
 }
 
+/// Whether our side runs with `--quick`. Wheels are compared with those for release.
+pub fn quick(measure: Measure) -> bool {
+    !matches!(measure, Measure::MaturinCold | Measure::MaturinUnchanged | Measure::MaturinOneLine)
+}
+
 pub fn needs_docker(measure: Measure) -> bool {
     match measure {
         Measure::MaturinCold | Measure::MaturinUnchanged | Measure::MaturinOneLine | Measure::Plan | Measure::Tool => {

@@ -100,7 +100,7 @@ impl<'a> ThisTool<'a> {
     /// Executes all steps that `row` does not measure. Results in the user's cache are reused, including tools and
     /// downloads.
     pub fn prepare(&self, row: Measure, selection: &Selection) -> Result<Ready> {
-        let (plan, facts) = self.project.plan(selection, true)?;
+        let (plan, facts) = self.project.plan(selection, rows::quick(row))?;
         let mut before = plan.clone();
         before.steps.retain(|step| !rows::measures(row, &step.action));
         let cache = &self.project.cache;
@@ -179,7 +179,7 @@ impl<'a> ThisTool<'a> {
     }
 
     fn measured(&self, row: Measure, selection: &Selection) -> Result<Vec<Record>> {
-        let (plan, _) = self.project.plan(selection, true)?;
+        let (plan, _) = self.project.plan(selection, rows::quick(row))?;
         let cache = &self.project.cache;
         let keys = plan.keys(|_, key| cache.record(key).ok().flatten()?.output.content);
         let steps = plan.steps.iter().filter(|step| rows::measures(row, &step.action));

@@ -16,12 +16,13 @@ macro_rules! files {
 }
 
 /// The files, by path in a clone of this tool.
-const FILES: [(&str, &str); 8] = files! {
+const FILES: [(&str, &str); 9] = files! {
     "builder.Dockerfile"
     "python.Dockerfile"
     "base.Dockerfile"
     "image.Dockerfile"
     "build-wheel.sh"
+    "compile_added.py"
     "compile_bytecode.py"
     "parallel_compile.py"
     "gil_probe.py"

@@ -418,7 +418,7 @@ impl Planner<'_> {
             serve: packages().find_map(|package| package.serve.clone()),
             env: image.env.clone(),
         });
-        let files = ["docker/image.Dockerfile", "docker/compile_bytecode.py"];
+        let files = ["docker/image.Dockerfile", "docker/compile_bytecode.py", "docker/compile_added.py"];
         Some(self.add(format!("image-{tag}"), needs, &files, action))
     }
 

@@ -222,6 +222,7 @@ fn scripts_affect_the_steps_that_use_them() {
         ("docker/parallel_compile.py", "wheel-acme-cp314t", "base-cp314t"),
         ("docker/image.Dockerfile", "image-314t", "wheel-acme-cp314t"),
         ("docker/compile_bytecode.py", "image-314t", "wheel-acme-cp314t"),
+        ("docker/compile_added.py", "image-314t", "wheel-acme-cp314t"),
         ("docker/gil_probe.py", "proof-314t", "image-314t"),
         ("docker/builder.Dockerfile", "apt-cpython-build", "root"),
     ] {

@@ -1,17 +1,17 @@
 //! Installs wheels on a base image without network. The image is tagged only after its check.
 
-use base::labels;
-use std::collections::BTreeMap;
+use base::{digest, labels};
+use std::collections::{BTreeMap, BTreeSet};
 
-use anyhow::{Result, anyhow};
+use anyhow::{Context as _, Result, anyhow};
 
 use super::env::{Env, text};
 use super::quick;
-use crate::cache::{Artefact, Output};
+use crate::cache::{Artefact, BuiltImage, Output};
 use crate::plan::{Image, locked_id};
 use docker::{Build, ContextFile, Network};
 use matrix::Serve;
-use wheelfile::{WheelName, same_name};
+use wheelfile::{WheelName, normalise, same_name};
 
 /// Part of this step's key. Increase it if a code change can change the result.
 pub const REVISION: u32 = 1;
@@ -32,20 +32,24 @@ pub fn run(image: &Image, env: &Env) -> Result<Output> {
         let version = house.add(wheel, env)?.version;
         image_labels.insert(labels::wheel(package), format!("{version} sha256:{}", wheel.sha256));
     }
+    let mut locked = Wheelhouse::default();
     for step in &image.locked {
         for wheel in &env.need(step)?.files {
-            house.add(wheel, env)?;
+            locked.add(wheel, env)?;
         }
     }
     let notes = quick::note(image, env)?;
     if let Some(packages) = notes.get(quick::NOTE) {
         image_labels.insert(labels::QUICK.to_owned(), packages.clone());
     }
-    let uv = env.file("tool-uv")?;
-    let context = [
-        env.stored(&uv.name, uv),
-        text("compile_bytecode.py", env.container_file("docker/compile_bytecode.py")?, 0o644),
-    ];
+    let base = env.need(&image.base)?.image.as_ref().context("the base is no image: this is a bug")?;
+    let (base, scripts) = match requirements(base, &locked, &house, env)? {
+        Some(layer) => (layer, scripts(&[ADDED, ("compile_all.py", "docker/compile_bytecode.py")], env)?),
+        None => {
+            house.merge(locked);
+            (base.reference.clone(), scripts(&[ALL], env)?)
+        }
+    };
     let mut dockerfile = env.container_file("docker/image.Dockerfile")?.to_owned();
     for (name, value) in &image.env {
         dockerfile.push_str(&format!("ENV {name}=\"{value}\"\n"));
@@ -57,8 +61,8 @@ pub fn run(image: &Image, env: &Env) -> Result<Output> {
     let built = env.build(
         Build {
             dockerfile: &dockerfile,
-            context: house.context().into_iter().chain(context).collect(),
-            args: BTreeMap::from([("BASE".to_owned(), env.image(&image.base)?.to_owned())]),
+            context: house.context().into_iter().chain(scripts).collect(),
+            args: BTreeMap::from([("BASE".to_owned(), base)]),
             labels: image_labels,
             network: Network::None,
             ..Build::default()
@@ -72,10 +76,66 @@ pub fn run(image: &Image, env: &Env) -> Result<Output> {
     Ok(Output { image: Some(built), notes, ..Output::default() })
 }
 
-/// All wheels of an image with the requirements file for uv.
-#[derive(Default)]
+/// The script that compiles byte code: its name in the build context, and the file.
+const ALL: (&str, &str) = ("compile_bytecode.py", "docker/compile_bytecode.py");
+/// The script of an image on a layer with byte code.
+const ADDED: (&str, &str) = ("compile_bytecode.py", "docker/compile_added.py");
+
+/// Returns uv and scripts for a build context.
+fn scripts(files: &[(&str, &str)], env: &Env) -> Result<Vec<ContextFile>> {
+    let uv = env.file("tool-uv")?;
+    let mut context = vec![env.stored(&uv.name, uv)];
+    for (name, file) in files {
+        context.push(text(name, env.container_file(file)?, 0o644));
+    }
+    Ok(context)
+}
+
+/// Returns an image with the wheels of the lock files, on which those of the packages are installed, so that a changed
+/// package does not install and compile all others again. It is shared by images with the same requirements.
+/// `None` if one installation of everything is needed.
+fn requirements(base: &BuiltImage, locked: &Wheelhouse, own: &Wheelhouse, env: &Env) -> Result<Option<String>> {
+    // uv reports two wheels of one distribution only if it installs both at once.
+    if locked.files.is_empty() || locked.names.iter().any(|name| own.names.contains(name)) {
+        return Ok(None);
+    }
+    let (docker, dockerfile) = (env.docker()?, env.container_file("docker/image.Dockerfile")?);
+    let scripts = scripts(&[ALL], env)?;
+    let uv = env.file("tool-uv")?;
+    let key = digest::of([&base.id, dockerfile, env.container_file(ALL.1)?, &uv.sha256, &locked.pins].join("\0"));
+    let reference = format!("{}/build:requirements-{}", env.context.repository, &key[..16]);
+    let waiting = || env.task.waiting("waiting for another image with the same requirements");
+    let _lock = env.context.cache.lock(&format!("{key}.lock"), env.context.cancel, waiting)?;
+    if docker.image(&reference)?.is_some_and(|found| found.labels.get(labels::KEY) == Some(&key)) {
+        env.task.line(&format!("reusing the requirements in {reference}"));
+        return Ok(Some(reference));
+    }
+    let build = Build {
+        dockerfile,
+        context: locked.clone().context().into_iter().chain(scripts).collect(),
+        args: BTreeMap::from([("BASE".to_owned(), base.reference.clone())]),
+        labels: BTreeMap::from([(labels::KEY.to_owned(), key)]),
+        tags: vec![reference.clone()],
+        network: Network::None,
+        ..Build::default()
+    };
+    match docker.build(&build, &|line| env.task.line(line), env.context.cancel) {
+        Ok(_) => Ok(Some(reference)),
+        Err(error) => {
+            env.context.cancel.check()?;
+            // Requirements may need a wheel of the image's packages. What else is wrong, the next build says.
+            env.task.line(&format!("all wheels are installed at once, because the requirements alone fail: {error:#}"));
+            Ok(None)
+        }
+    }
+}
+
+/// Wheels that are installed together, with the requirements file for uv.
+#[derive(Clone, Default)]
 struct Wheelhouse {
     files: Vec<ContextFile>,
+    /// Normalised names of the distributions.
+    names: BTreeSet<String>,
     pins: String,
 }
 
@@ -86,9 +146,20 @@ impl Wheelhouse {
         // Two packages may lock the same wheel; uv itself rejects conflicting ones.
         if !self.pins.contains(&pin) {
             self.pins.push_str(&pin);
+            self.names.insert(normalise(&name.distribution));
             self.files.push(env.stored(&format!("wheelhouse/{}", wheel.name), wheel));
         }
         Ok(name)
+    }
+
+    fn merge(&mut self, other: Wheelhouse) {
+        let known: BTreeSet<String> = self.pins.lines().map(str::to_owned).collect();
+        for (pin, file) in other.pins.lines().zip(other.files) {
+            if !known.contains(pin) {
+                self.pins.push_str(&format!("{pin}\n"));
+                self.files.push(file);
+            }
+        }
     }
 
     fn context(mut self) -> Vec<ContextFile> {

@@ -7,11 +7,12 @@ use std::{fs, thread};
 
 use base::cancel::Cancel;
 use base::digest;
-use docker::{Build, Content, ContextFile, Docker, Network, owner};
+use docker::{Build, Content, ContextFile, Docker, Job, Network, owner};
 use wheelfile::NewWheel;
 
 use super::env::text;
 use crate::cache::{Cache, Record};
+use crate::embedded;
 use crate::host::{ca_bundle, proxies};
 use fixture::Folder;
 use matrix::{Abi, Interpreter, Matrix};
@@ -102,31 +103,96 @@ fn layers_of_base_images() {
     }
 }
 
+/// The text of a file that runs in containers, as a part of a build context.
+fn script(path: &str, file: &str) -> ContextFile {
+    text(path, &embedded::files()[file], 0o644)
+}
+
+/// An installation of wheels of small packages with these names and versions on an image.
+fn installation(folder: &Folder, base: &str, packages: &[(&str, &str)]) -> Build<'static> {
+    let mut context = vec![script("compile_bytecode.py", "docker/compile_bytecode.py"), tool("uv")];
+    let mut pins = String::new();
+    for (distribution, version) in packages {
+        let code = format!("def f(): return {{1, 2, 3}}, '{distribution} {version}'");
+        let new = NewWheel {
+            distribution,
+            version,
+            python: "py3",
+            abi: "none",
+            platform: "any",
+            files: vec![(format!("{distribution}/__init__.py"), code.into_bytes())],
+        };
+        let wheel = folder.0.join(new.file_name());
+        wheelfile::write_wheel(&wheel, &new).unwrap();
+        pins += &format!("{distribution}=={version} --hash=sha256:{}\n", digest::of_file(&wheel).unwrap());
+        let path = format!("wheelhouse/{}", new.file_name());
+        context.push(ContextFile { path, source: Content::File(wheel), mode: 0o644 });
+    }
+    context.push(text("wheelhouse/requirements.txt", &pins, 0o644));
+    Build {
+        dockerfile: include_str!("../../../../../docker/image.Dockerfile"),
+        context,
+        args: BTreeMap::from([("BASE".into(), base.to_owned())]),
+        network: Network::None,
+        ..Build::default()
+    }
+}
+
+/// The same on a layer that has been installed before.
+fn added(folder: &Folder, base: &str, packages: &[(&str, &str)]) -> Build<'static> {
+    let mut build = installation(folder, base, packages);
+    build.context.retain(|file| file.path != "compile_bytecode.py");
+    build.context.push(script("compile_bytecode.py", "docker/compile_added.py"));
+    build.context.push(script("compile_all.py", "docker/compile_bytecode.py"));
+    build
+}
+
+fn first_base() -> String {
+    made(&format!("base-{}", own_matrix().abis[0].id))
+}
+
 #[test]
 #[ignore = "needs an engine"]
 fn layers_of_an_image() {
     let folder = Folder::new("layers");
-    let wheel = folder.0.join("small-1-py3-none-any.whl");
-    let new = NewWheel {
-        distribution: "small",
-        version: "1",
-        python: "py3",
-        abi: "none",
-        platform: "any",
-        files: vec![("small/__init__.py".to_owned(), b"def f(): return {1, 2, 3}".to_vec())],
+    same_layers(installation(&folder, &first_base(), &[("small", "1")]));
+}
+
+/// What is installed in two layers is what is installed in one.
+#[test]
+#[ignore = "needs an engine"]
+fn an_image_on_its_requirements_has_the_same_files() {
+    let (folder, docker, never) = (Folder::new("layers-two"), engine(), Cancel::default());
+    let build = |build: &Build| docker.build(build, &|line| println!("| {line}"), &never).unwrap();
+    let files = |image: &str| {
+        let skipped = "'(' -path /proc -o -path /sys -o -path /dev -o -path /.dockerenv -o -path '/etc/host*' -o -path /etc/resolv.conf ')' -prune";
+        // uv notes in uv_cache.json when the engine received a wheel; RECORD has the digest of this file.
+        let find = format!("find / -xdev {skipped} -o -type f ! -name uv_cache.json ! -name RECORD");
+        let script = format!("({find} -printf '%p %m %u %T@\\n'; {find} -exec sha256sum '{{}}' +) | sort");
+        let job = Job {
+            image,
+            command: ["sh", "-c", &script].map(str::to_owned).to_vec(),
+            user: Some("root"),
+            network: Network::None,
+            ..Job::default()
+        };
+        let ended = docker.run(&job, &|_| {}, &never).unwrap();
+        assert_eq!(ended.exit, 0, "{}", ended.stderr);
+        ended.stdout
     };
-    wheelfile::write_wheel(&wheel, &new).unwrap();
-    let pins = format!("small==1 --hash=sha256:{}\n", digest::of_file(&wheel).unwrap());
-    same_layers(Build {
-        dockerfile: include_str!("../../../../../docker/image.Dockerfile"),
-        context: vec![
-            ContextFile { path: format!("wheelhouse/{}", new.file_name()), source: Content::File(wheel), mode: 0o644 },
-            text("wheelhouse/requirements.txt", &pins, 0o644),
-            text("compile_bytecode.py", include_str!("../../../../../docker/compile_bytecode.py"), 0o644),
-            tool("uv"),
-        ],
-        args: BTreeMap::from([("BASE".into(), made(&format!("base-{}", own_matrix().abis[0].id)))]),
-        network: Network::None,
-        ..Build::default()
-    });
+    let base = first_base();
+    let one = build(&installation(&folder, &base, &[("lower", "1"), ("upper", "1")]));
+    // A Dockerfile cannot name an image by its id.
+    let lower = format!("xtask-layers-{}:lower", std::process::id());
+    build(&Build { tags: vec![lower.clone()], ..installation(&folder, &base, &[("lower", "1")]) });
+    let two = build(&added(&folder, &lower, &[("upper", "1")]));
+    let untagged = Command::new("docker").args(["image", "rm", &lower]).output().unwrap();
+    assert!(untagged.status.success());
+    let (one, two) = (files(&one), files(&two));
+    assert!(one.contains("/upper/__pycache__/") && one.contains("/lower/__pycache__/"), "{one}");
+    let missing = |of: &str, other: &str| {
+        of.lines().filter(|line| !other.lines().any(|same| same == *line)).map(str::to_owned).collect::<Vec<_>>()
+    };
+    let (lost, new) = (missing(&one, &two), missing(&two, &one));
+    assert!(lost.is_empty() && new.is_empty(), "only in one: {lost:#?}; only in two: {new:#?}");
 }
