@@ -83,22 +83,27 @@ pub fn jobs(
         let (id, runner) = (step.id.clone(), common.runner.to_owned());
         let key = keys.get(&step.id).cloned().flatten();
         let fixed = fixed_keys.get(&step.id).is_some_and(Option::is_some);
-        if let Some(StepWheel { package, abi, built, .. }) = step.action.wheel() {
-            let run = format!("wheels --package {package} --abi {abi}{how}");
-            jobs.wheels.include.push(WheelJob {
-                id,
-                runner,
-                needs: Vec::new(),
-                key,
-                fixed,
-                run,
-                built: built.is_some(),
-            });
-        } else if let Action::Proof(proof) = &step.action {
-            let run = format!("image {}{how}", proof.tag);
-            let needs = wheels_of(plan, &proof.image);
-            let (tag, steps) = (proof.tag.clone(), steps_of(plan, &step.id));
-            jobs.images.include.push(ImageJob { id, runner, needs, key, fixed, run, tag, steps });
+        match &step.action {
+            Action::Maturin(_) | Action::Container(_) | Action::Published(_) | Action::Stable(_) => {
+                let Some(StepWheel { package, abi, built, .. }) = step.action.wheel() else { continue };
+                let (run, built) = (format!("wheels --package {package} --abi {abi}{how}"), built.is_some());
+                jobs.wheels.include.push(WheelJob { id, runner, needs: Vec::new(), key, fixed, run, built });
+            }
+            Action::Proof(proof) => {
+                let run = format!("image {}{how}", proof.tag);
+                let needs = wheels_of(plan, &proof.image);
+                let (tag, steps) = (proof.tag.clone(), steps_of(plan, &step.id));
+                jobs.images.include.push(ImageJob { id, runner, needs, key, fixed, run, tag, steps });
+            }
+            // Jobs build these for their rows.
+            Action::Tools(_)
+            | Action::Fetch(_)
+            | Action::Patch(_)
+            | Action::Root(_)
+            | Action::Apt(_)
+            | Action::Python(_)
+            | Action::Base(_)
+            | Action::Image(_) => {}
         }
     }
     jobs
