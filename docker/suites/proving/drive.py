@@ -110,8 +110,9 @@ class Group:
             seen.add(number, outcome)
         seen.end(subject)
 
-    def compare(self, shape: Callable[[int], Plan], seed: str, in_threads: Callable[[], None]) -> list[str]:
-        """What happens in threads and in no order in one thread. `shape` makes the calls for a number of rounds."""
+    def compare(self, shape: Callable[[int], Plan], seed: str, goes_on: Callable[[str], None]) -> list[str]:
+        """What happens in threads and in no order in one thread. `shape` makes the calls for a number of rounds. `goes_on`
+        is called before each order and each run: each may take as long as the time limit."""
         rng = random.Random(seed)
         begun = time.monotonic()
         serial = Seen(len(self.members))
@@ -122,19 +123,21 @@ class Group:
         rounds = max(1, min(ROUNDS, int(SLOW / max(time.monotonic() - begun, 1e-6))))
         plan = shape(rounds)
         for order in (0, 1, *[rng] * (ORDERS - 2)):
+            goes_on("serial")
             self.serial(plan, order, serial)
         if serial.faults:
             return [f"{self.name(number)} raises {text} in one thread already" for number, text in serial.faults.items()]
-        in_threads()
         parallel = Seen(len(self.members))
         interval = sys.getswitchinterval()
         sys.setswitchinterval(INTERVAL)
         for _ in range(RUNS):
+            goes_on("threads")
             self.parallel(plan, parallel)
         sys.setswitchinterval(interval)
         if self.differences(serial, parallel):
             # One thread may get there, too, in another order.
             for _ in range(MORE_ORDERS):
+                goes_on("serial")
                 self.serial(plan, rng, serial)
         self.alive.clear()
         return self.differences(serial, parallel)
@@ -191,7 +194,7 @@ def run(task: dict, send: Callable[..., None]) -> None:
             send(event="aside", outcome="skipped", name=name, reason="the time limit was reached before")
             continue
         send(event="begun", name=name)
-        found = group.compare(items[name], f"{task['seed']}-{name}", lambda name=name: send(event="threads", name=name))
+        found = group.compare(items[name], f"{task['seed']}-{name}", lambda event, name=name: send(event=event, name=name))
         send(event="driven", name=name, differences=found[:5])
 
 

@@ -18,7 +18,7 @@ MEMBERS = 30
 # Results of functions that serve as arguments of others.
 DERIVED = 4
 # So many time limits of a process for a package.
-LIMITS = 5
+LIMITS = 3
 SPECIAL = ("__len__", "__iter__", "__getitem__", "__contains__", "__repr__", "__str__", "__hash__", "__bool__", "__call__")
 
 
@@ -42,6 +42,8 @@ def driven(runner: object, package: dict) -> Iterator[dict]:
         elif event["event"] == "member":
             groups[event["group"]]["members"].append(event["member"])
     groups = {name: group for name, group in groups.items() if group["members"]}
+    # Classes first: their methods share an object.
+    groups = dict(sorted(groups.items(), key=lambda each: each[1]["recipe"]["call"] is None))
     until = time.monotonic() + LIMITS * runner.plan["limit"]
     count = 0
     for name, group in groups.items():
@@ -73,8 +75,8 @@ def items(runner: object, package: dict, group: str, more: dict) -> Iterator[dic
             if event["event"] == "begun":
                 current, threads = name, False
                 continue
-            if event["event"] == "threads":
-                threads = True
+            if event["event"] in ("serial", "threads"):
+                threads = event["event"] == "threads"
                 continue
             current = None
             done_before.append(name)
@@ -161,6 +163,8 @@ class Survey:
         if isinstance(tried, str):
             return tried
         said = self.last.get(name)
+        if said == values.ASYNCHRONOUS:
+            return said
         return f"none of {len(tried)} combinations of arguments was accepted" + (f": {said}" if said else "")
 
     def ways(self, name: str, value: object, on: dict | None = None) -> list[tuple[str, ...]]:
@@ -243,7 +247,7 @@ class Survey:
             for given in ways:
                 count += 1
                 if count > MEMBERS:
-                    self.aside(f"{group}{separator}{name}({', '.join(given)})", f"only {MEMBERS} calls of a class are driven")
+                    self.aside(f"{group}{separator}{name}({', '.join(given)})", f"only {MEMBERS} calls of a class or module are driven")
                     continue
                 self.send(event="member", name=name, group=group, member={"name": name, "arguments": list(given)})
 

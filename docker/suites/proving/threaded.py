@@ -28,15 +28,11 @@ class PassedOn(Exception):
 
 def prepare(task: dict, descriptor: int) -> tuple["Threaded", list[str]]:
     """The plugin and the options of pytest."""
-    from pytest_run_parallel import plugin
-
     # pytest redirects standard error.
     stderr = os.fdopen(os.dup(2), "w")
     # As in child.py: reading the frames of other threads can crash, too.
     faulthandler.enable(stderr, all_threads=False)
     reporter = Threaded(task, descriptor, stderr)
-    parallel = plugin.wrap_function_parallel
-    plugin.wrap_function_parallel = lambda call, *numbers: parallel(reporter.watched(call), *numbers)
     options = [
         "-p", "no:xdist", "-p", "no:randomly", "-p", "no:faulthandler", f"--parallel-threads={task['threads']}",
         f"--iterations={task['iterations']}", "--skip-thread-unsafe=1", "-W", "error::pytest.PytestUnhandledThreadExceptionWarning",
@@ -54,6 +50,14 @@ class Threaded(Reporter):
         self.raised: dict[str, list[tuple[str, bool]]] = {}
         self.current = ""
         self.watch = Watch(task["limit"], stderr)
+
+    def pytest_sessionstart(self) -> None:
+        # Not earlier: pytest warns of plugins that are imported before it.
+        from pytest_run_parallel import plugin
+
+        parallel = plugin.wrap_function_parallel
+        plugin.wrap_function_parallel = lambda call, *numbers: parallel(self.watched(call), *numbers)
+        super().pytest_sessionstart()
 
     def watched(self, call: Callable) -> Callable:
         @functools.wraps(call)

@@ -16,6 +16,7 @@ POOL = (
 # For two and three arguments.
 FEW = ("b'bytes'", "'text'", "1", "[1, 2, 3]", "{'a': 1}", "None")
 MOST = 3
+ASYNCHRONOUS = "it returns something to await"
 # Of an iterator, and of a text.
 ITEMS, LENGTH = 20, 2000
 
@@ -56,7 +57,7 @@ class Outcome:
             value = call()
             if inspect.isawaitable(value):
                 getattr(value, "close", lambda: None)()
-                self.kind, self.text = "awaitable", "it is asynchronous"
+                self.kind, self.text = "awaitable", ASYNCHRONOUS
                 return
             if isinstance(value, Iterator):
                 value = list(itertools.islice(value, ITEMS))

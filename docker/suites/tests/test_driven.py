@@ -121,7 +121,7 @@ class Driven(unittest.TestCase):
         self.assertEqual(said["acme:Needs"], ("skipped", "it needs 4 arguments: a, b, c, d"))
         self.assertEqual(said["acme:Never"][1], "none of 1 combinations of arguments was accepted: ValueError: no")
         self.assertIn("`exit` in its name", said["acme:exit_now"][1])
-        self.assertIn("it is asynchronous", said["acme:later"][1])
+        self.assertEqual(said["acme:later"][1], "it returns something to await")
         self.assertIn("`crash` in its name", said["acme:crash"][1])
         self.assertEqual(said["acme:ends()"], ("skipped", "in one thread already: it ended without a report"))
         self.assertEqual(said["acme:breaks()"], ("crashed", "in one thread already: ended by SIGSEGV"))

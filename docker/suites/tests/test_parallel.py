@@ -172,6 +172,8 @@ class Real(unittest.TestCase):
         with tempfile.TemporaryDirectory() as folder:
             Path(folder, "tests").mkdir()
             Path(folder, "tests", "test_it.py").write_text(text)
+            # As strict as some packages are.
+            Path(folder, "pytest.ini").write_text("[pytest]\nfilterwarnings = error\n")
             # It is no package that the machine has installed, so it is not checked where it is imported from.
             own = {"id": "acme", "imports": [], "folders": ["tests"], "source": folder, "env": {}}
             return run({"acme/__init__.py": "def one(): return 1\n"}, "parallel", upstream=[own], parallel="/nonexistent", **plan)
