@@ -15,8 +15,8 @@ from proving.values import Outcome
 
 # Calls of a class or a module; each of two kinds of arguments counts as one.
 MEMBERS = 30
-# Results of functions that serve as arguments of others.
-DERIVED = 4
+# Results of functions that serve as arguments of others: so many objects, and so many texts of a kind.
+DERIVED = 3
 # So many time limits of a process for a package.
 LIMITS = 3
 SPECIAL = ("__len__", "__iter__", "__getitem__", "__contains__", "__repr__", "__str__", "__hash__", "__bool__", "__call__")
@@ -187,9 +187,7 @@ class Survey:
             if outcome.kind == "returned":
                 self.keep(name, given, result)
                 # Another number or another kind of arguments.
-                if not accepted or [type(each) for each in values.evaluated(given)] != [
-                    type(each) for each in values.evaluated(accepted[0])
-                ]:
+                if not accepted or values.kinds(given) != values.kinds(accepted[0]):
                     accepted.append(given)
                 if len(accepted) == 2 or not given:
                     return accepted
@@ -213,9 +211,11 @@ class Survey:
     def keep(self, name: str, given: tuple[str, ...], result: object) -> None:
         """A result may be an argument of another function, or an object that no class makes."""
         self.recipes.setdefault(type(result), {"call": name, "arguments": list(given)})
-        text = values.plain(result)
-        if text and text not in self.derived and len(self.derived) < DERIVED:
-            self.derived.append(text)
+        text = values.argument(name, given, result)
+        alike = [other for other in self.derived if text and other[0] == text[0]]
+        if text and text not in alike and len(alike) < DERIVED:
+            # Objects first: nothing else will do where one is needed.
+            self.derived.insert(0 if text[0] == "@" else len(self.derived), text)
 
     def type(self, name: str, value: type) -> None:
         if issubclass(value, BaseException):

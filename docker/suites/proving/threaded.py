@@ -36,6 +36,8 @@ def prepare(task: dict, descriptor: int) -> tuple["Threaded", list[str]]:
     options = [
         "-p", "no:xdist", "-p", "no:randomly", "-p", "no:faulthandler", f"--parallel-threads={task['threads']}",
         f"--iterations={task['iterations']}", "--skip-thread-unsafe=1", "-W", "error::pytest.PytestUnhandledThreadExceptionWarning",
+        # What cannot be collected is set aside like a test that fails in one thread.
+        "--continue-on-collection-errors", "--maxfail=0",
         # The runner checks the GIL of each process by the image's promise.
         "--ignore-gil-enabled",
     ]  # fmt: skip

@@ -29,23 +29,31 @@ def arguments(call: object, derived: list[str]) -> list[tuple[str, ...]] | str:
     if least > MOST or least > positional:
         return f"it needs {least} arguments: {', '.join(needed)}"
     most = int(min(least + 1, MOST, positional)) if told else 2
-    pools = {0: (), 1: (*POOL, *derived), 2: (*FEW, *derived[:2]), 3: FEW[:4]}
+    pools = {0: (), 1: (*POOL, *derived), 2: (*FEW, *derived[:4]), 3: FEW[:4]}
     return [each for count in range(least, most + 1) for each in itertools.product(pools[count], repeat=count)]
 
 
 def evaluated(texts: list[str]) -> list[object]:
-    return [ast.literal_eval(text) for text in texts]
+    """The values of literals; `@module:function` is a new object that this function makes."""
+    return [find.lookup(text[1:])() if text.startswith("@") else ast.literal_eval(text) for text in texts]
 
 
-def plain(value: object) -> str | None:
-    """A value as a literal, if it can serve as an argument of another call."""
-    text = repr(value)
-    return text if isinstance(value, (bytes, str)) and 0 < len(text) <= 1000 and text not in POOL else None
+def argument(name: str, given: tuple[str, ...], result: object) -> str | None:
+    """How the result of a call can serve as an argument of other calls, if it can."""
+    if isinstance(result, (bytes, str)):
+        text = repr(result)
+        return text if 0 < len(text) <= 1000 and text not in POOL else None
+    opaque = not isinstance(result, (type(None), bool, int, float, complex, list, tuple, dict, set, frozenset, type))
+    return f"@{name}" if opaque and not given and "." not in name.partition(":")[2] else None
 
 
 def shown(value: object) -> str:
     """A value as a text that is the same for equal values, without addresses in memory."""
     return f"{type(value).__name__} {re.sub(r'0x[0-9a-f]+', '0x', repr(value))[:LENGTH]}"
+
+
+def kinds(texts: tuple[str, ...]) -> list[str]:
+    return [text if text.startswith("@") else type(ast.literal_eval(text)).__name__ for text in texts]
 
 
 class Outcome:

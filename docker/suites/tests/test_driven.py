@@ -127,6 +127,20 @@ class Driven(unittest.TestCase):
         self.assertEqual(said["acme:breaks()"], ("crashed", "in one thread already: ended by SIGSEGV"))
         self.assertEqual(said["acme:nullresult()"], ("failed", "in one thread already: SystemError: null"))
 
+    def test_results_serve_as_arguments_and_as_objects(self):
+        text = (
+            "class Context:\n    def __new__(cls): raise TypeError('no constructor')\n    def use(self): return 1\n"
+            "def context(): return object.__new__(Context)\n"
+            "def use(context): return context.use()\n"
+            "def encode(text): return b'!' + text\n"
+            "def decode(data):\n    if data[:1] != b'!': raise ValueError('not encoded')\n    return data[1:]\n"
+        )
+        pairs = outcomes(driven(text), "pairs")
+        for name in (
+            "acme:Context: use() + use()", "acme: use(@acme:context) + use(@acme:context)", "acme: decode(b'!bytes') + decode(b'!bytes')",
+        ):  # fmt: skip
+            self.assertIn(name, pairs)
+
     def test_nothing_driven_is_no_pass(self):
         lines = driven("def needs(a, b, c, d): pass\n")
         self.assertEqual([line["outcome"] for line in processes(lines)], ["untested"])

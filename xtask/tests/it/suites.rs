@@ -253,6 +253,40 @@ fn own_tests_run_against_what_is_installed_and_can_fail() {
 
 #[test]
 #[ignore = "needs a Docker engine and the images"]
+fn own_tests_in_threads_have_their_verdicts() {
+    if !has_application() {
+        return;
+    }
+    let clone = Clone::of_project();
+    let test = "import sys, threading, aerospike_py\n\
+                seen = []\n\
+                def test_good(): assert aerospike_py.__name__ == 'aerospike_py'\n\
+                def test_gil(num_parallel_threads): assert num_parallel_threads == 1 or sys._is_gil_enabled()\n\
+                def test_shared(num_parallel_threads): assert num_parallel_threads == 1\n\
+                def test_once():\n    seen.append(1)\n    assert len(seen) == 1\n\
+                def test_fails(): assert False\n\
+                def test_system(num_parallel_threads):\n    if num_parallel_threads > 1: raise SystemError('null')\n";
+    let source = checkout(clone.top.join("threads"), test);
+    let arguments = ["314t", "--suite", "parallel", "--server", NOWHERE, "--source", &source];
+    let (output, said) = in_clone(&clone, &arguments);
+    assert_eq!(output.status.code(), Some(1), "{said}");
+    assert!(said.contains("ok      GIL off as promised"), "{said}");
+    assert!(said.contains("FAILED  parallel of aerospike-py: 2 of 3 failed, 3 skipped"), "{said}");
+    let report = junit(&clone, "314t");
+    for part in [
+        "only without the GIL: in 3 of 3 runs in 8 threads: assert",
+        "the test's own shared state: it fails in threads with the GIL, too, in 3 of 3 runs",
+        "not repeatable: it fails when one thread, not the main one, runs it 8 times",
+        "in one thread already: assert False",
+        "in 3 of 3 runs in 8 threads: SystemError: null",
+    ] {
+        let escaped = part.replace('\'', "&apos;");
+        assert!(report.contains(part) || report.contains(&escaped), "`{part}`: {report}");
+    }
+}
+
+#[test]
+#[ignore = "needs a Docker engine and the images"]
 fn what_is_wrong_is_said_and_nothing_is_left_when_it_is_interrupted() {
     if !has_application() {
         return;

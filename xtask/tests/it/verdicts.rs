@@ -27,6 +27,14 @@ fn an_image_with_the_gil_on_and_a_module_that_cannot_be_loaded_has_one_verdict()
     assert!(told.contains("ok      GIL on as promised, in 2 processes; off in 1 of them"), "{told}");
     assert!(told.contains("server: none") && !told.contains("stand-in"), "{told}");
 
+    // Any package can be tested in threads; what cannot be imported is left out.
+    let suites = ["--suite", "imports", "--suite", "driven", "--repeat", "1"];
+    let (output, told) = run(&clone, &[&["test", "one-verdict"][..], &suites].concat());
+    assert!(output.status.code().is_some(), "{told}");
+    for part in ["imports c-beside-python import", "imports optional-module modules", "driven  c-beside-python pairs"] {
+        assert!(told.contains(part), "`{part}`: {told}");
+    }
+
     // The package works without the module, but its import was attempted.
     let init = "try:\n    from optdemo import _tk\nexcept ImportError:\n    pass\n";
     fs::write(clone.project().join("cases/optional-module/optdemo/__init__.py"), init).unwrap();
