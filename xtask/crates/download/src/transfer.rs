@@ -204,7 +204,13 @@ fn check_response(
             return Err(AttemptError::passing("the server cannot resume the download"));
         }
         _ => {
-            let why = format!("the server responded with {status}");
+            let hint = match status {
+                StatusCode::UNAUTHORIZED => {
+                    "; it expects a user name and a password in ~/.netrc or in the URL of the index"
+                }
+                _ => "",
+            };
+            let why = format!("the server responded with {status}{hint}");
             let passing = matches!(status, StatusCode::REQUEST_TIMEOUT | StatusCode::TOO_MANY_REQUESTS)
                 || (status.is_server_error() && status != StatusCode::NOT_IMPLEMENTED);
             // The header may contain a date instead of seconds; dates are ignored.

@@ -116,8 +116,9 @@ impl GilReport {
             if module.reached.as_deref() == Some("failed") {
                 let why = module.reached_error.as_deref().or(module.error.as_deref()).unwrap_or("no reason given");
                 bail!(
-                    "the extension module `{}` cannot be loaded, and an import of the image reaches it: {why}",
-                    module.name
+                    "the extension module `{}` cannot be loaded, and an import of the image reaches it: {why}{}",
+                    module.name,
+                    missing_library(why)
                 );
             }
         }
@@ -165,6 +166,16 @@ impl ProbedModule {
         let line = text.lines().next().unwrap_or_default();
         Some(line.chars().filter(|c| !c.is_control()).take(300).collect())
     }
+}
+
+/// Returns what to do if the loader does not find a library; empty for other errors.
+fn missing_library(error: &str) -> String {
+    let Some((library, _)) = error.split_once(": cannot open shared object file") else { return String::new() };
+    let library = library.rsplit([' ', '\'']).next().unwrap_or_default();
+    format!(
+        "; a wheel for manylinux may expect `{library}` of the system: add the Debian package that contains it to the set \
+         `runtime_apt` of the interpreter (docs/builds.md)"
+    )
 }
 
 /// GIL state observed in one process of an image.

@@ -250,6 +250,11 @@ fn missing_description(line: &str) -> Option<Wanted> {
             return word(name, "._+-").filter(|found| found == name).map(Wanted::PkgConfig);
         }
     }
+    // Of setup.py files that use the Python package pkgconfig, for instance that of xmlsec.
+    if let Some((before, _)) = line.split_once(" is not installed or not in path") {
+        let name = before.rsplit(' ').next().unwrap_or_default();
+        return word(name, "._+-").filter(|found| found == name).map(Wanted::PkgConfig);
+    }
     let library = |rest: &str| word(rest, "._+-").map(Wanted::Library);
     if let Some((_, rest)) = line.split_once("shared or static library '") {
         return rest.contains("' not found").then(|| library(rest)).flatten();
@@ -350,6 +355,7 @@ mod tests {
             "Command 'pkg-config --exists libcurl' returned non-zero exit status 1.",
             "../meson.build:9:7: ERROR: Dependency \"libcurl\" not found, tried pkgconfig and cmake",
             "  The system library `libcurl` required by crate `curl-sys` was not found.",
+            "error: libcurl is not installed or not in path.",
         ] {
             assert_eq!(wanted(output), [Wanted::PkgConfig("libcurl".to_owned())], "{output}");
         }

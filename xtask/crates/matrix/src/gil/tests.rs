@@ -150,3 +150,15 @@ fn the_probe_passes_its_own_tests() {
     let output = Command::new("python3").arg(tests).env("PYTHONDONTWRITEBYTECODE", "1").output().unwrap();
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
 }
+
+#[test]
+fn a_missing_library_of_the_system_is_named_with_what_to_do() {
+    let mut bad = module("bad", "error");
+    bad.reached = Some("failed".to_owned());
+    bad.reached_error =
+        Some("ImportError: libexpat.so.1: cannot open shared object file: No such file or directory".to_owned());
+    let error = verdict("off", vec![bad.clone()]).check_promise(GilState::Off).unwrap_err().to_string();
+    assert!(error.contains("expect `libexpat.so.1` of the system") && error.contains("runtime_apt"), "{error}");
+    bad.reached_error = Some("ImportError: no".to_owned());
+    assert!(verdict("off", vec![bad]).check_promise(GilState::Off).unwrap_err().to_string().ends_with("no"));
+}

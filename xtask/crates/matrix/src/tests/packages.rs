@@ -27,6 +27,19 @@ fn a_package_needs_a_source_and_a_builder() {
 }
 
 #[test]
+fn the_url_of_an_index_has_no_login() {
+    let with = |url: &str| format!("import: [acme_py]\n    indexes: [\"{url}\"]");
+    for (url, problem) in [
+        ("https://me:token@host.example/simple", "user name or password"),
+        ("http://host.example/simple", "an https URL"),
+    ] {
+        check_error("import: [acme_py]", &with(url), url, &[problem]);
+    }
+    let good = FIXTURE.replacen("import: [acme_py]", &with("https://host.example/simple/@x"), 1);
+    assert!(Matrix::parse(&good, "matrix.yaml").is_ok());
+}
+
+#[test]
 fn a_builder_needs_its_tools() {
     check_error(
         "ee0480ffdc8942e339a8a1da5441b3a70ca6a85334dc58f6bb92d0a0e13981bb, container: true",

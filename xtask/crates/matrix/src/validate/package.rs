@@ -96,6 +96,11 @@ pub fn check_package(matrix: &Matrix, package: &Package) -> Check {
     if let Some(index) = indexes.iter().find(|index| !index.starts_with("https://")) {
         return Err(problem(index.ordinal, "packages[].indexes", format!("`{index}` is not an https URL")));
     }
+    let with_login = |index: &&Location| index["https://".len()..].split('/').next().unwrap_or_default().contains('@');
+    if let Some(index) = indexes.iter().find(with_login) {
+        let message = "must not contain a user name or password, which would be recorded: put them into ~/.netrc";
+        return Err(problem(index.ordinal, "packages[].indexes", message.to_owned()));
+    }
     if let Some(serve) = serve {
         check_serve(id, serve)?;
     }

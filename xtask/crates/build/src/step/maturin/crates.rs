@@ -1,5 +1,6 @@
 //! Cargo workspace of a package: its crates and its Cargo.lock.
 
+use std::cell::Cell;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result, bail};
@@ -8,7 +9,7 @@ use xshell::{Shell, cmd};
 
 use crate::step::env::Env;
 use base::environment::{self, Purpose};
-use base::proc;
+use base::proc::{self, ProcessIo};
 use base::ui::Task;
 
 /// Crates of a package's workspace.
@@ -90,7 +91,16 @@ pub fn fetch(project: &Path, target: &str, env: &Env) -> Result<()> {
     if let Some(agent) = std::env::var_os("SSH_AUTH_SOCK") {
         command = command.env("SSH_AUTH_SOCK", agent);
     }
-    proc::run(command, env.task, env.context.cancel).context("cannot fetch the crates of the package")
+    let outdated = Cell::new(false);
+    let line = |line: &str| outdated.set(outdated.get() || line.contains("because --locked was passed"));
+    let io = ProcessIo { line: &line, ..ProcessIo::default() };
+    proc::run_with(command, env.task, env.context.cancel, &io).map_err(|error| match outdated.get() {
+        true => error.context(
+            "the Cargo.lock of the package does not fit its Cargo.toml, so it does not pin the crates: report it to the \
+             package, or build an unpacked copy (`source.path`) in which `cargo update --workspace` has corrected it",
+        ),
+        false => error.context("cannot fetch the crates of the package"),
+    })
 }
 
 /// Relevant part of `pyproject.toml`.
