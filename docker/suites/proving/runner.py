@@ -14,6 +14,7 @@ import time
 import zipfile
 from collections.abc import Iterator
 
+from proving import sanitizer
 from proving.driven import driven
 from proving.imports import imports
 from proving.lines import line
@@ -213,7 +214,16 @@ def main() -> None:
         plan = json.load(file)
     for wheels, to in plan["unpack"]:
         unpack(wheels, to)
+    if plan.get("sanitizer"):
+        sanitizer.enable()
+        imports = [name for package in plan["packages"] for name in package["imports"]]
+        for each in sanitizer.controls(plan.get("sanitizer"), imports):
+            write(each)
     for each in Runner(plan).cases():
+        if plan.get("sanitizer") and each["event"] == "process":
+            for text in sanitizer.take():
+                place = {name: each[name] for name in ("suite", "client", "case")}
+                write({"event": "race", **place, "text": text})
         write(each)
         if each["event"] == "wrong":
             return

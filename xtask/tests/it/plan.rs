@@ -45,6 +45,10 @@ fn the_projects_own_matrix_has_a_plan() {
     let matrix = own_matrix();
     for (list, field, prefix) in [("packages", "id", "wheel-"), ("images", "tag", "image-")] {
         for row in matrix[list].as_sequence().unwrap() {
+            if row["interpreter"] == "tsan" {
+                // Built only if it is named.
+                continue;
+            }
             let step = format!("\n{prefix}{}", row[field].as_str().unwrap());
             assert!(plan.contains(&step), "no step for `{step}`: {plan}");
         }

@@ -16,7 +16,7 @@ macro_rules! files {
 }
 
 /// The files, by path in a clone of this tool.
-const FILES: [(&str, &str); 9] = files! {
+const FILES: [(&str, &str); 14] = files! {
     "builder.Dockerfile"
     "python.Dockerfile"
     "base.Dockerfile"
@@ -26,6 +26,11 @@ const FILES: [(&str, &str); 9] = files! {
     "compile_bytecode.py"
     "parallel_compile.py"
     "gil_probe.py"
+    "tsan/python.Dockerfile"
+    "tsan/build.sh"
+    "tsan/controls.sh"
+    "tsan/controls.c"
+    "tsan/controls.rs"
 };
 
 /// Names a folder with files to use instead of those of the same name. `bench build` sets it, to measure builds that

@@ -196,6 +196,7 @@ fn is_shared(action: &Action) -> bool {
         | Action::Base(_)
         | Action::Maturin(_)
         | Action::Container(_)
+        | Action::Controls(_)
         | Action::Image(_) => true,
         Action::Tools(_)
         | Action::Fetch(_)

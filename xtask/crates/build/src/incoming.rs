@@ -79,8 +79,9 @@ pub fn collect(project: &Project, folder: &Path, plan: Option<&Path>, publish: O
         if let Some((entry, note)) = unpinned {
             bail!("`{}` cannot be published: its root file system is {note}; build it with --pinned-root", entry.id);
         }
-        if let Some(entry) = all.artefacts.iter().find(|entry| entry.is_quick()) {
-            bail!("`{}` cannot be published: it was built with --quick; build it without", entry.id);
+        let local = all.artefacts.iter().find_map(|entry| Some((entry, entry.local_build()?)));
+        if let Some((entry, build)) = local {
+            bail!("`{}` cannot be published: it was {}", entry.id, build.description());
         }
         std::fs::create_dir_all(publish).with_context(|| format!("cannot create `{}`", publish.display()))?;
         let wanted = |entry: &&Entry| project.matrix.ci.publish.iter().any(|id| *entry.name == **id);

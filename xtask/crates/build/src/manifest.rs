@@ -12,7 +12,7 @@ use crate::run::{Attempt, Outcome};
 use crate::step::quick;
 use base::digest;
 use matrix::Matrix;
-use wheelfile::WheelName;
+use wheelfile::{LocalBuild, WheelName};
 
 /// Contents of a manifest. Increase `schema` when older readers could misinterpret the file.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
@@ -87,10 +87,11 @@ pub struct Sbom {
 }
 
 impl Entry {
-    /// Returns whether it is a wheel that `--quick` built faster, or an image with such a wheel.
-    pub fn is_quick(&self) -> bool {
+    /// Returns how a wheel, or a wheel in an image, was built, if it is not for others.
+    pub fn local_build(&self) -> Option<LocalBuild> {
         // The name of a wheel is checked against its contents; the note could be lost.
-        self.notes.contains_key(quick::NOTE) || WheelName::parse(&self.file).is_ok_and(|name| name.is_quick())
+        let by_name = WheelName::parse(&self.file).ok().and_then(|name| name.local_build());
+        by_name.or(self.notes.contains_key(quick::NOTE).then_some(LocalBuild::Quick))
     }
 
     /// Returns the file name of its SBOM.
@@ -135,8 +136,8 @@ impl Manifest {
             let Some(outcome) = outcomes.get(&step.id) else { continue };
             let (kind, name, tag) = match &step.action {
                 Action::Maturin(_) | Action::Container(_) | Action::Published(_) | Action::Stable(_) => {
-                    match step.action.wheel() {
-                        Some(wheel) => (ArtefactKind::Wheel, wheel.package.to_owned(), wheel.abi.to_owned()),
+                    match step.action.row_name() {
+                        Some((package, abi)) => (ArtefactKind::Wheel, package.to_owned(), abi.to_owned()),
                         None => continue,
                     }
                 }
@@ -148,6 +149,7 @@ impl Manifest {
                 | Action::Root(_)
                 | Action::Apt(_)
                 | Action::Python(_)
+                | Action::Controls(_)
                 | Action::Image(_) => continue,
             };
             let output = &outcome.record.output;
@@ -318,7 +320,12 @@ fn rows(matrix: &Matrix) -> Vec<String> {
     let abis = || matrix.abis.iter().map(|abi| &*abi.id);
     let wheels = matrix.packages.iter().flat_map(|package| abis().map(|abi| plan::wheel_id(&package.id, abi)));
     let images = matrix.images.iter().map(|image| plan::proof_id(&image.tag));
-    wheels.chain(abis().map(|abi| format!("base-{abi}"))).chain(images).collect()
+    let bases = abis().map(|abi| plan::base_id(abi, None));
+    let own = matrix.images.iter().flat_map(|image| {
+        let base = image.interpreter.map(|build| plan::base_id(&image.abi, Some(build)));
+        base.into_iter().chain(image.packages.iter().map(|package| plan::instrumented_id(package, &image.abi)))
+    });
+    wheels.chain(bases).chain(images).chain(own).collect()
 }
 
 #[cfg(test)]

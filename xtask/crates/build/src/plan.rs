@@ -13,11 +13,11 @@ use base::digest;
 
 use action::Identity;
 pub use action::{
-    Action, Apt, Base, Container, Download, Fetch, Image, Imports, Maturin, Patch, PatchFile, Proof, Published, Python,
-    Root, Stable, StepWheel, Tools, Wheel,
+    Action, Apt, Base, Container, Controls, Download, Fetch, Image, Imports, Instrumented, Maturin, Patch, PatchFile,
+    Proof, Published, Python, Root, Stable, StepWheel, Tools, Wheel,
 };
 pub use github::{JobOptions, Jobs, jobs};
-pub use ids::{locked_id, patched_id, proof_id, sdist_id, wheel_id};
+pub use ids::{base_id, instrumented_id, locked_id, patched_id, proof_id, sdist_id, wheel_id};
 pub use print::{Status, json, text};
 
 /// Part of every key. Increase to invalidate all cached artefacts.

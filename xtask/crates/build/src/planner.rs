@@ -1,8 +1,12 @@
 //! Creates plans from the matrix and a selection. All dependencies between steps are defined here.
 
+mod instrumented;
+
 use std::collections::BTreeMap;
 
 use anyhow::Result;
+
+pub use instrumented::controls;
 
 use crate::facts::Facts;
 use crate::lock::Pin;
@@ -11,7 +15,7 @@ use crate::plan::{
     Action, Apt, Base, Container, Download, Fetch, Image, Imports, Maturin, Patch, Plan, Proof, Published, Python,
     Root, Stable, Step, Tools, Wheel,
 };
-use crate::plan::{locked_id, patched_id, proof_id, sdist_id, wheel_id};
+use crate::plan::{base_id, locked_id, patched_id, proof_id, sdist_id, wheel_id};
 use crate::step::{self, quick};
 use base::digest;
 use base::platform::Platform;
@@ -40,7 +44,9 @@ pub fn plan(matrix: &Matrix, selection: &Selection, facts: &Facts) -> Plan {
 pub fn check_build_locks(facts: &Facts, matrix: &Matrix, plan: &Plan) -> Result<()> {
     for step in &plan.steps {
         let Action::Container(Container { wheel, .. }) = &step.action else { continue };
-        if let (Some(package), Some(abi)) = (matrix.package(&wheel.package), matrix.abi(&wheel.abi)) {
+        if let (Some(package), Some(abi)) = (matrix.package(&wheel.package), matrix.abi(&wheel.abi))
+            && package.build.with == Builder::Container
+        {
             facts.required(matrix, package, LockPurpose::Build, abi)?;
         }
     }
@@ -66,7 +72,7 @@ pub fn tools(matrix: &Matrix, facts: &Facts) -> Plan {
 /// Returns the steps that build the base image of an ABI, which the last step does.
 pub fn base(matrix: &Matrix, facts: &Facts, abi: &Abi) -> Plan {
     let mut planner = Planner { matrix, facts, plan: Plan::default() };
-    planner.base(abi);
+    planner.base(abi, None);
     planner.plan
 }
 
@@ -129,7 +135,10 @@ impl Planner<'_> {
             if self.facts.fake {
                 inputs.insert("fake".to_owned(), "yes".to_owned());
             }
-            if matches!(action, Action::Maturin(_) | Action::Container(Container { rust: true, .. })) {
+            if matches!(
+                action,
+                Action::Maturin(_) | Action::Container(Container { rust: true, instrumented: None, .. })
+            ) {
                 inputs.insert("rustc".to_owned(), self.facts.rustc.clone());
             }
             if matches!(action, Action::Maturin(_)) {
@@ -202,7 +211,13 @@ impl Planner<'_> {
     /// Adds the steps of an image with compiler, interpreter and headers.
     fn python(&mut self, abi: &Abi, from: &FromSource, build: InterpreterBuild) -> String {
         let root = self.root();
-        let builder = self.apt(format!("apt-{}", from.build_apt), root.clone(), &from.build_apt);
+        let mut builder = self.apt(format!("apt-{}", from.build_apt), root, &from.build_apt);
+        let (mut llvm, mut file) = (None, "docker/python.Dockerfile");
+        if build == InterpreterBuild::Tsan {
+            let tsan = &self.matrix.tsan;
+            builder = self.apt(format!("apt-{}-{}", from.build_apt, tsan.build_apt), builder, &tsan.build_apt);
+            (llvm, file) = (Some(tsan.llvm.to_string()), "docker/tsan/python.Dockerfile");
+        }
         let archive = self.archive(&from.archive);
         let needs = vec![builder.clone(), archive.clone()];
         let action = Action::Python(Python {
@@ -211,22 +226,30 @@ impl Planner<'_> {
             build,
             builder,
             archive,
+            llvm,
         });
         let id = match build {
             InterpreterBuild::Plain => format!("python-{}", abi.id),
             build => format!("python-{}-{}", abi.id, build.as_str()),
         };
-        self.add(id, needs, &["docker/python.Dockerfile"], action)
+        self.add(id, needs, &[file], action)
     }
 
-    fn base(&mut self, abi: &Abi) -> String {
+    /// Adds the step of a base image. `wanted` is how its interpreter is compiled, if not as the ABI says.
+    fn base(&mut self, abi: &Abi, wanted: Option<InterpreterBuild>) -> String {
         let root = self.root();
         let interpreter = &abi.interpreter;
+        let mut other = None;
         let (runtime, python, build) = match (&interpreter.source, &interpreter.distribution) {
             (Some(from), _) => {
-                let build = if self.facts.quick { InterpreterBuild::Plain } else { from.build };
+                let build = self.quickly(wanted.unwrap_or(from.build));
+                other = Some(build).filter(|build| *build != self.quickly(from.build));
                 let python = self.python(abi, from, build);
-                let runtime = self.apt(format!("apt-{}", from.runtime_apt), root, &from.runtime_apt);
+                let mut runtime = self.apt(format!("apt-{}", from.runtime_apt), root, &from.runtime_apt);
+                if build == InterpreterBuild::Tsan {
+                    let set = &self.matrix.tsan.runtime_apt;
+                    runtime = self.apt(format!("apt-{}-{set}", from.runtime_apt), runtime, set);
+                }
                 (runtime, Some(python), build)
             }
             (None, Some(debian)) => {
@@ -244,13 +267,21 @@ impl Planner<'_> {
         needs.extend(self.tool("pip"));
         let action = Action::Base(Base {
             repository: self.matrix.name.to_string(),
-            tag: abi.base_tag(),
+            tag: abi.base_tag(other),
             version: abi.python.to_string(),
             python,
             runtime,
             build,
         });
-        self.add(format!("base-{}", abi.id), needs, &["docker/base.Dockerfile"], action)
+        self.add(base_id(&abi.id, other), needs, &["docker/base.Dockerfile"], action)
+    }
+
+    /// Returns how an interpreter is compiled with `--quick`, if that is given.
+    fn quickly(&self, build: InterpreterBuild) -> InterpreterBuild {
+        match build {
+            InterpreterBuild::Optimized if self.facts.quick => InterpreterBuild::Plain,
+            build => build,
+        }
     }
 
     fn wheel(&mut self, package: &Package, abi: &Abi) -> String {
@@ -283,21 +314,8 @@ impl Planner<'_> {
             });
             return self.add(id, vec![wheel], &[], action);
         }
-        let sdist = self.sdist(package);
-        let wheel = Wheel {
-            package: package.id.to_string(),
-            distribution: package.distribution.as_ref().map(|name| name.to_string()),
-            version,
-            abi: abi.id.to_string(),
-            platform: package.platform_tag(self.facts.platform),
-            glibc,
-            subdirectory: package.source.subdirectory.as_ref().map(|folder| folder.to_string()),
-            env: self.facts.build_env(package),
-            sdist: sdist.clone(),
-            working_copy: self.facts.working_copies.get(&*package.id).cloned(),
-            folder: package.working_copy(&self.facts.project),
-            imports: self.imports(package, abi),
-        };
+        let wheel = self.built_wheel(package, abi);
+        let sdist = wheel.sdist.clone();
         match package.build.with {
             Builder::Maturin => {
                 let mut needs = vec![self.tools()];
@@ -316,23 +334,55 @@ impl Planner<'_> {
             Builder::Container => {
                 let devel = self.devel(package, abi);
                 let requires = self.requires(package, abi);
-                let settings = package.build.config_settings.iter();
-                let settings = settings.map(|(name, setting)| (name.clone(), setting.values().to_vec()));
-                let mut needs = vec![devel.clone(), requires.clone()];
-                needs.extend(sdist);
-                let action = Action::Container(Container {
-                    wheel,
-                    python: format!("python{}", abi.interpreter_name()),
-                    devel,
-                    requires,
-                    jobs: package.build.jobs,
+                let container = Container {
                     rust: package.build.rust,
-                    config_settings: settings.collect(),
                     debug_info: package.build.debug_info,
-                });
-                self.add(id, needs, &["docker/build-wheel.sh", "docker/parallel_compile.py"], action)
+                    ..self.container(package, abi, wheel, (devel, requires))
+                };
+                self.add_container(id, container, &[])
             }
         }
+    }
+
+    fn built_wheel(&mut self, package: &Package, abi: &Abi) -> Wheel {
+        Wheel {
+            package: package.id.to_string(),
+            distribution: package.distribution.as_ref().map(|name| name.to_string()),
+            version: package.wheel_version(),
+            abi: abi.id.to_string(),
+            platform: package.platform_tag(self.facts.platform),
+            glibc: self.matrix.root.glibc.to_string(),
+            subdirectory: package.source.subdirectory.as_ref().map(|folder| folder.to_string()),
+            env: self.facts.build_env(package),
+            sdist: self.sdist(package),
+            working_copy: self.facts.working_copies.get(&*package.id).cloned(),
+            folder: package.working_copy(&self.facts.project),
+            imports: self.imports(package, abi),
+        }
+    }
+
+    /// Returns the definition of a build in a container, with the steps of its image and of its build requirements.
+    fn container(&self, package: &Package, abi: &Abi, wheel: Wheel, (devel, requires): (String, String)) -> Container {
+        let settings = package.build.config_settings.iter();
+        Container {
+            wheel,
+            python: format!("python{}", abi.interpreter_name()),
+            devel,
+            requires,
+            jobs: package.build.jobs,
+            rust: false,
+            config_settings: settings.map(|(name, setting)| (name.clone(), setting.values().to_vec())).collect(),
+            debug_info: false,
+            instrumented: None,
+        }
+    }
+
+    fn add_container(&mut self, id: String, container: Container, files: &[&str]) -> String {
+        let mut needs = vec![container.devel.clone(), container.requires.clone()];
+        needs.extend(container.wheel.sdist.clone());
+        let mut scripts = vec!["docker/build-wheel.sh", "docker/parallel_compile.py"];
+        scripts.extend(files);
+        self.add(id, needs, &scripts, Action::Container(container))
     }
 
     fn imports(&self, package: &Package, abi: &Abi) -> Imports {
@@ -380,7 +430,10 @@ impl Planner<'_> {
     fn requires(&mut self, package: &Package, abi: &Abi) -> String {
         // `check_build_locks` reports an error.
         let mut pins = self.facts.required(self.matrix, package, LockPurpose::Build, abi).unwrap_or_default();
-        for tool in self.matrix.tools.iter().filter(|tool| tool.container) {
+        // A package for maturin needs no lock file, because maturin is one of the tools.
+        let builds =
+            |tool: &&Tool| tool.container || (package.build.with == Builder::Maturin && tool.name == *WHEEL_TOOLS[0]);
+        for tool in self.matrix.tools.iter().filter(builds) {
             if !pins.iter().any(|pin| same_name(&pin.name, &tool.name)) {
                 pins.push(Pin::of_tool(tool));
             }
@@ -400,10 +453,10 @@ impl Planner<'_> {
         let matrix = self.matrix;
         let image = matrix.image(tag)?;
         let abi = matrix.abi(&image.abi)?;
-        let base = self.base(abi);
+        let base = self.base(abi, image.interpreter);
         let packages = || matrix.packages_of(image);
         let wheels: BTreeMap<String, String> =
-            packages().map(|package| (package.id.to_string(), self.wheel(package, abi))).collect();
+            packages().map(|package| (package.id.to_string(), self.image_wheel(image, package, abi))).collect();
         let locked: Vec<String> = packages().filter_map(|package| self.locked(package, abi)).collect();
         let mut needs = vec![base.clone()];
         needs.extend(wheels.values().chain(&locked).cloned());

@@ -8,6 +8,7 @@ use crate::run::{Attempt, NotBuilt};
 use crate::step::proof::NOT_LOADABLE;
 use base::ui::{bytes, seconds};
 use base::{summary, ui};
+use wheelfile::LocalBuild;
 
 /// Table row of a step without a result.
 pub struct FailedRow {
@@ -85,7 +86,7 @@ fn not_loadable(manifest: &Manifest) -> String {
 
 /// Formats a line that names what `--quick` built faster, and images with such wheels.
 fn quick_line(manifest: &Manifest) -> String {
-    let quick = manifest.artefacts.iter().filter(|entry| entry.is_quick());
+    let quick = manifest.artefacts.iter().filter(|entry| entry.local_build() == Some(LocalBuild::Quick));
     let names: Vec<String> = quick
         .map(|entry| match entry.kind {
             ArtefactKind::Image => format!("image {}", entry.tag),

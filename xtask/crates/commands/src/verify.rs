@@ -84,8 +84,8 @@ fn wheel(project: &Project, path: &Path, listed: &Listed) -> Result<()> {
     if let Some((major, minor)) = report.glibc {
         out.push_str(&format!("  glibc       needs {major}.{minor}, tagged {}\n", report.name.platform.join(".")));
     }
-    if report.name.is_quick() {
-        out.push_str("  quick       built with --quick, for trying out and not for release\n");
+    if let Some(build) = report.name.local_build() {
+        out.push_str(&format!("  build       {}\n", build.description()));
     }
     for library in &report.bundled {
         out.push_str(&format!("  bundled     {library}\n"));

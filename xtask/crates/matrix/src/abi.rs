@@ -76,9 +76,11 @@ impl Abi {
         format!("{major}.{minor}{suffix}")
     }
 
-    /// Returns the tag of the base image, such as `3.14.5t-slim`.
-    pub fn base_tag(&self) -> String {
-        let suffix = if self.free_threaded() { "t" } else { "" };
-        format!("{}{suffix}-slim", self.python)
+    /// Returns the tag of the base image, such as `3.14.5t-slim`; `3.14.5t-tsan-slim` if its interpreter is compiled in
+    /// another way than `interpreter.source.build` says.
+    pub fn base_tag(&self, other: Option<InterpreterBuild>) -> String {
+        let free = if self.free_threaded() { "t" } else { "" };
+        let build = other.map(|build| format!("-{}", build.as_str())).unwrap_or_default();
+        format!("{}{free}{build}-slim", self.python)
     }
 }

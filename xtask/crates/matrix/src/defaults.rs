@@ -1,4 +1,5 @@
-//! Defaults of the fields of `matrix.yaml` that describe the tools: `root`, `apt`, `sources`, `tools`, `abis` and `ci`.
+//! Defaults of the fields of `matrix.yaml` that describe the tools: `root`, `apt`, `sources`, `tools`, `abis`,
+//! `tsan` and `ci`.
 
 use std::fmt;
 
@@ -9,6 +10,7 @@ use serde::de::{Deserialize, Deserializer, IntoDeserializer as _, MapAccess, Vis
 use crate::abi::Abi;
 use crate::debian::{AptSet, Root};
 use crate::tool::{Crate, Source, Tool};
+use crate::tsan::Tsan;
 use crate::words::{self, Word};
 
 /// The text of the defaults, generated from the `matrix.yaml` of this project.
@@ -22,6 +24,7 @@ pub struct Defaults {
     pub sources: Vec<Source>,
     pub tools: Vec<Tool>,
     pub abis: Vec<Abi>,
+    pub tsan: Tsan,
     pub ci: CiDefaults,
 }
 
@@ -82,6 +85,10 @@ pub fn root() -> Root {
     read().root
 }
 
+pub fn tsan() -> Tsan {
+    read().tsan
+}
+
 pub fn runner() -> Word {
     read().ci.runner
 }
@@ -109,7 +116,7 @@ mod tests {
     fn part_of_the_own_matrix() -> Value {
         let own: Mapping = serde_yaml::from_str(&fixture::own_matrix()).unwrap();
         let mut part = Mapping::new();
-        for field in ["root", "apt", "sources", "tools", "abis", "ci"] {
+        for field in ["root", "apt", "sources", "tools", "abis", "tsan", "ci"] {
             part.insert(field.into(), own[field].clone());
         }
         // Only the sets that interpreters need, and `compile`, which the sets of packages include.
@@ -120,6 +127,8 @@ mod tests {
             let debian = abi.interpreter.distribution.iter().flat_map(|from| [&from.devel_apt, &from.runtime_apt]);
             sets.extend(from.chain(debian).flat_map(|id| matrix.apt_sets(id)).map(|set| &*set.id));
         }
+        let tsan = [&matrix.tsan.build_apt, &matrix.tsan.runtime_apt, &matrix.tsan.rust_apt];
+        sets.extend(tsan.into_iter().flat_map(|id| matrix.apt_sets(id)).map(|set| &*set.id));
         let apt = part["apt"].as_sequence_mut().unwrap();
         apt.retain(|set| sets.contains(set["id"].as_str().unwrap()));
         part["ci"].as_mapping_mut().unwrap().remove("publish");

@@ -11,6 +11,8 @@ pub enum InterpreterBuild {
     Plain,
     /// With PGO and LTO, as distributions compile it.
     Optimized,
+    /// With ThreadSanitizer, which reports data races. For tests only: it is about ten times slower.
+    Tsan,
 }
 
 impl InterpreterBuild {
@@ -19,6 +21,7 @@ impl InterpreterBuild {
         match self {
             InterpreterBuild::Plain => "plain",
             InterpreterBuild::Optimized => "optimized",
+            InterpreterBuild::Tsan => "tsan",
         }
     }
 
@@ -30,8 +33,8 @@ impl InterpreterBuild {
     /// Whether CPython is compiled with PGO and LTO.
     pub fn is_optimized(self) -> bool {
         match self {
-            InterpreterBuild::Plain => false,
             InterpreterBuild::Optimized => true,
+            InterpreterBuild::Plain | InterpreterBuild::Tsan => false,
         }
     }
 
@@ -40,6 +43,7 @@ impl InterpreterBuild {
         match self {
             InterpreterBuild::Plain => "plain -O3",
             InterpreterBuild::Optimized => "PGO and LTO",
+            InterpreterBuild::Tsan => "ThreadSanitizer",
         }
     }
 
@@ -48,6 +52,7 @@ impl InterpreterBuild {
         match self {
             InterpreterBuild::Plain => 170,
             InterpreterBuild::Optimized => 900,
+            InterpreterBuild::Tsan => 340,
         }
     }
 }
@@ -58,7 +63,7 @@ mod tests {
 
     #[test]
     fn each_build_is_read_as_it_is_written() {
-        for build in [InterpreterBuild::Plain, InterpreterBuild::Optimized] {
+        for build in [InterpreterBuild::Plain, InterpreterBuild::Optimized, InterpreterBuild::Tsan] {
             assert_eq!(InterpreterBuild::parse(build.as_str()), Some(build));
         }
         assert_eq!(InterpreterBuild::parse("fast"), None);

@@ -20,6 +20,7 @@ mod schema;
 pub mod select;
 mod suites;
 mod tool;
+mod tsan;
 mod validate;
 mod words;
 mod workflow;
@@ -44,6 +45,7 @@ pub use replace::{Edit, replaced};
 pub use schema::{Image, Matrix, SCHEMA, Server};
 pub use suites::{Folders, Known, Tests, Upstream, UpstreamEnv};
 pub use tool::{Crate, Source, Tool};
+pub use tsan::Tsan;
 pub use words::{AptName, Digest, Location, Module, Requirement, Version, Word, document, is_embedded};
 pub use workflow::workflow;
 

@@ -56,7 +56,7 @@ impl Matrix {
 /// Adds the default rows to `apt`, `sources` and `tools`, except those that the matrix has itself, and fills in `abis`
 /// and `ci.checks` if they are empty.
 fn complete(matrix: &mut Matrix) {
-    let Defaults { root: _, apt, sources, tools, abis, ci } = defaults::read();
+    let Defaults { root: _, apt, sources, tools, abis, tsan: _, ci } = defaults::read();
     add(&mut matrix.apt, apt, |set| &set.id);
     add(&mut matrix.sources, sources, |source| &source.id);
     add(&mut matrix.tools, tools, |tool| &tool.name);

@@ -11,8 +11,10 @@ use crate::ci::Ci;
 use crate::debian::{AptSet, Root};
 use crate::defaults;
 use crate::gil::GilState;
+use crate::interpreter::InterpreterBuild;
 use crate::package::Package;
 use crate::tool::{Source, Tool};
+use crate::tsan::Tsan;
 use crate::words::{Location, Word};
 
 /// The JSON Schema of `matrix.yaml`.
@@ -52,6 +54,9 @@ pub struct Matrix {
     #[serde(default, deserialize_with = "defaults::abis")]
     #[cfg_attr(test, schemars(with = "Vec<crate::reference::AbiOrName>"))]
     pub abis: Vec<Abi>,
+    /// The compilers of images with `interpreter: tsan`. The default is LLVM of Debian bookworm's security updates.
+    #[serde(default = "defaults::tsan")]
+    pub tsan: Tsan,
     /// Folder with the lock files, relative to `matrix.yaml`. `cargo xtask lock` writes a folder `<id>` for each
     /// package, with `pylock.toml` (run time), `pylock.build.toml` and `pylock.tests.toml` (PEP 751). Without this
     /// field, it is `locks`.
@@ -92,6 +97,11 @@ pub struct Image {
     pub tag: Word,
     /// ABI of its interpreter, an id of `abis`.
     pub abi: Word,
+    /// How its interpreter is compiled, if not as `interpreter.source.build` of the ABI says. With `tsan`, the packages
+    /// are compiled with ThreadSanitizer as well, and `cargo xtask test` reports data races.
+    pub interpreter: Option<InterpreterBuild>,
+    /// File with the data races that were reviewed, relative to `matrix.yaml`; only for `interpreter: tsan`.
+    pub races: Option<Location>,
     /// Packages to install, ids of `packages`.
     pub packages: Vec<Word>,
     /// Environment variables of the image: `{PYTHON_GIL: "0"}`. Values must not contain quotes, `$` or `\`.
@@ -156,6 +166,11 @@ impl Matrix {
 }
 
 impl Image {
+    /// Whether its interpreter and packages are compiled with ThreadSanitizer.
+    pub fn is_instrumented(&self) -> bool {
+        self.interpreter == Some(InterpreterBuild::Tsan)
+    }
+
     /// Whether the image contains the package with this id.
     pub fn has_package(&self, id: &str) -> bool {
         self.packages.iter().any(|own| **own == *id)

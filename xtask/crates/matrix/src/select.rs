@@ -4,7 +4,7 @@ use anyhow::{Result, anyhow, bail};
 
 use crate::abi::Abi;
 use crate::package::Package;
-use crate::schema::Matrix;
+use crate::schema::{Image, Matrix};
 use base::ui::quoted;
 
 /// Wheels and images to build. Their dependencies follow from the matrix.
@@ -16,11 +16,10 @@ pub struct Selection {
 }
 
 impl Selection {
+    /// Selects all wheels, and all images except those with ThreadSanitizer, which are built only if they are named.
     pub fn all(matrix: &Matrix) -> Selection {
-        Selection {
-            wheels: rows(matrix, &[], &[]),
-            images: matrix.images.iter().map(|image| image.tag.to_string()).collect(),
-        }
+        let images = matrix.images.iter().filter(|image| !image.is_instrumented());
+        Selection { wheels: rows(matrix, &[], &[]), images: images.map(|image| image.tag.to_string()).collect() }
     }
 
     pub fn is_empty(&self) -> bool {
@@ -60,12 +59,16 @@ pub fn abi<'m>(matrix: &'m Matrix, id: &str) -> Result<&'m Abi> {
     })
 }
 
-/// Selects the images with these tags; an empty list selects all.
+/// Selects the images with these tags; an empty list selects all except those with ThreadSanitizer.
 pub fn images(matrix: &Matrix, tags: &[String]) -> Result<Selection> {
     let tags_known: Vec<&str> = matrix.images.iter().map(|image| &*image.tag).collect();
     known("image", tags, &tags_known)?;
-    let images = tags_known.iter().filter(|tag| tags.is_empty() || tags.iter().any(|t| t == *tag));
-    Ok(Selection { wheels: Vec::new(), images: images.map(|tag| tag.to_string()).collect() })
+    let wanted = |image: &&Image| match tags {
+        [] => !image.is_instrumented(),
+        tags => tags.iter().any(|tag| image.tag == **tag),
+    };
+    let images = matrix.images.iter().filter(wanted).map(|image| image.tag.to_string());
+    Ok(Selection { wheels: Vec::new(), images: images.collect() })
 }
 
 fn known(what: &str, given: &[String], choices: &[&str]) -> Result<()> {

@@ -16,6 +16,7 @@ use crate::gil::GilState;
 use crate::package::Package;
 use crate::schema::{Image, Matrix, Server};
 use crate::tool::{Source, Tool};
+use crate::tsan::Tsan;
 use crate::words::{Location, ValidationError, Word};
 use base::digest::is_digest;
 use base::ui::quoted;
@@ -25,8 +26,22 @@ type Check = Result<(), ValidationError>;
 
 /// Structs are destructured completely, so that adding a field without a check is a compile error.
 pub fn validate(matrix: &Matrix) -> Check {
-    let Matrix { name, platform: _, root, apt, sources, tools, abis, locks: _, packages, images, ci, bench, server } =
-        matrix;
+    let Matrix {
+        name,
+        platform: _,
+        root,
+        apt,
+        sources,
+        tools,
+        abis,
+        tsan,
+        locks: _,
+        packages,
+        images,
+        ci,
+        bench,
+        server,
+    } = matrix;
     if name.chars().any(|c| c.is_ascii_uppercase()) {
         return at(name, "name", format!("`{name}` has upper-case letters, which a repository name must not have"));
     }
@@ -84,6 +99,15 @@ pub fn validate(matrix: &Matrix) -> Check {
     for abi in abis {
         check_abi(matrix, abi)?;
     }
+    let Tsan { llvm, build_apt, runtime_apt, rust_apt } = tsan;
+    if !llvm.chars().all(|c| c.is_ascii_digit()) {
+        let message = format!("`{llvm}` is not a major version of LLVM, such as `22`");
+        return Err(problem(llvm.ordinal, "tsan.llvm", message));
+    }
+    for (field, set) in [("tsan.build_apt", build_apt), ("tsan.runtime_apt", runtime_apt), ("tsan.rust_apt", rust_apt)]
+    {
+        known(field, set, apt.iter().map(|set| &set.id))?;
+    }
     for package in packages {
         package::check_package(matrix, package)?;
     }
@@ -136,7 +160,7 @@ fn check_abi(matrix: &Matrix, abi: &Abi) -> Check {
 }
 
 fn check_image(matrix: &Matrix, image: &Image) -> Check {
-    let Image { tag, abi, packages, env, gil } = image;
+    let Image { tag, abi, interpreter, races, packages, env, gil } = image;
     known("images[].abi", abi, matrix.abis.iter().map(|abi| &abi.id))?;
     for package in packages {
         known("images[].packages", package, matrix.packages.iter().map(|package| &package.id))?;
@@ -161,6 +185,14 @@ fn check_image(matrix: &Matrix, image: &Image) -> Check {
             let message = format!("the value {value:?} of `{name}` contains a quote, `$`, `\\` or a control character");
             return at(tag, "images[].env", message);
         }
+    }
+    if interpreter.is_some() && matrix.abi(abi).is_some_and(|abi| abi.interpreter.source.is_none()) {
+        let message = format!("`{tag}` sets `interpreter`, but the interpreter of `{abi}` is installed from Debian");
+        return at(tag, "images[].interpreter", message);
+    }
+    if let Some(races) = races.as_ref().filter(|_| !image.is_instrumented()) {
+        let message = format!("`{tag}` has `races`, but races are only found with `interpreter: tsan`");
+        return Err(problem(races.ordinal, "images[].races", message));
     }
     let free_threaded = matrix.abi(abi).is_some_and(Abi::free_threaded);
     let forced = env.get("PYTHON_GIL").is_some_and(|value| value == "0");

@@ -5,6 +5,7 @@ use std::time::Duration;
 use anyhow::{Context as _, Result};
 use quick_junit::{NonSuccessKind, Report, TestCase, TestCaseStatus, TestSuite};
 
+use super::races::Finding;
 use super::result::{Case, Outcome, Results};
 
 /// A process or a test, as one test case of the report.
@@ -22,7 +23,7 @@ struct Item<'a> {
 }
 
 /// Returns a report with a test suite for each suite and client, and a test case for each process and test.
-pub fn document(tag: &str, results: &Results, cases: &[Case]) -> Result<String> {
+pub fn document(tag: &str, results: &Results, cases: &[Case], races: &[Finding]) -> Result<String> {
     let processes = results.processes.iter().filter(|process| process.counts());
     let processes = processes.map(|process| Item {
         suite: &process.suite,
@@ -60,6 +61,11 @@ pub fn document(tag: &str, results: &Results, cases: &[Case]) -> Result<String> 
     }
     let mut report = Report::unnamed();
     report.add_test_suites(suites.into_iter().map(|(_, suite)| suite));
+    if !races.is_empty() {
+        let mut suite = TestSuite::new(format!("{tag} races"));
+        suite.add_test_cases(races.iter().map(|finding| race(tag, finding)));
+        report.add_test_suite(suite);
+    }
     report.to_string().context("cannot write the JUnit report")
 }
 
@@ -88,6 +94,25 @@ fn test_case(tag: &str, item: &Item, fix: Option<&str>) -> TestCase {
     if !item.stderr.is_empty() {
         case.set_system_err(item.stderr);
     }
+    case
+}
+
+/// A race as a test case, which counts as skipped if the race was reviewed.
+fn race(tag: &str, finding: &Finding) -> TestCase {
+    let mut status;
+    match &finding.reason {
+        Some(reason) => {
+            status = TestCaseStatus::skipped();
+            status.set_message(format!("known: {reason}"));
+        }
+        None => {
+            status = TestCaseStatus::non_success(NonSuccessKind::Failure);
+            status.set_message(format!("{}, {} reports", finding.kind, finding.count));
+            status.set_description(finding.stacks());
+        }
+    }
+    let mut case = TestCase::new(finding.title(), status);
+    case.set_classname(format!("{tag}.races.{}", finding.owner.describe()));
     case
 }
 

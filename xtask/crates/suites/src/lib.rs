@@ -6,6 +6,7 @@ mod junit;
 mod options;
 mod plan;
 mod published;
+mod races;
 mod result;
 mod run;
 mod table;

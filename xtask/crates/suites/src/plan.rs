@@ -1,6 +1,7 @@
 //! Collects the files for the container: the runner, its plan, the adapters, and the tests from checkouts.
 
 use std::collections::BTreeMap;
+use std::num::NonZeroU32;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result, anyhow, bail, ensure};
@@ -15,6 +16,9 @@ use build::source::{self, UnpackedSource};
 use docker::{Content, ContextFile};
 use matrix::{Image, Known, Location, Matrix, Package, Upstream, UpstreamEnv};
 
+/// How many times slower programs with ThreadSanitizer are.
+const SLOWER: NonZeroU32 = NonZeroU32::MIN.saturating_add(9);
+const CONTROLS: &str = "/controls";
 const TOP: &str = "/suites";
 const SOURCES: &str = "/sources";
 const WHEELS: &str = "/wheels";
@@ -148,7 +152,7 @@ macro_rules! proving {
 }
 
 /// The Python package that runs the suites in the container, which is part of this program.
-pub const PROVING: [(&str, &str); 20] = proving! {
+pub const PROVING: [(&str, &str); 21] = proving! {
     "__init__.py"
     "child.py"
     "client.py"
@@ -162,6 +166,7 @@ pub const PROVING: [(&str, &str); 20] = proving! {
     "process.py"
     "records.py"
     "runner.py"
+    "sanitizer.py"
     "smoke.py"
     "storm.py"
     "threaded.py"
@@ -190,11 +195,13 @@ pub struct Tested<'a> {
     pub suites: &'a [Suite],
     pub own: &'a [(PackageTests<'a>, TestSource)],
     pub wheels: &'a TestWheels,
+    /// Controls of ThreadSanitizer, by file name; empty for images without it.
+    pub controls: &'a [(String, PathBuf)],
 }
 
 /// Returns all files for the container. `server` is host and port.
 pub fn inputs(tested: &Tested, server: Option<(&str, u16)>) -> Result<Vec<ContextFile>> {
-    let Tested { project, options, image, found, suites, own, wheels } = tested;
+    let Tested { project, options, image, found, suites, own, wheels, controls } = tested;
     let mut files = Vec::new();
     for (name, text) in PROVING {
         let source = Content::Bytes(text.as_bytes().to_vec());
@@ -241,10 +248,17 @@ pub fn inputs(tested: &Tested, server: Option<(&str, u16)>) -> Result<Vec<Contex
         }
     }
     let unpack = folders.iter().filter(|(.., wheels)| !wheels.is_empty()).map(|(folder, to, _)| [folder, to]);
+    for (name, path) in *controls {
+        let source = Content::File(path.clone());
+        files.push(ContextFile { path: format!("{CONTROLS}/{name}"), source, mode: 0o755 });
+    }
+    // Programs with ThreadSanitizer are about ten times slower.
+    let limit = options.limit.saturating_mul(if image.is_instrumented() { SLOWER } else { NonZeroU32::MIN });
     let plan = json!({
+        "sanitizer": (!controls.is_empty()).then_some(CONTROLS),
         "host": server.map(|(host, _)| host),
         "port": server.map(|(_, port)| port),
-        "limit": options.limit,
+        "limit": limit,
         "suites": suites.iter().map(|suite| suite.name()).collect::<Vec<_>>(),
         "repeat": options.repeat.get(),
         "scenarios": options.scenarios,

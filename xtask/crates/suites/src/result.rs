@@ -16,6 +16,9 @@ enum Line {
     Server { text: String },
     Process(Process),
     Test(Test),
+    Control(Control),
+    Libraries(Libraries),
+    Race(Race),
     Wrong { text: String },
     End,
 }
@@ -83,6 +86,44 @@ pub struct Test {
     pub seed: Option<u64>,
 }
 
+/// Result of a control.
+#[derive(Debug, Clone, Deserialize)]
+pub struct Control {
+    pub name: String,
+    pub outcome: Outcome,
+    pub message: String,
+    /// Whether the GIL was enabled at the end of the process.
+    pub gil_after: Option<bool>,
+    /// Texts of the reports.
+    pub races: Vec<String>,
+}
+
+/// The libraries that the packages of the image load.
+#[derive(Debug, Clone, Default, Deserialize)]
+pub struct Libraries {
+    pub outcome: Option<Outcome>,
+    #[serde(default)]
+    pub message: String,
+    pub libraries: Vec<Library>,
+}
+
+/// A shared library in a process.
+#[derive(Debug, Clone, Deserialize)]
+pub struct Library {
+    pub path: String,
+    /// Whether it was compiled with ThreadSanitizer.
+    pub instrumented: bool,
+}
+
+/// A report with the process that it comes from.
+#[derive(Debug, Clone, Deserialize)]
+pub struct Race {
+    pub suite: String,
+    pub client: String,
+    pub case: String,
+    pub text: String,
+}
+
 /// Complete output of the runner.
 #[derive(Debug, Default)]
 pub struct Results {
@@ -90,6 +131,11 @@ pub struct Results {
     pub servers: Vec<String>,
     pub processes: Vec<Process>,
     pub tests: Vec<Test>,
+    /// The proof that ThreadSanitizer works; only for images with it.
+    pub controls: Vec<Control>,
+    pub libraries: Libraries,
+    /// Reports of ThreadSanitizer.
+    pub races: Vec<Race>,
 }
 
 impl Results {
@@ -101,6 +147,10 @@ impl Results {
         self.servers.extend(other.servers);
         self.processes.extend(other.processes);
         self.tests.extend(other.tests);
+        self.races.extend(other.races);
+        if self.libraries.outcome.is_none() {
+            self.libraries = other.libraries;
+        }
         self
     }
 
@@ -115,6 +165,9 @@ impl Results {
                 Line::Server { text } => results.servers.push(text),
                 Line::Process(process) => results.processes.push(process),
                 Line::Test(test) => results.tests.push(test),
+                Line::Control(control) => results.controls.push(control),
+                Line::Libraries(libraries) => results.libraries = libraries,
+                Line::Race(race) => results.races.push(race),
                 Line::Wrong { text } => return Err(anyhow!(UsageError(text))),
                 Line::End => return Ok(results),
             }

@@ -6,6 +6,7 @@ use anyhow::{Context as _, Result, bail};
 
 use crate::options::{Options, Suite, suites};
 use crate::plan::{self, PackageTests, TestSource, TestWheels, Tested};
+use crate::races::{self, Baseline, Finding};
 use crate::result::{self, Case, Results};
 use crate::{junit, published, table};
 use base::{UsageError, ui};
@@ -40,6 +41,8 @@ pub fn run(project: &Project, options: &Options) -> Result<()> {
         )));
     }
     let wheels = wheels(project, image, &own, suites.contains(&Suite::Parallel))?;
+    let controls = controls(project, &docker, image)?;
+    let baseline = Baseline::read(project, image)?;
     let sources = own.iter().map(|own| own.source(project)).collect::<Result<Vec<_>>>()?;
     let own: Vec<(PackageTests, TestSource)> = own.into_iter().zip(sources).collect();
 
@@ -50,7 +53,8 @@ pub fn run(project: &Project, options: &Options) -> Result<()> {
     // What calls unknown functions has no network, even if other suites have.
     let (calling, others): (Vec<Suite>, Vec<Suite>) = suites.iter().partition(|suite| suite.calls_unknown());
     let run_in = |suites: &[Suite], server: Option<&Borrowed>| {
-        let tested = Tested { project, options, image, found: &found, suites, own: &own, wheels: &wheels };
+        let (found, own, wheels, controls) = (&found, &own, &wheels, &controls);
+        let tested = Tested { project, options, image, found, suites, own, wheels, controls };
         if suites.is_empty() { Ok(Results::default()) } else { in_container(&tested, &docker, server) }
     };
     let results = run_in(&others, server.as_ref()).and_then(|results| Ok(results.followed_by(run_in(&calling, None)?)));
@@ -59,6 +63,7 @@ pub fn run(project: &Project, options: &Options) -> Result<()> {
     let results = results?;
     returned.context("cannot remove the server started for the tests")?;
 
+    let races = races::findings(&results, &baseline, &project.matrix, image)?;
     let known = plan::known(project, image);
     let cases = result::cases(&results, &known, options.fail_fast);
     let free_threaded = project.matrix.abi(&image.abi).is_some_and(matrix::Abi::free_threaded);
@@ -66,7 +71,7 @@ pub fn run(project: &Project, options: &Options) -> Result<()> {
     let broken = result::broken_promises(&results, &rule);
     let out = options.out.clone().unwrap_or_else(|| project.folder.join("test-results").join(&options.tag));
     std::fs::create_dir_all(&out).with_context(|| format!("cannot create `{}`", out.display()))?;
-    cache::write(&out.join("junit.xml"), junit::document(&options.tag, &results, &cases)?.as_bytes())?;
+    cache::write(&out.join("junit.xml"), junit::document(&options.tag, &results, &cases, &races)?.as_bytes())?;
 
     let server = said_by_server(&kind, &results.servers);
     let free = if free_threaded { "t" } else { "" };
@@ -75,6 +80,11 @@ pub fn run(project: &Project, options: &Options) -> Result<()> {
     ui::print_result(&table::table(&cases))?;
     ui::print_result(&gil_line(image.gil, &results, &broken))?;
     ui::print_result(&table::verdicts(&options.tag, &cases, image.gil))?;
+    if image.is_instrumented() {
+        let log = serde_json::to_string_pretty(&races::document(&options.tag, &races))?;
+        cache::write(&out.join("races.sarif"), log.as_bytes())?;
+        ui::print_result(&races::table(&races, &results.libraries))?;
+    }
     ui::print_result(&format!("{}\n", out.join("junit.xml").display()))?;
     if options.write {
         let sources = own.iter().map(|(own, source)| (own.package.id.to_string(), revision(own, source))).collect();
@@ -96,6 +106,18 @@ pub fn run(project: &Project, options: &Options) -> Result<()> {
             "the image promises `gil: {}`, but {how}, in {} processes; the first is {where_}",
             image.gil,
             broken.len()
+        );
+    }
+    let new: Vec<&Finding> = races.iter().filter(|finding| finding.reason.is_none()).collect();
+    if let Some(first) = new.first() {
+        bail!(
+            "ThreadSanitizer reported {} new races; the first is a {} in `{}`; see `{}`, and list those that are \
+             accepted in the file that `images[].races` of `{}` names",
+            new.len(),
+            first.kind,
+            first.title(),
+            out.join("races.sarif").display(),
+            image.tag
         );
     }
     if let Some(first) = bad.first() {
@@ -148,7 +170,12 @@ fn in_container(tested: &Tested, docker: &Docker, server: Option<&Borrowed>) -> 
         Results::read(&ended.stdout).with_context(|| format!("exit code {}: {last}", ended.exit))
     });
     task.end(if results.is_ok() { "done" } else { "FAILED" });
-    results
+    let results = results?;
+    if tested.image.is_instrumented() {
+        races::check(&results.controls, &results.libraries)
+            .context("ThreadSanitizer does not work in this image, so the tests would show nothing")?;
+    }
+    Ok(results)
 }
 
 /// Splits `HOST:PORT` and removes the brackets of an IPv6 address.
@@ -156,6 +183,23 @@ fn host_and_port(address: &str) -> Result<(&str, u16)> {
     let (host, port) = address.rsplit_once(':').context("a server without a port: this is a bug")?;
     let port = port.parse().context("a server without a port: this is a bug")?;
     Ok((host.trim_start_matches('[').trim_end_matches(']'), port))
+}
+
+/// Returns the controls of ThreadSanitizer, which are compiled if they are not cached; none for images without it.
+fn controls(project: &Project, docker: &Docker, image: &matrix::Image) -> Result<Vec<(String, PathBuf)>> {
+    if !image.is_instrumented() {
+        return Ok(Vec::new());
+    }
+    let facts = project.facts(false)?;
+    let abi = project.matrix.abi(&image.abi).context("an image without an ABI: this is a bug")?;
+    let plan = build::planner::controls(&project.matrix, &facts, abi)
+        .context("an interpreter with ThreadSanitizer that is not compiled: this is a bug")?;
+    let id = plan.steps.last().map(|step| step.id.clone()).unwrap_or_default();
+    let context = project.context(&facts, Some(docker));
+    let outcomes = build::run::execute_with(&plan, &|step| step.id == id, &context, &Exchange::new(None, None))?;
+    let built = outcomes.get(&id).context("the controls have no result: this is a bug")?;
+    let files = built.record.output.files.iter();
+    Ok(files.map(|file| (file.name.clone(), project.cache.blob(&file.sha256))).collect())
 }
 
 /// Returns the wheels for the packages' own tests, from the cache or the package index, verified by digest.

@@ -142,7 +142,7 @@ fn the_gil_may_be_off_until_an_undeclared_module_is_imported() {
 #[test]
 fn junit_is_well_formed_and_complete() {
     let results = Results::read(LINES).unwrap();
-    let document = junit::document("tag", &results, &cases(&results, &known(), false)).unwrap();
+    let document = junit::document("tag", &results, &cases(&results, &known(), false), &[]).unwrap();
     let script = "import sys, xml.etree.ElementTree as tree\nfor suite in tree.parse(sys.stdin).getroot():\n \
                   c = suite.findall('testcase')\n \
                   print(suite.get('name'), suite.get('tests') == str(len(c)), suite.get('failures'), suite.get('skipped'), \
@@ -223,7 +223,7 @@ fn nothing_tested_is_no_pass() {
         table::verdicts("314t", &cases, GilState::Off),
         "NOTHING parallel of one: 0 of 0 failed, 1 skipped\nNOTHING   tests: none of its 1 tests could be run in threads\n"
     );
-    assert!(junit::document("314t", &results, &cases).unwrap().contains("<error message=\"none of its 1 tests"));
+    assert!(junit::document("314t", &results, &cases, &[]).unwrap().contains("<error message=\"none of its 1 tests"));
 }
 
 #[test]

@@ -8,7 +8,8 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use sha2::{Digest, Sha256, Sha384, Sha512};
 
 use crate::expected::ExpectedWheel;
-use crate::name::{QUICK, WheelName, same_name, same_version};
+use crate::local::LocalBuild;
+use crate::name::{WheelName, same_name, same_version};
 
 const REQUIRED: [&str; 3] = ["WHEEL", "METADATA", "RECORD"];
 
@@ -157,13 +158,18 @@ fn check_format(text: &str, file: &str, key: &str, known: &[&str], problems: &mu
 fn check_wheel(text: &str, name: &WheelName, problems: &mut Vec<String>) {
     check_format(text, "WHEEL", "Wheel-Version", &["1"], problems);
     check_tags(text, name, problems);
-    // A quick wheel must not pass for another one by its name.
-    match (values(text, "Build").any(|build| build == QUICK), name.is_quick()) {
-        (true, false) => problems.push(format!("WHEEL has Build `{QUICK}`, but the file name has no such build tag")),
-        (false, true) => {
-            problems.push(format!("the file name has the build tag `{QUICK}`, but WHEEL has no such Build"))
+    // A wheel that is not for others must not pass for another one by its name.
+    for build in LocalBuild::ALL {
+        let mark = build.tag();
+        match (values(text, "Build").any(|value| value == mark), name.local_build() == Some(build)) {
+            (true, false) => {
+                problems.push(format!("WHEEL has Build `{mark}`, but the file name has no such build tag"))
+            }
+            (false, true) => {
+                problems.push(format!("the file name has the build tag `{mark}`, but WHEEL has no such Build"))
+            }
+            (true, true) | (false, false) => {}
         }
-        (true, true) | (false, false) => {}
     }
 }
 

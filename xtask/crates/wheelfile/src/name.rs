@@ -6,9 +6,7 @@ use std::str::FromStr;
 use anyhow::{Result, bail, ensure};
 use pep440_rs::Version;
 
-/// The build tag (PEP 427) of a quick wheel, in its file name and in its WHEEL file. A build tag begins with a digit.
-/// Unlike a local version it changes neither the version that Python sees nor what requirements the wheel satisfies.
-pub const QUICK: &str = "0quick";
+use crate::local::LocalBuild;
 
 /// Parts of a wheel's file name, `{distribution}-{version}(-{build})?-{python}-{abi}-{platform}.whl` (PEP 427).
 /// Compressed tag sets (PEP 425) are split at `.`.
@@ -54,9 +52,9 @@ impl WheelName {
         })
     }
 
-    /// Returns whether it was compiled for trying out: see [`QUICK`].
-    pub fn is_quick(&self) -> bool {
-        self.build.as_deref() == Some(QUICK)
+    /// Returns how the wheel was built, if it is not for others.
+    pub fn local_build(&self) -> Option<LocalBuild> {
+        LocalBuild::ALL.into_iter().find(|build| self.build.as_deref() == Some(build.tag()))
     }
 
     /// Returns whether a platform tag is `any` or Linux with glibc on this architecture.

@@ -8,6 +8,7 @@ use crate::origin::Origin;
 use base::digest;
 use matrix::{AUTO, GilState, InterpreterBuild, Serve, Tool};
 use serde::Serialize;
+use wheelfile::LocalBuild;
 
 use crate::lock::Pin;
 
@@ -24,6 +25,7 @@ pub enum Action {
     Base(Base),
     Maturin(Maturin),
     Container(Container),
+    Controls(Controls),
     Published(Published),
     Stable(Stable),
     Image(Image),
@@ -108,6 +110,9 @@ pub struct Python {
     pub build: InterpreterBuild,
     pub builder: String,
     pub archive: String,
+    /// Major version of LLVM that compiles it, for `InterpreterBuild::Tsan`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub llvm: Option<String>,
 }
 
 /// Base image `python:<version>[t]-slim`.
@@ -162,6 +167,28 @@ pub struct Container {
     /// Whether the wheel keeps its debug information.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub debug_info: bool,
+    /// Compiles the wheel with ThreadSanitizer. The compilers are those of the image then, also that for Rust.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub instrumented: Option<Instrumented>,
+}
+
+/// How a wheel is compiled with ThreadSanitizer.
+#[derive(Debug, Clone, Serialize)]
+pub struct Instrumented {
+    /// Major version of LLVM.
+    pub llvm: String,
+    /// What the table shows in place of the ABI: `cp314t-tsan`.
+    #[serde(skip)]
+    pub label: String,
+}
+
+/// Libraries with and without data races, which show whether ThreadSanitizer finds races in an image.
+#[derive(Debug, Clone, Serialize)]
+pub struct Controls {
+    /// Step of the image with the compilers.
+    pub compilers: String,
+    /// Major version of LLVM.
+    pub llvm: String,
 }
 
 /// Common properties of built wheels.
@@ -285,6 +312,13 @@ impl Wheel {
     }
 }
 
+impl Container {
+    /// How the wheel is compiled, if it is not for others.
+    pub fn local_build(&self) -> Option<LocalBuild> {
+        self.instrumented.is_some().then_some(LocalBuild::Tsan)
+    }
+}
+
 impl Maturin {
     /// Whether the wheel is compiled for trying out.
     pub fn is_quick(&self) -> bool {
@@ -327,19 +361,38 @@ impl Action {
             | Action::Apt(_)
             | Action::Python(_)
             | Action::Base(_)
+            | Action::Controls(_)
             | Action::Image(_)
             | Action::Proof(_) => None,
         }
     }
 
-    /// Whether it compiles a wheel for trying out.
-    pub fn is_quick(&self) -> bool {
-        matches!(self, Action::Maturin(maturin) if maturin.is_quick())
+    /// How the step compiles a wheel, if it is not for others.
+    pub fn local_build(&self) -> Option<LocalBuild> {
+        match self {
+            Action::Maturin(maturin) => maturin.is_quick().then_some(LocalBuild::Quick),
+            Action::Container(container) => container.local_build(),
+            Action::Tools(_)
+            | Action::Fetch(_)
+            | Action::Patch(_)
+            | Action::Root(_)
+            | Action::Apt(_)
+            | Action::Python(_)
+            | Action::Base(_)
+            | Action::Controls(_)
+            | Action::Published(_)
+            | Action::Stable(_)
+            | Action::Image(_)
+            | Action::Proof(_) => None,
+        }
     }
 
     /// What the closing table calls the artefact of a row, and its tag.
     pub fn row_name(&self) -> Option<(&str, &str)> {
         match self {
+            Action::Container(Container { wheel, instrumented: Some(instrumented), .. }) => {
+                Some((&wheel.package, &instrumented.label))
+            }
             Action::Maturin(_) | Action::Container(_) | Action::Published(_) | Action::Stable(_) => {
                 self.wheel().map(|wheel| (wheel.package, wheel.abi))
             }
@@ -351,6 +404,7 @@ impl Action {
             | Action::Root(_)
             | Action::Apt(_)
             | Action::Python(_)
+            | Action::Controls(_)
             | Action::Image(_) => None,
         }
     }
@@ -369,6 +423,7 @@ impl Action {
             | Action::Base(_)
             | Action::Maturin(_)
             | Action::Container(_)
+            | Action::Controls(_)
             | Action::Published(_)
             | Action::Stable(_)
             | Action::Image(_)
@@ -390,6 +445,7 @@ impl Action {
             | Action::Python(_)
             | Action::Base(_)
             | Action::Container(_)
+            | Action::Controls(_)
             | Action::Image(_)
             | Action::Proof(_) => true,
         }
@@ -415,6 +471,8 @@ impl Action {
             Action::Python(python) => python.build.seconds(),
             Action::Base(_) | Action::Image(_) | Action::Proof(_) => 10,
             Action::Maturin(_) => 270,
+            Action::Container(Container { instrumented: Some(_), rust: true, .. }) => 500,
+            Action::Container(Container { instrumented: Some(_), .. }) | Action::Controls(_) => 90,
             Action::Container(_) => 60,
         }
     }

@@ -6,12 +6,15 @@ use serde::{Deserialize, Serialize};
 
 use super::{Action, Plan, Step, StepWheel};
 
-/// Two job matrices; wheels are passed as artefacts from the first to the second. GitHub rejects an empty matrix, so
+/// Job matrices: wheels, which are passed as artefacts to the second, images, and the images in which data races are
+/// searched. GitHub rejects an empty matrix, so
 /// workflows check whether `include` has an entry.
 #[derive(Debug, Default, Serialize, Deserialize)]
 pub struct Jobs {
     wheels: Rows<WheelJob>,
     images: Rows<ImageJob>,
+    #[serde(default)]
+    races: Rows<RaceJob>,
 }
 
 #[derive(Debug, Serialize, Deserialize)]
@@ -54,6 +57,12 @@ struct ImageJob {
     steps: Vec<String>,
 }
 
+#[derive(Debug, Serialize, Deserialize)]
+struct RaceJob {
+    tag: String,
+    runner: String,
+}
+
 impl Jobs {
     /// Returns the row ids with the keys that their jobs must produce; `None` if a key may still change.
     pub fn keys(&self) -> BTreeMap<String, Option<String>> {
@@ -67,6 +76,8 @@ impl Jobs {
 pub struct JobOptions<'a> {
     pub runner: &'a str,
     pub quick: bool,
+    /// Tags of the images with ThreadSanitizer, which are not part of the plan.
+    pub instrumented: Vec<String>,
 }
 
 /// Returns one row for each wheel and image that is not `left_out`.
@@ -77,6 +88,8 @@ pub fn jobs(
     left_out: &dyn Fn(&Step) -> bool,
 ) -> Jobs {
     let mut jobs = Jobs::default();
+    let race = |tag: &String| RaceJob { tag: tag.clone(), runner: common.runner.to_owned() };
+    jobs.races.include = common.instrumented.iter().map(race).collect();
     let fixed_keys = plan.keys(|_, _| None);
     let how = if common.quick { " --quick" } else { "" };
     for step in plan.steps.iter().filter(|step| !left_out(step)) {

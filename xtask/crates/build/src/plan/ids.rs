@@ -1,5 +1,7 @@
 //! Ids of steps, used on the command line, in logs, artefacts and CI.
 
+use matrix::InterpreterBuild;
+
 /// Returns the id of the step that fetches a package's source.
 pub fn sdist_id(package: &str) -> String {
     format!("sdist-{package}")
@@ -13,6 +15,19 @@ pub fn patched_id(package: &str) -> String {
 /// Returns the id of a wheel's row.
 pub fn wheel_id(package: &str, abi: &str) -> String {
     format!("wheel-{package}-{abi}")
+}
+
+/// Returns the id of a base image's row. `build` is how its interpreter is compiled, if not as the ABI says.
+pub fn base_id(abi: &str, build: Option<InterpreterBuild>) -> String {
+    match build {
+        None => format!("base-{abi}"),
+        Some(build) => format!("base-{abi}-{}", build.as_str()),
+    }
+}
+
+/// Returns the id of the row of a wheel that is compiled with ThreadSanitizer.
+pub fn instrumented_id(package: &str, abi: &str) -> String {
+    format!("wheel-{package}-{abi}-tsan")
 }
 
 /// Returns the id of the step that fetches a package's run-time requirements.

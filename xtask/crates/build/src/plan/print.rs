@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 
 use super::{Action, Container, Maturin, Plan, Step};
 use base::ui;
+use wheelfile::LocalBuild;
 
 /// Planned treatment of a step.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -97,8 +98,14 @@ impl Action {
             Action::Base(base) => format!("base image python:{}", base.tag),
             Action::Maturin(Maturin { wheel, .. }) | Action::Container(Container { wheel, .. }) => {
                 let tag = wheel.tag().map(|tag| format!(" {tag}")).unwrap_or_default();
-                format!("build {}{tag}", wheel.package)
+                let how = match self.local_build() {
+                    None => "",
+                    Some(LocalBuild::Quick) => " (quick)",
+                    Some(LocalBuild::Tsan) => " with ThreadSanitizer",
+                };
+                format!("build {}{tag}{how}", wheel.package)
             }
+            Action::Controls(_) => "compile the controls of ThreadSanitizer".to_owned(),
             Action::Published(published) => format!("take the vendor's {}", published.package),
             Action::Stable(stable) => format!("take the abi3 wheel of {}", stable.wheel),
             Action::Image(image) => format!("assemble {}", image.wheels.keys().cloned().collect::<Vec<_>>().join(", ")),

@@ -323,3 +323,40 @@ fn the_longest_chain_is_the_most_urgent() {
     assert!(urgency["python-cp314t-optimized"] > urgency["wheel-acme-py-cp314t"]);
     assert!(urgency["wheel-acme-py-cp314t"] > urgency["python-cp314t"]);
 }
+
+/// The matrix with an image for ThreadSanitizer.
+fn with_tsan() -> String {
+    let row = "images:\n  - {tag: races, abi: cp314t, interpreter: tsan, packages: [acme, acme-py], gil: \"off\"}\n";
+    REAL.replacen("images:\n", row, 1)
+}
+
+#[test]
+fn an_image_with_thread_sanitizer_has_instrumented_wheels_and_is_built_only_if_it_is_named() {
+    let matrix = Matrix::parse(&with_tsan(), "matrix.yaml").unwrap();
+    let all = plan(&matrix, &Selection::all(&matrix), &facts());
+    assert!(all.step("proof-races").is_none());
+    assert_eq!(keys(&all, "that day"), keys(&planned(REAL, &facts()), "that day"), "no other key changes");
+
+    let named = matrix::select::images(&matrix, &["races".to_owned()]).unwrap();
+    let races = plan(&matrix, &named, &facts());
+    for id in ["python-cp314t-tsan", "base-cp314t-tsan", "wheel-acme-cp314t-tsan", "wheel-acme-py-cp314t-tsan"] {
+        assert!(races.step(id).is_some(), "{id}");
+    }
+    for id in ["python-cp314t", "wheel-acme-cp314t", "wheel-acme-py-cp314t"] {
+        assert!(races.step(id).is_none(), "{id}");
+    }
+    let error = crate::step::quick::refuse(&races, "`--push`").unwrap_err();
+    assert!(error.is::<base::UsageError>());
+    assert!(error.to_string().contains("`wheel-acme-py-cp314t-tsan` are built with ThreadSanitizer"), "{error}");
+    crate::step::quick::refuse(&all, "`--push`").unwrap();
+}
+
+#[test]
+fn an_image_may_have_another_interpreter_build() {
+    let text = with_tsan().replace("interpreter: tsan", "interpreter: plain");
+    let plan = planned(&text, &facts());
+    assert!(plan.step("base-cp314t-plain").is_some() && plan.step("base-cp314t").is_some());
+    assert!(plan.step("wheel-acme-cp314t-tsan").is_none());
+    let quick = planned(&text, &Facts { quick: true, ..facts() });
+    assert!(quick.step("base-cp314t-plain").is_none(), "with --quick all are plain");
+}

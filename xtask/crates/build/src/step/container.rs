@@ -40,9 +40,18 @@ pub fn run(step: &Container, env: &Env) -> Result<Output> {
         inputs.push(env.stored(&format!("/in/requires/{}", file.name), file));
     }
     inputs.push(text("/in/requires/requires.txt", &pins, 0o644));
-    if !own.env.is_empty() {
+    let mut environment = own.env.clone();
+    if let Some(instrumented) = &step.instrumented {
+        environment.insert("LLVM".to_owned(), instrumented.llvm.clone());
+        inputs.push(text("/in/build.sh", env.container_file("docker/tsan/build.sh")?, 0o644));
+    }
+    if !environment.is_empty() {
         let assign = |(name, value): (&String, &String)| format!("export {name}={}\n", ui::shell_quoted(value));
-        inputs.push(text("/in/environment.sh", &own.env.iter().map(assign).collect::<String>(), 0o644));
+        let mut script = environment.iter().map(assign).collect::<String>();
+        if step.instrumented.is_some() {
+            script.push_str(". /in/build.sh\n");
+        }
+        inputs.push(text("/in/environment.sh", &script, 0o644));
     }
     if step.rust {
         inputs.extend(rust::files(step, env)?);
@@ -99,6 +108,9 @@ pub fn run(step: &Container, env: &Env) -> Result<Output> {
                 anyhow!("{failed}{cause}{}", messages.hint(&own.package, jobs))
             }
         });
+    }
+    if let Some(build) = step.local_build() {
+        wheel::mark(&out, build)?;
     }
     let output = wheel::keep(own, &out, env)?;
     // Some builds continue without an optional extension module, and nobody notices. `platform: any` accepts that.

@@ -12,7 +12,7 @@ use crate::cache::{BuiltImage, Output};
 use crate::missing::MissingDebianPackages;
 use crate::plan::{Action, Container, Published, Stable, Wheel};
 use base::digest;
-use wheelfile::NewWheel;
+use wheelfile::{LocalBuild, NewWheel};
 
 /// Note of a fake image with its Debian packages.
 const PACKAGES: &str = "packages";
@@ -32,10 +32,10 @@ pub fn run(action: &Action, env: &Env) -> Result<Output> {
         }
     }
     match action {
-        Action::Maturin(step) => wheel(&step.wheel, step.is_quick(), env),
+        Action::Maturin(step) => wheel(&step.wheel, step.is_quick().then_some(LocalBuild::Quick), env),
         Action::Container(step) => {
             missing(step, env)?;
-            wheel(&step.wheel, false, env)
+            wheel(&step.wheel, step.local_build(), env)
         }
         Action::Published(Published { package, version, abi, glibc, imports, .. })
         | Action::Stable(Stable { package, version, abi, glibc, imports, .. }) => {
@@ -53,7 +53,7 @@ pub fn run(action: &Action, env: &Env) -> Result<Output> {
                 folder: None,
                 imports: imports.clone(),
             };
-            self::wheel(&wheel, false, env)
+            self::wheel(&wheel, None, env)
         }
         Action::Fetch(fetch) => {
             let files: Result<Vec<_>> =
@@ -78,6 +78,10 @@ pub fn run(action: &Action, env: &Env) -> Result<Output> {
             let notes = BTreeMap::from([(PACKAGES.to_owned(), apt.packages.join(" "))]);
             Ok(Output { content: Some(env.key.to_owned()), notes, ..image(env) })
         }
+        Action::Controls(_) => Ok(Output {
+            files: vec![env.context.cache.put(env.key.as_bytes(), "libcontrols.so")?],
+            ..Output::default()
+        }),
         Action::Python(_) | Action::Base(_) => Ok(image(env)),
     }
 }
@@ -105,7 +109,7 @@ fn image(env: &Env) -> Output {
 }
 
 /// Writes a valid wheel with an extension module that does nothing, or without one.
-fn wheel(wheel: &Wheel, quick: bool, env: &Env) -> Result<Output> {
+fn wheel(wheel: &Wheel, local: Option<LocalBuild>, env: &Env) -> Result<Output> {
     let platform = env.context.facts.platform;
     let distribution = wheelfile::normalise(wheel.distribution()).replace('-', "_");
     let version = wheel.version.clone().unwrap_or_else(|| "0".to_owned());
@@ -138,8 +142,8 @@ fn wheel(wheel: &Wheel, quick: bool, env: &Env) -> Result<Output> {
     }
     let path = out.join(new.file_name());
     wheelfile::write_wheel(&path, &new)?;
-    if quick {
-        wheelfile::mark_quick(&path)?;
+    if let Some(build) = local {
+        wheelfile::mark(&path, build)?;
     }
     super::wheel::keep(wheel, &out, env)
 }

@@ -24,6 +24,7 @@ use crate::plan::Maturin;
 use base::cancel::Cancel;
 use base::digest;
 use base::proc::{self, ProcessIo};
+use wheelfile::LocalBuild;
 
 /// Part of this step's key. Increase it if a code change can change the result.
 pub const REVISION: u32 = 2;
@@ -211,7 +212,7 @@ pub fn run(step: &Maturin, env: &Env) -> Result<Output> {
         let built = entry?.path();
         portable::make(&built, &source)?;
         if step.is_quick() {
-            wheelfile::mark_quick(&built)?;
+            wheelfile::mark(&built, LocalBuild::Quick)?;
         }
     }
     wheel::keep(own, &out, env)

@@ -3,6 +3,7 @@
 pub mod apt;
 pub mod base_image;
 pub mod container;
+pub mod controls;
 mod env;
 pub mod fake;
 pub mod fetch;
@@ -44,6 +45,7 @@ pub fn run(action: &Action, env: &Env) -> Result<Output> {
         Action::Base(base) => base_image::run(base, env),
         Action::Maturin(maturin) => maturin::run(maturin, env),
         Action::Container(container) => container::run(container, env),
+        Action::Controls(controls) => controls::run(controls, env),
         Action::Published(published) => wheel::published(published, env),
         Action::Stable(stable) => wheel::stable(stable, env),
         Action::Image(image) => image::run(image, env),
@@ -63,6 +65,7 @@ pub fn revision(action: &Action) -> String {
         Action::Base(_) => (base_image::REVISION, None),
         Action::Maturin(_) => (maturin::REVISION, Some(wheel::REVISION)),
         Action::Container(_) => (container::REVISION, Some(wheel::REVISION)),
+        Action::Controls(_) => (controls::REVISION, None),
         Action::Published(_) | Action::Stable(_) => (wheel::REVISION, None),
         Action::Image(_) => (image::REVISION, None),
         Action::Proof(_) => (proof::REVISION, None),

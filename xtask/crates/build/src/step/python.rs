@@ -17,12 +17,18 @@ pub fn run(python: &Python, env: &Env) -> Result<Output> {
     let archive = env.file(&python.archive)?;
     let image = env.build(
         Build {
-            dockerfile: env.container_file("docker/python.Dockerfile")?,
+            dockerfile: env.container_file(match python.llvm {
+                None => "docker/python.Dockerfile",
+                Some(_) => "docker/tsan/python.Dockerfile",
+            })?,
             context: vec![env.stored("python.tar.xz", archive)],
             args: BTreeMap::from([
                 ("BUILDER".to_owned(), env.image(&python.builder)?.to_owned()),
                 ("FREE_THREADED".to_owned(), flag(python.free_threaded)),
-                ("OPTIMIZE".to_owned(), flag(python.build.is_optimized())),
+                match &python.llvm {
+                    None => ("OPTIMIZE".to_owned(), flag(python.build.is_optimized())),
+                    Some(llvm) => ("LLVM".to_owned(), llvm.clone()),
+                },
                 ("JOBS".to_owned(), env.context.engine_cores.to_string()),
             ]),
             network: Network::None,

@@ -2,13 +2,13 @@
 
 use std::collections::BTreeMap;
 
-use anyhow::{Result, anyhow};
+use anyhow::{Result, bail};
 
 use super::env::Env;
 use crate::plan::{Image, Plan, Proof};
 use base::UsageError;
 use base::ui::quoted;
-use wheelfile::WheelName;
+use wheelfile::{LocalBuild, WheelName};
 
 /// Name of the note of quick wheels and of images with them.
 pub const NOTE: &str = "quick";
@@ -28,17 +28,11 @@ pub fn profile() -> BTreeMap<String, String> {
     VARIABLES.map(|(name, value)| (name.to_owned(), value.to_owned())).into()
 }
 
-/// Returns the note of a quick wheel.
-pub fn wheel_note(name: &WheelName) -> Option<(String, String)> {
-    let text = "compiled without link-time optimisation and debug information, for trying out";
-    name.is_quick().then(|| (NOTE.to_owned(), text.to_owned()))
-}
-
 /// Returns the note of an image: the packages of its quick wheels, separated by spaces.
 pub fn note(image: &Image, env: &Env) -> Result<BTreeMap<String, String>> {
     let mut packages = Vec::new();
     for (package, step) in &image.wheels {
-        if WheelName::parse(&env.file(step)?.name)?.is_quick() {
+        if WheelName::parse(&env.file(step)?.name)?.local_build() == Some(LocalBuild::Quick) {
             packages.push(package.as_str());
         }
     }
@@ -51,15 +45,24 @@ pub fn taken(proof: &Proof, env: &Env) -> Result<Option<(String, String)>> {
     Ok(note.map(|packages| (NOTE.to_owned(), packages.clone())))
 }
 
-/// Fails if a plan builds quick wheels, which stay on this machine. `what` says what would give them to others.
+/// Fails if a plan builds wheels that stay on this machine. `what` says what would give them to others.
 pub fn refuse(plan: &Plan, what: &str) -> Result<()> {
-    let quick: Vec<&str> =
-        plan.steps.iter().filter(|step| step.action.is_quick()).map(|step| step.id.as_str()).collect();
-    if quick.is_empty() {
-        return Ok(());
+    for build in LocalBuild::ALL {
+        let steps = plan.steps.iter().filter(|step| step.action.local_build() == Some(build));
+        let ids: Vec<&str> = steps.map(|step| step.id.as_str()).collect();
+        if ids.is_empty() {
+            continue;
+        }
+        let ids = quoted(ids);
+        bail!(UsageError(match build {
+            LocalBuild::Quick => format!(
+                "`--quick` builds {ids} for trying out only, and {what} would give them to others: leave out `--quick`"
+            ),
+            LocalBuild::Tsan => format!(
+                "{ids} are built with ThreadSanitizer for tests only, and {what} would give them to others: leave out \
+                 the images with `interpreter: tsan`"
+            ),
+        }));
     }
-    Err(anyhow!(UsageError(format!(
-        "`--quick` builds {} for trying out only, and {what} would give them to others: leave out `--quick`",
-        quoted(quick)
-    ))))
+    Ok(())
 }

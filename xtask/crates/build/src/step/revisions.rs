@@ -8,14 +8,14 @@ use std::path::Path;
 
 use proc_macro2::{Delimiter, Group, TokenStream, TokenTree};
 
-use super::{apt, base_image, container, fetch, image, maturin, patch, proof, python, root, tools, wheel};
+use super::{apt, base_image, container, controls, fetch, image, maturin, patch, proof, python, root, tools, wheel};
 use base::digest;
 
 /// File of recorded digests: one line per step with its revision.
 const RECORD: &str = "src/step/revisions.txt";
 
 /// The code that can change the result of each kind of step.
-const CODE: [(&str, u32, &[&str]); 12] = [
+const CODE: [(&str, u32, &[&str]); 13] = [
     ("tools", tools::REVISION, &["step/tools.rs"]),
     ("fetch", fetch::REVISION, &["step/fetch.rs", "index.rs", "index/files.rs", "index/page.rs", "index/pip.rs"]),
     ("patch", patch::REVISION, &["step/env.rs", "step/patch.rs", "step/sdist.rs"]),
@@ -30,7 +30,8 @@ const CODE: [(&str, u32, &[&str]); 12] = [
             "step/env.rs",
             "step/maturin.rs",
             "step/maturin",
-            "../../wheelfile/src/quick.rs",
+            "../../wheelfile/src/local.rs",
+            "../../wheelfile/src/mark.rs",
             "../../wheelfile/src/rewrite.rs",
         ],
     ),
@@ -39,6 +40,7 @@ const CODE: [(&str, u32, &[&str]); 12] = [
         container::REVISION,
         &["step/env.rs", "step/container.rs", "step/container", "step/messages.rs", "step/wanted.rs"],
     ),
+    ("controls", controls::REVISION, &["step/controls.rs"]),
     (
         "wheel",
         wheel::REVISION,

@@ -12,7 +12,7 @@ use crate::origin::Origin;
 use crate::plan::{Action, Published, Stable, StepWheel, Wheel};
 use base::ui::quoted;
 use base::working_copy;
-use wheelfile::{ExpectedWheel, Importable, WheelName};
+use wheelfile::{ExpectedWheel, Importable, LocalBuild, WheelName};
 
 /// Part of the key of every wheel. Increase it if a code change can change which wheels are accepted.
 pub const REVISION: u32 = 1;
@@ -58,6 +58,14 @@ pub fn published(step: &Published, env: &Env) -> Result<Output> {
     Ok(Output { files: vec![file], notes: notes(&report, "published by the vendor"), ..Output::default() })
 }
 
+/// Gives the wheels in `out` a build tag.
+pub fn mark(out: &Path, build: LocalBuild) -> Result<()> {
+    for entry in std::fs::read_dir(out).context("the build did not create a folder with a wheel")? {
+        wheelfile::mark(&entry?.path(), build)?;
+    }
+    Ok(())
+}
+
 /// Checks the only wheel in `out` and moves it to the cache.
 pub fn keep(wheel: &Wheel, out: &Path, env: &Env) -> Result<Output> {
     let mut wheels: Vec<PathBuf> = std::fs::read_dir(out)
@@ -100,7 +108,7 @@ fn notes(report: &wheelfile::WheelReport, made_by: &str) -> BTreeMap<String, Str
         ("glibc".to_owned(), glibc),
         ("extension modules".to_owned(), modules.join(" ")),
     ]);
-    notes.extend(quick::wheel_note(&report.name));
+    notes.extend(report.name.local_build().map(|build| (quick::NOTE.to_owned(), build.description().to_owned())));
     notes
 }
 

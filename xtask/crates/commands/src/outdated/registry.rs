@@ -12,7 +12,7 @@ pub fn rows(matrix: &Matrix, offer: Offer) -> Vec<PinnedInput> {
     let images = matrix.root.image.iter().chain(matrix.server.iter().map(|server| &server.image));
     let k6 = matrix.bench.iter().filter_map(|bench| bench.serve.as_ref()).map(|serve| &serve.k6);
     let images = images.chain(k6);
-    let bases = matrix.abis.iter().filter(|abi| abi.free_threaded()).map(|abi| abi.base_tag());
+    let bases = matrix.abis.iter().filter(|abi| abi.free_threaded()).map(|abi| abi.base_tag(None));
     // In parallel, because an unreachable registry takes long to time out.
     std::thread::scope(|scope| {
         let images: Vec<_> = images.map(|image| scope.spawn(move || pinned(image, offer))).collect();

@@ -40,7 +40,12 @@ pub fn jobs(project: &Project, asked: &JobRows, planned: Planned) -> Result<Jobs
     let whole = matches!(asked.event.as_deref(), Some("schedule" | "release"));
     let there = |step: &Step| matches!(status(step), Status::Cached | Status::Pull);
     let left_out = |step: &Step| !whole && (there(step) || untouched.contains(&step.id));
-    let common = JobOptions { runner: &project.matrix.ci.runner, quick: facts.quick };
+    let instrumented = project.matrix.images.iter().filter(|image| whole && image.is_instrumented());
+    let common = JobOptions {
+        runner: &project.matrix.ci.runner,
+        quick: facts.quick,
+        instrumented: instrumented.map(|image| image.tag.to_string()).collect(),
+    };
     Ok(plan::jobs(plan, keys, &common, &left_out))
 }
 

@@ -23,7 +23,11 @@ const CRATES: &str = "/in/crates";
 pub fn files(step: &Container, env: &Env) -> Result<Vec<ContextFile>> {
     let source = env.scratch.join("src");
     wheel::unpack(&step.wheel, &source, env)?;
-    let mut files = compiler(env)?;
+    let mut files = match step.instrumented {
+        // The image has a compiler with the sources of the standard library.
+        Some(_) => Vec::new(),
+        None => compiler(env)?,
+    };
     let crates = env.scratch.join("crates");
     let configuration = vendor(&source, &crates, env)?;
     files.extend(below(&crates, CRATES)?);

@@ -1,27 +1,27 @@
-//! The build tag of quick wheels, which are compiled for trying out: faster to compile than those for release, and
-//! slower at run time.
+//! Gives a wheel a build tag.
 
 use std::path::Path;
 
 use anyhow::{Context, Result, ensure};
 
-use crate::name::{QUICK, WheelName};
+use crate::local::LocalBuild;
+use crate::name::WheelName;
 use crate::rewrite::rewrite;
 
-/// Gives a wheel the build tag [`QUICK`]. The file is renamed.
-pub fn mark_quick(wheel: &Path) -> Result<()> {
-    let file_name = wheel.file_name().unwrap_or_default().to_string_lossy();
+/// Gives a wheel the build tag of `build`. The file is renamed.
+pub fn mark(wheel: &Path, build: LocalBuild) -> Result<()> {
+    let (file_name, mark) = (wheel.file_name().unwrap_or_default().to_string_lossy(), build.tag());
     let name = WheelName::parse(&file_name)?;
-    ensure!(name.build.is_none(), "`{file_name}` has a build tag already, so it cannot be marked as a quick build");
+    ensure!(name.build.is_none(), "`{file_name}` has a build tag already, so it cannot get the build tag `{mark}`");
     let info = format!("{}-{}", name.distribution, name.version);
     let tags = file_name.strip_prefix(&format!("{info}-")).context("a wheel without tags: this is a bug")?;
     rewrite(wheel, |member, data| match (member.strip_suffix(".dist-info/WHEEL"), std::str::from_utf8(data)) {
         (Some(folder), Ok(text)) if !folder.contains('/') => {
-            format!("{}\nBuild: {QUICK}\n", text.trim_end()).into_bytes()
+            format!("{}\nBuild: {mark}\n", text.trim_end()).into_bytes()
         }
         _ => data.to_vec(),
     })?;
-    let marked = wheel.with_file_name(format!("{info}-{QUICK}-{tags}"));
+    let marked = wheel.with_file_name(format!("{info}-{mark}-{tags}"));
     std::fs::rename(wheel, &marked).with_context(|| format!("cannot rename `{}`", wheel.display()))
 }
 
@@ -44,7 +44,7 @@ mod tests {
         };
         let plain = folder.join(new.file_name());
         write_wheel(&plain, &new).unwrap();
-        mark_quick(&plain).unwrap();
+        mark(&plain, LocalBuild::Quick).unwrap();
         let marked = folder.join("demo-1.0-0quick-py3-none-any.whl");
         assert!(!plain.exists());
         let expect = ExpectedWheel {
@@ -55,8 +55,8 @@ mod tests {
             max_glibc: None,
         };
         // The check includes RECORD.
-        assert!(check(&marked, &expect).unwrap().name.is_quick());
-        assert!(mark_quick(&marked).unwrap_err().to_string().contains("has a build tag already"));
+        assert!(check(&marked, &expect).unwrap().name.local_build() == Some(LocalBuild::Quick));
+        assert!(mark(&marked, LocalBuild::Tsan).unwrap_err().to_string().contains("has a build tag already"));
 
         // Under another name it is refused, and so is another wheel under its name.
         std::fs::rename(&marked, &plain).unwrap();
