@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
-use super::{Action, Plan, Step, StepWheel};
+use super::{Action, Container, Plan, Step, StepWheel};
 
 /// Job matrices: wheels, which are passed as artefacts to the second, images, and the images in which data races are
 /// searched. GitHub rejects an empty matrix, so
@@ -97,6 +97,8 @@ pub fn jobs(
         let key = keys.get(&step.id).cloned().flatten();
         let fixed = fixed_keys.get(&step.id).is_some_and(Option::is_some);
         match &step.action {
+            // Only its image builds it.
+            Action::Container(Container { instrumented: Some(_), .. }) => {}
             Action::Maturin(_) | Action::Container(_) | Action::Published(_) | Action::Stable(_) => {
                 let Some(StepWheel { package, abi, built, .. }) = step.action.wheel() else { continue };
                 let (run, built) = (format!("wheels --package {package} --abi {abi}{how}"), built.is_some());
@@ -116,6 +118,7 @@ pub fn jobs(
             | Action::Apt(_)
             | Action::Python(_)
             | Action::Base(_)
+            | Action::Controls(_)
             | Action::Image(_) => {}
         }
     }
