@@ -1,8 +1,10 @@
 //! Environment markers (PEP 508) of a Linux interpreter. No marker distinguishes free-threaded interpreters.
 
+use std::str::FromStr as _;
+
 use anyhow::{Result, anyhow};
 use pep440_rs::Version;
-use pep508_rs::{MarkerEnvironment, MarkerEnvironmentBuilder};
+use pep508_rs::{MarkerEnvironment, MarkerEnvironmentBuilder, MarkerTree};
 
 use base::platform::Platform;
 
@@ -24,4 +26,11 @@ pub fn environment(python: &Version, platform: Platform) -> Result<MarkerEnviron
         sys_platform: "linux",
     });
     environment.map_err(|error| anyhow!("cannot create the marker environment of Python {full}: {error}"))
+}
+
+/// Returns whether a marker applies; none always does.
+pub fn applies(marker: Option<&str>, environment: &MarkerEnvironment) -> Result<bool> {
+    let Some(text) = marker else { return Ok(true) };
+    let marker = MarkerTree::from_str(text).map_err(|error| anyhow!("cannot read the marker `{text}`: {error}"))?;
+    Ok(marker.evaluate(environment, &[]))
 }

@@ -11,7 +11,7 @@ use std::str::FromStr;
 
 use anyhow::{Context as _, Result, anyhow, ensure};
 use pep440_rs::{Version, VersionSpecifiers};
-use pep508_rs::{MarkerEnvironment, MarkerTree};
+use pep508_rs::MarkerEnvironment;
 use serde::Deserialize;
 
 use super::Pin;
@@ -38,7 +38,7 @@ pub struct Pylock {
 
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-pub(super) struct LockedPackage {
+pub struct LockedPackage {
     pub name: String,
     pub version: Option<String>,
     pub marker: Option<String>,
@@ -46,14 +46,20 @@ pub(super) struct LockedPackage {
     /// URL of the package index that it is on, if it is not the default.
     pub index: Option<String>,
     #[serde(default)]
-    pub wheels: Vec<LockedWheel>,
+    pub wheels: Vec<LockedFile>,
+    pub sdist: Option<LockedFile>,
+    archive: Option<LockedFile>,
+    vcs: Option<LockedFile>,
+    directory: Option<LockedFile>,
 }
 
+/// File, or another place that a package is taken from.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
-pub(super) struct LockedWheel {
+pub struct LockedFile {
     name: Option<String>,
     pub url: Option<String>,
-    path: Option<String>,
+    pub path: Option<String>,
+    #[serde(default)]
     hashes: BTreeMap<String, String>,
 }
 
@@ -77,11 +83,11 @@ impl fmt::Display for NoFittingWheel {
 
 impl std::error::Error for NoFittingWheel {}
 
-impl LockedWheel {
+impl LockedFile {
     /// Returns the file name, which the format allows to omit if the URL ends with it.
     pub fn file_name(&self) -> Result<String> {
         let place = self.name.as_deref().or(self.path.as_deref()).or(self.url.as_deref());
-        let place = place.context("a wheel has neither `name`, `path` nor `url`")?;
+        let place = place.context("a file has neither `name`, `path` nor `url`")?;
         let name = place.split(['#', '?']).next().unwrap_or_default().rsplit('/').next().unwrap_or_default();
         // A URL encodes the `+` of a local version.
         Ok(name.replace("%2B", "+").replace("%2b", "+"))
@@ -105,7 +111,7 @@ pub fn parse(text: &str, file: &str) -> Result<Pylock> {
     let mut lock: Pylock = toml::from_str(text).map_err(|error| anyhow!("{}", error.to_string().trim()))?;
     ensure!(
         lock.lock_version.split('.').next() == Some("1"),
-        "`lock-version` is `{}`; this tool reads version 1 (PEP 751)",
+        "`lock-version` is `{}`; only version 1 (PEP 751) is supported",
         lock.lock_version
     );
     (lock.file, lock.text) = (file.to_owned(), text.to_owned());
@@ -113,6 +119,18 @@ pub fn parse(text: &str, file: &str) -> Result<Pylock> {
 }
 
 impl Pylock {
+    /// Returns the packages whose markers apply.
+    pub fn applicable(&self, environment: &MarkerEnvironment) -> Result<Vec<&LockedPackage>> {
+        let mut found = Vec::new();
+        for package in &self.packages {
+            let marker = package.marker.as_deref();
+            if markers::applies(marker, environment).with_context(|| format!("`{}`", package.name))? {
+                found.push(package);
+            }
+        }
+        Ok(found)
+    }
+
     /// Selects one wheel of each package that `abi` needs. Wheels must not require a glibc newer than `glibc`.
     pub fn select(&self, abi: &Abi, platform: Platform, glibc: (u32, u32)) -> Result<Vec<Pin>> {
         let python = python_version(abi)?;
@@ -120,11 +138,8 @@ impl Pylock {
         check_python(self.requires_python.as_deref(), &python).context("the lock file cannot be used")?;
         let interpreter = TargetInterpreter { abi: &abi.id, machine: platform.machine(), glibc };
         let mut pins: Vec<Pin> = Vec::new();
-        for package in &self.packages {
+        for package in self.applicable(&environment)? {
             let name = &package.name;
-            if !applies(package.marker.as_deref(), &environment).with_context(|| format!("`{name}`"))? {
-                continue;
-            }
             check_python(package.requires_python.as_deref(), &python).with_context(|| format!("`{name}`"))?;
             ensure!(
                 !pins.iter().any(|pin| same_name(&pin.name, name)),
@@ -146,9 +161,14 @@ impl Pylock {
 }
 
 impl LockedPackage {
+    /// Returns the place of a package that is not taken from an index: an archive, a repository or a folder.
+    pub fn elsewhere(&self) -> Option<&LockedFile> {
+        self.archive.as_ref().or(self.vcs.as_ref()).or(self.directory.as_ref())
+    }
+
     /// Returns the best matching wheel.
     fn choose(&self, interpreter: &TargetInterpreter) -> Result<Pin> {
-        let mut best: Option<(Fit, String, WheelName, &LockedWheel)> = None;
+        let mut best: Option<(Fit, String, WheelName, &LockedFile)> = None;
         let mut choices = Vec::new();
         for wheel in &self.wheels {
             let file = wheel.file_name().with_context(|| format!("`{}`", self.name))?;
@@ -198,12 +218,6 @@ fn check_python(required: Option<&str>, python: &Version) -> Result<()> {
     let required = VersionSpecifiers::from_str(text).map_err(|error| anyhow!("`requires-python`: {error}"))?;
     ensure!(required.contains(python), "`requires-python` is `{text}`, but the interpreter is Python {python}");
     Ok(())
-}
-
-fn applies(marker: Option<&str>, environment: &MarkerEnvironment) -> Result<bool> {
-    let Some(text) = marker else { return Ok(true) };
-    let marker = MarkerTree::from_str(text).map_err(|error| anyhow!("cannot read the marker `{text}`: {error}"))?;
-    Ok(marker.evaluate(environment, &[]))
 }
 
 #[cfg(test)]

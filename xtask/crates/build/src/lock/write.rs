@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 
 use anyhow::{Context as _, Result, ensure};
 
-use super::pylock::{LockedPackage, LockedWheel, Pylock};
+use super::pylock::{LockedFile, LockedPackage, Pylock};
 use wheelfile::{WheelName, is_file_of_release, platform_glibc};
 
 /// What the head of a lock file says.
@@ -71,7 +71,7 @@ fn write_package(text: &mut String, package: &LockedPackage) -> Result<()> {
 }
 
 /// Returns the fields that name the file of a wheel.
-fn place(package: &LockedPackage, wheel: &LockedWheel, name: &str) -> String {
+fn place(package: &LockedPackage, wheel: &LockedFile, name: &str) -> String {
     match (&package.index, &wheel.url) {
         (Some(_), Some(url)) => format!("name = {}, url = {}, ", quoted(name), quoted(url)),
         _ => format!("name = {}, ", quoted(name)),

@@ -5,8 +5,9 @@ use std::path::Path;
 use std::str::FromStr as _;
 
 use anyhow::{Context as _, Result, anyhow, bail};
+use build::lock::pylock::{self, LockedFile};
+use build::markers;
 use pep440_rs::{Version, VersionSpecifier, VersionSpecifiers};
-use pep508_rs::MarkerTree;
 use serde::Deserialize;
 use toml::{Table, Value};
 
@@ -30,7 +31,7 @@ pub fn parse(text: &str, target: &Target) -> Result<Vec<Wanted>> {
         bail!("a pyproject.toml is no lock file: `uv lock` or `pip lock` makes one; this command reads {FORMATS}");
     }
     match table.get("version") {
-        _ if table.contains_key("lock-version") => pylock(table, target),
+        _ if table.contains_key("lock-version") => pylock(text, target),
         Some(Value::Integer(1)) => uv(table, target),
         Some(_) if table.contains_key("package") => {
             bail!("only version 1 of uv.lock is supported")
@@ -39,68 +40,30 @@ pub fn parse(text: &str, target: &Target) -> Result<Vec<Wanted>> {
     }
 }
 
-#[derive(Deserialize)]
-#[serde(rename_all = "kebab-case")]
-struct Pylock {
-    lock_version: String,
-    #[serde(default)]
-    packages: Vec<PylockPackage>,
-}
-
-#[derive(Deserialize)]
-struct PylockPackage {
-    name: String,
-    version: Option<String>,
-    marker: Option<String>,
-    #[serde(default)]
-    wheels: Vec<LockedFile>,
-    sdist: Option<LockedFile>,
-    archive: Option<LockedFile>,
-    vcs: Option<LockedFile>,
-    directory: Option<LockedFile>,
-}
-
-/// A file in a lock file. Its name is that of the first field that is set.
-#[derive(Deserialize)]
-struct LockedFile {
-    name: Option<String>,
-    url: Option<String>,
-    path: Option<String>,
-}
-
-impl LockedFile {
-    fn file_name(&self) -> Option<String> {
-        wanted::file_name(self.name.as_deref().or(self.url.as_deref()).or(self.path.as_deref())?)
-    }
-
-    fn place(&self) -> String {
-        self.url.as_deref().or(self.path.as_deref()).unwrap_or("an unknown place").to_owned()
-    }
-}
-
-fn pylock(table: Table, target: &Target) -> Result<Vec<Wanted>> {
-    let lock: Pylock = table.try_into().map_err(|error: toml::de::Error| anyhow!("{}", error.message()))?;
-    if lock.lock_version.split('.').next() != Some("1") {
-        bail!("`lock-version` is `{}`; only version 1 (PEP 751) is supported", lock.lock_version);
-    }
+fn pylock(text: &str, target: &Target) -> Result<Vec<Wanted>> {
+    let lock = pylock::parse(text, "pylock.toml")?;
     let mut wanted = Vec::new();
-    for package in lock.packages {
-        let name = &package.name;
-        if !applies(package.marker.as_deref(), target).with_context(|| format!("`{name}`"))? {
-            continue;
-        }
-        let direct = package.archive.as_ref().or(package.vcs.as_ref()).or(package.directory.as_ref());
-        let files: Vec<String> =
-            package.wheels.iter().chain(&package.sdist).filter_map(LockedFile::file_name).collect();
-        let elsewhere =
-            direct.map(|place| Elsewhere { place: place.place(), files: place.file_name().into_iter().collect() });
-        // Without a version, the files are not those of an index.
-        let elsewhere = elsewhere.or_else(|| {
-            package.version.is_none().then(|| Elsewhere { place: "the files of the lock".to_owned(), files })
-        });
-        wanted.push(Wanted { elsewhere, ..pinned(name, package.version.as_deref())? });
+    for package in lock.applicable(&target.markers)? {
+        let elsewhere = match package.elsewhere() {
+            Some(file) => {
+                let place = file.url.as_deref().or(file.path.as_deref()).unwrap_or("an unknown place").to_owned();
+                Some(Elsewhere { place, files: file_name(file).into_iter().collect() })
+            }
+            // Without a version, the files are not those of an index.
+            None if package.version.is_none() => {
+                let files = package.wheels.iter().chain(&package.sdist).filter_map(file_name).collect();
+                Some(Elsewhere { place: "the files of the lock".to_owned(), files })
+            }
+            None => None,
+        };
+        wanted.push(Wanted { elsewhere, ..pinned(&package.name, package.version.as_deref())? });
     }
     Ok(wanted)
+}
+
+/// Returns the name of a wheel or source distribution; `None` for a repository or a folder.
+fn file_name(file: &LockedFile) -> Option<String> {
+    file.file_name().ok().and_then(|name| wanted::file_name(&name))
 }
 
 #[derive(Deserialize)]
@@ -179,7 +142,9 @@ fn uv(table: Table, target: &Target) -> Result<Vec<Wanted>> {
         reached.extend(0..lock.package.len());
     }
     while let Some(dependency) = open.pop() {
-        if !applies(dependency.marker.as_deref(), target).with_context(|| format!("`{}`", dependency.name))? {
+        if !markers::applies(dependency.marker.as_deref(), &target.markers)
+            .with_context(|| format!("`{}`", dependency.name))?
+        {
             continue;
         }
         let version = |package: &UvPackage| dependency.version.is_none() || dependency.version == package.version;
@@ -199,12 +164,6 @@ fn uv(table: Table, target: &Target) -> Result<Vec<Wanted>> {
     }
     let packages = lock.package.iter().enumerate().filter(|(at, package)| reached.contains(at) && !package.is_member());
     packages.map(|(_, package)| package.wanted()).collect()
-}
-
-fn applies(marker: Option<&str>, target: &Target) -> Result<bool> {
-    let Some(text) = marker else { return Ok(true) };
-    let marker = MarkerTree::from_str(text).map_err(|error| anyhow!("cannot read the marker `{text}`: {error}"))?;
-    Ok(marker.evaluate(&target.markers, &[]))
 }
 
 fn pinned(name: &str, version: Option<&str>) -> Result<Wanted> {
