@@ -144,6 +144,7 @@ fn verdict(probed: &Probed) -> String {
     match probed.on {
         true => match probed.undeclared.len().saturating_sub(SHOWN) {
             0 => format!("on: {}", ui::quoted(&probed.undeclared)),
+            1 => format!("on: {} and 1 other", ui::quoted(&probed.undeclared[..SHOWN])),
             others => format!("on: {} and {others} others", ui::quoted(&probed.undeclared[..SHOWN])),
         },
         false if probed.not_loadable.is_empty() => "off".to_owned(),
