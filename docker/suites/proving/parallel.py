@@ -122,7 +122,8 @@ class Folder:
             "tools": [self.plan["parallel"], self.plan["tools"]], "limit": limit, "wanted": wanted, "skip": list(found),
             **{"threads": 1, "iterations": 1, **how},
         }  # fmt: skip
-        environment = self.package["env"] | ({"PYTHON_GIL": "1"} if gil else {})
+        # Many processes import pytest and its plugins, whose folder is writable.
+        environment = {"PYTHONDONTWRITEBYTECODE": "", **self.package["env"], **({"PYTHON_GIL": "1"} if gil else {})}
         # Each test has the time limit of a process.
         return start("upstream", task, limit * 10, environment, self.package["source"], stall=limit)
 
