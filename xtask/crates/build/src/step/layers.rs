@@ -27,13 +27,16 @@ fn own_matrix() -> Matrix {
     Matrix::parse(&fixture::own_matrix(), "matrix.yaml").unwrap()
 }
 
-/// What the pipeline called an image that it has made; the newest, if there are several.
+/// What the pipeline called an image that it has made; the newest, if there are several. If the cache has it from
+/// another project of this user, it has the name of that project.
 fn made(id: &str) -> String {
-    let wanted = format!("reference={}/build:{id}-*", own_matrix().name);
-    let output =
-        Command::new("docker").args(["images", "--format", "{{.Repository}}:{{.Tag}}", "--filter", &wanted]).output();
-    let listed = String::from_utf8(output.unwrap().stdout).unwrap();
-    listed.lines().next().unwrap_or_else(|| panic!("no image of `{id}`")).to_owned()
+    let listed = |project: &str| {
+        let wanted = format!("reference={project}/build:{id}-*");
+        let arguments = ["images", "--format", "{{.Repository}}:{{.Tag}}", "--filter", &wanted];
+        let output = Command::new("docker").args(arguments).output().unwrap();
+        String::from_utf8(output.stdout).unwrap().lines().next().map(str::to_owned)
+    };
+    listed(&own_matrix().name).or_else(|| listed("*")).unwrap_or_else(|| panic!("no image of `{id}`"))
 }
 
 /// The wheel of a tool that the pipeline has downloaded.
