@@ -9,7 +9,7 @@
 # Environment: LLVM, the major version of LLVM.
 set -eu
 . /in/build.sh
-mkdir -p /tmp/controls/src
+mkdir -p /out /tmp/controls/src
 cd /tmp/controls
 cp /in/controls.c /in/controls.rs .
 cc -shared -fPIC -o /out/.c.part controls.c
@@ -27,6 +27,5 @@ printf 'version = 4\n\n[[package]]\nname = "controls"\nversion = "0.0.0"\n' > Ca
 cargo build --release --locked
 mv "target/$CARGO_BUILD_TARGET/release/libcontrols.so" /out/.rust.part
 for language in c rust; do
-    chown --reference=/out "/out/.$language.part"
     mv "/out/.$language.part" "/out/libcontrols_$language.so"
 done
