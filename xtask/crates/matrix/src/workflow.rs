@@ -18,7 +18,12 @@ pub fn workflow(text: &str, matrix: &Matrix) -> Result<String> {
         let Some((indent, what)) = line.split_once(BEGIN) else { continue };
         let what = what.trim();
         let choices: Vec<String> = match what {
-            "images" => matrix.images.iter().map(|image| image.tag.to_string()).collect(),
+            "images" => matrix
+                .images
+                .iter()
+                .filter(|image| !image.is_instrumented())
+                .map(|image| image.tag.to_string())
+                .collect(),
             other => bail!("unknown part `{other}`: only `images` is supported"),
         };
         for choice in std::iter::once("all".to_owned()).chain(choices) {
