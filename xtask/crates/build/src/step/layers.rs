@@ -34,7 +34,10 @@ fn made(id: &str) -> String {
         let wanted = format!("reference={project}/build:{id}-*");
         let arguments = ["images", "--format", "{{.Repository}}:{{.Tag}}", "--filter", &wanted];
         let output = Command::new("docker").args(arguments).output().unwrap();
-        String::from_utf8(output.stdout).unwrap().lines().next().map(str::to_owned)
+        // Only a key may follow: `python-cp314t-tsan` is another step than `python-cp314t`.
+        let is_key = |tag: &str| tag.bytes().all(|c| c.is_ascii_hexdigit());
+        let is_wanted = |name: &&str| name.rsplit_once(&format!("{id}-")).is_some_and(|(_, key)| is_key(key));
+        String::from_utf8(output.stdout).unwrap().lines().find(is_wanted).map(str::to_owned)
     };
     listed(&own_matrix().name).or_else(|| listed("*")).unwrap_or_else(|| panic!("no image of `{id}`"))
 }
