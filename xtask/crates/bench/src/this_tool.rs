@@ -92,7 +92,11 @@ impl<'a> ThisTool<'a> {
             if cold.iter().any(|name| path.ends_with(&format!("/{name}"))) {
                 text = text.lines().map(|line| with_argument(line, nonce)).collect();
             }
-            fs::write(self.project.folder.join(path), text)?;
+            let file = self.project.folder.join(path);
+            if let Some(folder) = file.parent() {
+                fs::create_dir_all(folder)?;
+            }
+            fs::write(file, text)?;
         }
         Ok(())
     }

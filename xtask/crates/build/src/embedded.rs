@@ -47,11 +47,11 @@ pub fn files() -> BTreeMap<String, String> {
     FILES.iter().map(|(name, text)| ((*name).to_owned(), (*text).to_owned())).collect()
 }
 
-/// Returns the text of each file; files in `folder` replace those of the same name.
+/// Returns the text of each file; files in `folder` replace those of the same path below `docker/`.
 pub fn files_or_those_in(folder: &Path) -> Result<BTreeMap<String, String>> {
     let mut files = files();
     for (path, text) in &mut files {
-        if let Some(own) = read_if_present(&folder.join(base_name(path)))? {
+        if let Some(own) = read_if_present(&folder.join(path.trim_start_matches("docker/")))? {
             *text = own;
         }
     }
@@ -66,10 +66,6 @@ pub fn are_those_of(project: &Path) -> Result<bool> {
         }
     }
     Ok(true)
-}
-
-fn base_name(path: &str) -> &str {
-    path.rsplit('/').next().unwrap_or(path)
 }
 
 fn read_if_present(path: &Path) -> Result<Option<String>> {

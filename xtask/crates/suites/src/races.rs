@@ -113,7 +113,7 @@ pub fn findings(results: &Results, baseline: &Baseline, matrix: &Matrix, image: 
     for race in &results.races {
         let Some(report) = Report::parse(&race.text) else {
             let first = race.text.lines().find(|line| !line.trim().is_empty()).unwrap_or_default();
-            bail!("cannot parse a report of ThreadSanitizer, which begins with `{first}`: this is a bug")
+            bail!("ThreadSanitizer wrote something else than a report, so it may have failed itself: `{first}`")
         };
         let (kind, functions) = (report.kind.clone(), report.functions());
         let case = format!("{} of {}, {}", race.suite, race.client, race.case);

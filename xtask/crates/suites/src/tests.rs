@@ -205,6 +205,11 @@ fn driven_calls_pass_their_own_tests() {
     python_tests("test_driven.py");
 }
 
+#[test]
+fn logs_of_thread_sanitizer_are_read_completely() {
+    python_tests("test_sanitizer.py");
+}
+
 fn python_tests(file: &str) {
     let tests = fixture::project().join("docker/suites/tests").join(file);
     let output = Command::new("python3").arg(tests).env("PYTHONDONTWRITEBYTECODE", "1").output().unwrap();

@@ -126,7 +126,7 @@ fn a_report_that_cannot_be_parsed_is_an_error() {
         Race { suite: String::new(), client: String::new(), case: String::new(), text: "\nWARNING: other".to_owned() };
     let results = Results { races: vec![race], ..Results::default() };
     let error = findings(&results, &Baseline::default(), &matrix, &matrix.images[0]).unwrap_err().to_string();
-    assert!(error.contains("which begins with `WARNING: other`"), "{error}");
+    assert!(error.contains("may have failed itself: `WARNING: other`"), "{error}");
 }
 
 fn control(name: &str) -> Control {
