@@ -59,7 +59,7 @@ pub fn refuse(plan: &Plan, what: &str) -> Result<()> {
                 "`--quick` builds {ids} for trying out only, and {what} would give them to others: leave out `--quick`"
             ),
             LocalBuild::Tsan => format!(
-                "{ids} are built with ThreadSanitizer for tests only, and {what} would give them to others: leave out \
+                "{what} would give others wheels that are built with ThreadSanitizer for tests only, {ids}: leave out \
                  the images with `interpreter: tsan`"
             ),
         }));
