@@ -107,7 +107,7 @@ fn race(tag: &str, finding: &Finding) -> TestCase {
         }
         None => {
             status = TestCaseStatus::non_success(NonSuccessKind::Failure);
-            status.set_message(format!("{}, {} reports", finding.kind, finding.count));
+            status.set_message(format!("{}, {}", finding.kind, finding.reports()));
             status.set_description(finding.stacks());
         }
     }

@@ -65,6 +65,11 @@ pub struct Finding {
 }
 
 impl Finding {
+    /// Returns the number of reports with its noun.
+    pub fn reports(&self) -> String {
+        format!("{} report{}", self.count, if self.count == 1 { "" } else { "s" })
+    }
+
     /// Formats the stacks of the first report.
     pub fn stacks(&self) -> String {
         let mut out = String::new();

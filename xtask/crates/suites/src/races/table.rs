@@ -10,7 +10,7 @@ pub fn table(findings: &[Finding], libraries: &Libraries) -> String {
     let mut out = String::new();
     let (new, accepted): (Vec<_>, Vec<_>) = findings.iter().partition(|finding| finding.reason.is_none());
     for finding in new {
-        let _ = writeln!(out, "RACE    {}: {}, {} reports", finding.owner.describe(), finding.kind, finding.count);
+        let _ = writeln!(out, "RACE    {}: {}, {}", finding.owner.describe(), finding.kind, finding.reports());
         for stack in finding.first.stacks.iter().take(2) {
             let _ = writeln!(out, "        {}", stack.title);
             let known = stack.frames.iter().filter(|frame| frame.place.is_some());
@@ -21,7 +21,7 @@ pub fn table(findings: &[Finding], libraries: &Libraries) -> String {
     }
     for finding in accepted {
         let reason = finding.reason.as_deref().unwrap_or_default();
-        let _ = writeln!(out, "known   {} ({} reports): {reason}", finding.title(), finding.count);
+        let _ = writeln!(out, "known   {} ({}): {reason}", finding.title(), finding.reports());
     }
     let blind = libraries.libraries.iter().filter(|library| !library.instrumented);
     let blind: Vec<&str> =

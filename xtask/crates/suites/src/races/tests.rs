@@ -106,8 +106,8 @@ fn a_reviewed_race_is_known_and_all_others_are_new() {
     let reasons: Vec<Option<&str>> = found.iter().map(|finding| finding.reason.as_deref()).collect();
     assert_eq!(reasons, [None, Some("The flag is only a hint.")]);
     let text = table(&found, &libraries());
-    assert!(text.contains("RACE    acme: data race, 1 reports"), "{text}");
-    assert!(text.contains("known   close_node / is_open (1 reports): The flag is only a hint."), "{text}");
+    assert!(text.contains("RACE    acme: data race, 1 report"), "{text}");
+    assert!(text.contains("known   close_node / is_open (1 report): The flag is only a hint."), "{text}");
     assert!(text.contains("not seen:\n        numpy/core.so\n"), "{text}");
     assert!(text.ends_with("FAILED  races: 1 new, 1 known; the controls were reported\n"), "{text}");
     let log = document("314t-tsan", &found);
