@@ -214,13 +214,14 @@ def main() -> None:
         plan = json.load(file)
     for wheels, to in plan["unpack"]:
         unpack(wheels, to)
-    if plan.get("sanitizer"):
+    controls = plan.get("sanitizer")
+    if controls:
         sanitizer.enable()
-        imports = [name for package in plan["packages"] for name in package["imports"]]
-        for each in sanitizer.controls(plan.get("sanitizer"), imports):
+        names = [name for package in plan["packages"] for name in package["imports"]]
+        for each in sanitizer.controls(controls, names):
             write(each)
     for each in Runner(plan).cases():
-        if plan.get("sanitizer") and each["event"] == "process":
+        if controls and each["event"] == "process":
             for text in sanitizer.take():
                 place = {name: each[name] for name in ("suite", "client", "case")}
                 write({"event": "race", **place, "text": text})

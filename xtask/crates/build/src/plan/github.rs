@@ -6,9 +6,8 @@ use serde::{Deserialize, Serialize};
 
 use super::{Action, Container, Plan, Step, StepWheel};
 
-/// Job matrices: wheels, which are passed as artefacts to the second, images, and the images in which data races are
-/// searched. GitHub rejects an empty matrix, so
-/// workflows check whether `include` has an entry.
+/// Job matrices: wheels, which are passed as artefacts to the images; images; and images in which data races are searched.
+/// GitHub rejects an empty matrix, so workflows check whether `include` has an entry.
 #[derive(Debug, Default, Serialize, Deserialize)]
 pub struct Jobs {
     wheels: Rows<WheelJob>,
