@@ -6,7 +6,7 @@ use std::process::Command;
 
 use serde_json::Value;
 
-use crate::cases::project;
+use crate::cases::{project, real_project};
 use crate::common::{Clone, text};
 
 /// Creates a clone with a package `native` of one Rust file.
@@ -100,6 +100,16 @@ fn c_beside_python_is_read() {
     // The static variables are the object and the module definition.
     let expected = ["c-static", "c-borrowed", "c-static", "c-gil-undeclared", "c-init-single-phase"];
     assert_eq!(rules(&clone, "c-beside-python"), expected);
+}
+
+#[test]
+fn a_package_without_an_audit_fails_only_the_audit_that_names_it() {
+    let clone = real_project(&["c-beside-python"], &[]).unwrap();
+    let output = clone.run(&["audit"]);
+    let said = text(&output.stderr);
+    assert!(output.status.success(), "{said}");
+    assert!(said.contains("matrix.yaml has no `audit` for `c-beside-python`"), "{said}");
+    assert!(text(&output.stdout).contains("c-gil-undeclared"));
 }
 
 #[test]

@@ -71,8 +71,14 @@ fn nothing_read(report: &Report) -> Option<String> {
     Some(format!("{said}: native code is in {folders}; name what to audit in `audit.sources` in matrix.yaml"))
 }
 
+/// Whether a package has findings but no `audit` in `matrix.yaml`. It fails only an audit that was asked for by name, so
+/// that a project can add packages before it audits them.
+pub fn without_baseline(judged: &Judged) -> bool {
+    judged.report.baseline_file.is_none() && judged.unreviewed() > 0
+}
+
 /// One error for all that must be done before the audit passes.
-pub fn refuse(judged: &[Judged]) -> Result<()> {
+pub fn refuse<'j>(judged: impl Iterator<Item = &'j Judged<'j>>) -> Result<()> {
     let mut said = Vec::new();
     for judged in judged {
         let (id, new) = (&judged.report.package.id, judged.unreviewed());

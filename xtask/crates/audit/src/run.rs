@@ -6,7 +6,7 @@ use anyhow::{Context as _, Result, anyhow};
 use clap::{Args, ValueEnum};
 
 use crate::baseline::Baseline;
-use crate::report::{Judged, Report, judge, refuse};
+use crate::report::{Judged, Report, judge, refuse, without_baseline};
 use crate::{declared, json, sarif, source, table};
 use base::{UsageError, ui};
 use build::{Project, cache};
@@ -60,7 +60,15 @@ pub fn run(project: &Project, asked: &Options) -> Result<()> {
         Format::Json => ui::print_result(&format!("{:#}\n", json::document(&judged)))?,
         Format::Sarif => ui::print_result(&format!("{:#}\n", sarif::document(&judged)))?,
     }
-    refuse(&judged)
+    let by_name = !asked.packages.is_empty();
+    let (optional, required): (Vec<_>, Vec<_>) = judged.iter().partition(|one| !by_name && without_baseline(one));
+    if !optional.is_empty() {
+        project.ui.say(&format!(
+            "[audit] not required to be reviewed, because matrix.yaml has no `audit` for {}",
+            ui::quoted(optional.iter().map(|one| &one.report.package.id))
+        ));
+    }
+    refuse(required.into_iter())
 }
 
 fn read(project: &Project, audit: Option<&Audit>) -> Result<(Baseline, Option<String>)> {

@@ -98,7 +98,7 @@ fn sarif_suppresses_what_is_sound_and_nothing_else() {
 #[test]
 fn what_is_new_fails_and_says_what_to_do() {
     with_one_of_each(|judged| {
-        let error = refuse(judged).unwrap_err().to_string();
+        let error = refuse(judged.iter()).unwrap_err().to_string();
         assert!(error.contains("1 findings that nobody has reviewed") && error.contains("--write"), "{error}");
     });
 }

@@ -112,12 +112,13 @@ mod tests {
 # `UPDATE_REFERENCE=1 cargo test reference`.
 ";
 
-    /// Returns the part of this project's matrix that does not depend on its packages.
-    fn part_of_the_own_matrix() -> Value {
+    /// Returns the part of this project's matrix that does not depend on its packages; `None` for a matrix that takes
+    /// fields from the defaults itself, which a clone with other packages may have.
+    fn part_of_the_own_matrix() -> Option<Value> {
         let own: Mapping = serde_yaml::from_str(&fixture::own_matrix()).unwrap();
         let mut part = Mapping::new();
         for field in ["root", "apt", "sources", "tools", "abis", "tsan", "ci"] {
-            part.insert(field.into(), own[field].clone());
+            part.insert(field.into(), own.get(field)?.clone());
         }
         // Only the sets that interpreters need, and `compile`, which the sets of packages include.
         let matrix = Matrix::parse(&fixture::own_matrix(), "matrix.yaml").unwrap();
@@ -132,12 +133,13 @@ mod tests {
         let apt = part["apt"].as_sequence_mut().unwrap();
         apt.retain(|set| sets.contains(set["id"].as_str().unwrap()));
         part["ci"].as_mapping_mut().unwrap().remove("publish");
-        Value::Mapping(part)
+        Some(Value::Mapping(part))
     }
 
     #[test]
     fn the_reference_of_the_defaults_is_up_to_date() {
-        let text = format!("{HEADER}{}", serde_yaml::to_string(&part_of_the_own_matrix()).unwrap());
+        let Some(part) = part_of_the_own_matrix() else { return };
+        let text = format!("{HEADER}{}", serde_yaml::to_string(&part).unwrap());
         fixture::generated::compare(FILE, &text).unwrap_or_else(|error| panic!("{error}"));
     }
 
