@@ -38,6 +38,10 @@ pub fn record(folder: &Path, seed: u64, slower: f64) -> Record {
         key: "k".repeat(64),
         optimized: true,
         packages: BTreeMap::from([("a-client".to_owned(), "1.2.3".to_owned())]),
+        abi: Some(config.id.split('-').next().unwrap_or_default().to_owned()),
+        interpreter: Some("optimized".to_owned()),
+        quick: Some(String::new()),
+        variables: Some(config.env.clone()),
     });
     let load = Load {
         repeat: 5,

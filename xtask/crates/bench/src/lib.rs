@@ -3,6 +3,7 @@
 
 mod build_command;
 mod build_rows;
+mod comparable;
 mod figures;
 #[cfg(test)]
 mod fixture;

@@ -99,6 +99,18 @@ pub struct Config {
     pub optimized: bool,
     /// Versions of the packages in the image.
     pub packages: BTreeMap<String, String>,
+    /// ABI of the interpreter. This field and the next ones are `None` in records of versions that lacked them.
+    #[serde(default)]
+    pub abi: Option<String>,
+    /// How the interpreter was compiled.
+    #[serde(default)]
+    pub interpreter: Option<String>,
+    /// Packages that were built with `--quick`; empty if none was.
+    #[serde(default)]
+    pub quick: Option<String>,
+    /// Environment variables that the matrix sets: those of the image and those of the configuration.
+    #[serde(default)]
+    pub variables: Option<BTreeMap<String, String>>,
 }
 
 /// One run of a configuration in fresh containers.

@@ -4,6 +4,7 @@ use super::page::{Block, Chart, Section, Table};
 use super::svg;
 use super::view::{View, section, table, text};
 use super::words::theirs;
+use crate::comparable;
 use crate::figures::{ALL, Subject};
 use crate::infer;
 use crate::record::Config;
@@ -28,7 +29,7 @@ impl View<'_> {
             .map(|other| {
                 let pairs: Vec<_> =
                     order.iter().map(|stage| (values(first, stage), values(other, stage), Good::Low)).collect();
-                family(&pairs)
+                comparable::within(self.record, first, other).map(|_| family(&pairs))
             })
             .collect();
         let mut rows = Vec::new();
@@ -42,10 +43,12 @@ impl View<'_> {
                 row.push(self.show(config, "", ALL, &figure));
                 row.push(theirs(self.theirs(config, "", ALL, &figure)));
             }
-            row.extend(verdicts.iter().map(|verdicts| {
-                verdicts[index]
-                    .as_ref()
-                    .map_or("–".to_owned(), |found| format!("{}: {}", found.size(), found.words()))
+            row.extend(verdicts.iter().map(|verdicts| match verdicts {
+                Ok(found) => {
+                    let found = found[index].as_ref();
+                    found.map_or("–".to_owned(), |found| format!("{}: {}", found.size(), found.words()))
+                }
+                Err(_) => "not comparable".to_owned(),
             }));
             rows.push(row);
         }
@@ -66,11 +69,13 @@ impl View<'_> {
             caption: "Means of the stages, one after the other; stages may overlap in truth.".to_owned(),
             svg: svg::waterfall(&self.title("Where the time goes"), "ms", &groups),
         };
-        let blocks = vec![
-            text("Means in milliseconds over all scenarios, as the client itself counts them."),
-            Block::Table(Table { head, rows }),
-            Block::Chart(chart),
-        ];
+        let mut said = "Means in milliseconds over all scenarios, as the client itself counts them.".to_owned();
+        for (other, verdicts) in others.iter().zip(&verdicts) {
+            if let Err(why) = verdicts {
+                said.push_str(&format!(" {} and {} are {why}.", first.asked.title, other.asked.title));
+            }
+        }
+        let blocks = vec![Block::Text(said), Block::Table(Table { head, rows }), Block::Chart(chart)];
         section("Stages", blocks)
     }
 

@@ -1,9 +1,11 @@
 //! Compares two result folders and reports significant regressions.
 
+use std::collections::BTreeSet;
 use std::path::Path;
 
 use anyhow::{Result, bail};
 
+use crate::comparable::{self, Difference, Kind};
 use crate::figures::{ALL, Figures, Subject};
 use crate::record::Record;
 use crate::verdict::{Good, Verdict, family};
@@ -12,8 +14,9 @@ use base::ui;
 pub fn run(old: &Path, new: &Path) -> Result<()> {
     let (before, after) = (Record::read(old)?, Record::read(new)?);
     let (was, is) = (Figures::of(&before, old)?, Figures::of(&after, new)?);
-    let rows = rows(&before, &was, &is);
-    if rows.is_empty() {
+    let compared = compared((&before, &was), (&after, &is));
+    let Compared { rows, refused, .. } = &compared;
+    if rows.is_empty() && refused.is_empty() {
         bail!("`{}` and `{}` have no complete run of the same configuration", old.display(), new.display());
     }
     for (name, record, figures) in [("first", &before, &was), ("second", &after, &is)] {
@@ -21,11 +24,12 @@ pub fn run(old: &Path, new: &Path) -> Result<()> {
             ui::print_result(&format!("warning: the {name} has {line}\n"))?;
         }
     }
-    ui::print_result(&told(&before, &after, &rows))?;
+    ui::print_result(&told(&before, &after, &compared))?;
     let worse: Vec<&str> = rows.iter().filter(|row| row.verdict.worse()).map(|row| row.name.as_str()).collect();
-    match worse.as_slice() {
-        [] => Ok(()),
-        [first, ..] => bail!("{} of {} figures are worse, the first: {first}", worse.len(), rows.len()),
+    match (worse.as_slice(), refused.as_slice()) {
+        ([first, ..], _) => bail!("{} of {} figures are worse, the first: {first}", worse.len(), rows.len()),
+        ([], [(config, _), ..]) => bail!("{} configurations cannot be compared, the first: {config}", refused.len()),
+        ([], []) => Ok(()),
     }
 }
 
@@ -35,12 +39,23 @@ pub struct ComparedFigure {
     pub verdict: Verdict,
 }
 
-/// Returns the comparison of each figure that both folders have. All figures of a configuration are adjusted
-/// together.
-pub fn rows(before: &Record, was: &Figures, is: &Figures) -> Vec<ComparedFigure> {
-    let mut rows = Vec::new();
+/// Comparison of two folders.
+#[derive(Default)]
+pub struct Compared {
+    pub rows: Vec<ComparedFigure>,
+    /// Configurations that were measured under different conditions, with the reason.
+    pub refused: Vec<(String, String)>,
+    /// What differs between the images of a configuration.
+    pub differences: Vec<(String, Difference)>,
+}
+
+/// Compares each figure that both folders have. All figures of a configuration are adjusted together. A configuration
+/// is compared only if nothing but its image differs.
+pub fn compared((before, was): (&Record, &Figures), (after, is): (&Record, &Figures)) -> Compared {
+    let mut compared = Compared::default();
     for config in &before.configs {
         let id = &config.asked.id;
+        let Some(later) = after.config(id) else { continue };
         let mut names = vec![format!("{id}: requests/s")];
         let whole = Subject::new(id, "", ALL);
         let mut pairs = vec![(was.get(&whole, "requests/s"), is.get(&whole, "requests/s"), Good::High)];
@@ -52,34 +67,46 @@ pub fn rows(before: &Record, was: &Figures, is: &Figures) -> Vec<ComparedFigure>
             }
         }
         let verdicts = names.into_iter().zip(family(&pairs));
-        rows.extend(verdicts.filter_map(|(name, verdict)| Some(ComparedFigure { name, verdict: verdict? })));
+        let rows = verdicts.filter_map(|(name, verdict)| Some(ComparedFigure { name, verdict: verdict? }));
+        match comparable::between((before, config), (after, later)) {
+            // Without complete runs there is nothing to compare.
+            _ if pairs.iter().all(|(was, is, _)| was.is_empty() || is.is_empty()) => {}
+            Ok(difference) => {
+                compared.rows.extend(rows);
+                compared.differences.push((id.to_string(), difference));
+            }
+            Err(why) => compared.refused.push((id.to_string(), why)),
+        }
     }
-    rows
+    compared
 }
 
-/// Formats the comparison, starting with unintended differences between the folders.
-pub fn told(before: &Record, after: &Record, rows: &[ComparedFigure]) -> String {
+/// Formats the comparison, starting with what cannot be compared.
+pub fn told(before: &Record, after: &Record, compared: &Compared) -> String {
     let mut out = String::new();
-    let mut differ = |what: &str, differs: bool| {
-        if differs {
-            out.push_str(&format!("warning: {what}\n"));
-        }
-    };
-    differ("they were not measured on the same machine", before.machine != after.machine);
-    differ("they were not measured with the same load", before.load != after.load);
-    differ("they were not measured with the same load scripts", before.scripts != after.scripts);
-    differ("they were not measured with the same load generator", before.k6.digest != after.k6.digest);
-    differ("they were not measured with the same server", before.server != after.server);
-    differ("a stand-in server: its speed says nothing", before.server.standin || after.server.standin);
+    if before.server.standin || after.server.standin {
+        out.push_str("warning: a stand-in server: its speed says nothing\n");
+    }
     for (name, record) in [("first", before), ("second", after)] {
         if let Some(why) = record.incomplete() {
             out.push_str(&format!("warning: the {name} is incomplete: {why}\n"));
         }
     }
+    for (config, why) in &compared.refused {
+        out.push_str(&format!("{config}: {why}\n"));
+    }
+    for (config, difference) in compared.differences.iter().filter(|(_, difference)| difference.kind != Kind::Nothing) {
+        out.push_str(&format!("{config}: the difference is {}\n", difference.words));
+    }
+    let unknown: BTreeSet<&str> = compared.differences.iter().flat_map(|(_, one)| one.unknown.clone()).collect();
+    if !unknown.is_empty() {
+        let names = unknown.into_iter().collect::<Vec<_>>().join(", ");
+        out.push_str(&format!("warning: not recorded, so not checked: {names}\n"));
+    }
     let cells = |ComparedFigure { name, verdict }: &ComparedFigure| {
         [name.clone(), format!("{}  {}", verdict.size(), verdict.words().replace("**", ""))]
     };
-    let cells: Vec<[String; 2]> = rows.iter().map(cells).collect();
+    let cells: Vec<[String; 2]> = compared.rows.iter().map(cells).collect();
     out.push_str(&ui::columns(&cells, "  ", |_| false));
     out
 }

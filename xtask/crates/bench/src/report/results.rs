@@ -1,14 +1,17 @@
 //! Report sections with results: latency, throughput, and differences between configurations.
 
+use std::collections::BTreeSet;
+
 use super::page::{Block, Chart, Section, Table};
 use super::svg::{self, Bar, Line};
 use super::view::{View, section, short, table, text};
 use super::words::theirs;
+use crate::comparable::{Comparison, Comparisons, comparisons};
 use crate::figures::{ALL, Figures, STEP, Subject};
 use crate::infer;
 use crate::record::{Config, Record};
 use crate::samples::quantile;
-use crate::verdict::{Good, family};
+use crate::verdict::{Good, Verdict, family};
 
 pub fn sections(record: &Record, figures: &Figures) -> Vec<Section> {
     let view = View { record, figures };
@@ -24,76 +27,70 @@ pub fn sections(record: &Record, figures: &Figures) -> Vec<Section> {
         view.parts(),
         view.over_time(),
     ];
-    view.against_the_first().into_iter().chain(view.same_image()).chain(all.into_iter().flatten()).collect()
+    view.compared().into_iter().chain(all.into_iter().flatten()).collect()
 }
 
 impl View<'_> {
-    /// Compares every configuration with the first.
-    fn against_the_first(&self) -> Option<Section> {
-        let (first, others) = self.record.configs.split_first()?;
-        self.against(first, others.iter().collect(), &format!("Against {}", first.asked.title))
-    }
-
-    /// Compares configurations that share an image and differ only in its environment variables.
-    fn same_image(&self) -> Vec<Section> {
-        let configs = &self.record.configs;
-        let alike = |one: &Config, other: &Config| {
-            let (a, b) = (&one.asked, &other.asked);
-            let clients = a.clients.iter().map(|client| &**client).eq(b.clients.iter().map(|client| &**client));
-            one.digest == other.digest && clients && a.stages == b.stages
-        };
-        let each = configs.iter().enumerate().filter_map(|(index, base)| {
-            // Equal configurations are listed only once.
-            let first = index > 0 && !configs[..index].iter().any(|earlier| alike(earlier, base));
-            let others = configs[index + 1..].iter().filter(|other| first && alike(base, other));
-            self.against(base, others.collect(), &format!("The same image: against {}", base.asked.title))
-        });
-        each.collect()
+    /// Compares configurations that differ in one thing, one section for each that others are compared with.
+    fn compared(&self) -> Vec<Section> {
+        let Comparisons { made, refused } = comparisons(self.record);
+        let mut sections = Vec::new();
+        for (index, base) in self.record.configs.iter().enumerate() {
+            let own: Vec<&Comparison> = made.iter().filter(|one| std::ptr::eq(one.base, base)).collect();
+            let refused = if index == 0 { refused.as_slice() } else { &[] };
+            sections.extend(self.against(base, &own, refused));
+        }
+        sections
     }
 
     /// Compares one configuration with others, figure by figure.
-    fn against(&self, first: &Config, others: Vec<&Config>, head: &str) -> Option<Section> {
+    fn against(&self, base: &Config, others: &[&Comparison], refused: &[(&Config, String)]) -> Option<Section> {
         let mut rows = Vec::new();
-        for config in others {
-            // All tests about one configuration are adjusted together.
-            let mut names = Vec::new();
-            let mut pairs = Vec::new();
-            let alike = config.asked.clients.len() == first.asked.clients.len();
-            // A single client has the service to itself.
-            let other = if alike { "" } else { " (other clients share the load)" };
-            for client in config
-                .asked
-                .clients
-                .iter()
-                .filter(|client| first.asked.clients.iter().any(|other| **other == ***client))
-            {
-                for scenario in self.scenarios() {
-                    let values =
-                        |config: &Config| self.figures.get(&Subject::new(&config.asked.id, client, scenario), "p95");
-                    names.push(format!("{client}, p95 of {scenario}{other}"));
-                    pairs.push((values(first), values(config), Good::Low));
-                }
-            }
-            let values = |config: &Config| self.figures.get(&Subject::new(&config.asked.id, "", ALL), "requests/s");
-            if alike {
-                names.push("requests/s".to_owned());
-                pairs.push((values(first), values(config), Good::High));
-            }
-            for (name, verdict) in names.into_iter().zip(family(&pairs)) {
+        for Comparison { other, difference, .. } in others {
+            for (name, verdict) in self.verdicts(base, other) {
                 let (change, words) =
                     verdict.map_or(("–".into(), "–".into()), |found| (found.size(), found.words()));
-                rows.push(vec![config.asked.title.clone(), name, change, words]);
+                rows.push(vec![other.asked.title.clone(), difference.words.clone(), name, change, words]);
             }
         }
-        let said = text(
-            "Change of the mean over runs, with its 95 % interval. The test is a permutation test of the runs; its p is \
-             adjusted for all rows of the same configuration. Where no difference was shown, the smallest that so many \
-             runs could have shown stands beside it: it is no proof that there is none.",
+        rows.extend(
+            refused
+                .iter()
+                .map(|(other, why)| vec![other.asked.title.clone(), "–".into(), "–".into(), "–".into(), why.clone()]),
         );
-        section(head, vec![table(&["Configuration", "Figure", "Change", "Verdict"], rows)]).map(|mut section| {
-            section.blocks.insert(0, said);
+        let mut said = "Change of the mean over runs, with its 95 % interval. Only configurations that differ in one thing are \
+                        compared. The test is a permutation test of the runs; its p is adjusted for all rows of the same \
+                        configuration. Where no difference was shown, the smallest that so many runs could have shown \
+                        stands beside it: it is no proof that there is none."
+            .to_owned();
+        let unknown: BTreeSet<&str> = others.iter().flat_map(|one| one.difference.unknown.iter().copied()).collect();
+        if !unknown.is_empty() {
+            let names = unknown.into_iter().collect::<Vec<_>>().join(", ");
+            said.push_str(&format!(" Not recorded by the version that measured, so not checked: {names}."));
+        }
+        let head = ["Configuration", "Difference", "Figure", "Change", "Verdict"];
+        section(&format!("Against {}", base.asked.title), vec![table(&head, rows)]).map(|mut section| {
+            section.blocks.insert(0, Block::Text(said));
             section
         })
+    }
+
+    /// Returns the verdict about each figure of two configurations. All tests are adjusted together.
+    pub fn verdicts(&self, base: &Config, other: &Config) -> Vec<(String, Option<Verdict>)> {
+        let mut names = Vec::new();
+        let mut pairs = Vec::new();
+        for client in &other.asked.clients {
+            for scenario in self.scenarios() {
+                let values =
+                    |config: &Config| self.figures.get(&Subject::new(&config.asked.id, client, scenario), "p95");
+                names.push(format!("{client}, p95 of {scenario}"));
+                pairs.push((values(base), values(other), Good::Low));
+            }
+        }
+        let values = |config: &Config| self.figures.get(&Subject::new(&config.asked.id, "", ALL), "requests/s");
+        names.push("requests/s".to_owned());
+        pairs.push((values(base), values(other), Good::High));
+        names.into_iter().zip(family(&pairs)).collect()
     }
 
     fn latency(&self) -> Option<Section> {

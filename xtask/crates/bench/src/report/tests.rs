@@ -84,11 +84,14 @@ fn the_same_image_with_other_variables_is_compared_with_itself() {
         record.write(&folder.0).unwrap();
         draw(&folder.0).unwrap();
         let report = read(&folder.0, "report.md");
-        report.split("## The same image: against 3.14t").nth(1).map(|rest| rest.split("## ").next().unwrap().to_owned())
+        report.split("## Against 3.14t").nth(1).map(|rest| rest.split("## ").next().unwrap().to_owned())
     };
     let section = told(&record).unwrap();
-    assert!(section.contains("| once more | async, p95 of single | 0.0 %"), "{section}");
+    assert!(section.contains("| once more | nothing | async, p95 of single | 0.0 %"), "{section}");
     record.configs[2].digest.push('0');
+    assert!(told(&record).unwrap().contains("| once more | image | async, p95 of single |"));
+    let client = record.configs[1].asked.image.clone();
+    record.configs[2].asked.clients.push(client);
     assert_eq!(told(&record), None);
 }
 
@@ -109,20 +112,58 @@ fn the_same_twice_does_not_differ_and_a_slowed_one_does() {
     let figures = |record: &Record, folder: &Path| Figures::of(record, folder).unwrap();
     let rows = |new: &Path| {
         let (before, after) = (Record::read(&old.0).unwrap(), Record::read(new).unwrap());
-        compare::rows(&before, &figures(&before, &old.0), &figures(&after, new))
+        compare::compared((&before, &figures(&before, &old.0)), (&after, &figures(&after, new)))
     };
     compare::run(&old.0, &same.0).unwrap();
-    assert!(rows(&same.0).iter().all(|row| !row.verdict.shown()), "of the same twice");
+    assert!(rows(&same.0).rows.iter().all(|row| !row.verdict.shown()), "of the same twice");
     let error = compare::run(&old.0, &slow.0).unwrap_err().to_string();
     assert!(error.contains("of 6 figures are worse, the first: 314t-stages: p95 of single, async"), "{error}");
     // The one that was not slowed is not among them.
     let (before, after) = (Record::read(&old.0).unwrap(), Record::read(&slow.0).unwrap());
     let rows = rows(&slow.0);
-    let worse: Vec<&str> = rows.iter().filter(|row| row.verdict.worse()).map(|row| row.name.as_str()).collect();
+    let worse: Vec<&str> = rows.rows.iter().filter(|row| row.verdict.worse()).map(|row| row.name.as_str()).collect();
     assert_eq!(worse, ["314t-stages: p95 of single, async", "314t-stages: p95 of stress, async"]);
     assert!(compare::told(&before, &after, &rows).contains("a stand-in server: its speed says nothing"));
     // Faster is no regression.
     compare::run(&slow.0, &old.0).unwrap();
+}
+
+#[test]
+fn unequal_loads_have_no_verdict() {
+    let folder = fixture::folder("unequal", 1, 1.0);
+    let mut record = Record::read(&folder.0).unwrap();
+    let told = |record: &Record| {
+        record.write(&folder.0).unwrap();
+        draw(&folder.0).unwrap();
+        read(&folder.0, "report.md")
+    };
+    let verdict = |report: &str| report.contains("**better**, p =");
+    assert!(verdict(&told(&record)));
+    // The same measurements, but one of the services had a second client.
+    let second = record.configs[1].asked.image.clone();
+    record.configs[1].asked.clients.push(second);
+    let report = told(&record);
+    assert!(!verdict(&report), "{report}");
+    let why = "not comparable: the client mix (async against async, 314t) differs";
+    // In the comparison, and above the stages.
+    assert_eq!(report.matches(why).count(), 2, "{report}");
+}
+
+#[test]
+fn folders_with_unequal_loads_have_no_verdict() {
+    let (old, new) = (fixture::folder("six", 1, 1.0), fixture::folder("sixty", 1, 2.0));
+    let mut record = Record::read(&new.0).unwrap();
+    record.load.seconds = 60;
+    record.write(&new.0).unwrap();
+    let error = compare::run(&old.0, &new.0).unwrap_err().to_string();
+    assert_eq!(error, "2 configurations cannot be compared, the first: 311-stages");
+    let before = Record::read(&old.0).unwrap();
+    let figures = |record: &Record, folder: &Path| Figures::of(record, folder).unwrap();
+    let found = compare::compared((&before, &figures(&before, &old.0)), (&record, &figures(&record, &new.0)));
+    let told = compare::told(&before, &record, &found);
+    assert!(
+        found.rows.is_empty() && told.contains("311-stages: not comparable: the duration (4 s against 60 s) differs")
+    );
 }
 
 #[test]

@@ -193,8 +193,13 @@ fn found(project: &Project, docker: &Docker, config: &ServeConfig) -> Result<Con
     let row = project.matrix.image(&config.image).context("the image is gone from the matrix: this is a bug")?;
     let version = |id: &str| label(&labels::wheel(id)).split(' ').next().unwrap_or_default().to_owned();
     let packages: BTreeMap<String, String> = row.packages.iter().map(|id| (id.to_string(), version(id))).collect();
+    let variables = row.env.iter().chain(&config.env).map(|(name, value)| (name.to_string(), value.to_string()));
     Ok(Config {
         asked: config.clone(),
+        abi: Some(label(labels::ABI)),
+        interpreter: Some(label(labels::INTERPRETER_BUILD)),
+        quick: Some(label(labels::QUICK)),
+        variables: Some(variables.collect()),
         key: label(labels::KEY),
         optimized: InterpreterBuild::parse(&label(labels::INTERPRETER_BUILD))
             .is_some_and(InterpreterBuild::is_optimized),
