@@ -220,6 +220,11 @@ fn a_load_that_is_not_there_is_told_before_anything_starts() {
     assert!(said.contains("no configuration `313t`") && said.contains("`314t-with-acme`"), "{said}");
     assert!(clone.bad(2, &["bench", "serve", "--scenario", "double"]).contains("`gather`"));
     assert!(clone.bad(2, &["bench", "serve", "--duration", "1h"]).contains("as 60s or 5m"));
+    assert!(clone.bad(2, &["bench", "serve", "--precision", "3%"]).contains("--paired"));
+    assert!(clone.bad(2, &["bench", "serve", "--paired", "--precision", "3", "--repeat", "4"]).contains("--repeat 5"));
+    assert!(clone.bad(2, &["bench", "serve", "--paired", "--precision", "0%"]).contains("0.1% to 50%"));
+    let few = ["bench", "serve", "--paired", "--precision", "3%", "--repeat", "9", "--max-repeat", "8"];
+    assert!(clone.bad(2, &few).contains("--max-repeat 8 is less than --repeat 9"));
     fs::remove_file(clone.project().join("results/original.yaml")).unwrap();
     assert!(clone.bad(2, &["bench", "serve", "--config", "314t"]).contains("results/original.yaml"));
     assert!(clone.bad(1, &["bench", "report", "nowhere"]).contains("cargo xtask bench serve"));

@@ -85,6 +85,48 @@ fn a_short_run_is_measured_and_drawn() {
 
 #[test]
 #[ignore = "needs a Docker engine, the images and k6"]
+fn paired_configurations_are_loaded_in_turn() {
+    if !has_application() {
+        return;
+    }
+    let clone = Clone::of_project();
+    let out = clone.top.join("results");
+    let arguments = ["--config", "314t-gil,314t-with-official", "--scenario", "single", "--repeat", "2"];
+    let output = serve(&arguments, &out).args(["--duration", "4s", "--paired", "--slice", "2s"]).output().unwrap();
+    assert!(output.status.success(), "{}", said(&output));
+    let found = manifest(&out);
+    let runs = found["runs"].as_array().unwrap();
+    let mut periods = Vec::new();
+    for run in runs {
+        let phase = &run["phases"][0];
+        assert!(phase["cpu"].as_f64().unwrap() > 0.0, "{phase}");
+        let slices = phase["slices"].as_array().unwrap();
+        assert_eq!(slices.len(), 2, "{phase}");
+        for slice in slices {
+            assert!(slice["cpu"].as_f64().unwrap() > 0.0 && slice["answered"].as_u64().unwrap() > 0, "{slice}");
+            let began = slice["began"].as_f64().unwrap();
+            periods.push((began, began + slice["seconds"].as_f64().unwrap()));
+        }
+    }
+    assert_eq!(runs.iter().map(|run| run["round"].as_u64().unwrap()).collect::<Vec<_>>(), [1, 1, 2, 2]);
+    // Never two at once.
+    periods.sort_by(|a, b| a.0.total_cmp(&b.0));
+    assert!(periods.windows(2).all(|pair| pair[0].1 <= pair[1].0), "{periods:?}");
+    let report = fs::read_to_string(out.join("report.md")).unwrap();
+    assert!(
+        report.contains("## Processor time per request") && report.contains("2 rounds, in each of which"),
+        "{report}"
+    );
+    assert!(report.contains("| GIL state (on → forced off) | processor time per request |"), "{report}");
+    // Two configurations that differ in several things cannot be measured to a precision.
+    let other = clone.top.join("other");
+    let arguments = ["--config", "314t-gil,314t", "--paired", "--precision", "3%"];
+    let output = serve(&arguments, &other).output().unwrap();
+    assert!(output.status.code() == Some(2) && said(&output).contains("differ in one thing"), "{}", said(&output));
+}
+
+#[test]
+#[ignore = "needs a Docker engine, the images and k6"]
 fn an_application_that_is_killed_gives_no_number() {
     if !has_application() {
         return;

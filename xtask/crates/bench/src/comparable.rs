@@ -233,6 +233,8 @@ fn conditions(record: &Record, config: &Config) -> Vec<Condition> {
     add(Aspect::Load, "client mix", Some(joined(&asked.clients)));
     add(Aspect::Load, "number of users", Some(load.vus.to_string()));
     add(Aspect::Load, "duration", Some(format!("{} s", load.seconds)));
+    let slice = load.slice.map_or("one after the other".to_owned(), |slice| format!("in slices of {slice} s"));
+    add(Aspect::Load, "order of runs", Some(slice));
     add(Aspect::Load, "request rate", Some(format!("{}/s", load.rate)));
     add(Aspect::Load, "number of records", Some(load.records.to_string()));
     add(Aspect::Load, "list of scenarios", Some(joined(&load.scenarios)));

@@ -9,9 +9,12 @@ use crate::infer::{self, Estimate};
 use crate::prometheus::{Series, merged};
 use crate::record::{Phase, Record, Run};
 use crate::samples::{self, Request, quantile};
+use crate::verdict::{Good, Sides};
 
 /// Name for all scenarios of a run together.
 pub const ALL: &str = "all";
+/// Processor time of the service per successful response, in milliseconds.
+pub const CPU: &str = "processor time";
 /// Interval of time series in seconds.
 pub const STEP: f64 = 1.0;
 
@@ -34,6 +37,10 @@ impl Subject {
 #[derive(Debug, Default)]
 pub struct Figures {
     values: BTreeMap<(Subject, String), Vec<f64>>,
+    /// Round of each value.
+    rounds: BTreeMap<(Subject, String), Vec<u16>>,
+    /// Round of the run that is being added.
+    round: u16,
     /// Latencies of all complete runs together, sorted.
     pub latencies: BTreeMap<Subject, Vec<f64>>,
     /// Median latency of all clients in each interval, per run.
@@ -54,6 +61,7 @@ impl Figures {
     }
 
     fn add(&mut self, record: &Record, run: &Run, requests: &[Vec<Request>]) {
+        self.round = run.round;
         let clients = record.config(&run.config).map(|config| config.asked.clients.as_slice()).unwrap_or_default();
         for (phase, requests) in run.phases.iter().zip(requests) {
             let subject_of = |client: &str| Subject::new(&run.config, client, &phase.scenario);
@@ -77,6 +85,7 @@ impl Figures {
                 self.latencies.entry(subject).or_default().extend(latencies);
             }
             self.put(&subject_of(""), "dropped", Some(phase.dropped as f64));
+            self.put(&subject_of(""), CPU, cpu(&[phase], requests.iter()));
             self.series.entry(subject_of("")).or_default().push(steps(requests));
         }
         let phases: Vec<&Phase> = run.phases.iter().collect();
@@ -84,6 +93,7 @@ impl Figures {
         let count = |wanted: fn(&Request) -> bool| requests.iter().flatten().filter(|one| wanted(one)).count() as f64;
         let subject = Subject::new(&run.config, "", ALL);
         let iterations: u64 = phases.iter().map(|phase| phase.iterations).sum();
+        self.put(&subject, CPU, cpu(&phases, requests.iter().flatten()));
         self.put(&subject, "iterations/s", Some(iterations as f64 / seconds));
         self.put(&subject, "requests/s", Some(count(|one| one.status == 200) / seconds));
         self.put(&subject, "errors", Some(count(|one| one.status != 200)));
@@ -131,7 +141,9 @@ impl Figures {
 
     fn put(&mut self, subject: &Subject, figure: &str, value: Option<f64>) {
         if let Some(value) = value.filter(|value| value.is_finite()) {
-            self.values.entry((subject.clone(), figure.to_owned())).or_default().push(value);
+            let key = (subject.clone(), figure.to_owned());
+            self.values.entry(key.clone()).or_default().push(value);
+            self.rounds.entry(key).or_default().push(self.round);
         }
     }
 
@@ -140,9 +152,35 @@ impl Figures {
         self.values.get(&(subject.clone(), figure.to_owned())).map(Vec::as_slice).unwrap_or_default()
     }
 
+    /// Returns the values of those rounds in which both subjects have one, in the order of rounds.
+    pub fn matched(&self, a: &Subject, b: &Subject, figure: &str) -> (Vec<f64>, Vec<f64>) {
+        let by_round = |subject: &Subject| -> BTreeMap<u16, f64> {
+            let rounds = self.rounds.get(&(subject.clone(), figure.to_owned()));
+            rounds.into_iter().flatten().copied().zip(self.get(subject, figure).iter().copied()).collect()
+        };
+        let other = by_round(b);
+        by_round(a).into_iter().filter_map(|(round, value)| Some((value, *other.get(&round)?))).unzip()
+    }
+
+    /// Returns the values of a figure on both sides of a comparison, by round if the record is paired.
+    pub fn sides(&self, record: &Record, (a, b): (&Subject, &Subject), figure: &str, good: Good) -> Sides<'_> {
+        if record.load.slice.is_none() {
+            return Sides::apart(self.get(a, figure), self.get(b, figure), good);
+        }
+        let (a, b) = self.matched(a, b, figure);
+        let first = record.sequential.as_ref().map_or(a.len(), |sequential| usize::from(sequential.first));
+        Sides { a: a.into(), b: b.into(), good, first: Some(first) }
+    }
+
     pub fn estimate(&self, subject: &Subject, figure: &str) -> Option<Estimate> {
         infer::estimate(self.get(subject, figure))
     }
+}
+
+/// Returns the processor time per successful response; `None` if it was not recorded.
+fn cpu<'r>(phases: &[&Phase], requests: impl Iterator<Item = &'r Request>) -> Option<f64> {
+    let seconds = phases.iter().map(|phase| phase.cpu).sum::<Option<f64>>()?;
+    Some(seconds * 1000.0 / requests.filter(|one| one.status == 200).count() as f64)
 }
 
 /// Returns the median latency of the requests sent in each interval; `None` for an interval without responses.

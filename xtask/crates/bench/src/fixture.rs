@@ -51,6 +51,7 @@ pub fn record(folder: &Path, seed: u64, slower: f64) -> Record {
         records: 200,
         scenarios: scenarios(),
         open: Some("stress".to_owned()),
+        slice: None,
     };
     let server = MeasuredServer { kind: "the stand-in".to_owned(), image: None, standin: true };
     let k6 = K6 { version: "k6 v0".to_owned(), from: "made up".to_owned(), digest: "sha256:00".to_owned() };
@@ -72,7 +73,9 @@ pub fn record(folder: &Path, seed: u64, slower: f64) -> Record {
     for (number, config) in order.iter().enumerate() {
         let free = config.starts_with("314t");
         let pace = if free { 100.0 * slower } else { 200.0 };
-        record.runs.push(run(folder, &mut random, &format!("{:02}-{config}", number + 1), config, pace));
+        let mut run = run(folder, &mut random, &format!("{:02}-{config}", number + 1), config, pace);
+        run.round = u16::try_from(number / 2 + 1).unwrap();
+        record.runs.push(run);
     }
     record
 }
@@ -97,13 +100,25 @@ fn run(folder: &Path, random: &mut Random, id: &str, config: &str, pace: f64) ->
             .collect();
         let samples = format!("samples/{id}-{scenario}.csv.gz");
         let sha256 = samples::write(&folder.join(&samples), &requests).unwrap();
-        let machine = Machine { busy: 0.8, other: 0.02, steal: 0.0, throttled: Some(0) };
+        let machine = Machine { busy: 0.8, other: 0.02, steal: 0.0, throttled: Some(0), load: Some(1.5) };
         let server = series(&requests, pace);
-        Phase { scenario, seconds: 4.0, iterations: 60, dropped: 0, samples, sha256, server, machine }
+        Phase {
+            scenario,
+            seconds: 4.0,
+            iterations: 60,
+            dropped: 0,
+            samples,
+            sha256,
+            server,
+            machine,
+            cpu: Some(60.0 * pace / 50_000.0),
+            slices: Vec::new(),
+        }
     });
     Run {
         id: id.to_owned(),
         config: config.to_owned(),
+        round: 0,
         began: 1_790_000_000,
         before: Some(seen.clone()),
         after: Some(seen),

@@ -9,6 +9,7 @@ mod figures;
 mod fixture;
 mod infer;
 mod machine;
+mod pairs;
 mod prometheus;
 mod random;
 mod record;

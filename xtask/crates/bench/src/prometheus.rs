@@ -128,6 +128,15 @@ pub fn merged<'s>(series: impl Iterator<Item = &'s Series>) -> Option<Series> {
     })
 }
 
+/// Adds series of the same name and labels.
+pub fn sums(all: Vec<Series>) -> Vec<Series> {
+    let mut groups: BTreeMap<(String, BTreeMap<String, String>), Vec<Series>> = BTreeMap::new();
+    for series in all {
+        groups.entry((series.name.clone(), series.labels.clone())).or_default().push(series);
+    }
+    groups.into_values().filter_map(|group| merged(group.iter())).collect()
+}
+
 impl Series {
     pub fn mean(&self) -> Option<f64> {
         (self.count > 0.0).then(|| self.sum / self.count)
@@ -200,5 +209,7 @@ alone 3
         assert!(error.contains("started anew"), "{error}");
         let both = merged([&one[1], &one[1]].into_iter()).unwrap();
         assert_eq!((both.count, both.buckets[0].1), (80.0, 20.0));
+        let sums = sums([one.clone(), one.clone()].concat());
+        assert_eq!(sums.iter().map(|one| one.count).collect::<Vec<_>>(), [14.0, 80.0]);
     }
 }

@@ -42,6 +42,9 @@ pub struct Record {
     pub original: Option<ReferenceFigures>,
     /// Configurations of all planned runs in random order.
     pub order: Vec<String>,
+    /// How the number of rounds was decided, if not by `load.repeat` alone.
+    #[serde(default)]
+    pub sequential: Option<Sequential>,
     /// Completed runs in order.
     pub runs: Vec<Run>,
     /// Reason why there are fewer runs than in `order`.
@@ -63,6 +66,22 @@ pub struct Load {
     pub scenarios: Vec<String>,
     /// Name of the open-loop scenario.
     pub open: Option<String>,
+    /// Duration of a slice in seconds, if the configurations of a round are loaded in turn.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub slice: Option<u64>,
+}
+
+/// Two-stage design by Stein (1945): the variance of the first rounds decides how many rounds there are.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Sequential {
+    /// Intended half-width of the interval of processor time per request, as a share.
+    pub precision: f64,
+    /// Number of rounds whose variance decides.
+    pub first: u16,
+    /// Largest number of rounds.
+    pub most: u16,
+    /// Number of rounds that the precision needs; `None` before the first rounds are complete.
+    pub needed: Option<u64>,
 }
 
 /// Server used by the application.
@@ -119,6 +138,9 @@ pub struct Run {
     /// Position in the order and name of the configuration.
     pub id: String,
     pub config: String,
+    /// Number of the round, from 1; 0 in records of versions that did not write it.
+    #[serde(default)]
+    pub round: u16,
     /// Start time in seconds since 1970.
     pub began: u64,
     /// Runtime information reported by the application before and after the run.
@@ -156,6 +178,24 @@ pub struct Phase {
     /// Metrics that the application counted during the scenario.
     pub server: Vec<Series>,
     pub machine: Machine,
+    /// Processor time that the container of the service used, in seconds; `None` if it was not recorded.
+    #[serde(default)]
+    pub cpu: Option<f64>,
+    /// Parts of the scenario, between which other configurations were loaded.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub slices: Vec<Slice>,
+}
+
+/// Part of a scenario.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Slice {
+    /// Start time in seconds since 1970.
+    pub began: f64,
+    pub seconds: f64,
+    /// Number of responses with status 200.
+    pub answered: u64,
+    /// Processor time in seconds.
+    pub cpu: f64,
 }
 
 /// Load of the machine during the scenario, as shares of all processors.
@@ -167,6 +207,9 @@ pub struct Machine {
     pub steal: f64,
     /// How often a processor or the cgroup was throttled; `None` if not counted.
     pub throttled: Option<u64>,
+    /// Load average of the last minute at the end; `None` if it was not recorded.
+    #[serde(default)]
+    pub load: Option<f64>,
 }
 
 impl Runtime {
@@ -215,6 +258,7 @@ impl Record {
             metrics,
             original,
             order,
+            sequential: None,
             runs: Vec::new(),
             ended: None,
         }

@@ -1,6 +1,9 @@
 //! Decides and describes whether two sets of runs differ.
 
+use std::borrow::Cow;
+
 use crate::infer::{self, ALPHA, Estimate};
+use crate::pairs::{self, Paired};
 
 /// Direction of improvement of a figure.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -21,17 +24,43 @@ pub struct Verdict {
     pub good: Good,
 }
 
-/// Compares pairs of sets that belong to one statement. The p-values are adjusted for the number of tests.
-pub fn family(pairs: &[(&[f64], &[f64], Good)]) -> Vec<Option<Verdict>> {
-    let possible = |(a, b, _): &(&[f64], &[f64], Good)| !a.is_empty() && !b.is_empty() && infer::mean(a) != 0.0;
-    let tested: Vec<&(&[f64], &[f64], Good)> = pairs.iter().filter(|pair| possible(pair)).collect();
-    let chances: Vec<f64> = tested.iter().map(|(a, b, _)| infer::permutation(a, b)).collect();
-    let mut adjusted = infer::adjusted(&chances).into_iter();
-    let verdict = |(a, b, good): &(&[f64], &[f64], Good), chance| {
+/// Values of a figure on both sides of a comparison.
+pub struct Sides<'f> {
+    pub a: Cow<'f, [f64]>,
+    pub b: Cow<'f, [f64]>,
+    pub good: Good,
+    /// For values of the same rounds: number of first rounds, whose variance counts.
+    pub first: Option<usize>,
+}
+
+/// Compares sides that belong to one statement. The p-values are adjusted for the number of tests.
+pub fn family(all: &[Sides]) -> Vec<Option<Verdict>> {
+    let mut verdicts: Vec<Option<Verdict>> = all.iter().map(Sides::verdict).collect();
+    let mut found: Vec<&mut Verdict> = verdicts.iter_mut().flatten().collect();
+    let chances: Vec<f64> = found.iter().map(|verdict| verdict.chance).collect();
+    found.iter_mut().zip(infer::adjusted(&chances)).for_each(|(verdict, chance)| verdict.chance = chance);
+    verdicts
+}
+
+impl<'f> Sides<'f> {
+    /// Returns sides whose values are from different runs.
+    pub fn apart(a: &'f [f64], b: &'f [f64], good: Good) -> Sides<'f> {
+        Sides { a: a.into(), b: b.into(), good, first: None }
+    }
+
+    /// Returns the verdict with a p-value that is not adjusted yet; `None` if there is nothing to compare.
+    fn verdict(&self) -> Option<Verdict> {
+        let Sides { a, b, good, first } = self;
+        if a.is_empty() || b.is_empty() || infer::mean(a) == 0.0 {
+            return None;
+        }
+        if let Some(first) = first {
+            let Paired { change, chance, width } = pairs::compare(a, b, *first)?;
+            return Some(Verdict { change, chance, smallest: width, good: *good });
+        }
         let smallest = infer::smallest(a, b).map(|by| by / infer::mean(a).abs());
-        Some(Verdict { change: infer::change(a, b)?, chance, smallest, good: *good })
-    };
-    pairs.iter().map(|pair| if possible(pair) { verdict(pair, adjusted.next()?) } else { None }).collect()
+        Some(Verdict { change: infer::change(a, b)?, chance: infer::permutation(a, b), smallest, good: *good })
+    }
 }
 
 impl Verdict {
@@ -91,7 +120,7 @@ mod tests {
     const SAME: [f64; 5] = [99.5, 100.5, 101.5, 98.5, 100.0];
 
     fn one(a: &[f64], b: &[f64], good: Good) -> Verdict {
-        family(&[(a, b, good)]).remove(0).unwrap()
+        family(&[Sides::apart(a, b, good)]).remove(0).unwrap()
     }
 
     #[test]
@@ -110,6 +139,17 @@ mod tests {
     }
 
     #[test]
+    fn rounds_are_compared_within() {
+        // Ten times the spread between rounds than between the sides.
+        let (drift, slower) = ([100.0, 140.0, 120.0, 90.0, 130.0], [103.1, 144.0, 123.8, 92.6, 134.1]);
+        let paired = |first| Sides { first, ..Sides::apart(&drift, &slower, Good::Low) };
+        let found = family(&[paired(Some(5)), paired(None)]);
+        assert!(found[0].as_ref().unwrap().worse() && !found[1].as_ref().unwrap().shown(), "{found:?}");
+        let size = found[0].as_ref().unwrap().size();
+        assert!(size.starts_with("+3.0 % (+2."), "{size}");
+    }
+
+    #[test]
     fn few_runs_say_that_they_cannot_say() {
         let few = one(&FAST[..3], &SLOW[..3], Good::Low);
         assert!(!few.worse() && few.words().ends_with("so few runs cannot show any"), "{}", few.words());
@@ -118,7 +158,8 @@ mod tests {
 
     #[test]
     fn what_is_not_there_has_no_verdict() {
-        let found = family(&[(&[], &FAST, Good::Low), (&[0.0], &FAST, Good::Low), (&FAST, &SLOW, Good::Low)]);
+        let low = |a| Sides::apart(a, &SLOW, Good::Low);
+        let found = family(&[low(&[]), low(&[0.0]), low(&FAST)]);
         assert_eq!((found[0].is_none(), found[1].is_none(), found[2].is_some()), (true, true, true));
     }
 

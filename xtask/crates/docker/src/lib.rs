@@ -10,6 +10,7 @@ mod client;
 mod connect;
 mod container;
 mod context;
+mod control;
 mod copy;
 mod credentials;
 mod endpoint;

@@ -5,8 +5,8 @@ use std::pin::pin;
 
 use anyhow::{Context as _, Result};
 use bollard::models::{
-    ContainerCreateBody, ContainerSummaryStateEnum, EndpointSettings, HealthStatusEnum, HostConfig, NetworkingConfig,
-    PortBinding, ResourcesUlimits,
+    ContainerCreateBody, ContainerSummaryStateEnum, EndpointSettings, HealthConfig, HealthStatusEnum, HostConfig,
+    NetworkingConfig, PortBinding, ResourcesUlimits,
 };
 use bollard::query_parameters::{
     CreateContainerOptionsBuilder, InspectContainerOptions, ListContainersOptionsBuilder, ListNetworksOptionsBuilder,
@@ -42,6 +42,8 @@ pub struct Service<'a> {
     pub labels: Vec<(String, String)>,
     /// The processors that it may use, for example `0-1,3`; all if `None`.
     pub cpus: Option<&'a str>,
+    /// Switches the health check of the image off.
+    pub no_health_check: bool,
 }
 
 /// A TCP port of a container that is published on the host's loopback interface.
@@ -95,6 +97,9 @@ impl Docker {
             cmd: (!service.command.is_empty()).then(|| service.command.clone()),
             env: Some(service.env.iter().map(|(key, value)| format!("{key}={value}")).collect()),
             labels: Some(owner::with_run_label(&service.labels)?),
+            healthcheck: service
+                .no_health_check
+                .then(|| HealthConfig { test: Some(vec!["NONE".to_owned()]), ..HealthConfig::default() }),
             exposed_ports: service.port.map(|published| vec![port(published.container)]),
             host_config: Some(HostConfig {
                 network_mode: Some(service.network.unwrap_or("host").to_owned()),

@@ -1,6 +1,6 @@
 //! Finds the engine, the image and the default server for a service.
 
-use anyhow::{Context as _, Result, anyhow, ensure};
+use anyhow::{Context as _, Result, anyhow, bail, ensure};
 
 use crate::server::ServerChoice;
 use base::UsageError;
@@ -50,5 +50,23 @@ pub fn preferred(project: &Project, docker: &Docker) -> ServerChoice {
     match &project.matrix.server {
         Some(server) if offered(&server.image) => ServerChoice::Image,
         _ => ServerChoice::Standin,
+    }
+}
+
+/// Returns the server that a service uses; `None` if it uses no server according to the matrix.
+pub fn server_for(
+    serve: &Serve,
+    tag: &str,
+    asked: Option<&ServerChoice>,
+    preferred: impl FnOnce() -> ServerChoice,
+) -> Result<Option<ServerChoice>> {
+    match (&serve.env.server, asked) {
+        (None, Some(_)) => bail!(UsageError(format!(
+            "the service of `{tag}` uses no server: remove --server, or set the variable for the server's address in \
+             `serve.env.server` in matrix.yaml"
+        ))),
+        (None, None) => Ok(None),
+        (Some(_), Some(server)) => Ok(Some(server.clone())),
+        (Some(_), None) => Ok(Some(preferred())),
     }
 }

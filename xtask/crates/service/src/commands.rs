@@ -2,7 +2,7 @@
 
 use anyhow::{Result, anyhow, bail};
 
-use crate::available::{engine, preferred, service_of};
+use crate::available::{engine, preferred, server_for, service_of};
 use crate::running;
 use crate::server::ServerChoice;
 use crate::stack::{Reach, Stack, Start};
@@ -39,7 +39,7 @@ pub fn up(project: &Project, options: &Up) -> Result<()> {
     let _lock = project.cache.lock(&format!("up-{}.lock", options.port), &project.cancel, waiting)?;
     running::make_room(project, &docker, options.port)?;
     let stack = Stack::new(project, &docker, Some(options.port))?;
-    let server = server_for(serve, options, || preferred(project, &docker))?;
+    let server = server_for(serve, &options.tag, options.server.as_ref(), || preferred(project, &docker))?;
     let started = start(&stack, options, server.as_ref(), serve, &image).and_then(|()| stack.owner.keep());
     if let Err(error) = started {
         return Err(match stack.remove() {
@@ -73,23 +73,9 @@ fn start(stack: &Stack, options: &Up, server: Option<&ServerChoice>, serve: &Ser
         stack.load(serve, image, &reach, options.records)?;
     }
     stack.say(&format!("starting {}:{}", stack.repository, options.tag));
-    let start = Start { tag: &options.tag, port: Some(options.port), env: &[], cpus: None };
+    let start = Start { tag: &options.tag, port: Some(options.port), env: &[], cpus: None, measured: false };
     stack.start_service(&start, serve, image, &reach)?;
     stack.wait(&[format!("127.0.0.1:{}", options.port)], &serve.ready).map(|_| ())
-}
-
-/// Returns the server that `up` starts or uses; `None` if the service uses no server according to the matrix.
-fn server_for(serve: &Serve, options: &Up, preferred: impl FnOnce() -> ServerChoice) -> Result<Option<ServerChoice>> {
-    match (&serve.env.server, &options.server) {
-        (None, Some(_)) => bail!(UsageError(format!(
-            "the service of `{}` uses no server: remove --server, or set the variable for the server's \
-             address in `serve.env.server` in matrix.yaml",
-            options.tag
-        ))),
-        (None, None) => Ok(None),
-        (Some(_), Some(server)) => Ok(Some(server.clone())),
-        (Some(_), None) => Ok(Some(preferred())),
-    }
 }
 
 pub fn down(project: &Project, port: Option<u16>) -> Result<()> {
@@ -158,15 +144,15 @@ mod tests {
         let mut matrix = matrix::Matrix::parse(text, "matrix.yaml").unwrap();
         let app = matrix.packages.iter_mut().find(|package| package.id == *"demo-app").unwrap();
         let serve = app.serve.as_mut().unwrap();
-        let options = |server| Up { tag: "314t".to_owned(), server, records: 1000, port: 8000, yes: false };
         let standin = || ServerChoice::Standin;
-        assert_eq!(server_for(serve, &options(None), standin).unwrap(), Some(ServerChoice::Standin));
-        assert_eq!(server_for(serve, &options(Some(ServerChoice::Image)), standin).unwrap(), Some(ServerChoice::Image));
+        let image = ServerChoice::Image;
+        assert_eq!(server_for(serve, "314t", None, standin).unwrap(), Some(ServerChoice::Standin));
+        assert_eq!(server_for(serve, "314t", Some(&image), standin).unwrap(), Some(ServerChoice::Image));
 
         serve.env.server = None;
         let nothing = || -> ServerChoice { panic!("no server must be searched") };
-        assert_eq!(server_for(serve, &options(None), nothing).unwrap(), None);
-        let error = server_for(serve, &options(Some(ServerChoice::Standin)), nothing).unwrap_err();
+        assert_eq!(server_for(serve, "314t", None, nothing).unwrap(), None);
+        let error = server_for(serve, "314t", Some(&image), nothing).unwrap_err();
         assert!(error.is::<UsageError>() && error.to_string().contains("`serve.env.server`"), "{error}");
         let reach = Reach { address: None, network: None };
         assert_eq!(reach.variable(serve), None);

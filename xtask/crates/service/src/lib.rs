@@ -14,4 +14,4 @@ pub use available::{engine, image_of};
 pub use borrow::Borrowed;
 pub use commands::{LoadData, Up, down, load, up};
 pub use server::ServerChoice;
-pub use trial::{PreparedServer, Trial, TrialOptions};
+pub use trial::{PreparedServer, Site, Trial, TrialOptions};

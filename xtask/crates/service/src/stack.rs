@@ -41,9 +41,12 @@ pub struct Start<'a> {
     /// Variables in addition to those of the image.
     pub env: &'a [(String, String)],
     pub cpus: Option<&'a str>,
+    /// Switches the image's health check off, whose processor time would be measured as the service's.
+    pub measured: bool,
 }
 
 /// Server and service in the engine, with names that no other run uses.
+#[derive(Clone)]
 pub struct Stack<'a> {
     pub project: &'a Project,
     pub docker: &'a Docker,
@@ -153,6 +156,7 @@ impl<'a> Stack<'a> {
             read_only: true,
             labels,
             cpus: start.cpus,
+            no_health_check: start.measured,
             ..Service::default()
         })
     }

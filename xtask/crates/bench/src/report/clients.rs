@@ -8,7 +8,7 @@ use crate::comparable;
 use crate::figures::{ALL, Subject};
 use crate::infer;
 use crate::record::Config;
-use crate::verdict::{Good, family};
+use crate::verdict::{Good, Sides, family};
 
 impl View<'_> {
     /// Returns the stages of the configurations with stage metrics, compared with the first of them.
@@ -27,9 +27,13 @@ impl View<'_> {
         let verdicts: Vec<_> = others
             .iter()
             .map(|other| {
-                let pairs: Vec<_> =
-                    order.iter().map(|stage| (values(first, stage), values(other, stage), Good::Low)).collect();
-                comparable::within(self.record, first, other).map(|_| family(&pairs))
+                let whole = |config: &Config| Subject::new(&config.asked.id, "", ALL);
+                let sides = |stage| {
+                    let pair = (&whole(first), &whole(other));
+                    self.figures.sides(self.record, pair, &format!("stage {stage}"), Good::Low)
+                };
+                let all: Vec<Sides> = order.iter().map(sides).collect();
+                comparable::within(self.record, first, other).map(|_| family(&all))
             })
             .collect();
         let mut rows = Vec::new();
@@ -90,7 +94,7 @@ impl View<'_> {
                     .scenarios()
                     .map(|scenario| {
                         let values = |client: &str| self.figures.get(&Subject::new(id, client, scenario), "p95");
-                        (values(&clients[0]), values(other), Good::Low)
+                        Sides::apart(values(&clients[0]), values(other), Good::Low)
                     })
                     .collect();
                 for (scenario, verdict) in self.scenarios().zip(family(&pairs)) {

@@ -6,9 +6,9 @@ use std::path::Path;
 use anyhow::{Result, bail};
 
 use crate::comparable::{self, Difference, Kind};
-use crate::figures::{ALL, Figures, Subject};
+use crate::figures::{ALL, CPU, Figures, Subject};
 use crate::record::Record;
-use crate::verdict::{Good, Verdict, family};
+use crate::verdict::{Good, Sides, Verdict, family};
 use base::ui;
 
 pub fn run(old: &Path, new: &Path) -> Result<()> {
@@ -56,21 +56,26 @@ pub fn compared((before, was): (&Record, &Figures), (after, is): (&Record, &Figu
     for config in &before.configs {
         let id = &config.asked.id;
         let Some(later) = after.config(id) else { continue };
-        let mut names = vec![format!("{id}: requests/s")];
         let whole = Subject::new(id, "", ALL);
-        let mut pairs = vec![(was.get(&whole, "requests/s"), is.get(&whole, "requests/s"), Good::High)];
+        let sides = |subject: &Subject, figure: &str, good| {
+            // The folders have different rounds.
+            let (a, b) = (was.get(subject, figure).to_vec(), is.get(subject, figure).to_vec());
+            Sides { a: a.into(), b: b.into(), good, first: None }
+        };
+        let mut names = vec![format!("{id}: processor time per request"), format!("{id}: requests/s")];
+        let mut all = vec![sides(&whole, CPU, Good::Low), sides(&whole, "requests/s", Good::High)];
         for client in &config.asked.clients {
             for scenario in &before.load.scenarios {
                 let subject = Subject::new(id, client, scenario);
                 names.push(format!("{id}: p95 of {scenario}, {client}"));
-                pairs.push((was.get(&subject, "p95"), is.get(&subject, "p95"), Good::Low));
+                all.push(sides(&subject, "p95", Good::Low));
             }
         }
-        let verdicts = names.into_iter().zip(family(&pairs));
+        let verdicts = names.into_iter().zip(family(&all));
         let rows = verdicts.filter_map(|(name, verdict)| Some(ComparedFigure { name, verdict: verdict? }));
         match comparable::between((before, config), (after, later)) {
             // Without complete runs there is nothing to compare.
-            _ if pairs.iter().all(|(was, is, _)| was.is_empty() || is.is_empty()) => {}
+            _ if all.iter().all(|sides| sides.a.is_empty() || sides.b.is_empty()) => {}
             Ok(difference) => {
                 compared.rows.extend(rows);
                 compared.differences.push((id.to_string(), difference));

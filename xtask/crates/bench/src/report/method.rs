@@ -4,7 +4,7 @@ use super::page::{Block, Section, Table};
 use super::words::number;
 use crate::figures::{Figures, Subject};
 use crate::infer;
-use crate::record::{Machine, Phase, Record, Run};
+use crate::record::{Machine, Phase, Record, Run, Sequential};
 
 /// Share of CPU time used by other processes above which a warning is shown.
 const OTHER: f64 = 0.05;
@@ -37,9 +37,10 @@ fn warned(record: &Record, figures: &Figures) -> Vec<String> {
             plain.join(", ")
         ));
     }
-    if record.load.repeat < 4 {
-        let repeat = record.load.repeat;
-        all.push(format!("{repeat} runs of each configuration cannot show any difference: it takes four."));
+    let (repeat, least) = (record.load.repeat, if record.load.slice.is_some() { 2 } else { 4 });
+    if repeat < least {
+        let least = if least == 2 { "two" } else { "four" };
+        all.push(format!("{repeat} runs of each configuration cannot show any difference: it takes {least}."));
     }
     let forwarded = record.complete().filter(|run| run.forwarded).count();
     if forwarded > 0 {
@@ -167,14 +168,19 @@ fn method(record: &Record) -> Vec<String> {
             load.rate,
             load.records
         ),
-        format!(
-            "{} runs of each configuration, each in fresh containers, in an order drawn from the seed {}.",
-            load.repeat, record.seed
-        ),
+        order(record),
         "A run gives one value for each figure; requests inside a run are not independent. Intervals are bootstrap \
          intervals of the mean over runs, 95 %, widened for few runs as by Hesterberg (2014); of five runs they hold \
          the truth in 92 of 100 cases."
             .to_owned(),
+        match record.complete().flat_map(|run| &run.phases).any(|phase| phase.cpu.is_some()) {
+            true => {
+                "Processor time is what the kernel accounted to the container of the service (its cgroup), read just \
+                     before and just after each load. The health check of the image was off."
+                    .to_owned()
+            }
+            false => "Processor time was not recorded.".to_owned(),
+        },
         "Only answers with status 200 have a latency; all others are counted as errors.".to_owned(),
     ];
     all.push(match &record.pinned {
@@ -187,6 +193,31 @@ fn method(record: &Record) -> Vec<String> {
         all.push(format!("The original is \"{}\": {}", original.title, original.note.trim()));
     }
     all
+}
+
+fn order(record: &Record) -> String {
+    let (repeat, seed) = (record.load.repeat, record.seed);
+    let Some(slice) = record.load.slice else {
+        return format!(
+            "{repeat} runs of each configuration, each in fresh containers, in an order drawn from the seed {seed}."
+        );
+    };
+    let rounds = record.order.len() / record.configs.len().max(1);
+    let mut said = format!(
+        "{rounds} rounds, in each of which all configurations had fresh containers side by side and were loaded in turn, \
+         in slices of about {slice} s, in an order drawn from the seed {seed}; all but the loaded one were paused. \
+         Changes are ratios within rounds."
+    );
+    if let Some(Sequential { precision, first, most, needed }) = &record.sequential {
+        let needed = needed.map_or("unknown".to_owned(), |needed| needed.to_string());
+        said.push_str(&format!(
+            " The number of rounds was decided once, by the variance of processor time per request in the first {first}: an \
+             interval of ±{} % needs {needed}, and at most {most} were allowed. All intervals of changes use the \
+             variance of those {first} only, so that they hold although the data decided when to stop (Stein 1945).",
+            number(precision * 100.0)
+        ));
+    }
+    said
 }
 
 fn image(id: Option<&str>) -> String {
@@ -206,6 +237,7 @@ fn runs(record: &Record) -> Block {
             mean(|phase| phase.machine.busy),
             mean(|phase| phase.machine.other),
             mean(|phase| phase.machine.steal),
+            run.phases.last().and_then(|phase| phase.machine.load).map_or("–".to_owned(), number),
             if counted {
                 run.phases.iter().map(|phase| phase.dropped).sum::<u64>().to_string()
             } else {
@@ -214,6 +246,15 @@ fn runs(record: &Record) -> Block {
             run.failed.clone().unwrap_or_default(),
         ]
     });
-    let head = ["Run", "", "Machine busy, %", "By others, %", "Stolen, %", "Requests not begun in time", "Why"];
+    let head = [
+        "Run",
+        "",
+        "Machine busy, %",
+        "By others, %",
+        "Stolen, %",
+        "Load average",
+        "Requests not begun in time",
+        "Why",
+    ];
     Block::Table(Table { head: head.map(str::to_owned).to_vec(), rows: rows.collect() })
 }

@@ -7,7 +7,7 @@ use super::svg::{self, Bar, Line};
 use super::view::{View, section, short, table, text};
 use super::words::theirs;
 use crate::comparable::{Comparison, Comparisons, comparisons};
-use crate::figures::{ALL, Figures, STEP, Subject};
+use crate::figures::{ALL, CPU, Figures, STEP, Subject};
 use crate::infer;
 use crate::record::{Config, Record};
 use crate::samples::quantile;
@@ -15,6 +15,8 @@ use crate::verdict::{Good, Verdict, family};
 
 pub fn sections(record: &Record, figures: &Figures) -> Vec<Section> {
     let view = View { record, figures };
+    let mut sections: Vec<Section> = view.processor_time().into_iter().collect();
+    sections.extend(view.compared());
     let all = [
         view.latency(),
         view.distribution(),
@@ -27,7 +29,8 @@ pub fn sections(record: &Record, figures: &Figures) -> Vec<Section> {
         view.parts(),
         view.over_time(),
     ];
-    view.compared().into_iter().chain(all.into_iter().flatten()).collect()
+    sections.extend(all.into_iter().flatten());
+    sections
 }
 
 impl View<'_> {
@@ -58,11 +61,17 @@ impl View<'_> {
                 .iter()
                 .map(|(other, why)| vec![other.asked.title.clone(), "–".into(), "–".into(), "–".into(), why.clone()]),
         );
-        let mut said = "Change of the mean over runs, with its 95 % interval. Only configurations that differ in one thing are \
-                        compared. The test is a permutation test of the runs; its p is adjusted for all rows of the same \
-                        configuration. Where no difference was shown, the smallest that so many runs could have shown \
-                        stands beside it: it is no proof that there is none."
-            .to_owned();
+        let test = match self.record.load.slice {
+            None => "Change of the mean over runs, with its 95 % interval. The test is a permutation test of the runs",
+            Some(_) => {
+                "Change within rounds (geometric mean), with its 95 % interval. The test is a t-test of the rounds"
+            }
+        };
+        let mut said = format!(
+            "{test}; its p is adjusted for all rows of the same configuration. Only configurations that differ in one \
+             thing are compared. Where no difference was shown, the smallest that so many runs could have shown stands \
+             beside it: it is no proof that there is none."
+        );
         let unknown: BTreeSet<&str> = others.iter().flat_map(|one| one.difference.unknown.iter().copied()).collect();
         if !unknown.is_empty() {
             let names = unknown.into_iter().collect::<Vec<_>>().join(", ");
@@ -77,20 +86,56 @@ impl View<'_> {
 
     /// Returns the verdict about each figure of two configurations. All tests are adjusted together.
     pub fn verdicts(&self, base: &Config, other: &Config) -> Vec<(String, Option<Verdict>)> {
-        let mut names = Vec::new();
-        let mut pairs = Vec::new();
+        let sides = |client: &str, scenario: &str, figure: &str, good: Good| {
+            let subject = |config: &Config| Subject::new(&config.asked.id, client, scenario);
+            self.figures.sides(self.record, (&subject(base), &subject(other)), figure, good)
+        };
+        let mut names = vec!["processor time per request".to_owned(), "requests/s".to_owned()];
+        let mut all = vec![sides("", ALL, CPU, Good::Low), sides("", ALL, "requests/s", Good::High)];
         for client in &other.asked.clients {
             for scenario in self.scenarios() {
-                let values =
-                    |config: &Config| self.figures.get(&Subject::new(&config.asked.id, client, scenario), "p95");
                 names.push(format!("{client}, p95 of {scenario}"));
-                pairs.push((values(base), values(other), Good::Low));
+                all.push(sides(client, scenario, "p95", Good::Low));
             }
         }
-        let values = |config: &Config| self.figures.get(&Subject::new(&config.asked.id, "", ALL), "requests/s");
-        names.push("requests/s".to_owned());
-        pairs.push((values(base), values(other), Good::High));
-        names.into_iter().zip(family(&pairs)).collect()
+        // Old records have no processor time.
+        names
+            .into_iter()
+            .zip(family(&all))
+            .filter(|(name, verdict)| verdict.is_some() || !name.starts_with("processor"))
+            .collect()
+    }
+
+    fn processor_time(&self) -> Option<Section> {
+        let scenarios: Vec<&str> = [ALL].into_iter().chain(self.scenarios()).collect();
+        let measured = |config: &&Config| !self.figures.get(&Subject::new(&config.asked.id, "", ALL), CPU).is_empty();
+        let configs: Vec<&Config> = self.record.configs.iter().filter(measured).collect();
+        let rows = configs.iter().map(|config| {
+            let mut row = vec![config.asked.title.clone()];
+            row.extend(scenarios.iter().map(|scenario| self.show(config, "", scenario, CPU)));
+            row
+        });
+        let bars: Vec<Bar> = configs
+            .iter()
+            .filter_map(|config| {
+                let estimate = self.figures.estimate(&Subject::new(&config.asked.id, "", ALL), CPU)?;
+                Some(Bar { name: short(config), estimate, theirs: None, kind: 2 })
+            })
+            .collect();
+        let mut head = vec!["Configuration".to_owned(), "All scenarios".to_owned()];
+        head.extend(self.scenarios().map(str::to_owned));
+        let rows: Vec<Vec<String>> = rows.collect();
+        if rows.is_empty() {
+            return None;
+        }
+        let said = "Processor time that the kernel accounted to the container of the service, in milliseconds per answer \
+                    with status 200. It hardly depends on what else the machine does.";
+        let chart = Chart {
+            name: "processor-time".to_owned(),
+            caption: "Processor time per answer over all scenarios, with its 95 % interval.".to_owned(),
+            svg: svg::bars(&self.title("Processor time per request"), "ms", &bars),
+        };
+        section("Processor time per request", vec![text(said), Block::Table(Table { head, rows }), Block::Chart(chart)])
     }
 
     fn latency(&self) -> Option<Section> {

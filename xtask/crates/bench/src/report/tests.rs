@@ -117,12 +117,13 @@ fn the_same_twice_does_not_differ_and_a_slowed_one_does() {
     compare::run(&old.0, &same.0).unwrap();
     assert!(rows(&same.0).rows.iter().all(|row| !row.verdict.shown()), "of the same twice");
     let error = compare::run(&old.0, &slow.0).unwrap_err().to_string();
-    assert!(error.contains("of 6 figures are worse, the first: 314t-stages: p95 of single, async"), "{error}");
+    assert!(error.contains("3 of 8 figures are worse, the first: 314t-stages: processor time per request"), "{error}");
     // The one that was not slowed is not among them.
     let (before, after) = (Record::read(&old.0).unwrap(), Record::read(&slow.0).unwrap());
     let rows = rows(&slow.0);
     let worse: Vec<&str> = rows.rows.iter().filter(|row| row.verdict.worse()).map(|row| row.name.as_str()).collect();
-    assert_eq!(worse, ["314t-stages: p95 of single, async", "314t-stages: p95 of stress, async"]);
+    let figures = ["processor time per request", "p95 of single, async", "p95 of stress, async"];
+    assert_eq!(worse, figures.map(|figure| format!("314t-stages: {figure}")));
     assert!(compare::told(&before, &after, &rows).contains("a stand-in server: its speed says nothing"));
     // Faster is no regression.
     compare::run(&slow.0, &old.0).unwrap();
@@ -174,6 +175,60 @@ fn what_has_nothing_in_common_is_not_compared() {
     record.write(&new.0).unwrap();
     let error = compare::run(&old.0, &new.0).unwrap_err().to_string();
     assert!(error.contains("no complete run of the same configuration"), "{error}");
+}
+
+/// A difference of 3 % that drift hides from runs is shown by rounds.
+#[test]
+fn paired_rounds_are_compared_within() {
+    let folder = fixture::folder("paired", 1, 1.0);
+    let mut record = Record::read(&folder.0).unwrap();
+    for run in &mut record.runs {
+        // The machine becomes slower from round to round, and the second configuration needs 3 % more.
+        let drift = 1.0 + f64::from(run.round) / 4.0;
+        let slower = if run.config == "311-stages" { 1.0 } else { 1.03 + 0.001 * f64::from(run.round % 3) };
+        run.phases.iter_mut().for_each(|phase| phase.cpu = Some(0.2 * drift * slower));
+    }
+    let row = |record: &Record| {
+        record.write(&folder.0).unwrap();
+        draw(&folder.0).unwrap();
+        let report = read(&folder.0, "report.md");
+        report.lines().find(|line| line.contains("| processor time per request |")).unwrap().to_owned()
+    };
+    assert!(row(&record).contains("no difference shown"), "{}", row(&record));
+    record.load.slice = Some(5);
+    let found = row(&record);
+    assert!(found.contains("| +3.1 % (+3.") && found.contains("**worse**, p = 0.000"), "{found}");
+    // A round without one of them does not count.
+    record.runs[0].failed = Some("failed".to_owned());
+    assert!(row(&record).contains("+3.1 %"));
+    let report = read(&folder.0, "report.md");
+    assert!(report.contains("5 rounds, in each of which") && report.contains("Changes are ratios within rounds"));
+}
+
+/// Records of versions without processor time, rounds and conditions are still drawn.
+#[test]
+fn old_records_say_what_was_not_recorded() {
+    let folder = fixture::folder("ancient", 1, 1.0);
+    let mut json: serde_json::Value = serde_json::from_str(&read(&folder.0, "manifest.json")).unwrap();
+    let remove = |value: &mut serde_json::Value, keys: &[&str]| {
+        keys.iter().for_each(|key| assert!(value.as_object_mut().unwrap().remove(*key).is_some(), "{key}"));
+    };
+    remove(&mut json, &["sequential"]);
+    for config in json["configs"].as_array_mut().unwrap() {
+        remove(config, &["abi", "interpreter", "quick", "variables"]);
+    }
+    for run in json["runs"].as_array_mut().unwrap() {
+        remove(run, &["round"]);
+        for phase in run["phases"].as_array_mut().unwrap() {
+            remove(phase, &["cpu"]);
+            remove(&mut phase["machine"], &["load"]);
+        }
+    }
+    fs::write(folder.0.join("manifest.json"), json.to_string()).unwrap();
+    draw(&folder.0).unwrap();
+    let report = read(&folder.0, "report.md");
+    assert!(report.contains("Processor time was not recorded.") && !report.contains("## Processor time"), "{report}");
+    assert!(report.contains("so not checked: ABI, environment of the image, set of packages built"), "{report}");
 }
 
 fn read(folder: &Path, name: &str) -> String {

@@ -2,6 +2,8 @@
 //! containers, in random order.
 
 mod k6;
+mod measure;
+mod paired;
 mod run;
 mod watch;
 
@@ -13,9 +15,10 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use anyhow::{Context as _, Result, anyhow, bail, ensure};
 use clap::Args;
 
+use crate::comparable::comparisons;
 use crate::machine::{self, file_time};
 use crate::random::Random;
-use crate::record::{Config, FILE, Load, MeasuredServer, Record, Setup};
+use crate::record::{Config, FILE, Load, MeasuredServer, Record, Sequential, Setup};
 use crate::report;
 use base::{UsageError, labels, ui};
 use build::Project;
@@ -36,6 +39,21 @@ pub struct Options {
     /// Number of runs of each configuration
     #[arg(long, value_name = "N", default_value_t = 5, value_parser = clap::value_parser!(u16).range(1..=100))]
     repeat: u16,
+    /// Load the configurations of a round in turn, in short slices: their containers run side by side, and all but
+    /// the loaded one are paused
+    #[arg(long, conflicts_with = "port")]
+    paired: bool,
+    /// Duration of a slice of --paired
+    #[arg(long, value_name = "TIME", default_value = "5s", value_parser = seconds, requires = "paired")]
+    slice: u64,
+    /// Add rounds after those of --repeat until the interval of a change of processor time is at most this wide, such
+    /// as 3%
+    #[arg(long, value_name = "PERCENT", value_parser = percent, requires = "paired")]
+    precision: Option<f64>,
+    /// Largest number of rounds with --precision
+    #[arg(long, value_name = "N", default_value_t = 30, value_parser = clap::value_parser!(u16).range(1..=1000),
+        requires = "precision")]
+    max_repeat: u16,
     /// Duration of each scenario, such as 60s or 5m
     #[arg(long, value_name = "TIME", default_value = "60s", value_parser = seconds)]
     duration: u64,
@@ -76,7 +94,26 @@ fn seconds(text: &str) -> Result<u64> {
     found.filter(|seconds| (1..=86_400).contains(seconds)).context("write seconds or minutes, as 60s or 5m")
 }
 
+/// Parses a percentage as a share.
+fn percent(text: &str) -> Result<f64> {
+    let number = text.strip_suffix('%').unwrap_or(text).trim().parse::<f64>().ok();
+    number.filter(|share| (0.1..=50.0).contains(share)).map(|share| share / 100.0).context("write 0.1% to 50%, as 3%")
+}
+
+/// Checks options that depend on each other.
+fn check(options: &Options) -> Result<()> {
+    if options.precision.is_some() {
+        let Options { repeat, max_repeat, .. } = options;
+        let why = "--precision needs the variance of at least 5 rounds: set --repeat 5 or more";
+        ensure!(*repeat >= 5, UsageError(why.to_owned()));
+        let why = format!("--max-repeat {max_repeat} is less than --repeat {repeat}");
+        ensure!(repeat <= max_repeat, UsageError(why));
+    }
+    Ok(())
+}
+
 pub fn run(project: &Project, options: &Options) -> Result<()> {
+    check(options)?;
     let serve = project.matrix.bench.as_ref().and_then(|bench| bench.serve.as_ref()).ok_or_else(|| {
         anyhow!(UsageError("matrix.yaml has no `bench.serve`, which is required for `bench serve`".to_owned()))
     })?;
@@ -99,7 +136,8 @@ pub fn run(project: &Project, options: &Options) -> Result<()> {
     let waiting = || project.ui.say("[serve] waiting for another benchmark to finish");
     let _lock = project.cache.lock("bench.lock", &project.cancel, waiting)?;
     let k6 = K6::find(project, &docker, serve)?;
-    let ready = PreparedServer::find(project, &docker, options.server.as_ref())?;
+    let tags: Vec<&str> = configs.iter().map(|config| &*config.asked.image).collect();
+    let ready = PreparedServer::find(project, &docker, &tags, options.server.as_ref())?;
 
     let seed = options.seed.unwrap_or_else(|| now() & 0xffff_ffff);
     let load = Load {
@@ -114,14 +152,15 @@ pub fn run(project: &Project, options: &Options) -> Result<()> {
             .filter(|open| scenarios.iter().any(|one| **one == ***open))
             .map(|open| open.to_string()),
         scenarios: scenarios.into_iter().map(|scenario| scenario.to_string()).collect(),
+        slice: options.paired.then_some(options.slice),
     };
     let order = order(&configs, options.repeat, seed);
-    announce(project, &load, order.len(), &ready.server);
     let server = MeasuredServer {
-        kind: ready.server.to_string(),
+        kind: ready.server.as_ref().map_or("none".to_owned(), ToString::to_string),
         image: ready.digest()?,
-        standin: ready.server == service::ServerChoice::Standin,
+        standin: ready.server == Some(service::ServerChoice::Standin),
     };
+    announce(project, &load, order.len(), &server);
     let hardware = format!("{}.", machine::hardware(Some(&docker)).join("; "));
     let mut record = Record::new(Setup {
         when: machine::when(&project.folder)?,
@@ -137,13 +176,25 @@ pub fn run(project: &Project, options: &Options) -> Result<()> {
         order,
     });
     (record.pinned, record.warnings) = pins(&docker, &k6)?;
+    record.sequential = options.precision.map(|precision| Sequential {
+        precision,
+        first: options.repeat,
+        most: options.max_repeat,
+        needed: None,
+    });
+    ensure!(
+        record.sequential.is_none() || !comparisons(&record).made.is_empty(),
+        UsageError(
+            "--precision needs two configurations that differ in one thing; choose others with --config".to_owned()
+        )
+    );
     record.warnings.extend(quick);
     record.warnings.iter().for_each(|warning| project.ui.say(&format!("[serve] warning: {warning}")));
 
     fs::create_dir_all(out.join("samples")).with_context(|| format!("cannot create `{}`", out.display()))?;
     record.write(&out)?;
     let bench = Bench { project, serve, options, k6: &k6, ready: &ready, out: &out };
-    let ended = bench.all(&mut record);
+    let ended = if options.paired { paired::all(&bench, &mut record) } else { bench.all(&mut record) };
     // Keep the completed measurements, and record why the rest is missing.
     record.ended = ended.as_ref().err().map(|error| format!("{error:#}").replace('\n', " "));
     record.write(&out)?;
@@ -220,10 +271,10 @@ fn order(configs: &[Config], repeat: u16, seed: u64) -> Vec<String> {
     (0..repeat).flat_map(round).collect()
 }
 
-fn announce(project: &Project, load: &Load, runs: usize, server: &service::ServerChoice) {
+fn announce(project: &Project, load: &Load, runs: usize, server: &MeasuredServer) {
     let each = load.seconds * load.scenarios.len() as u64 + run::warm_up(load.seconds) + 15;
     let minutes = (each * runs as u64).div_ceil(60);
-    project.ui.say(&format!("[serve] server: {server}"));
+    project.ui.say(&format!("[serve] server: {}", server.kind));
     project
         .ui
         .say(&format!("[serve] {runs} runs, about {minutes} min; do not use the machine meanwhile; stop with Ctrl-C"));

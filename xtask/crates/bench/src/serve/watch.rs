@@ -3,6 +3,7 @@
 use std::fs;
 use std::path::Path;
 
+use crate::machine;
 use crate::record::Machine;
 
 /// CPU counters of the machine at one point in time, in clock ticks.
@@ -36,6 +37,7 @@ impl Moment {
             other: (busy - share(self.ours, end.ours)).max(0.0),
             steal,
             throttled: self.throttled.zip(end.throttled).map(|(from, to)| to.saturating_sub(from)),
+            load: Some(machine::load()).filter(|load| load.is_finite()),
         }
     }
 }
