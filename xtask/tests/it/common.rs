@@ -40,6 +40,7 @@ impl Clone {
         let clone = Clone::empty();
         copy_file(Path::new("../matrix.yaml"), &clone.project().join("matrix.yaml"));
         clone.change(|matrix| {
+            *matrix = own_matrix();
             for optional in ["bench", "server", "locks"] {
                 matrix.remove(optional);
             }
@@ -47,10 +48,6 @@ impl Clone {
                 matrix.insert(list.into(), Value::Sequence(Vec::new()));
             }
             matrix["ci"]["publish"] = Value::Sequence(Vec::new());
-            let apt = matrix["apt"].as_sequence_mut().unwrap();
-            if !apt.iter().any(|set| set["id"] == "compile") {
-                apt.push(serde_yaml::from_str("{id: compile, packages: [build-essential]}").unwrap());
-            }
         });
         clone
     }
@@ -165,9 +162,31 @@ impl Clone {
     }
 }
 
-/// Returns the project's own matrix.
-pub fn own_matrix() -> Value {
-    serde_yaml::from_str(&fs::read_to_string("../matrix.yaml").unwrap()).unwrap()
+/// Returns the project's own matrix, with the defaults of what it does not have: a clone may have a short one.
+pub fn own_matrix() -> Mapping {
+    let mut own: Mapping = serde_yaml::from_str(&fixture::own_matrix()).unwrap();
+    let defaults: Mapping = serde_yaml::from_str(include_str!("../../crates/matrix/src/defaults.yaml")).unwrap();
+    let name = |row: &Value| row.get("id").or(row.get("name")).unwrap_or(row).clone();
+    for (field, default) in defaults {
+        match (own.entry(field).or_insert(default.clone()), default) {
+            (Value::Mapping(own), Value::Mapping(default)) => {
+                default.into_iter().for_each(|(key, value)| _ = own.entry(key).or_insert(value));
+            }
+            // Default rows are added to lists. The list of ABIs replaces the defaults, but may name some.
+            (Value::Sequence(own), Value::Sequence(default)) => {
+                let abis = default.iter().any(|row| row.get("python").is_some());
+                for row in default {
+                    match own.iter_mut().find(|known| name(known) == name(&row)) {
+                        Some(known) if known.is_string() => *known = row,
+                        None if !abis => own.push(row),
+                        _ => {}
+                    }
+                }
+            }
+            _ => {}
+        }
+    }
+    own
 }
 
 /// Whether a list of the project's own matrix has all these rows. A test about rows that it does not have is skipped,

@@ -320,10 +320,10 @@ fn rows(matrix: &Matrix) -> Vec<String> {
     let abis = || matrix.abis.iter().map(|abi| &*abi.id);
     let wheels = matrix.packages.iter().flat_map(|package| abis().map(|abi| plan::wheel_id(&package.id, abi)));
     let images = matrix.images.iter().map(|image| plan::proof_id(&image.tag));
-    let bases = abis().map(|abi| plan::base_id(abi, None));
+    let bases = abis().map(|abi| plan::base_id(abi, None, &BTreeSet::new()));
     let own = matrix.images.iter().flat_map(|image| {
-        let base = image.interpreter.map(|build| plan::base_id(&image.abi, Some(build)));
-        base.into_iter().chain(image.packages.iter().map(|package| plan::instrumented_id(package, &image.abi)))
+        let base = plan::base_id(&image.abi, image.interpreter, &matrix.runtime_sets(image));
+        [base].into_iter().chain(image.packages.iter().map(|package| plan::instrumented_id(package, &image.abi)))
     });
     wheels.chain(bases).chain(images).chain(own).collect()
 }

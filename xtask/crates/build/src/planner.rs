@@ -2,7 +2,7 @@
 
 mod instrumented;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use anyhow::Result;
 
@@ -72,7 +72,7 @@ pub fn tools(matrix: &Matrix, facts: &Facts) -> Plan {
 /// Returns the steps that build the base image of an ABI, which the last step does.
 pub fn base(matrix: &Matrix, facts: &Facts, abi: &Abi) -> Plan {
     let mut planner = Planner { matrix, facts, plan: Plan::default() };
-    planner.base(abi, None);
+    planner.base(abi, None, &BTreeSet::new());
     planner.plan
 }
 
@@ -235,12 +235,13 @@ impl Planner<'_> {
         self.add(id, needs, &[file], action)
     }
 
-    /// Adds the step of a base image. `wanted` is how its interpreter is compiled, if not as the ABI says.
-    fn base(&mut self, abi: &Abi, wanted: Option<InterpreterBuild>) -> String {
+    /// Adds the step of a base image. `wanted` is how its interpreter is compiled, if not as the ABI says, and `sets` are
+    /// the sets of Debian packages that it has besides what the interpreter needs.
+    fn base(&mut self, abi: &Abi, wanted: Option<InterpreterBuild>, sets: &BTreeSet<&str>) -> String {
         let root = self.root();
         let interpreter = &abi.interpreter;
         let mut other = None;
-        let (runtime, python, build) = match (&interpreter.source, &interpreter.distribution) {
+        let (mut runtime, python, build) = match (&interpreter.source, &interpreter.distribution) {
             (Some(from), _) => {
                 let build = self.quickly(wanted.unwrap_or(from.build));
                 other = Some(build).filter(|build| *build != self.quickly(from.build));
@@ -262,18 +263,23 @@ impl Planner<'_> {
             }
             (None, None) => (root, None, InterpreterBuild::Plain),
         };
+        let mut tag = abi.base_tag(other);
+        for set in sets {
+            runtime = self.apt(format!("{runtime}-{set}"), runtime, set);
+            tag.push_str(&format!("-{set}"));
+        }
         let mut needs = vec![runtime.clone()];
         needs.extend(python.clone());
         needs.extend(self.tool("pip"));
         let action = Action::Base(Base {
             repository: self.matrix.name.to_string(),
-            tag: abi.base_tag(other),
+            tag,
             version: abi.python.to_string(),
             python,
             runtime,
             build,
         });
-        self.add(base_id(&abi.id, other), needs, &["docker/base.Dockerfile"], action)
+        self.add(base_id(&abi.id, other, sets), needs, &["docker/base.Dockerfile"], action)
     }
 
     /// Returns how an interpreter is compiled with `--quick`, if that is given.
@@ -453,8 +459,8 @@ impl Planner<'_> {
         let matrix = self.matrix;
         let image = matrix.image(tag)?;
         let abi = matrix.abi(&image.abi)?;
-        let base = self.base(abi, image.interpreter);
         let packages = || matrix.packages_of(image);
+        let base = self.base(abi, image.interpreter, &matrix.runtime_sets(image));
         let wheels: BTreeMap<String, String> =
             packages().map(|package| (package.id.to_string(), self.image_wheel(image, package, abi))).collect();
         let locked: Vec<String> = packages().filter_map(|package| self.locked(package, abi)).collect();

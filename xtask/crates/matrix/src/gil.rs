@@ -110,6 +110,14 @@ impl GilReport {
         modules.filter_map(|module| Some(format!("{}: {}", module.name, module.not_loadable()?))).collect()
     }
 
+    /// Returns the shared libraries that the loader did not find when the imports of the image ran.
+    pub fn missing_libraries(&self) -> Vec<&str> {
+        let modules = self.distributions.iter().flat_map(|distribution| &distribution.modules);
+        let reached = modules.filter(|module| module.reached.as_deref() == Some("failed"));
+        let errors = reached.filter_map(|module| module.reached_error.as_deref().or(module.error.as_deref()));
+        errors.chain(self.effective.error.as_deref()).filter_map(missing_library).collect()
+    }
+
     /// Checks the promise of the image. The error names the module that breaks it and a remedy.
     pub fn check_promise(&self, promise: GilState) -> Result<()> {
         for module in self.distributions.iter().flat_map(|distribution| &distribution.modules) {
@@ -118,12 +126,13 @@ impl GilReport {
                 bail!(
                     "the extension module `{}` cannot be loaded, and an import of the image reaches it: {why}{}",
                     module.name,
-                    missing_library(why)
+                    missing_library(why).map(advice).unwrap_or_default()
                 );
             }
         }
         if let Some(error) = &self.effective.error {
-            bail!("the image cannot import its packages: {error}");
+            let advice = missing_library(error).map(advice).unwrap_or_default();
+            bail!("the image cannot import its packages: {error}{advice}");
         }
         let undeclared = self.modules("undeclared");
         let names = quoted(&undeclared);
@@ -168,13 +177,16 @@ impl ProbedModule {
     }
 }
 
-/// Returns what to do if the loader does not find a library; empty for other errors.
-fn missing_library(error: &str) -> String {
-    let Some((library, _)) = error.split_once(": cannot open shared object file") else { return String::new() };
-    let library = library.rsplit([' ', '\'']).next().unwrap_or_default();
+/// Returns the library that the loader did not find; `None` for other errors.
+fn missing_library(error: &str) -> Option<&str> {
+    let (library, _) = error.split_once(": cannot open shared object file")?;
+    library.rsplit([' ', '\'']).next().filter(|name| !name.is_empty() && !name.contains('/'))
+}
+
+fn advice(library: &str) -> String {
     format!(
         "; a wheel for manylinux may expect `{library}` of the system: add the Debian package that contains it to the set \
-         `runtime_apt` of the interpreter (docs/builds.md)"
+         that `runtime_apt` of the package names (docs/builds.md)"
     )
 }
 

@@ -41,6 +41,9 @@ pub struct Package {
     /// by `cargo xtask lock`.
     #[serde(default)]
     pub requires: Vec<Requirement>,
+    /// Id of the set in `apt` that images with this package need besides the set of the interpreter: libraries of the
+    /// system that the wheel expects, and programs that the package starts.
+    pub runtime_apt: Option<Word>,
     /// Extras of the package whose requirements are locked too: `[postgres]`.
     #[serde(default)]
     pub extras: Vec<Word>,

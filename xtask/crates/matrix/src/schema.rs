@@ -136,6 +136,11 @@ impl Matrix {
         image.packages.iter().filter_map(|id| self.package(id))
     }
 
+    /// Returns the sets of Debian packages that the packages of an image need at run time.
+    pub fn runtime_sets(&self, image: &Image) -> BTreeSet<&str> {
+        self.packages_of(image).filter_map(|package| package.runtime_apt.as_deref()).collect()
+    }
+
     pub fn source(&self, id: &str) -> Option<&Source> {
         self.sources.iter().find(|source| source.id == *id)
     }

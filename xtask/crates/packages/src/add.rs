@@ -174,12 +174,15 @@ pub fn abis(matrix: &Matrix, wanted: &[String]) -> Result<Vec<String>> {
 }
 
 /// State of the GIL in an image.
+#[derive(Default)]
 pub struct Probed {
     pub on: bool,
     /// Modules that do not declare that they run without the GIL.
     pub undeclared: Vec<String>,
     /// Modules that cannot be loaded, with the reason, and that no import of the package reaches.
     pub not_loadable: Vec<String>,
+    /// Libraries of the system that the image lacks and an import needs, each with the Debian packages that have it.
+    pub missing_libraries: Vec<(String, Vec<String>)>,
 }
 
 impl Probed {
@@ -248,7 +251,7 @@ impl Adding<'_> {
         self.lock(&[LockPurpose::Runtime])?;
         let (mut image, mut probed) = (None, None);
         if let Some(tag) = self.image.clone() {
-            let mut found = self.probe(&tag, &packages)?;
+            let mut found = self.probe_with_libraries(&tag, &packages)?;
             // The import of the package alone leaves the GIL off; what applications import besides does not. The row
             // names such a module, so that the image promises what happens to them.
             if let Some(module) = found.unreached().map(str::to_owned) {
@@ -364,13 +367,24 @@ impl Adding<'_> {
         Ok(chosen)
     }
 
+    /// Probes the image. If an import misses a library of the system, its Debian package is added and the image is probed
+    /// again.
+    fn probe_with_libraries(&mut self, tag: &str, packages: &[String]) -> Result<Probed> {
+        loop {
+            let found = self.probe(tag, packages)?;
+            let provide = |(library, names): &(String, Vec<String>)| self.package.provide_library(library, names);
+            let Some(text) = found.missing_libraries.iter().find_map(provide) else { return Ok(found) };
+            self.project.ui.say(&format!("[add] {text}"));
+        }
+    }
+
     /// Assembles the image and asks its interpreter for the state of the GIL, before the matrix promises one.
     fn probe(&mut self, tag: &str, packages: &[String]) -> Result<Probed> {
         let image = ImageRow::guessed(tag, self.abis, packages);
         self.change(Some(&image))?;
         let project = &*self.project;
         if project.fake {
-            return Ok(Probed { on: !image.is_free_threaded(), undeclared: Vec::new(), not_loadable: Vec::new() });
+            return Ok(Probed { on: !image.is_free_threaded(), ..Probed::default() });
         }
         let facts = project.facts(self.build.quick)?;
         let selection = Selection { wheels: Vec::new(), images: vec![tag.to_owned()] };
@@ -394,7 +408,15 @@ impl Adding<'_> {
         report.lines().iter().for_each(|line| project.ui.say(&format!("[add] {line}")));
         let undeclared = report.modules("undeclared").into_iter().map(str::to_owned).collect();
         let on = report.effective.state == GilState::On.to_string();
-        Ok(Probed { on, undeclared, not_loadable: report.not_loadable() })
+        let mut missing_libraries = Vec::new();
+        for library in report.missing_libraries() {
+            match step::contents::of_library(library, &name.id, &context) {
+                Ok(packages) => missing_libraries.push((library.to_owned(), packages)),
+                // The proof reports that the library is missing.
+                Err(error) => project.ui.say(&format!("[add] {error:#}")),
+            }
+        }
+        Ok(Probed { on, undeclared, not_loadable: report.not_loadable(), missing_libraries })
     }
 }
 
@@ -437,11 +459,14 @@ mod tests {
     #[test]
     fn a_module_that_no_import_reaches_is_found() {
         let names = |names: &[&str]| names.iter().map(|name| name.to_string()).collect::<Vec<_>>();
-        let mut probed =
-            Probed { on: false, undeclared: names(&["a.x", "a.y"]), not_loadable: names(&["a.x: no", "a.yy: no"]) };
+        let mut probed = Probed {
+            undeclared: names(&["a.x", "a.y"]),
+            not_loadable: names(&["a.x: no", "a.yy: no"]),
+            ..Probed::default()
+        };
         assert_eq!(probed.unreached(), Some("a.y"), "the other cannot be imported");
         probed.on = true;
         assert_eq!(probed.unreached(), None);
-        assert_eq!(Probed { on: false, undeclared: Vec::new(), not_loadable: Vec::new() }.unreached(), None);
+        assert_eq!(Probed::default().unreached(), None);
     }
 }

@@ -126,7 +126,7 @@ fn attempt(project: &mut Project, options: &Options, what: &str, (old, abis): (&
     let package = PackageRow::new(&target, &project.matrix);
     let mut adding = Adding { project, build: &options.build, old, abis, package, image: Some(TAG.to_owned()) };
     let added = adding.run();
-    line.apt = adding.package.apt.clone();
+    line.apt = [&adding.package.apt[..], &adding.package.runtime_apt].concat();
     match added {
         Ok(added) => {
             line.seconds = Some(added.wheel.seconds);
@@ -185,14 +185,14 @@ mod tests {
             seconds,
             verdict: verdict.to_owned(),
         };
-        let probed = Probed { on: true, undeclared: vec!["demo._c".to_owned()], not_loadable: Vec::new() };
+        let probed = Probed { on: true, undeclared: vec!["demo._c".to_owned()], ..Probed::default() };
         let text = table(&[line(&["libpq-dev"], Some(12.4), &verdict(&probed)), line(&[], None, "not built: a|b")]);
         assert!(text.contains("| demo | 1.0 | setuptools | libpq-dev | 12 | on: `demo._c` |\n"), "{text}");
         assert!(text.contains("| demo | 1.0 | setuptools | - | - | not built: a\\|b |\n"), "{text}");
-        let many = Probed { on: true, undeclared: vec!["a".to_owned(); 6], not_loadable: Vec::new() };
+        let many = Probed { on: true, undeclared: vec!["a".to_owned(); 6], ..Probed::default() };
         assert_eq!(verdict(&many), "on: `a`, `a`, `a`, `a` and 2 others");
         let not_loadable = vec!["demo._tk".to_owned()];
-        let off = |not_loadable| verdict(&Probed { on: false, undeclared: Vec::new(), not_loadable });
+        let off = |not_loadable| verdict(&Probed { not_loadable, ..Probed::default() });
         assert_eq!((off(Vec::new()).as_str(), off(not_loadable).as_str()), ("off", "off; cannot be loaded: demo._tk"));
     }
 }

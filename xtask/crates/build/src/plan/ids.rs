@@ -1,5 +1,7 @@
 //! Ids of steps, used on the command line, in logs, artefacts and CI.
 
+use std::collections::BTreeSet;
+
 use matrix::InterpreterBuild;
 
 /// Returns the id of the step that fetches a package's source.
@@ -17,12 +19,11 @@ pub fn wheel_id(package: &str, abi: &str) -> String {
     format!("wheel-{package}-{abi}")
 }
 
-/// Returns the id of a base image's row. `build` is how its interpreter is compiled, if not as the ABI says.
-pub fn base_id(abi: &str, build: Option<InterpreterBuild>) -> String {
-    match build {
-        None => format!("base-{abi}"),
-        Some(build) => format!("base-{abi}-{}", build.as_str()),
-    }
+/// Returns the id of a base image's row. `build` is how its interpreter is compiled, if not as the ABI says, and `sets` are
+/// the sets of Debian packages that it has besides what the interpreter needs.
+pub fn base_id(abi: &str, build: Option<InterpreterBuild>, sets: &BTreeSet<&str>) -> String {
+    let build = build.map(InterpreterBuild::as_str);
+    ["base", abi].into_iter().chain(build).chain(sets.iter().copied()).collect::<Vec<_>>().join("-")
 }
 
 /// Returns the id of the row of a wheel that is compiled with ThreadSanitizer.

@@ -208,6 +208,13 @@ fn an_apt_package_affects_its_set() {
 }
 
 #[test]
+fn debian_packages_of_a_package_are_in_its_images_only() {
+    let ids = edited("import: [acme, acme_helpers]", "import: [acme, acme_helpers]\n    runtime_apt: compile");
+    assert!(has(&ids, "image-314t-with-acme") && has(&ids, "proof-311"), "{ids:?}");
+    assert!(!has(&ids, "proof-314t") && !has(&ids, "base-cp314t") && !has(&ids, "wheel-acme-cp314t"), "{ids:?}");
+}
+
+#[test]
 fn the_base_image_affects_everything_on_it() {
     let ids = edited("sha256:864abeda", "sha256:98200866");
     assert!(has(&ids, "root") && has(&ids, "python-cp314") && has(&ids, "proof-311"), "{ids:?}");

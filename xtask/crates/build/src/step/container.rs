@@ -1,6 +1,5 @@
 //! Builds wheels in a container without network, from an sdist and pinned build requirements.
 
-mod archive;
 mod rust;
 
 use std::sync::{Mutex, PoisonError};
@@ -8,6 +7,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result, anyhow};
 
+use super::contents;
 use super::env::{EPOCH, Env, text};
 use super::messages::Messages;
 use super::wanted::Wanted;
@@ -157,7 +157,11 @@ fn missing(step: &Container, messages: &Messages, env: &Env) -> Option<MissingDe
         file: wanted.name(),
         candidates,
     };
-    let found = env.image(&step.devel).and_then(|image| archive::search(messages.wanted(), image, env));
+    let wanted = messages.wanted();
+    if !wanted.is_empty() {
+        env.task.waiting(&contents::announcement(wanted));
+    }
+    let found = env.image(&step.devel).and_then(|image| contents::search(wanted, image, env.context));
     match found {
         Ok(Some((wanted, candidates))) => return Some(error(&wanted, candidates)),
         Ok(None) => {}

@@ -3,6 +3,7 @@
 pub mod apt;
 pub mod base_image;
 pub mod container;
+pub mod contents;
 pub mod controls;
 mod env;
 pub mod fake;

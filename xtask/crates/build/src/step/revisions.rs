@@ -38,7 +38,14 @@ const CODE: [(&str, u32, &[&str]); 13] = [
     (
         "container",
         container::REVISION,
-        &["step/env.rs", "step/container.rs", "step/container", "step/messages.rs", "step/wanted.rs"],
+        &[
+            "step/env.rs",
+            "step/container.rs",
+            "step/container",
+            "step/contents.rs",
+            "step/messages.rs",
+            "step/wanted.rs",
+        ],
     ),
     ("controls", controls::REVISION, &["step/controls.rs"]),
     (

@@ -7,6 +7,8 @@ pub enum Wanted {
     Header(String),
     /// A library without `lib` and suffix: `yaml`.
     Library(String),
+    /// A library that a program loads: `libX11.so.6`.
+    SharedLibrary(String),
     /// A program: `pg_config`.
     Program(String),
     /// A module of pkg-config: `libcurl`.
@@ -22,7 +24,9 @@ impl Wanted {
     /// Returns the name to show.
     pub fn name(&self) -> String {
         match self {
-            Wanted::Header(name) | Wanted::Program(name) | Wanted::CMake(name) => name.clone(),
+            Wanted::Header(name) | Wanted::SharedLibrary(name) | Wanted::Program(name) | Wanted::CMake(name) => {
+                name.clone()
+            }
             Wanted::Library(name) => format!("lib{name}.so"),
             Wanted::PkgConfig(name) => format!("{name}.pc"),
         }
@@ -31,7 +35,7 @@ impl Wanted {
     /// Returns the ends of the paths that may fit. Each begins after a `/`.
     pub fn ends(&self) -> Vec<String> {
         match self {
-            Wanted::Header(name) | Wanted::Program(name) => vec![name.clone()],
+            Wanted::Header(name) | Wanted::SharedLibrary(name) | Wanted::Program(name) => vec![name.clone()],
             Wanted::Library(name) => vec![format!("lib{name}.so"), format!("lib{name}.a")],
             Wanted::PkgConfig(name) => vec![format!("pkgconfig/{name}.pc")],
             Wanted::CMake(name) => {
@@ -63,8 +67,8 @@ impl Wanted {
             Wanted::Header(_) if folder == "usr/include" => 0,
             Wanted::Header(_) if below("usr/include") => depth,
             Wanted::Header(_) if below("usr") => DOUBTFUL + depth,
-            Wanted::Library(_) if folder == "usr/lib" || folder == "lib" => kind,
-            Wanted::Library(_) if below("usr/lib") => DOUBTFUL + depth,
+            Wanted::Library(_) | Wanted::SharedLibrary(_) if folder == "usr/lib" || folder == "lib" => kind,
+            Wanted::Library(_) | Wanted::SharedLibrary(_) if below("usr/lib") => DOUBTFUL + depth,
             Wanted::Program(_) if ["usr/bin", "bin", "usr/sbin", "sbin"].contains(&&*folder) => 0,
             Wanted::PkgConfig(_) if folder == "usr/lib" || folder == "usr/share" => 0,
             Wanted::CMake(_) if below("usr/lib") || below("usr/share") => kind,
@@ -82,7 +86,11 @@ impl Wanted {
             .filter_map(|(path, owners)| Some((self.rank(path, multiarch)?, owners)))
             .flat_map(|(rank, owners)| owners.iter().map(move |owner| (rank, owner)))
             .map(|(rank, owner)| {
-                let development = owner.ends_with("-dev") || program;
+                let development = match self {
+                    Wanted::Program(_) => true,
+                    Wanted::SharedLibrary(_) => !owner.ends_with("-dev"),
+                    _ => owner.ends_with("-dev"),
+                };
                 // libcurl has a package for each TLS library; OpenSSL is the one that Python uses.
                 let openssl = owner.contains("openssl");
                 // `krb5-config` and the like belong to the libraries that they describe.
@@ -143,6 +151,12 @@ mod tests {
         assert_eq!(choose(Wanted::Program("krb5-config".to_owned()), &found), ["libkrb5-dev", "heimdal-dev"]);
         let found = [("usr/lib/x86_64-linux-gnu/libyaml.a", "static-dev"), ("usr/lib/libyaml.so", "libyaml-dev")];
         assert_eq!(choose(Wanted::Library("yaml".to_owned()), &found), ["libyaml-dev", "static-dev"]);
+        let found = [
+            ("usr/lib/x86_64-linux-gnu/libX11.so.6", "libx11-6"),
+            ("usr/lib/x86_64-linux-gnu/libX11.so.6", "all-dev"),
+            ("usr/lib/browser/libX11.so.6", "browser"),
+        ];
+        assert_eq!(choose(Wanted::SharedLibrary("libX11.so.6".to_owned()), &found), ["libx11-6", "all-dev"]);
         let found = [("usr/lib/x86_64-linux-gnu/pkgconfig/libxml-2.0.pc", "libxml2-dev")];
         assert_eq!(choose(Wanted::PkgConfig("libxml-2.0".to_owned()), &found), ["libxml2-dev"]);
         let found = [

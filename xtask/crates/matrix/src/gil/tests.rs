@@ -71,6 +71,21 @@ fn an_unloadable_module_counts_only_if_an_import_reaches_it() {
 }
 
 #[test]
+fn libraries_of_the_system_that_an_import_misses_are_named() {
+    let missing = |library: &str| format!("ImportError: {library}: cannot open shared object file: No such file");
+    let mut bad = module("bad", "error");
+    bad.error = Some(missing("libX11.so.6"));
+    assert!(verdict("off", vec![bad.clone()]).missing_libraries().is_empty(), "no import reaches the module");
+    bad.reached = Some("failed".to_owned());
+    let mut verdict = verdict("off", vec![bad]);
+    verdict.effective.error = Some("OSError: libmagic.so.1: cannot open shared object file".to_owned());
+    assert_eq!(verdict.missing_libraries(), ["libX11.so.6", "libmagic.so.1"]);
+    assert!(verdict.check_promise(GilState::Off).unwrap_err().to_string().contains("`runtime_apt` of the package"));
+    verdict.effective.error = Some("OSError: /a/b.so: cannot open shared object file".to_owned());
+    assert_eq!(verdict.missing_libraries(), ["libX11.so.6"], "a path is not the name of a library");
+}
+
+#[test]
 fn an_image_that_cannot_import_its_packages_breaks_every_promise() {
     let mut verdict = verdict("error", Vec::new());
     verdict.effective.error = Some("the import ended the process by SIGSEGV".to_owned());

@@ -17,6 +17,7 @@ pub fn check_package(matrix: &Matrix, package: &Package) -> Check {
         published,
         requires: _,
         extras: _,
+        runtime_apt,
         indexes,
         serve,
         audit,
@@ -92,6 +93,9 @@ pub fn check_package(matrix: &Matrix, package: &Package) -> Check {
                 return at(id, "packages[].build.debug_info", message.to_owned());
             }
         }
+    }
+    if let Some(set) = runtime_apt {
+        known("packages[].runtime_apt", set, matrix.apt.iter().map(|set| &set.id))?;
     }
     if let Some(index) = indexes.iter().find(|index| !index.starts_with("https://")) {
         return Err(problem(index.ordinal, "packages[].indexes", format!("`{index}` is not an https URL")));

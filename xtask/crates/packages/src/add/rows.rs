@@ -31,6 +31,8 @@ pub struct PackageRow {
     pub requires: Vec<String>,
     /// Debian packages that its build needs besides a compiler.
     pub apt: Vec<String>,
+    /// Debian packages that its images need besides those of the interpreter.
+    pub runtime_apt: Vec<String>,
     /// Whether the matrix has a set with a compiler.
     has_compile: bool,
     /// ABIs with a wheel on the index, with the digest of the wheel.
@@ -49,6 +51,7 @@ impl PackageRow {
             abi3: None,
             requires: Vec::new(),
             apt: Vec::new(),
+            runtime_apt: Vec::new(),
             has_compile: matrix.apt.iter().any(|set| set.id == *COMPILE),
             published: target.published.clone(),
         }
@@ -79,6 +82,16 @@ impl PackageRow {
                 })
             }
         }
+    }
+
+    /// Adds a Debian package with a shared library that an import missed, and describes that. `None` if all candidates are
+    /// there already.
+    pub fn provide_library(&mut self, library: &str, candidates: &[String]) -> Option<String> {
+        let next = candidates.iter().find(|name| !self.runtime_apt.contains(name));
+        let next = next.filter(|_| self.runtime_apt.len() < MOST_APT_PACKAGES)?.clone();
+        let text = format!("`{library}` is missing in the image: adding the Debian package `{next}`");
+        self.runtime_apt.push(next);
+        Some(text)
     }
 
     /// Notes that the first of the wheels with a GIL serves later ABIs too, if its tag says so. `wheels` are ABIs with the
@@ -114,6 +127,12 @@ impl PackageRow {
         Some(format!("- id: {}\n{include}  packages: [{}]\n", self.apt_set(), packages.join(", ")))
     }
 
+    /// Returns the row in `apt` for the images with the package, if they need one.
+    fn runtime_apt_text(&self) -> Option<String> {
+        let packages = self.runtime_apt.join(", ");
+        (!packages.is_empty()).then(|| format!("- id: {}-runtime\n  packages: [{packages}]\n", self.id))
+    }
+
     fn text(&self) -> String {
         let abi3 = self.abi3.as_ref().map(|abi| format!(", abi3: {abi}")).unwrap_or_default();
         let build = match self.builder {
@@ -139,6 +158,9 @@ impl PackageRow {
             false => format!("  import: [{}]\n", self.import.join(", ")),
         };
         let mut text = format!("- id: {}\n{import}{source}  build: {build}\n", self.id);
+        if !self.runtime_apt.is_empty() {
+            text.push_str(&format!("  runtime_apt: {}-runtime\n", self.id));
+        }
         if !self.published.is_empty() {
             text.push_str("  published:\n");
             for (abi, sha256) in &self.published {
@@ -209,8 +231,12 @@ pub fn import_names(modules: &Importable) -> Vec<String> {
 
 /// Returns the rows for users, each below the name of its list and marked with `+`.
 pub fn listing(package: &PackageRow, image: Option<&ImageRow>) -> String {
-    let lists =
-        [("apt", package.apt_text()), ("packages", Some(package.text())), ("images", image.map(ImageRow::text))];
+    let sets = [package.apt_text(), package.runtime_apt_text()].into_iter().flatten().collect::<String>();
+    let lists = [
+        ("apt", Some(sets).filter(|rows| !rows.is_empty())),
+        ("packages", Some(package.text())),
+        ("images", image.map(ImageRow::text)),
+    ];
     let mut text = String::new();
     for (list, row) in lists {
         let Some(row) = row else { continue };
@@ -223,7 +249,7 @@ pub fn listing(package: &PackageRow, image: Option<&ImageRow>) -> String {
 /// Returns the text of a matrix with the rows.
 pub fn text(old: &str, package: &PackageRow, image: Option<&ImageRow>) -> Result<String> {
     let mut text = old.to_owned();
-    if let Some(row) = package.apt_text() {
+    for row in [package.apt_text(), package.runtime_apt_text()].into_iter().flatten() {
         text = inserted(&text, "apt", &row)?;
     }
     text = inserted(&text, "packages", &package.text())?;
@@ -287,7 +313,15 @@ mod tests {
         let missing = Missing::DebianPackages(MissingDebianPackages { package: "demo".to_owned(), file, candidates });
         let added: Vec<bool> = (0..3).map(|_| row.provide(&missing).is_some()).collect();
         assert_eq!(added, [true, true, false], "every candidate is tried once");
+        let libraries = ["libc1".to_owned(), "libd1".to_owned()];
+        assert!(row.provide_library("libc.so.1", &libraries[..1]).is_some_and(|text| text.contains("`libc1`")));
+        assert_eq!(row.provide_library("libc.so.1", &libraries[..1]), None);
+        assert!(row.provide_library("libd.so.1", &libraries).is_some());
         let text = text("name: x\npackages: []\nimages: []\n", &row, None).unwrap();
+        assert!(
+            text.contains("  packages: [libc1, libd1]\n") && text.contains("  runtime_apt: demo-runtime\n"),
+            "{text}"
+        );
         let build = "build: {with: container, apt: demo-build, requires: [\"cython>=3; python_version>\\\"3.8\\\"\"]}";
         assert!(text.contains(build) && text.contains("packages: [liba-dev, libb-dev]"), "{text}");
         assert!(Matrix::parse(&text, "matrix.yaml").is_ok());

@@ -2,11 +2,11 @@
 
 use std::time::Duration;
 
-use anyhow::{Result, ensure};
+use anyhow::{Context as _, Result, ensure};
 
+use super::env::{Context, text};
+use super::wanted::Wanted;
 use crate::host;
-use crate::step::env::{Env, text};
-use crate::step::wanted::Wanted;
 use base::ui::quoted;
 use docker::{Content, ContextFile, Job, Network};
 
@@ -44,12 +44,11 @@ dpkg-query --show --showformat '${db:Status-Abbrev} ${Package}\n' $names 2>/dev/
 const PROPOSED: usize = 4;
 
 /// Returns the first of `wanted` that Debian has packages for, with these packages, the most likely one first.
-pub fn search(wanted: &[Wanted], image: &str, env: &Env) -> Result<Option<(Wanted, Vec<String>)>> {
+pub fn search(wanted: &[Wanted], image: &str, context: &Context) -> Result<Option<(Wanted, Vec<String>)>> {
     if wanted.is_empty() {
         return Ok(None);
     }
-    let names = quoted(wanted.iter().take(PROPOSED).map(Wanted::name));
-    env.task.waiting(&format!("searching Debian's archive for the packages that contain {names}"));
+    let docker = context.docker.context("no Docker engine: run `cargo xtask doctor`")?;
     let bundle = match host::ca_bundle() {
         Some(path) => ContextFile { path: "/query/ca.crt".to_owned(), source: Content::File(path), mode: 0o644 },
         None => text("/query/ca.crt", "", 0o644),
@@ -67,10 +66,23 @@ pub fn search(wanted: &[Wanted], image: &str, env: &Env) -> Result<Option<(Wante
         timeout: Some(Duration::from_secs(180)),
         ..Job::default()
     };
-    let result = env.docker()?.run(&job, &|_| {}, env.context.cancel)?;
+    let result = docker.run(&job, &|_| {}, context.cancel)?;
     let last = result.stderr.trim().lines().last().unwrap_or("no output");
     ensure!(result.exit == 0, "Debian's archive could not be searched: {last}");
-    Ok(read(wanted, &result.stdout, &env.context.facts.platform.multiarch()))
+    Ok(read(wanted, &result.stdout, &context.facts.platform.multiarch()))
+}
+
+/// Returns the Debian packages that have a shared library such as `libX11.so.6` and that the image does not have, the most
+/// likely one first. Empty if there is none.
+pub fn of_library(library: &str, image: &str, context: &Context) -> Result<Vec<String>> {
+    let wanted = [Wanted::SharedLibrary(library.to_owned())];
+    Ok(search(&wanted, image, context)?.map(|(_, packages)| packages).unwrap_or_default())
+}
+
+/// Returns a phrase for users that wait for the search.
+pub fn announcement(wanted: &[Wanted]) -> String {
+    let names = quoted(wanted.iter().take(PROPOSED).map(Wanted::name));
+    format!("searching Debian's archive for the packages that contain {names}")
 }
 
 /// Returns an extended regular expression for the lines of a list of contents.
