@@ -619,6 +619,15 @@ def declared():
 
 declared.environment = {"PYTHON_GIL": None}
 
+
+# 0013: Lua
+
+
+def clients_connect():
+    """Clients connect at the same time. Only ThreadSanitizer sees what goes wrong: it reports `aerospike_init_lua`."""
+    together(*[lambda: connect().close()] * THREADS)
+
+
 # By patch, in its order.
 SCENARIOS = {
     "0001": [import_half_done, first_batch_read],
@@ -640,4 +649,5 @@ SCENARIOS = {
     "0010": [bytearray_changes],
     "0011": [version],
     "0012": [declared],
+    "0013": [clients_connect],
 }
