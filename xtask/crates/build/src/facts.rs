@@ -185,7 +185,7 @@ impl Facts {
 }
 
 /// Reads the files `*.patch` in `folder`, sorted by name.
-fn read_patches(folder: &Path) -> Result<Vec<PatchFile>> {
+pub fn read_patches(folder: &Path) -> Result<Vec<PatchFile>> {
     let entries = fs::read_dir(folder).with_context(|| format!("cannot list `{}`", folder.display()))?;
     let mut patches = Vec::new();
     for entry in entries {

@@ -18,6 +18,7 @@ pub mod markers;
 mod missing;
 mod options;
 pub mod origin;
+pub mod patches;
 pub mod plan;
 pub mod planner;
 mod project;

@@ -2,6 +2,7 @@
 
 mod archive;
 mod index;
+mod patches;
 mod program;
 mod registry;
 #[cfg(test)]
@@ -157,6 +158,9 @@ pub fn run(project: &Project, options: &Options) -> Result<()> {
     let mut rows = index::rows(&matrix, &text, &answer);
     if answer.plain_index {
         rows.iter_mut().for_each(PinnedInput::doubt_index);
+    }
+    if !project.fake {
+        patches::judge(&matrix, &mut rows, &|package, version| patches::try_on(project, package, version));
     }
     let digest = |url: &str| {
         let answer = ask(project, &Question { digests: vec![url.to_owned()], ..Question::default() })?;

@@ -17,7 +17,7 @@ pub mod proof;
 pub mod python;
 pub mod quick;
 pub mod root;
-mod sdist;
+pub(crate) mod sdist;
 pub mod tools;
 mod wanted;
 pub mod wheel;

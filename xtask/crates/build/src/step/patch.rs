@@ -10,7 +10,7 @@ use base::environment::{self, Purpose};
 use base::{digest, proc, working_copy};
 use flate2::Compression;
 use flate2::write::GzEncoder;
-use xshell::{Shell, cmd};
+use xshell::{Cmd, Shell, cmd};
 
 use super::env::{EPOCH, Env};
 use super::sdist;
@@ -45,11 +45,17 @@ fn apply(patch: &PatchFile, top: &Path, env: &Env) -> Result<()> {
     let file = env.scratch.join("patch");
     fs::write(&file, &patch.text)?;
     let shell = Shell::new()?;
-    let command = cmd!(shell, "patch --directory={top} --strip=1 --fuzz=0 --batch --forward --no-backup-if-mismatch");
-    let command = environment::apply(command.arg("--input").arg(&file), Purpose::Local);
+    let command = command(&shell, top, &file, &["--forward"]);
     proc::run(command, env.task, env.context.cancel).with_context(|| {
         format!("`{}` does not apply: change it for this version of the source, or remove it", patch.name)
     })
+}
+
+/// Returns the command that applies the patch `file` to the source in `top`. Every line of context must match.
+pub fn command<'a>(shell: &'a Shell, top: &Path, file: &Path, options: &[&str]) -> Cmd<'a> {
+    let command =
+        cmd!(shell, "patch --directory={top} --strip=1 --fuzz=0 --batch --no-backup-if-mismatch {options...}");
+    environment::apply(command.arg("--input").arg(file), Purpose::Local)
 }
 
 /// Packs the files below `top` into an archive whose bytes depend on their names, contents and rights only.
