@@ -220,6 +220,8 @@ fn a_load_that_is_not_there_is_told_before_anything_starts() {
     assert!(said.contains("no configuration `313t`") && said.contains("`314t-with-acme`"), "{said}");
     assert!(clone.bad(2, &["bench", "serve", "--scenario", "double"]).contains("`gather`"));
     assert!(clone.bad(2, &["bench", "serve", "--duration", "1h"]).contains("as 60s or 5m"));
+    assert!(clone.bad(2, &["bench", "serve", "--scale", "users=4,2"]).contains("ascending numbers"));
+    assert!(clone.bad(2, &["bench", "serve", "--cpus", "1"]).contains("--scale"));
     assert!(clone.bad(2, &["bench", "serve", "--precision", "3%"]).contains("--paired"));
     assert!(clone.bad(2, &["bench", "serve", "--paired", "--precision", "3", "--repeat", "4"]).contains("--repeat 5"));
     assert!(clone.bad(2, &["bench", "serve", "--paired", "--precision", "0%"]).contains("0.1% to 50%"));

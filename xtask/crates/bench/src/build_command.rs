@@ -40,7 +40,7 @@ pub struct Options {
 }
 
 pub fn build(project: &Project, options: &Options) -> Result<()> {
-    let what = project.matrix.bench.as_ref().map(|bench| &bench.build).ok_or_else(|| {
+    let what = project.matrix.bench.as_ref().and_then(|bench| bench.build.as_ref()).ok_or_else(|| {
         anyhow!(UsageError("matrix.yaml has no `bench.build`, which says what stands for all others".to_owned()))
     })?;
     let rows = rows::choose(what, &options.rows)?;

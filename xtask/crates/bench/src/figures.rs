@@ -51,7 +51,8 @@ impl Figures {
     /// Computes the figures of the runs that count.
     pub fn of(record: &Record, folder: &Path) -> Result<Figures> {
         let mut figures = Figures::default();
-        for run in record.complete() {
+        // The phases of scaling runs are not comparable with each other.
+        for run in record.complete().filter(|_| record.scale.is_none()) {
             let read = |phase: &Phase| samples::read(&folder.join(&phase.samples), &phase.sha256);
             let requests = run.phases.iter().map(read).collect::<Result<Vec<_>>>()?;
             figures.add(record, run, &requests);
@@ -106,7 +107,7 @@ impl Figures {
 
     /// Adds the metrics that the application exports.
     fn server(&mut self, record: &Record, subject: &Subject, phases: &[&Phase]) {
-        let metrics = &record.metrics;
+        let Some(metrics) = &record.metrics else { return };
         let label = |series: &&Series| {
             subject.client.is_empty()
                 || series.labels.get(&*metrics.client).is_some_and(|client| *client == subject.client)
@@ -129,7 +130,7 @@ impl Figures {
     }
 
     fn stages(&mut self, record: &Record, subject: &Subject, phases: &[&Phase]) {
-        let stages = &record.metrics.stages;
+        let Some(stages) = record.stages() else { return };
         for stage in &stages.order {
             let here = |series: &&Series| {
                 series.name == *stages.metric && series.labels.get(&*stages.label).is_some_and(|name| *name == **stage)

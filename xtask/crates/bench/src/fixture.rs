@@ -113,6 +113,7 @@ fn run(folder: &Path, random: &mut Random, id: &str, config: &str, pace: f64) ->
             machine,
             cpu: Some(60.0 * pace / 50_000.0),
             slices: Vec::new(),
+            users: None,
         }
     });
     Run {
@@ -123,6 +124,7 @@ fn run(folder: &Path, random: &mut Random, id: &str, config: &str, pace: f64) ->
         before: Some(seen.clone()),
         after: Some(seen),
         phases: phases.collect(),
+        cpus: None,
         forwarded: false,
         failed: None,
     }

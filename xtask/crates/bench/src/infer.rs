@@ -29,11 +29,7 @@ pub fn mean(values: &[f64]) -> f64 {
 /// about the bootstrap", 3.3), which gives a coverage of 92 % for five values; their full range would cover 94 %.
 pub fn estimate(values: &[f64]) -> Option<Estimate> {
     let runs = values.len();
-    let ends = || {
-        let mut means = resamples(values);
-        means.sort_by(f64::total_cmp);
-        ends(&means, outside(runs))
-    };
+    let ends = || interval(resamples(values), runs);
     (runs > 0).then(|| Estimate { mean: mean(values), ends: (runs > 1).then(ends), runs })
 }
 
@@ -54,6 +50,12 @@ pub fn change(a: &[f64], b: &[f64]) -> Option<Estimate> {
         (!changes.is_empty()).then(|| self::ends(&changes, outside(runs)))
     };
     Some(Estimate { mean: mean(b) / mean(a) - 1.0, ends: if runs > 1 { ends() } else { None }, runs })
+}
+
+/// Returns the interval of resampled values, widened for few runs.
+pub fn interval(mut values: Vec<f64>, runs: usize) -> (f64, f64) {
+    values.sort_by(f64::total_cmp);
+    ends(&values, outside(runs))
 }
 
 /// Returns the means of all resamples if they can be enumerated, otherwise of random ones.

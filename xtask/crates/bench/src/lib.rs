@@ -16,6 +16,7 @@ mod record;
 pub mod report;
 mod rows;
 mod samples;
+mod scaling;
 pub mod serve;
 mod stats;
 mod table;

@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::prometheus::Series;
 use build::cache;
-use matrix::{GilState, ReferenceFigures, ServeConfig, ServerSide};
+use matrix::{GilState, ReferenceFigures, ServeConfig, ServerSide, Stages};
 
 pub const FILE: &str = "manifest.json";
 /// Increase if older readers could misinterpret the file.
@@ -36,8 +36,8 @@ pub struct Record {
     /// Warnings shown before the results.
     pub warnings: Vec<String>,
     pub configs: Vec<Config>,
-    /// Names of the application's metrics.
-    pub metrics: ServerSide,
+    /// Names of the application's metrics, if it has any.
+    pub metrics: Option<ServerSide>,
     /// Published reference figures, shown next to the results.
     pub original: Option<ReferenceFigures>,
     /// Configurations of all planned runs in random order.
@@ -45,6 +45,9 @@ pub struct Record {
     /// How the number of rounds was decided, if not by `load.repeat` alone.
     #[serde(default)]
     pub sequential: Option<Sequential>,
+    /// Numbers of users and processors of scaling runs.
+    #[serde(default)]
+    pub scale: Option<Scale>,
     /// Completed runs in order.
     pub runs: Vec<Run>,
     /// Reason why there are fewer runs than in `order`.
@@ -82,6 +85,25 @@ pub struct Sequential {
     pub most: u16,
     /// Number of rounds that the precision needs; `None` before the first rounds are complete.
     pub needed: Option<u64>,
+}
+
+/// Plan of scaling runs.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Scale {
+    pub users: Vec<u16>,
+    /// Numbers of processors of the service.
+    pub cpus: Vec<u16>,
+    /// Processors that the service may have.
+    pub processors: Vec<u16>,
+}
+
+impl Scale {
+    /// Returns the processors for a service with `cpus` of them, as a list. They are the last ones, because the first
+    /// one often serves the interrupts.
+    pub fn cpuset(&self, cpus: u16) -> String {
+        let own = &self.processors[self.processors.len().saturating_sub(usize::from(cpus))..];
+        own.iter().map(u16::to_string).collect::<Vec<_>>().join(",")
+    }
 }
 
 /// Server used by the application.
@@ -147,6 +169,9 @@ pub struct Run {
     pub before: Option<Runtime>,
     pub after: Option<Runtime>,
     pub phases: Vec<Phase>,
+    /// Number of processors of the service in a scaling run.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cpus: Option<u16>,
     /// Whether the engine forwarded each request, because the container's address was not reachable.
     #[serde(default)]
     pub forwarded: bool,
@@ -184,6 +209,9 @@ pub struct Phase {
     /// Parts of the scenario, between which other configurations were loaded.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub slices: Vec<Slice>,
+    /// Number of users in a scaling run.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub users: Option<u16>,
 }
 
 /// Part of a scenario.
@@ -234,7 +262,7 @@ pub struct Setup {
     pub k6: K6,
     pub scripts: BTreeMap<String, String>,
     pub configs: Vec<Config>,
-    pub metrics: ServerSide,
+    pub metrics: Option<ServerSide>,
     pub original: Option<ReferenceFigures>,
     pub order: Vec<String>,
 }
@@ -259,6 +287,7 @@ impl Record {
             original,
             order,
             sequential: None,
+            scale: None,
             runs: Vec::new(),
             ended: None,
         }
@@ -300,6 +329,21 @@ impl Record {
             let why: Vec<String> = ended.chain(failed).collect();
             format!("{counted} of {} runs are complete. {}", self.order.len(), why.join("; "))
         })
+    }
+
+    /// Returns the metrics of stages inside a client, if the application has any.
+    pub fn stages(&self) -> Option<&Stages> {
+        self.metrics.as_ref()?.stages.as_ref()
+    }
+
+    /// Returns the names of the measured parts of a request.
+    pub fn parts(&self) -> Vec<&String> {
+        self.metrics.iter().flat_map(|metrics| metrics.parts.keys()).collect()
+    }
+
+    /// Returns the number of runs in a round.
+    pub fn round_size(&self) -> usize {
+        (self.configs.len() * self.scale.as_ref().map_or(1, |scale| scale.cpus.len())).max(1)
     }
 
     pub fn config(&self, id: &str) -> Option<&Config> {

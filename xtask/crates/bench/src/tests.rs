@@ -68,7 +68,7 @@ fn times_of_crates_come_from_cargos_report() {
 #[test]
 fn the_rows_of_the_matrix_are_chosen_by_name() {
     let matrix = matrix::Matrix::parse(::fixture::MATRIX, "matrix.yaml").unwrap();
-    let bench = matrix.bench.unwrap().build;
+    let bench = matrix.bench.unwrap().build.unwrap();
     let names = |asked: &[&str]| -> anyhow::Result<Vec<String>> {
         let asked: Vec<String> = asked.iter().map(|name| (*name).to_owned()).collect();
         Ok(rows::choose(&bench, &asked)?.iter().map(|row| row.row.to_string()).collect())

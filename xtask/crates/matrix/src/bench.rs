@@ -13,7 +13,7 @@ use crate::words::{Location, Word};
 #[serde(deny_unknown_fields)]
 pub struct Bench {
     /// What `cargo xtask bench build` measures.
-    pub build: BenchBuild,
+    pub build: Option<BenchBuild>,
     /// What `cargo xtask bench serve` measures.
     pub serve: Option<BenchServe>,
 }
@@ -156,8 +156,8 @@ pub struct BenchServe {
     pub open: Option<Word>,
     /// URL path at which the service reports its interpreter and the state of the GIL: `/runtime`.
     pub runtime: Location,
-    /// Names of the metrics that the service exports.
-    pub metrics: ServerSide,
+    /// Names of the metrics that the service exports, if it exports any.
+    pub metrics: Option<ServerSide>,
     /// YAML file with figures that somebody else measured, relative to `matrix.yaml`. They are shown beside the
     /// measured ones.
     pub original: Option<Location>,
@@ -174,7 +174,7 @@ pub struct ServeConfig {
     pub id: Word,
     /// Title in the report, one line.
     pub title: String,
-    /// Tag of the image. One of its packages must have `serve.load`.
+    /// Tag of the image. One of its packages must have `serve`.
     pub image: Word,
     /// Expected GIL state. It is checked before and after each run; in another state nothing is measured.
     pub gil: GilState,
@@ -183,7 +183,7 @@ pub struct ServeConfig {
     pub env: BTreeMap<String, String>,
     /// Clients to load, at least one. Several take turns, request by request.
     pub clients: Vec<Word>,
-    /// Switches the stage metrics of the service on.
+    /// Switches the stage metrics of the service on, which `metrics.stages` names.
     #[serde(default)]
     pub stages: bool,
 }
@@ -201,9 +201,10 @@ pub struct ServerSide {
     pub requests: Word,
     /// Histograms of the duration of parts of a request, in seconds, by their title in the report:
     /// `{batch read: batch_read_duration_seconds}`.
+    #[serde(default)]
     pub parts: BTreeMap<String, Word>,
     /// Metrics of the stages of a call inside a client.
-    pub stages: Stages,
+    pub stages: Option<Stages>,
 }
 
 /// Metrics of the stages of a call inside a client.

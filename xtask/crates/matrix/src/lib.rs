@@ -28,7 +28,7 @@ mod workflow;
 pub use abi::{Abi, Distribution, FromSource, Interpreter};
 pub use bench::{
     Bench, BenchBuild, BenchContainer, BenchMaturin, BenchRow, BenchServe, Measure, ReferenceFigures, ServeConfig,
-    ServerSide,
+    ServerSide, Stages,
 };
 pub use ci::Ci;
 pub use debian::{AptSet, Root};

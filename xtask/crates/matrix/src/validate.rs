@@ -115,7 +115,9 @@ pub fn validate(matrix: &Matrix) -> Check {
         check_image(matrix, image)?;
     }
     if let Some(Bench { build, serve }) = bench {
-        bench::check_bench(matrix, build)?;
+        if let Some(build) = build {
+            bench::check_bench(matrix, build)?;
+        }
         if let Some(serve) = serve {
             pinned("bench.serve.k6", &serve.k6)?;
             below("bench.serve.scripts", &serve.scripts, "the folder of matrix.yaml")?;

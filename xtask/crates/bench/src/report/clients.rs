@@ -18,7 +18,7 @@ impl View<'_> {
         let values = |config: &Config, stage: &str| {
             self.figures.get(&Subject::new(&config.asked.id, "", ALL), &format!("stage {stage}"))
         };
-        let order = &self.record.metrics.stages.order;
+        let order = &self.record.stages()?.order;
         let mut head = vec!["Stage".to_owned()];
         for config in &staged {
             head.extend([config.asked.title.clone(), "theirs".to_owned()]);
@@ -124,7 +124,7 @@ impl View<'_> {
         };
         let mut rows = Vec::new();
         let mut names = vec!["p95".to_owned(), "server p95".to_owned()];
-        names.extend(self.record.metrics.parts.keys().map(|part| format!("{part} p95")));
+        names.extend(self.record.parts().iter().map(|part| format!("{part} p95")));
         names.push("capacity".to_owned());
         for config in alone.iter().filter(|config| alone.iter().any(|other| alike(config, other))) {
             let client = &config.asked.clients[0];
@@ -168,7 +168,10 @@ impl View<'_> {
     }
 
     pub fn parts(&self) -> Option<Section> {
-        let parts: Vec<&String> = self.record.metrics.parts.keys().collect();
+        let parts = self.record.parts();
+        if parts.is_empty() {
+            return None;
+        }
         let rows = self.record.configs.iter().map(|config| {
             let mut row = vec![config.asked.title.clone()];
             for part in &parts {

@@ -197,6 +197,14 @@ fn method(record: &Record) -> Vec<String> {
 
 fn order(record: &Record) -> String {
     let (repeat, seed) = (record.load.repeat, record.seed);
+    if let Some(scale) = &record.scale {
+        let processors = scale.cpuset(u16::MAX);
+        return format!(
+            "{repeat} runs of each configuration on each number of processors, each in fresh containers, in an order drawn \
+             from the seed {seed}; each has all numbers of users, in random order. The service may have the processors \
+             {processors}."
+        );
+    }
     let Some(slice) = record.load.slice else {
         return format!(
             "{repeat} runs of each configuration, each in fresh containers, in an order drawn from the seed {seed}."

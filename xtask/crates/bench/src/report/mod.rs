@@ -5,6 +5,7 @@ mod compare;
 mod method;
 mod page;
 mod results;
+mod scaling;
 mod svg;
 mod view;
 mod words;
@@ -17,6 +18,7 @@ use clap::Args;
 
 use crate::figures::{Figures, Subject};
 use crate::record::Record;
+use crate::scaling::{Curve, curves};
 use base::{UsageError, ui};
 use build::cache;
 use page::Page;
@@ -47,7 +49,8 @@ pub fn run(options: &Options) -> Result<()> {
 pub fn draw(folder: &Path) -> Result<Option<String>> {
     let record = Record::read(folder)?;
     let figures = Figures::of(&record, folder)?;
-    let page = page(&record, &figures);
+    let curves = if record.scale.is_some() { curves(&record, folder)? } else { Vec::new() };
+    let page = page(&record, &figures, &curves);
     let charts = folder.join("charts");
     fs::create_dir_all(&charts).with_context(|| format!("cannot create `{}`", charts.display()))?;
     for chart in page.charts() {
@@ -79,7 +82,7 @@ fn mostly_errors(record: &Record, figures: &Figures) -> Option<String> {
     (!found.is_empty()).then(|| format!("more errors than successes in {}", found.join("; ")))
 }
 
-fn page(record: &Record, figures: &Figures) -> Page {
+fn page(record: &Record, figures: &Figures, curves: &[Curve]) -> Page {
     let mut banner = Vec::new();
     let failed = mostly_errors(record, figures);
     // The title is the first line in all formats of the report.
@@ -94,7 +97,10 @@ fn page(record: &Record, figures: &Figures) -> Page {
     }
     banner.extend(record.incomplete().map(|why| format!("INCOMPLETE: {why}")));
     let mut sections = vec![method::warnings(record, figures)];
-    sections.extend(results::sections(record, figures));
+    match record.scale {
+        None => sections.extend(results::sections(record, figures)),
+        Some(_) => sections.extend(scaling::scaling(record, curves)),
+    }
     sections.extend(method::sections(record));
     Page { title, banner, sections }
 }

@@ -205,6 +205,37 @@ fn paired_rounds_are_compared_within() {
     assert!(report.contains("5 rounds, in each of which") && report.contains("Changes are ratios within rounds"));
 }
 
+#[test]
+fn scaling_runs_are_fitted() {
+    let folder = fixture::folder("scaled", 1, 1.0);
+    let mut record = Record::read(&folder.0).unwrap();
+    record.scale = Some(crate::record::Scale { users: vec![1, 2], cpus: vec![1], processors: vec![0, 1] });
+    for run in &mut record.runs {
+        run.cpus = Some(1);
+        run.phases.iter_mut().zip([1, 2]).for_each(|(phase, users)| phase.users = Some(users));
+    }
+    let told = |record: &Record| {
+        record.write(&folder.0).unwrap();
+        draw(&folder.0).unwrap();
+        read(&folder.0, "report.md")
+    };
+    let report = told(&record);
+    assert!(report.contains("| 3.11 with GIL, stages on | 1 | 2 | 14.8 (14.8–14.8) |"), "{report}");
+    assert!(report.contains("| 3.11 with GIL, stages on | 1 | – | too few points |"), "{report}");
+    assert!(read(&folder.0, "charts/scaling.svg").starts_with("<svg ") && !report.contains("## Latency"), "{report}");
+    // With more numbers of users there is a fit.
+    for run in &mut record.runs {
+        let more: Vec<_> = run.phases.iter().cloned().zip([4, 8]).collect();
+        run.phases.extend(more.into_iter().map(|(phase, users)| crate::record::Phase { users: Some(users), ..phase }));
+    }
+    let report = told(&record);
+    // Throughput does not grow with the number of users.
+    assert!(
+        report.contains("| 3.11 with GIL, stages on | 1 | 14.8 (14.8–14.8) | 1 (1–1) | 0 (0–0) | none |"),
+        "{report}"
+    );
+}
+
 /// Records of versions without processor time, rounds and conditions are still drawn.
 #[test]
 fn old_records_say_what_was_not_recorded() {
@@ -213,7 +244,7 @@ fn old_records_say_what_was_not_recorded() {
     let remove = |value: &mut serde_json::Value, keys: &[&str]| {
         keys.iter().for_each(|key| assert!(value.as_object_mut().unwrap().remove(*key).is_some(), "{key}"));
     };
-    remove(&mut json, &["sequential"]);
+    remove(&mut json, &["sequential", "scale"]);
     for config in json["configs"].as_array_mut().unwrap() {
         remove(config, &["abi", "interpreter", "quick", "variables"]);
     }

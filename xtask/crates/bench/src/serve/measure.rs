@@ -16,7 +16,7 @@ use crate::samples::{self, Output, Request};
 use base::cancel::Cancel;
 use base::ui::Task;
 use build::Project;
-use matrix::{BenchServe, ServerSide, Word};
+use matrix::{BenchServe, Word};
 use service::Trial;
 
 /// What is needed to load a service.
@@ -106,12 +106,14 @@ impl Measured<'_> {
     }
 
     fn metrics(&self) -> Result<Vec<Series>> {
-        let metrics: &ServerSide = &self.loader.serve.metrics;
+        let Some(metrics) = &self.loader.serve.metrics else { return Ok(Vec::new()) };
         let mut names: Vec<&str> = metrics.parts.values().map(|name| &**name).collect();
-        names.extend([&*metrics.requests, &*metrics.stages.metric]);
+        let stages = metrics.stages.as_ref().map(|stages| &*stages.metric);
+        names.extend([&*metrics.requests].into_iter().chain(stages));
         let mut all = prometheus::parse(&self.trial.get(&metrics.path)?, &names)?;
         // Only means of stages are reported; their buckets would be the largest part of the manifest.
-        all.iter_mut().filter(|series| series.name == *metrics.stages.metric).for_each(|series| series.buckets.clear());
+        let staged = all.iter_mut().filter(|series| stages == Some(series.name.as_str()));
+        staged.for_each(|series| series.buckets.clear());
         Ok(all)
     }
 
@@ -144,6 +146,7 @@ pub fn phase(out: &Path, run: &str, scenario: &str, clients: &[Word], found: Vec
         machine: together(&found),
         cpu: Some(found.iter().map(|one| one.cpu).sum()),
         slices: Vec::new(),
+        users: None,
     };
     for Measurements { output, server, cpu, began, .. } in found {
         // Measure until the last response, because k6 waits for pending requests.

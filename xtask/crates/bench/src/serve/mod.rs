@@ -5,6 +5,7 @@ mod k6;
 mod measure;
 mod paired;
 mod run;
+mod scale;
 mod watch;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -26,6 +27,7 @@ use docker::Docker;
 use k6::K6;
 use matrix::{BenchServe, InterpreterBuild, Matrix, ReferenceFigures, ServeConfig, Word};
 use run::Bench;
+use scale::Numbers;
 use service::PreparedServer;
 
 #[derive(Debug, Args)]
@@ -54,6 +56,12 @@ pub struct Options {
     #[arg(long, value_name = "N", default_value_t = 30, value_parser = clap::value_parser!(u16).range(1..=1000),
         requires = "precision")]
     max_repeat: u16,
+    /// Measure a scaling curve: the first scenario with each of these numbers of users, as `users=1,2,4,8`
+    #[arg(long, value_name = "users=N,N", conflicts_with_all = ["paired", "vus"])]
+    scale: Option<Numbers>,
+    /// Numbers of processors of the service for --scale; default: all that it can have
+    #[arg(long, value_name = "N,N", requires = "scale")]
+    cpus: Option<Numbers>,
     /// Duration of each scenario, such as 60s or 5m
     #[arg(long, value_name = "TIME", default_value = "60s", value_parser = seconds)]
     duration: u64,
@@ -119,6 +127,7 @@ pub fn run(project: &Project, options: &Options) -> Result<()> {
     })?;
     let configs = chosen("configuration", &options.configs, &serve.configs, |config| &config.id)?;
     let scenarios = chosen("scenario", &options.scenarios, &serve.scenarios, |scenario| scenario)?;
+    let scenarios = if options.scale.is_some() { vec![closed(&scenarios, serve)?] } else { scenarios };
     let original = original(&project.folder, serve)?;
     let out = match &options.out {
         Some(out) => std::path::absolute(out)?,
@@ -143,7 +152,7 @@ pub fn run(project: &Project, options: &Options) -> Result<()> {
     let load = Load {
         repeat: options.repeat,
         seconds: options.duration,
-        vus: options.vus,
+        vus: options.scale.as_ref().and_then(|users| users.0.last().copied()).unwrap_or(options.vus),
         rate: options.rate,
         records: options.records,
         open: serve
@@ -160,7 +169,6 @@ pub fn run(project: &Project, options: &Options) -> Result<()> {
         image: ready.digest()?,
         standin: ready.server == Some(service::ServerChoice::Standin),
     };
-    announce(project, &load, order.len(), &server);
     let hardware = format!("{}.", machine::hardware(Some(&docker)).join("; "));
     let mut record = Record::new(Setup {
         when: machine::when(&project.folder)?,
@@ -182,6 +190,19 @@ pub fn run(project: &Project, options: &Options) -> Result<()> {
         most: options.max_repeat,
         needed: None,
     });
+    let mut scaled = Vec::new();
+    if let Some(users) = &options.scale {
+        let own = match &record.pinned {
+            Some([_, service, _]) => scale::listed(service),
+            None => (0..u16::try_from(docker.info()?.cpus).unwrap_or(1)).collect(),
+        };
+        let plan = scale::plan(users, options.cpus.as_ref(), own)?;
+        let ids: Vec<String> = record.configs.iter().map(|config| config.asked.id.to_string()).collect();
+        scaled = scale::order(&ids, &plan, options.repeat, seed);
+        record.order = scaled.iter().map(|(id, _)| id.clone()).collect();
+        record.scale = Some(plan);
+    }
+    announce(project, &record);
     ensure!(
         record.sequential.is_none() || !comparisons(&record).made.is_empty(),
         UsageError(
@@ -194,7 +215,11 @@ pub fn run(project: &Project, options: &Options) -> Result<()> {
     fs::create_dir_all(out.join("samples")).with_context(|| format!("cannot create `{}`", out.display()))?;
     record.write(&out)?;
     let bench = Bench { project, serve, options, k6: &k6, ready: &ready, out: &out };
-    let ended = if options.paired { paired::all(&bench, &mut record) } else { bench.all(&mut record) };
+    let ended = match (options.paired, scaled.is_empty()) {
+        (true, _) => paired::all(&bench, &mut record),
+        (false, true) => bench.all(&mut record),
+        (false, false) => scale::all(&bench, &mut record, &scaled),
+    };
     // Keep the completed measurements, and record why the rest is missing.
     record.ended = ended.as_ref().err().map(|error| format!("{error:#}").replace('\n', " "));
     record.write(&out)?;
@@ -215,6 +240,16 @@ fn chosen<'m, T>(what: &str, asked: &[String], all: &'m [T], name: fn(&T) -> &Wo
         bail!(UsageError(format!("there is no {what} `{unknown}`; the choices are {choices}")));
     }
     Ok(all.iter().filter(|one| asked.is_empty() || asked.iter().any(|asked| **name(one) == **asked)).collect())
+}
+
+/// Returns the first scenario in which users wait for their answers, because others do not know a number of users.
+fn closed<'m>(scenarios: &[&'m Word], serve: &BenchServe) -> Result<&'m Word> {
+    let open = |scenario: &Word| serve.open.as_ref().is_some_and(|open| **open == **scenario);
+    let found = scenarios.iter().find(|scenario| !open(scenario)).copied();
+    found.ok_or_else(|| {
+        let names = ui::quoted(scenarios);
+        anyhow!(UsageError(format!("--scale needs a scenario whose users wait for their answers, and {names} is none")))
+    })
 }
 
 fn original(folder: &Path, serve: &BenchServe) -> Result<Option<ReferenceFigures>> {
@@ -271,8 +306,10 @@ fn order(configs: &[Config], repeat: u16, seed: u64) -> Vec<String> {
     (0..repeat).flat_map(round).collect()
 }
 
-fn announce(project: &Project, load: &Load, runs: usize, server: &MeasuredServer) {
-    let each = load.seconds * load.scenarios.len() as u64 + run::warm_up(load.seconds) + 15;
+fn announce(project: &Project, record: &Record) {
+    let Record { load, server, .. } = record;
+    let (runs, points) = (record.order.len(), record.scale.as_ref().map_or(1, |scale| scale.users.len()));
+    let each = load.seconds * (load.scenarios.len() * points) as u64 + run::warm_up(load.seconds) + 15;
     let minutes = (each * runs as u64).div_ceil(60);
     project.ui.say(&format!("[serve] server: {}", server.kind));
     project
@@ -346,13 +383,14 @@ mod tests {
         let top = fixture::invented();
         let original = original(&top, &serve).unwrap().unwrap();
         assert!(!original.figures.is_empty());
+        let stages = serve.metrics.as_ref().unwrap().stages.as_ref().unwrap();
         for theirs in &original.figures {
             let config = serve.configs.iter().find(|config| *config.id == *theirs.config);
             let config = config.unwrap_or_else(|| panic!("{theirs:?}"));
             let client = theirs.client.is_empty() || config.clients.iter().any(|client| **client == *theirs.client);
             let scenario = theirs.scenario == "all" || serve.scenarios.iter().any(|one| **one == *theirs.scenario);
             let stage = theirs.figure.strip_prefix("stage ");
-            let stage = stage.is_none_or(|stage| serve.metrics.stages.order.iter().any(|one| **one == *stage));
+            let stage = stage.is_none_or(|stage| stages.order.iter().any(|one| **one == *stage));
             assert!(client && scenario && stage, "{theirs:?}");
         }
     }

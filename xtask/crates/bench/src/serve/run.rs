@@ -35,11 +35,12 @@ pub fn planned(record: &Record, number: usize) -> Result<(Config, Run)> {
     let run = Run {
         id: format!("{:02}-{id}", number + 1),
         config: id.clone(),
-        round: u16::try_from(number / record.configs.len() + 1).unwrap_or(u16::MAX),
+        round: u16::try_from(number / record.round_size() + 1).unwrap_or(u16::MAX),
         began: now(),
         before: None,
         after: None,
         phases: Vec::new(),
+        cpus: None,
         forwarded: false,
         failed: None,
     };
@@ -93,11 +94,12 @@ impl<'a> Bench<'a> {
     {
         let asked = &config.asked;
         let mut env: Vec<(String, String)> = asked.env.clone().into_iter().collect();
-        if asked.stages {
-            env.extend(record.metrics.stages.env.clone());
-        }
-        let cpus = record.pinned.as_ref().map(|[_, service, _]| service.as_str());
-        let trial = site.start(&TrialOptions { tag: &asked.image, env: &env, port: self.options.port, cpus })?;
+        env.extend(record.stages().filter(|_| asked.stages).into_iter().flat_map(|stages| stages.env.clone()));
+        let scaled = record.scale.as_ref().zip(run.cpus).map(|(scale, cpus)| scale.cpuset(cpus));
+        let pinned = record.pinned.as_ref().map(|[_, service, _]| service.clone());
+        let cpus = scaled.or(pinned);
+        let ask = TrialOptions { tag: &asked.image, env: &env, port: self.options.port, cpus: cpus.as_deref() };
+        let trial = site.start(&ask)?;
         run.forwarded = trial.forwarded;
         let loader = Loader::of(record, self.project, self.serve, self.k6);
         let measured = Measured { loader, config, trial };

@@ -16,7 +16,7 @@ fn samples(ours: &[f64], plain: &[f64]) -> Samples {
 }
 
 fn matrix_rows() -> Vec<BenchRow> {
-    matrix::Matrix::parse(::fixture::MATRIX, "matrix.yaml").unwrap().bench.unwrap().build.rows
+    matrix::Matrix::parse(::fixture::MATRIX, "matrix.yaml").unwrap().bench.unwrap().build.unwrap().rows
 }
 
 fn made_up() -> Vec<(BenchRow, Samples)> {

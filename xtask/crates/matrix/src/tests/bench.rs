@@ -66,6 +66,13 @@ fn an_invalid_load_test_is_an_error() {
         "open: arrivals",
         &["bench.serve.open", "`arrivals` is not one of", "`stress`"],
     );
+    check_error(
+        "      stages:\n        env: {ACME_PY_INTERNAL_METRICS: \"1\"}\n        metric: client_stage_seconds\n        \
+         label: stage\n        order: [limiter_wait, io, spawn_blocking_delay, to_dict]\n",
+        "",
+        "id: 311-stages",
+        &["configs[].stages", "`metrics.stages` is missing"],
+    );
     check_error("runtime: /runtime", "runtime: runtime", "runtime: runtime", &["bench.serve", "must start with `/`"]);
     check_error(
         "scripts: load",

@@ -21,16 +21,17 @@ pub(super) fn check(matrix: &Matrix, serve: &BenchServe) -> Result<(), Validatio
     if let Some(open) = open.as_ref().filter(|open| !scenarios.iter().any(|one| **one == ***open)) {
         return fault(open, "open", format!("`{open}` is not one of the scenarios {}", quoted(scenarios)));
     }
-    let ServerSide { path, client: _, requests: _, parts: _, stages } = metrics;
-    let Stages { env: _, metric: _, label: _, order: _ } = stages;
-    for path in [runtime, path] {
+    let measured = metrics.as_ref().map(|ServerSide { path, client: _, requests: _, parts: _, stages }| (path, stages));
+    let staged = measured.and_then(|(_, stages)| stages.as_ref());
+    let staged = staged.map(|Stages { env: _, metric: _, label: _, order: _ }| ()).is_some();
+    for path in [Some(runtime), measured.map(|(path, _)| path)].into_iter().flatten() {
         if !path.starts_with('/') {
             let message = format!("`{path}` is not a URL path: it must start with `/`");
             return Err(ValidationError { ordinal: path.ordinal, field: "bench.serve".to_owned(), message });
         }
     }
     let mut ids = BTreeSet::new();
-    for ServeConfig { id, title, image, gil, env, clients, stages: _ } in configs {
+    for ServeConfig { id, title, image, gil, env, clients, stages } in configs {
         if !ids.insert(&**id) {
             return fault(id, "configs", format!("`{id}` occurs twice"));
         }
@@ -45,7 +46,7 @@ pub(super) fn check(matrix: &Matrix, serve: &BenchServe) -> Result<(), Validatio
         let Some(service) = service else {
             return fault(image, "configs[].image", format!("no package of `{image}` has the field `serve`"));
         };
-        if service.load.is_empty() {
+        if service.env.server.is_some() && service.load.is_empty() {
             let message = format!("the service of `{image}` has no `serve.load`, so there is no data to measure with");
             return fault(image, "configs[].image", message);
         }
@@ -55,6 +56,13 @@ pub(super) fn check(matrix: &Matrix, serve: &BenchServe) -> Result<(), Validatio
         }
         if env.keys().any(|name| name.is_empty() || name.contains(['=', ' '])) {
             return fault(id, "configs[].env", format!("`{id}` sets a variable with an invalid name"));
+        }
+        if *stages && !staged {
+            return fault(
+                id,
+                "configs[].stages",
+                format!("`{id}` switches stage metrics on, but `metrics.stages` is missing"),
+            );
         }
         if clients.is_empty() {
             return fault(id, "configs[].clients", format!("`{id}` must list at least one client"));
