@@ -140,11 +140,10 @@ fn least_squares(rows: &[[f64; 3]], columns: &[usize]) -> Option<[f64; 3]> {
         if matrix[pivot][pivot].abs() < 1e-12 {
             return None;
         }
-        for other in (0..size).filter(|other| *other != pivot) {
-            let factor = matrix[other][pivot] / matrix[pivot][pivot];
-            for column in pivot..=size {
-                matrix[other][column] -= factor * matrix[pivot][column];
-            }
+        let solved = matrix[pivot].clone();
+        for (_, other) in matrix.iter_mut().enumerate().filter(|(other, _)| *other != pivot) {
+            let factor = other[pivot] / solved[pivot];
+            other.iter_mut().zip(&solved).for_each(|(value, own)| *value -= factor * own);
         }
     }
     let mut found = [0.0; 3];
