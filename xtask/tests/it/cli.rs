@@ -155,6 +155,14 @@ fn a_third_package_and_its_image_are_an_edit_of_the_matrix() {
 }
 
 #[test]
+fn a_toolchain_that_is_not_installed_is_named() {
+    let clone = Clone::new();
+    clone.edit("build: {with: maturin, ", "build: {toolchain: no-such-toolchain, with: maturin, ");
+    let said = clone.bad(1, &["plan"]);
+    assert!(said.contains("toolchain") && said.contains("no-such-toolchain") && said.contains("install"), "{said}");
+}
+
+#[test]
 fn a_working_copy_is_keyed_by_its_content() {
     let clone = Clone::new();
     let copy = clone.top.join("copy");

@@ -36,6 +36,8 @@ pub struct Facts {
     pub fake: bool,
     /// Output of `rustc -vV`, as far as it affects compilation.
     pub rustc: String,
+    /// The same for the toolchains that `build.toolchain` of packages names.
+    pub toolchains: BTreeMap<String, String>,
     /// Digest of Cargo's configuration files, which may contain compiler flags.
     pub cargo_config: String,
     /// Content digests of working copies, by package.
@@ -73,12 +75,20 @@ impl Facts {
         });
         (facts.rustc, facts.working_copies) = (rustc?, copies?);
         if compiles {
+            for name in matrix.packages.iter().filter_map(|package| package.build.toolchain.as_deref()) {
+                facts.toolchains.insert(name.to_owned(), compiler::identity_of(name)?);
+            }
             facts.cargo_config = cargo_config(cache.dir(), &|name| std::env::var_os(name));
         }
         facts.read_locks(matrix)?;
         facts.read_patches(matrix)?;
         facts.read_git_versions(matrix)?;
         Ok(facts)
+    }
+
+    /// Returns the output of `rustc -vV` of a toolchain, or of this tool's compiler.
+    pub fn rustc(&self, toolchain: Option<&str>) -> &str {
+        toolchain.and_then(|name| self.toolchains.get(name)).unwrap_or(&self.rustc)
     }
 
     /// Returns the variables for the build of a package.

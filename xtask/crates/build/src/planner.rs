@@ -135,11 +135,10 @@ impl Planner<'_> {
             if self.facts.fake {
                 inputs.insert("fake".to_owned(), "yes".to_owned());
             }
-            if matches!(
-                action,
-                Action::Maturin(_) | Action::Container(Container { rust: true, instrumented: None, .. })
-            ) {
-                inputs.insert("rustc".to_owned(), self.facts.rustc.clone());
+            if let Action::Maturin(Maturin { wheel, .. })
+            | Action::Container(Container { wheel, rust: true, instrumented: None, .. }) = &action
+            {
+                inputs.insert("rustc".to_owned(), self.facts.rustc(wheel.toolchain.as_deref()).to_owned());
             }
             if matches!(action, Action::Maturin(_)) {
                 inputs.insert("cargo-config".to_owned(), self.facts.cargo_config.clone());
@@ -360,6 +359,7 @@ impl Planner<'_> {
             glibc: self.matrix.root.glibc.to_string(),
             subdirectory: package.source.subdirectory.as_ref().map(|folder| folder.to_string()),
             env: self.facts.build_env(package),
+            toolchain: package.build.toolchain.as_ref().map(|name| name.to_string()),
             sdist: self.sdist(package),
             working_copy: self.facts.working_copies.get(&*package.id).cloned(),
             folder: package.working_copy(&self.facts.project),

@@ -217,6 +217,9 @@ pub struct Build {
     /// as setuptools-rust needs it. For `with: container` only; maturin always has them.
     #[serde(default)]
     pub rust: bool,
+    /// Name of the rustup toolchain that compiles the package, if it is not that of this tool: `1.85.0`,
+    /// `nightly-2026-05-20`. Install it with `rustup toolchain install`. For `with: maturin` and `rust: true`.
+    pub toolchain: Option<Word>,
     /// Patches that are applied to the sdist before the wheel is built. Only for `source.pypi`.
     pub patches: Option<Patches>,
 }

@@ -21,6 +21,24 @@ pub fn identity(cache: &Cache) -> Result<String> {
     }
 }
 
+/// Returns the relevant output of `rustc -vV` of a rustup toolchain.
+pub fn identity_of(toolchain: &str) -> Result<String> {
+    let output = Command::new("rustup")
+        .args(["run", toolchain, "rustc", "-vV"])
+        .env("RUSTUP_AUTO_INSTALL", "0")
+        .output()
+        .with_context(|| format!("cannot run `rustup`, which the field `toolchain: {toolchain}` needs: install it"))?;
+    if !output.status.success() {
+        let said = String::from_utf8_lossy(&output.stderr);
+        let reason = said.lines().next().unwrap_or("no reason given").trim_start_matches("error: ");
+        bail!(
+            "cannot use the toolchain `{toolchain}`, which matrix.yaml names ({reason}): install it with `rustup \
+             toolchain install {toolchain} --profile minimal`"
+        );
+    }
+    Ok(String::from_utf8_lossy(&output.stdout).trim().to_owned())
+}
+
 /// Returns the compiler of the toolchain that rustup selected. rustup sets variables for programs it starts; calling
 /// its proxy `rustc` would take longer.
 fn chosen(env: &dyn Fn(&str) -> Option<OsString>) -> Option<PathBuf> {

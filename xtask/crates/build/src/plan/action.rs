@@ -209,6 +209,9 @@ pub struct Wheel {
     /// Environment variables for the build.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub env: BTreeMap<String, String>,
+    /// rustup toolchain that compiles it, if it is not that of this tool. The compiler's version is in the key.
+    #[serde(skip)]
+    pub toolchain: Option<String>,
     /// Fetch step of the sdist; `None` for a working copy.
     pub sdist: Option<String>,
     /// Content digest of the working copy.

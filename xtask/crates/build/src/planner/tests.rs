@@ -251,6 +251,17 @@ fn the_revision_is_part_of_every_key() {
 }
 
 #[test]
+fn the_toolchain_of_a_package_is_in_its_keys_only() {
+    let text = REAL.replacen("build: {with: maturin", "build: {toolchain: \"1.85.0\", with: maturin", 1);
+    assert_ne!(text, REAL, "no package is built by maturin");
+    let toolchains = |version: &str| BTreeMap::from([("1.85.0".to_owned(), version.to_owned())]);
+    let with = |version| Facts { toolchains: toolchains(version), ..facts() };
+    let ids = changed(&text, &with("rustc 1.85.0"), "that day");
+    assert!(has(&ids, "wheel-acme-py-cp314t") && !has(&ids, "wheel-acme-cp314t"), "{ids:?}");
+    assert!(!has(&changed(&text, &with(&facts().rustc), "that day"), "wheel-acme-py-cp314t"), "the same compiler");
+}
+
+#[test]
 fn inputs_of_available_results_are_not_needed() {
     let plan = planned(REAL, &facts());
     let everything: Vec<&str> = plan.steps.iter().map(|step| step.id.as_str()).collect();

@@ -48,6 +48,7 @@ pub fn run(action: &Action, env: &Env) -> Result<Output> {
                 glibc: glibc.clone(),
                 subdirectory: None,
                 env: BTreeMap::new(),
+                toolchain: None,
                 sdist: None,
                 working_copy: None,
                 folder: None,

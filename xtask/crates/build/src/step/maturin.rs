@@ -16,6 +16,7 @@ use xshell::{Shell, cmd};
 
 use super::env::{EPOCH, Env};
 use super::messages::Messages;
+use super::toolchain;
 use super::tools;
 use super::wheel;
 use crate::cache::Output;
@@ -81,8 +82,10 @@ pub fn run(step: &Maturin, env: &Env) -> Result<Output> {
     let waiting = || env.task.waiting("waiting for another ABI's build to compile the dependencies");
     let shared = cache.lock(&format!("cargo-{}.lock", own.package), env.context.cancel, waiting)?;
     let build_folder = state.join("target");
-    let crates = Crates::read(&project, env.task)?;
-    same_compiler(&project, &env.context.facts.rustc)?;
+    let toolchain = own.toolchain.as_deref();
+    let crates = Crates::read(&project, toolchain, env.task)?;
+    let rustc = env.context.facts.rustc(toolchain);
+    same_compiler(&project, toolchain, rustc)?;
     match &own.folder {
         Some(folder) => config::refuse_above(&own.project_folder(folder))?,
         None => config::refuse_between(&project, &source)?,
@@ -110,7 +113,7 @@ pub fn run(step: &Maturin, env: &Env) -> Result<Output> {
     let folders = step.abis.iter().flat_map(|abi| ["src", "target"].map(|folder| (abi, folder)));
     let maps = folders.map(|(abi, folder)| format!("{}/{abi}/{folder}=/{folder}", abis.display()));
     let maps: Vec<String> = maps.chain([format!("{cargo_home}=/cargo")]).collect();
-    let package_flags = package.rustflags(target, &target_cfgs(&project, target)?).context(CONFIG)?;
+    let package_flags = package.rustflags(target, &target_cfgs(&project, toolchain, target)?).context(CONFIG)?;
     let flags = maps
         .iter()
         .map(|map| format!("--remap-path-prefix={map}"))
@@ -137,9 +140,9 @@ pub fn run(step: &Maturin, env: &Env) -> Result<Output> {
             folder.join("Cargo.lock").display()
         )
     })?;
-    crates::fetch(&project, target, env)?;
+    crates::fetch(&project, toolchain, env)?;
     let facts = env.context.facts;
-    let with = [&facts.rustc, &facts.cargo_config, compatibility, &flags, &c_flags, &cxx_flags, &text, &lock];
+    let with = [rustc, &facts.cargo_config, compatibility, &flags, &c_flags, &cxx_flags, &text, &lock];
     let mark = digest::of(with.join("\0"));
     forget_other_configuration(&build_folder, &text)?;
     if !marked(&build_folder, &mark)
@@ -198,6 +201,7 @@ pub fn run(step: &Maturin, env: &Env) -> Result<Output> {
             command = command.env(name, value);
         }
     }
+    command = toolchain::choose(command, toolchain);
     let talk = ProcessIo { line: &line, ..ProcessIo::default() };
     proc::run_with(command, env.task, env.context.cancel, &talk).map_err(|error| {
         let messages = messages.lock().unwrap_or_else(PoisonError::into_inner);
@@ -219,20 +223,20 @@ pub fn run(step: &Maturin, env: &Env) -> Result<Output> {
 }
 
 /// Checks that the compiler in the package's folder is the one in the key. rustup selects the toolchain by folder and
-/// by `rust-toolchain.toml`, unless a variable is set, as below `cargo xtask`.
-fn same_compiler(source: &Path, expected: &str) -> Result<()> {
-    let shell = Shell::new()?;
-    shell.change_dir(source);
+/// by `rust-toolchain.toml`, unless a variable is set, as below `cargo xtask` and by `build.toolchain`.
+fn same_compiler(source: &Path, toolchain: Option<&str>, expected: &str) -> Result<()> {
+    let shell = toolchain::shell(source, toolchain)?;
     let chosen = ["rust-toolchain.toml", "rust-toolchain"].into_iter().find(|name| source.join(name).is_file());
     let mut command = cmd!(shell, "rustc -vV").quiet().env("RUSTUP_AUTO_INSTALL", "0");
-    if chosen.is_some() {
-        command = command.env_remove("RUSTUP_TOOLCHAIN");
+    if chosen.is_some() && toolchain.is_none() {
+        command = command.env_remove(toolchain::VARIABLE);
     }
     let found = command.read().context("cannot run `rustc -vV` in the package's source")?;
     let first = |text: &str| text.lines().next().unwrap_or_default().to_owned();
     let way_out = chosen.map_or("start this tool as `cargo xtask`, or set RUSTUP_TOOLCHAIN".to_owned(), |file| {
         format!(
-            "`{file}` of the package selects it; remove the file, or run `cargo +TOOLCHAIN xtask` with the same one"
+            "`{file}` of the package selects it; name the toolchain to use in `build.toolchain` of the package in \
+             matrix.yaml"
         )
     });
     ensure!(
@@ -245,9 +249,8 @@ fn same_compiler(source: &Path, expected: &str) -> Result<()> {
 }
 
 /// Returns the cfgs of the target, against which `cfg(…)` in the package's configuration is evaluated.
-fn target_cfgs(source: &Path, target: &str) -> Result<Vec<cargo_platform::Cfg>> {
-    let shell = Shell::new()?;
-    shell.change_dir(source);
+fn target_cfgs(source: &Path, toolchain: Option<&str>, target: &str) -> Result<Vec<cargo_platform::Cfg>> {
+    let shell = toolchain::shell(source, toolchain)?;
     let printed = cmd!(shell, "rustc --print cfg --target {target}").quiet().read();
     config::parse_cfgs(&printed.context("cannot run `rustc --print cfg` in the package's source")?)
 }

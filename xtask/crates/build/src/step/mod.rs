@@ -18,6 +18,7 @@ pub mod python;
 pub mod quick;
 pub mod root;
 pub(crate) mod sdist;
+mod toolchain;
 pub mod tools;
 mod wanted;
 pub mod wheel;

@@ -48,6 +48,7 @@ pub fn check_package(matrix: &Matrix, package: &Package) -> Check {
         env,
         config_settings,
         rust,
+        toolchain,
         abi3,
     } = build;
     if let Some(Patches { folder, local_version }) = patches {
@@ -67,6 +68,13 @@ pub fn check_package(matrix: &Matrix, package: &Package) -> Check {
     if *rust && *with == Builder::Maturin {
         let message = "is allowed for `with: container` only; maturin always has the Rust compiler";
         return at(id, "packages[].build.rust", message.to_owned());
+    }
+    if let Some(name) = toolchain
+        && *with == Builder::Container
+        && !*rust
+    {
+        let message = format!("`{name}` compiles nothing: add `rust: true`, or remove `toolchain`");
+        return at(name, "packages[].build.toolchain", message);
     }
     if let Some(folder) = subdirectory {
         below("packages[].source.subdirectory", folder, &format!("the source of `{id}`"))?;

@@ -3,10 +3,11 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result, bail, ensure};
-use xshell::{Shell, cmd};
+use xshell::cmd;
 
 use crate::plan::Container;
 use crate::step::env::{Env, text};
+use crate::step::toolchain;
 use crate::step::wheel;
 use base::environment::{self, Purpose};
 use base::proc;
@@ -26,20 +27,20 @@ pub fn files(step: &Container, env: &Env) -> Result<Vec<ContextFile>> {
     let mut files = match step.instrumented {
         // The image has a compiler with the sources of the standard library.
         Some(_) => Vec::new(),
-        None => compiler(env)?,
+        None => compiler(step.wheel.toolchain.as_deref(), env)?,
     };
     let crates = env.scratch.join("crates");
-    let configuration = vendor(&source, &crates, env)?;
+    let configuration = vendor(&source, &crates, step, env)?;
     files.extend(below(&crates, CRATES)?);
     files.push(text("/in/cargo-config.toml", &configuration, 0o644));
     Ok(files)
 }
 
-/// Returns the files of the compiler that `cargo xtask` itself uses.
-fn compiler(env: &Env) -> Result<Vec<ContextFile>> {
-    let shell = Shell::new()?;
-    shell.change_dir(&env.context.facts.project);
+/// Returns the files of the compiler of a toolchain, else of that which `cargo xtask` itself uses.
+fn compiler(toolchain: Option<&str>, env: &Env) -> Result<Vec<ContextFile>> {
+    let shell = toolchain::shell(&env.context.facts.project, toolchain)?;
     let command = environment::apply(cmd!(shell, "rustc --print sysroot").quiet(), Purpose::Cargo);
+    let command = toolchain::choose(command, toolchain);
     let sysroot = command.read().context("cannot run `rustc`: install Rust with rustup, then run the command again")?;
     let sysroot = PathBuf::from(sysroot.trim());
     let target = env.context.facts.platform.rust_target();
@@ -64,7 +65,7 @@ fn compiler(env: &Env) -> Result<Vec<ContextFile>> {
 }
 
 /// Copies the crates to `crates` and returns Cargo's configuration for them.
-fn vendor(source: &Path, crates: &Path, env: &Env) -> Result<String> {
+fn vendor(source: &Path, crates: &Path, step: &Container, env: &Env) -> Result<String> {
     let mut found = Vec::new();
     walk(source, Path::new(""), &mut found)?;
     let locked =
@@ -78,8 +79,8 @@ fn vendor(source: &Path, crates: &Path, env: &Env) -> Result<String> {
              `cargo generate-lockfile` there and add the file to the source, or remove `rust` of the package"
         );
     };
-    let shell = Shell::new()?;
-    shell.change_dir(source);
+    let toolchain = step.wheel.toolchain.as_deref();
+    let shell = toolchain::shell(source, toolchain)?;
     let others = others.iter().flat_map(|manifest| [Path::new("--sync"), manifest.as_path()]);
     let configuration = env.scratch.join("configuration");
     // Cargo prints the configuration, which belongs into a file and not into the log.
@@ -90,7 +91,7 @@ fn vendor(source: &Path, crates: &Path, env: &Env) -> Result<String> {
          --manifest-path {first} {others...} {crates}"
     );
     // This runs no code of the package, so it may use the ssh agent.
-    let mut command = environment::apply(command, Purpose::Cargo);
+    let mut command = toolchain::choose(environment::apply(command, Purpose::Cargo), toolchain);
     if let Some(agent) = std::env::var_os("SSH_AUTH_SOCK") {
         command = command.env("SSH_AUTH_SOCK", agent);
     }

@@ -5,9 +5,10 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result, bail};
 use serde::Deserialize;
-use xshell::{Shell, cmd};
+use xshell::cmd;
 
 use crate::step::env::Env;
+use crate::step::toolchain;
 use base::environment::{self, Purpose};
 use base::proc::{self, ProcessIo};
 use base::ui::Task;
@@ -45,11 +46,10 @@ struct Target {
 
 impl Crates {
     /// Runs `cargo metadata`. Its standard error is written to the log of `task`, and the cause to the error.
-    pub fn read(source: &Path, task: &Task) -> Result<Crates> {
+    pub fn read(source: &Path, toolchain: Option<&str>, task: &Task) -> Result<Crates> {
         let manifest = manifest(source)?;
         let shown = manifest.strip_prefix(source).unwrap_or(&manifest).display();
-        let shell = Shell::new()?;
-        shell.change_dir(source);
+        let shell = toolchain::shell(source, toolchain)?;
         let command = cmd!(shell, "cargo metadata --no-deps --format-version 1 --manifest-path {manifest}");
         let output = command.quiet().ignore_status().output().context("cannot start `cargo`")?;
         let said = String::from_utf8_lossy(&output.stderr);
@@ -82,12 +82,12 @@ impl Crates {
 
 /// Fetches the crates of Cargo.lock into Cargo's cache. This runs no code of the package, so it may use the credentials
 /// of the user: tokens of registries, and the ssh agent.
-pub fn fetch(project: &Path, target: &str, env: &Env) -> Result<()> {
+pub fn fetch(project: &Path, toolchain: Option<&str>, env: &Env) -> Result<()> {
     let manifest = manifest(project)?;
-    let shell = Shell::new()?;
-    shell.change_dir(project);
+    let shell = toolchain::shell(project, toolchain)?;
+    let target = env.context.facts.platform.rust_target();
     let command = cmd!(shell, "cargo fetch --locked --target {target} --manifest-path {manifest}");
-    let mut command = environment::apply(command, Purpose::Cargo);
+    let mut command = toolchain::choose(environment::apply(command, Purpose::Cargo), toolchain);
     if let Some(agent) = std::env::var_os("SSH_AUTH_SOCK") {
         command = command.env("SSH_AUTH_SOCK", agent);
     }
