@@ -3,6 +3,7 @@
 
 mod k6;
 mod measure;
+mod options;
 mod paired;
 mod run;
 mod scale;
@@ -10,11 +11,10 @@ mod watch;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context as _, Result, anyhow, bail, ensure};
-use clap::Args;
 
 use crate::comparable::comparisons;
 use crate::machine::{self, file_time};
@@ -26,102 +26,12 @@ use build::Project;
 use docker::Docker;
 use k6::K6;
 use matrix::{BenchServe, InterpreterBuild, Matrix, ReferenceFigures, ServeConfig, Word};
+pub use options::Options;
 use run::Bench;
-use scale::Numbers;
 use service::PreparedServer;
 
-#[derive(Debug, Args)]
-pub struct Options {
-    /// Only these configurations; default: all in the matrix
-    #[arg(long = "config", value_name = "ID", value_delimiter = ',')]
-    configs: Vec<String>,
-    /// Only these scenarios; default: all in the matrix
-    #[arg(long = "scenario", value_name = "NAME", value_delimiter = ',')]
-    scenarios: Vec<String>,
-    /// Number of runs of each configuration
-    #[arg(long, value_name = "N", default_value_t = 5, value_parser = clap::value_parser!(u16).range(1..=100))]
-    repeat: u16,
-    /// Load the configurations of a round in turn, in short slices: their containers run side by side, and all but
-    /// the loaded one are paused
-    #[arg(long, conflicts_with = "port")]
-    paired: bool,
-    /// Duration of a slice of --paired
-    #[arg(long, value_name = "TIME", default_value = "5s", value_parser = seconds, requires = "paired")]
-    slice: u64,
-    /// Add rounds after those of --repeat until the interval of a change of processor time is at most this wide, such
-    /// as 3%
-    #[arg(long, value_name = "PERCENT", value_parser = percent, requires = "paired")]
-    precision: Option<f64>,
-    /// Largest number of rounds with --precision
-    #[arg(long, value_name = "N", default_value_t = 30, value_parser = clap::value_parser!(u16).range(1..=1000),
-        requires = "precision")]
-    max_repeat: u16,
-    /// Measure a scaling curve: the first scenario with each of these numbers of users, as `users=1,2,4,8`
-    #[arg(long, value_name = "users=N,N", conflicts_with_all = ["paired", "vus"])]
-    scale: Option<Numbers>,
-    /// Numbers of processors of the service for --scale; default: all that it can have
-    #[arg(long, value_name = "N,N", requires = "scale")]
-    cpus: Option<Numbers>,
-    /// Duration of each scenario, such as 60s or 5m
-    #[arg(long, value_name = "TIME", default_value = "60s", value_parser = seconds)]
-    duration: u64,
-    /// Virtual users of the closed-loop scenarios
-    #[arg(long, value_name = "N", default_value_t = 10, value_parser = clap::value_parser!(u16).range(1..=1000))]
-    vus: u16,
-    /// Request rate of the open-loop scenarios, per second
-    #[arg(long, value_name = "N", default_value_t = 20, value_parser = clap::value_parser!(u16).range(1..=1000))]
-    rate: u16,
-    /// `image`, `standin` or HOST:PORT; default: same as for `up`
-    #[arg(long, value_name = "SERVER")]
-    server: Option<service::ServerChoice>,
-    /// Number of records in each set
-    #[arg(long, value_name = "N", default_value_t = 1000)]
-    records: u64,
-    /// Seed of the random order of runs; default: a new one each time
-    #[arg(long, value_name = "N")]
-    seed: Option<u64>,
-    /// Port on the loopback interface; default: any free port
-    #[arg(long, value_name = "PORT")]
-    port: Option<u16>,
-    /// New folder for the results; default: a folder in bench-results/
-    #[arg(long, value_name = "DIR")]
-    out: Option<PathBuf>,
-    /// Install and start what is missing with apt, as root or with sudo
-    #[arg(long)]
-    yes: bool,
-}
-
-fn seconds(text: &str) -> Result<u64> {
-    let (number, unit) = text.split_at(text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len()));
-    let unit = match unit {
-        "" | "s" => 1,
-        "m" => 60,
-        _ => 0,
-    };
-    let found = number.parse::<u64>().ok().map(|number| number.saturating_mul(unit));
-    found.filter(|seconds| (1..=86_400).contains(seconds)).context("write seconds or minutes, as 60s or 5m")
-}
-
-/// Parses a percentage as a share.
-fn percent(text: &str) -> Result<f64> {
-    let number = text.strip_suffix('%').unwrap_or(text).trim().parse::<f64>().ok();
-    number.filter(|share| (0.1..=50.0).contains(share)).map(|share| share / 100.0).context("write 0.1% to 50%, as 3%")
-}
-
-/// Checks options that depend on each other.
-fn check(options: &Options) -> Result<()> {
-    if options.precision.is_some() {
-        let Options { repeat, max_repeat, .. } = options;
-        let why = "--precision needs the variance of at least 5 rounds: set --repeat 5 or more";
-        ensure!(*repeat >= 5, UsageError(why.to_owned()));
-        let why = format!("--max-repeat {max_repeat} is less than --repeat {repeat}");
-        ensure!(repeat <= max_repeat, UsageError(why));
-    }
-    Ok(())
-}
-
 pub fn run(project: &Project, options: &Options) -> Result<()> {
-    check(options)?;
+    options.check()?;
     let serve = project.matrix.bench.as_ref().and_then(|bench| bench.serve.as_ref()).ok_or_else(|| {
         anyhow!(UsageError("matrix.yaml has no `bench.serve`, which is required for `bench serve`".to_owned()))
     })?;
@@ -184,31 +94,8 @@ pub fn run(project: &Project, options: &Options) -> Result<()> {
         order,
     });
     (record.pinned, record.warnings) = pins(&docker, &k6)?;
-    record.sequential = options.precision.map(|precision| Sequential {
-        precision,
-        first: options.repeat,
-        most: options.max_repeat,
-        needed: None,
-    });
-    let mut scaled = Vec::new();
-    if let Some(users) = &options.scale {
-        let own = match &record.pinned {
-            Some([_, service, _]) => scale::listed(service),
-            None => (0..u16::try_from(docker.info()?.cpus).unwrap_or(1)).collect(),
-        };
-        let plan = scale::plan(users, options.cpus.as_ref(), own)?;
-        let ids: Vec<String> = record.configs.iter().map(|config| config.asked.id.to_string()).collect();
-        scaled = scale::order(&ids, &plan, options.repeat, seed);
-        record.order = scaled.iter().map(|(id, _)| id.clone()).collect();
-        record.scale = Some(plan);
-    }
+    let scaled = design(&mut record, options, &docker)?;
     announce(project, &record);
-    ensure!(
-        record.sequential.is_none() || !comparisons(&record).made.is_empty(),
-        UsageError(
-            "--precision needs two configurations that differ in one thing; choose others with --config".to_owned()
-        )
-    );
     record.warnings.extend(quick);
     record.warnings.iter().for_each(|warning| project.ui.say(&format!("[serve] warning: {warning}")));
 
@@ -231,6 +118,29 @@ pub fn run(project: &Project, options: &Options) -> Result<()> {
         None => Ok(()),
         Some(why) => bail!("{why}"),
     }
+}
+
+/// Plans what `--precision` and `--scale` ask for, and returns the order of scaling runs.
+fn design(record: &mut Record, options: &Options, docker: &Docker) -> Result<Vec<(String, u16)>> {
+    let (first, most) = (options.repeat, options.max_repeat);
+    record.sequential = options.precision.map(|precision| Sequential { precision, first, most, needed: None });
+    ensure!(
+        record.sequential.is_none() || !comparisons(record).made.is_empty(),
+        UsageError(
+            "--precision needs two configurations that differ in one thing; choose others with --config".to_owned()
+        )
+    );
+    let Some(users) = &options.scale else { return Ok(Vec::new()) };
+    let own = match &record.pinned {
+        Some([_, service, _]) => scale::listed(service),
+        None => (0..u16::try_from(docker.info()?.cpus).unwrap_or(1)).collect(),
+    };
+    let plan = scale::plan(users, options.cpus.as_ref(), own)?;
+    let ids: Vec<String> = record.configs.iter().map(|config| config.asked.id.to_string()).collect();
+    let order = scale::order(&ids, &plan, options.repeat, record.seed);
+    record.order = order.iter().map(|(id, _)| id.clone()).collect();
+    record.scale = Some(plan);
+    Ok(order)
 }
 
 /// Returns the requested items; all if none is requested.
@@ -341,14 +251,6 @@ fn now() -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn times_are_seconds_or_minutes() {
-        assert_eq!([seconds("60s").unwrap(), seconds("5m").unwrap(), seconds("7").unwrap()], [60, 300, 7]);
-        for wrong in ["", "0s", "1h", "s", "-1s", "1.5s", "99999999999m"] {
-            assert!(seconds(wrong).is_err(), "{wrong}");
-        }
-    }
 
     #[test]
     fn each_round_has_each_configuration_once() {
