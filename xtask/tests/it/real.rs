@@ -129,6 +129,29 @@ fn a_third_package_with_its_own_libraries_is_an_edit_of_the_matrix() {
     assert!(output.status.success() && said.contains("psycopg2._psycopg"), "{said}");
 }
 
+/// The requirement has no wheel for CPython 3.14, and its newest version is not the one that is required.
+#[test]
+#[ignore = "needs a Docker engine and a network"]
+fn requirements_without_a_wheel_are_added_first() {
+    if !has_abis(&["cp314t"]) {
+        return;
+    }
+    let clone = Clone::without_packages();
+    let copy = clone.project().join("copy");
+    fs::create_dir_all(copy.join("demo_titles")).unwrap();
+    fs::write(copy.join("demo_titles/__init__.py"), "import setproctitle\n").unwrap();
+    let pyproject = "[project]\nname = 'demo-titles'\nversion = '1'\ndependencies = ['setproctitle<1.3']\n\
+                     [build-system]\nrequires = ['setuptools']\nbuild-backend = 'setuptools.build_meta'\n";
+    fs::write(copy.join("pyproject.toml"), pyproject).unwrap();
+    let arguments = ["add", "./copy", "--image", "titles", "--abi", "cp314t", "--quick"];
+    let (output, said) = run(&clone, &arguments);
+    assert!(!output.status.success() && said.contains("add 'setproctitle<1.3'"), "{said}");
+    let (output, said) = run(&clone, &[&arguments[..], &["--with-dependencies"]].concat());
+    assert!(output.status.success() && said.contains("packages: [setproctitle, demo-titles]"), "{said}");
+    let matrix = fs::read_to_string(clone.project().join("matrix.yaml")).unwrap();
+    assert!(matrix.contains("pypi: {version: 1.2"), "{matrix}");
+}
+
 #[test]
 #[ignore = "needs a network"]
 fn a_wrong_digest_is_never_used() {

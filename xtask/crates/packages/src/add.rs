@@ -26,7 +26,8 @@ use target::Target;
 
 #[derive(Debug, Args)]
 pub struct Options {
-    /// Name of a distribution on the package index, with an optional version, or folder with a working copy
+    /// Name of a distribution on the package index, with optional versions such as `==1.2` or `<3`, or folder with a
+    /// working copy
     #[arg(value_name = "NAME[==VERSION]|PATH")]
     what: String,
     /// ABI to build the wheel for (repeatable); default: the free-threaded ABIs of the matrix
@@ -81,8 +82,9 @@ fn add(project: &mut Project, options: &Options, what: &str, tag: Option<&str>) 
     if let Some(tag) = tag.filter(|tag| project.matrix.image(tag).is_some()) {
         return Err(anyhow!(UsageError(format!("matrix.yaml already has an image `{tag}`: choose another tag"))));
     }
-    let name = what.split("==").next().unwrap_or_default();
-    refuse_existing(&project.matrix, &normalise(name))?;
+    if let Ok((name, _)) = target::name_and_versions(what) {
+        refuse_existing(&project.matrix, &normalise(&name))?;
+    }
     let mut target = Target::find(project, what)?;
     refuse_existing(&project.matrix, &target.id)?;
     if options.from_source && what == options.what {

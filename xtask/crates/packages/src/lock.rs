@@ -3,10 +3,12 @@
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
+use std::str::FromStr as _;
 use std::{fmt, fs};
 
 use anyhow::{Context as _, Result, anyhow, bail};
 use clap::Args;
+use pep508_rs::{Requirement, VerbatimUrl, VersionOrUrl};
 
 use crate::uv::{self, Resolution, WithoutWheels};
 use base::ui;
@@ -156,8 +158,11 @@ pub fn resolve(
             match resolver.lock(&metadata) {
                 Ok(lock) => made.extend(lock),
                 Err(error) => {
-                    let without_wheel = without_wheel(&error);
-                    let commands = ui::quoted(without_wheel.iter().map(|what| format!("cargo xtask add {what}")));
+                    let requirements = metadata.requirements(package, purpose).unwrap_or_default();
+                    let without_wheel: Vec<String> =
+                        without_wheel(&error).into_iter().map(|what| with_versions(what, &requirements)).collect();
+                    let command = |what: &String| format!("cargo xtask add {}", ui::shell_quoted(what));
+                    let commands = ui::quoted(without_wheel.iter().map(command));
                     let advice = match (without_wheel.is_empty(), purpose) {
                         (true, _) => String::new(),
                         (false, LockPurpose::Build) => {
@@ -206,6 +211,16 @@ fn without_wheel(error: &anyhow::Error) -> Vec<String> {
         None => normalise(&found.name),
     });
     found.into_iter().collect()
+}
+
+/// Adds the versions that one of the requirements admits to the name of a distribution, so that such a version is built.
+fn with_versions(what: String, requirements: &[String]) -> String {
+    let parse = |text: &String| Requirement::<VerbatimUrl>::from_str(text).ok();
+    let of_it = requirements.iter().filter_map(parse).find(|requirement| requirement.name.to_string() == what);
+    match of_it.and_then(|requirement| requirement.version_or_url) {
+        Some(VersionOrUrl::VersionSpecifier(versions)) => format!("{what}{}", versions.to_string().replace(' ', "")),
+        _ => what,
+    }
 }
 
 /// Returns the METADATA of the wheel of `package` that was built last, if it is still in the cache.
@@ -368,4 +383,17 @@ fn differences(old: Option<&Pylock>, new: &Pylock) -> Vec<String> {
         differences.push("other files or requirements of the same versions".to_owned());
     }
     differences
+}
+
+#[cfg(test)]
+mod tests {
+    use super::with_versions;
+
+    #[test]
+    fn a_requirement_is_added_in_a_version_that_it_admits() {
+        let requirements = ["other", "My.Demo >=1, <2", "x @ https://host.example/x.tar.gz"].map(str::to_owned);
+        let added = |what: &str| with_versions(what.to_owned(), &requirements);
+        assert_eq!(added("my-demo"), "my-demo>=1,<2");
+        assert_eq!(["my-demo==1.5", "other", "third", "x"].map(added), ["my-demo==1.5", "other", "third", "x"]);
+    }
 }

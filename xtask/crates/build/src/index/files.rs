@@ -78,7 +78,13 @@ impl ProjectFiles {
     /// Returns the newest release that is neither a pre-release nor withdrawn; without such a release, the newest that
     /// is not withdrawn.
     pub fn newest(&self) -> Option<&Release> {
-        let mut usable = self.releases.iter().rev().filter(|release| !release.is_yanked());
+        self.newest_of(|_| true)
+    }
+
+    /// Returns the newest release whose version is admitted and that is not yanked; a pre-release only if there is no other.
+    pub fn newest_of(&self, admitted: impl Fn(&Version) -> bool) -> Option<&Release> {
+        let usable = self.releases.iter().rev().filter(|release| !release.is_yanked());
+        let mut usable = usable.filter(|release| admitted(&release.version));
         let first = usable.clone().next();
         usable.find(|release| !release.is_prerelease()).or(first)
     }

@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::path::{Component, Path, PathBuf};
+use std::str::FromStr as _;
 
 use anyhow::{Context as _, Result, anyhow, bail};
 
@@ -11,7 +12,9 @@ use build::Project;
 use build::build_system::{self, BuildSystem};
 use build::index::{self, Release};
 use matrix::{Abi, Builder, Matrix};
-use wheelfile::{TargetInterpreter, normalise, same_version};
+use pep440_rs::VersionSpecifiers;
+use pep508_rs::{Requirement, VerbatimUrl, VersionOrUrl};
+use wheelfile::{TargetInterpreter, normalise};
 
 /// What is to be added.
 #[derive(Debug, Clone)]
@@ -80,11 +83,8 @@ impl Target {
     }
 
     fn on_index(project: &Project, what: &str) -> Result<Target> {
-        let (name, version) = what.split_once("==").map_or((what, None), |(name, version)| (name, Some(version)));
-        let (name, version) = (name.trim(), version.map(str::trim));
-        if !index::is_project_name(name) {
-            return Err(anyhow!(UsageError(format!("`{what}` is neither NAME, NAME==VERSION nor an existing folder"))));
-        }
+        let (name, versions) = name_and_versions(what)?;
+        let name = name.as_str();
         let url = index::index_url(&project.tools()?.join("bin/python"))?;
         let task = project.ui.start("add", &format!("look up {name}"), &project.cache.log("add"));
         task.open_log()?;
@@ -93,18 +93,11 @@ impl Target {
             let files = index.project(name)?.ok_or_else(|| {
                 anyhow!(UsageError(format!("the package index has no project `{name}`: check the spelling")))
             })?;
-            let release = match version {
-                None => files.newest(),
-                Some(version) => {
-                    files.releases.iter().find(|release| same_version(&release.version.to_string(), version))
-                }
-            };
-            let release = release.ok_or_else(|| {
+            let release = files.newest_of(|version| versions.contains(version)).ok_or_else(|| {
                 let known: Vec<String> =
                     files.releases.iter().rev().take(5).map(|release| release.version.to_string()).collect();
                 anyhow!(UsageError(format!(
-                    "`{name}` has no usable release {}; the newest are {}",
-                    version.unwrap_or_default(),
+                    "`{name}` has no usable release {versions}; the newest are {}",
                     ui::quoted(known)
                 )))
             })?;
@@ -138,6 +131,19 @@ impl Target {
         });
         task.end(if found.is_ok() { "ok" } else { "FAILED" });
         found
+    }
+}
+
+/// Parses `NAME` with optional version specifiers (PEP 440): `demo==1.2`, `demo<3`.
+pub fn name_and_versions(what: &str) -> Result<(String, VersionSpecifiers)> {
+    let parsed = Requirement::<VerbatimUrl>::from_str(what).ok();
+    let plain = parsed.filter(|parsed| parsed.extras.is_empty() && parsed.marker.is_true());
+    match plain.map(|parsed| (parsed.name.to_string(), parsed.version_or_url)) {
+        Some((name, None)) => Ok((name, VersionSpecifiers::default())),
+        Some((name, Some(VersionOrUrl::VersionSpecifier(versions)))) => Ok((name, versions)),
+        _ => Err(anyhow!(UsageError(format!(
+            "`{what}` is neither NAME with versions, such as `demo` or `demo==1.2`, nor an existing folder"
+        )))),
     }
 }
 
@@ -197,6 +203,20 @@ fn relative(from: &Path, to: &Path) -> PathBuf {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_name_may_have_versions() {
+        let parsed = |what| name_and_versions(what).map(|(name, versions)| (name, versions.to_string())).ok();
+        let some = |name: &str, versions: &str| Some((name.to_owned(), versions.to_owned()));
+        assert_eq!(parsed("My_Demo"), some("my-demo", ""));
+        assert_eq!(parsed("demo==1.2"), some("demo", "==1.2"));
+        assert_eq!(parsed("demo<3,>=1"), some("demo", ">=1, <3"));
+        for bad in
+            ["a b", ">=1", "", "demo[extra]", "demo @ https://host.example/demo.tar.gz", "demo; python_version<'3'"]
+        {
+            assert_eq!(parsed(bad), None, "{bad}");
+        }
+    }
 
     #[test]
     fn paths_are_relative_to_the_matrix() {
