@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::fmt::Display;
 
 use crate::record::{Config, Record};
+use matrix::GilState;
 
 /// Variable of the interpreter that sets the GIL state. It is compared as the state that the service reports.
 const GIL_VARIABLE: &str = "PYTHON_GIL";
@@ -217,7 +218,9 @@ fn conditions(record: &Record, config: &Config) -> Vec<Condition> {
     add(Aspect::Interpreter, "ABI", config.abi.clone());
     let plain = || config.interpreter.clone().unwrap_or_else(|| "plain".to_owned());
     add(Aspect::Build, "interpreter build", Some(if config.optimized { "PGO, LTO".to_owned() } else { plain() }));
-    add(Aspect::Gil, "GIL state", Some(asked.gil.to_string()));
+    // Without the GIL, it makes no difference whether a variable keeps it off.
+    let gil = if asked.gil == GilState::On { GilState::On } else { GilState::Off };
+    add(Aspect::Gil, "GIL state", Some(gil.to_string()));
     add(
         Aspect::Packages,
         "package set",

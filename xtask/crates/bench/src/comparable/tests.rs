@@ -26,6 +26,7 @@ fn one_difference_is_named() {
     assert_eq!(named(|config| config.digest.push('1')), "image");
     assert_eq!(named(|config| config.asked.stages = false), "stage metrics setting (on → off)");
     assert_eq!(named(|config| config.asked.gil = matrix::GilState::On), "GIL state (off → on)");
+    assert_eq!(named(|config| config.asked.gil = matrix::GilState::ForcedOff), "nothing");
     let variable = |config: &mut Config| {
         config.variables.as_mut().unwrap().insert("THREADS".to_owned(), "4".to_owned());
     };

@@ -5,7 +5,7 @@ use std::fs::{self, File};
 use std::io::BufReader;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Context as _, Result, bail, ensure};
 use xshell::{Shell, cmd};
 
 use crate::record;
@@ -143,6 +143,13 @@ fn how(project: &Project, docker: &Docker, serve: &BenchServe, folder: &Path) ->
         let image = docker.image_or_pull(&serve.k6, &say, &project.cancel)?;
         return Ok((Runner::Image(image), "its image".to_owned()));
     }
+    ensure!(
+        folder.join("k6/go.mod").is_file(),
+        "there is no k6 in PATH, its image `{}` cannot be pulled, and `{}` has no Go module `k6` to build it from: \
+         install k6",
+        serve.k6,
+        folder.display()
+    );
     let go = project.checks()?.join("bin/go");
     let program = golang::program(project, &go, &folder.join("k6"), PACKAGE, "k6")?;
     Ok((Runner::Program(program), "built with Go".to_owned()))
