@@ -54,6 +54,18 @@ pub fn lines(text: &str) -> String {
     wrapped.collect::<Vec<_>>().join("\n")
 }
 
+/// Wraps the long lines of a list at 80 columns. Each line begins with a label, and the text after it with the column `text`,
+/// where the lines that continue it begin, too.
+pub fn labelled(list: &str, text: usize) -> String {
+    let wrapped = list.split('\n').map(|line| match line.split_at_checked(text) {
+        Some((label, rest)) if label.ends_with(' ') && line.chars().count() > WIDTH => {
+            filled(rest, label, &" ".repeat(text))
+        }
+        _ => line.to_owned(),
+    });
+    wrapped.collect::<Vec<_>>().join("\n")
+}
+
 /// Returns the words of a text in lines of at most 80 columns. The first line begins with `first`, the others with
 /// `next`.
 fn filled(text: &str, first: &str, next: &str) -> String {
@@ -97,6 +109,17 @@ fn words(text: &str) -> Vec<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_text_after_a_label_is_wrapped() {
+        let long = "word ".repeat(20);
+        let text = labelled(&format!("title\n  short  text\n  long   {long}\n  {long}"), 9);
+        let lines: Vec<&str> = text.lines().collect();
+        assert_eq!(lines[..2], ["title", "  short  text"]);
+        assert!(lines[2].starts_with("  long   word word") && lines[3].starts_with("         word"), "{text}");
+        assert!(lines[2..4].iter().all(|line| line.len() <= 80), "{text}");
+        assert_eq!(lines[4], format!("  {long}"), "a line without a label stays as it is");
+    }
 
     #[test]
     fn the_last_column_of_a_table_is_wrapped() {

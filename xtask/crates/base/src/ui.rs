@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use crate::program;
 use crate::text::lines;
-pub use crate::text::{columns, wrap};
+pub use crate::text::{columns, labelled, wrap};
 use anyhow::{Context, Result};
 use indicatif::{HumanBytes, MultiProgress, ProgressBar, ProgressStyle};
 

@@ -105,7 +105,7 @@ fn wheel(project: &Project, path: &Path, listed: &Listed) -> Result<()> {
         ),
         None => out.push_str(&format!("  manifest    {}\n", listed.missing(&format!("`{file}`"))?)),
     }
-    ui::print_result(&(out + "  ok\n"))
+    print(&(out + "  ok\n"))
 }
 
 /// Returns a note if the root file system is not the pinned image.
@@ -133,7 +133,7 @@ fn image_by_name(project: &Project, reference: &str, image: &matrix::Image, list
     let imports: Vec<String> =
         packages.flat_map(|package| package.import.iter().map(|name| name.to_string())).collect();
     let (verdict, _) = proof::probe(&docker, &found.id, embedded::gil_probe(), &imports, &project.cancel)?;
-    ui::print_result(&format!("{}{identity}{contents}", describe(reference, image, &found, &verdict)))?;
+    print(&format!("{}{identity}{contents}", describe(reference, image, &found, &verdict)))?;
     check_installed(image, &found, &verdict)?;
     check_slim(&docker, &found, project)?;
     verdict.check_promise(image.gil)?;
@@ -238,6 +238,13 @@ fn check_configuration(project: &Project, image: &matrix::Image, found: &Image, 
         bail!("the image runs as root");
     }
     Ok(open)
+}
+
+/// Column at which the text after a label begins.
+const TEXT: usize = 14;
+
+fn print(list: &str) -> Result<()> {
+    ui::print_result(&ui::labelled(list, TEXT))
 }
 
 /// Checks that the installed versions are those in the image's labels.
