@@ -5,6 +5,11 @@ use std::borrow::Cow;
 use crate::infer::{self, ALPHA, Estimate};
 use crate::pairs::{self, Paired};
 
+/// Name of the processor time per request in comparisons.
+pub const PROCESSOR_TIME: &str = "processor time per request";
+/// Name of the rate of answers in comparisons.
+pub const RATE: &str = "requests/s";
+
 /// Direction of improvement of a figure.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Good {
@@ -94,7 +99,7 @@ impl Verdict {
 }
 
 /// Formats a percentage with sign and significant digits.
-fn percent(share: f64) -> String {
+pub fn percent(share: f64) -> String {
     let percent = share * 100.0;
     let digits = usize::from(percent.abs() < 9.95);
     let text = format!("{:.digits$}", percent.abs());

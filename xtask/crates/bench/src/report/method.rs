@@ -14,15 +14,15 @@ const APART: f64 = 0.25;
 
 pub fn sections(record: &Record) -> Vec<Section> {
     vec![
-        Section { heading: "Configurations".to_owned(), blocks: vec![configurations(record)] },
-        Section { heading: "Method".to_owned(), blocks: vec![Block::List(method(record))] },
-        Section { heading: "Runs".to_owned(), blocks: vec![runs(record)] },
+        Section::new("Configurations", vec![configurations(record)]).folded(),
+        Section::new("Method", vec![Block::List(method(record))]).folded(),
+        Section::new("Runs", vec![runs(record)]).folded(),
     ]
 }
 
-/// Returns the warnings shown before the results.
+/// Returns the warnings about the results.
 pub fn warnings(record: &Record, figures: &Figures) -> Section {
-    Section { heading: "Warnings".to_owned(), blocks: vec![Block::List(warned(record, figures))] }
+    Section::new("What limits these results", vec![Block::List(warned(record, figures))])
 }
 
 fn warned(record: &Record, figures: &Figures) -> Vec<String> {
@@ -76,9 +76,9 @@ fn warned(record: &Record, figures: &Figures) -> Vec<String> {
     all
 }
 
-/// Returns warnings about differences between load generator and application.
+/// Returns warnings about differences between load generator and application, one for each kind.
 fn apart(record: &Record, figures: &Figures) -> Vec<String> {
-    let mut all = Vec::new();
+    let (mut latencies, mut rates) = (Vec::new(), Vec::new());
     for config in &record.configs {
         for client in &config.asked.clients {
             for scenario in &record.load.scenarios {
@@ -87,32 +87,49 @@ fn apart(record: &Record, figures: &Figures) -> Vec<String> {
                     let values = figures.get(&subject, figure);
                     (!values.is_empty()).then(|| infer::mean(values))
                 };
+                let place = || format!("{}, {client}, {scenario}", config.asked.id);
                 if let (Some(outside), Some(inside)) = (mean("p95"), mean("server p95"))
                     && (outside / inside - 1.0).abs() > APART
                 {
-                    let why = if outside > inside { ": requests wait before its clock starts" } else { "" };
-                    all.push(format!(
-                        "{}, {client}, {scenario}: k6 saw a p95 of {} ms, the application itself one of {} ms{why}.",
-                        config.asked.id,
-                        number(outside),
-                        number(inside)
-                    ));
+                    latencies.push((place(), outside, inside));
                 }
-                let rates = (mean("requests/s"), mean("server requests/s"), mean("errors"));
-                if let (Some(outside), Some(inside), Some(0.0)) = rates
+                let both = (mean("requests/s"), mean("server requests/s"), mean("errors"));
+                if let (Some(outside), Some(inside), Some(0.0)) = both
                     && (outside / inside - 1.0).abs() > 0.05
                 {
-                    all.push(format!(
-                        "{}, {client}, {scenario}: k6 counted {} answers per second, the application {}.",
-                        config.asked.id,
-                        number(outside),
-                        number(inside)
-                    ));
+                    rates.push((place(), outside, inside));
                 }
             }
         }
     }
-    all
+    let waiting = most_apart(&latencies).map(|(count, (place, outside, inside))| {
+        let why = if outside > inside { ": requests wait before its clock starts" } else { "" };
+        format!(
+            "In {count} cases, k6 and the application disagree about the p95; most in {place}, where k6 saw {} ms and the \
+             application {} ms{why}.",
+            number(outside),
+            number(inside)
+        )
+    });
+    let counted = most_apart(&rates).map(|(count, (place, outside, inside))| {
+        format!(
+            "In {count} cases, k6 and the application disagree about the number of answers; most in {place}, where k6 counted \
+             {} per second and the application {}.",
+            number(outside),
+            number(inside)
+        )
+    });
+    waiting.into_iter().chain(counted).collect()
+}
+
+/// What k6 and the application measured in one place.
+type Pair = (String, f64, f64);
+
+/// Returns the number of pairs and the one whose values differ most; `None` if there are none.
+fn most_apart(pairs: &[Pair]) -> Option<(usize, Pair)> {
+    let distance = |pair: &&Pair| (pair.1 / pair.2).ln().abs();
+    let most = pairs.iter().max_by(|a, b| distance(a).total_cmp(&distance(b)))?;
+    Some((pairs.len(), most.clone()))
 }
 
 fn configurations(record: &Record) -> Block {

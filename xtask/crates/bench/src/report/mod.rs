@@ -2,6 +2,7 @@
 
 mod clients;
 mod compare;
+mod findings;
 mod method;
 mod page;
 mod results;
@@ -96,10 +97,13 @@ fn page(record: &Record, figures: &Figures, curves: &[Curve]) -> Page {
             .push("STAND-IN SERVER: its speed says nothing about a real one, nor do latencies measured with it".into());
     }
     banner.extend(record.incomplete().map(|why| format!("INCOMPLETE: {why}")));
-    let mut sections = vec![method::warnings(record, figures)];
-    match record.scale {
-        None => sections.extend(results::sections(record, figures)),
-        Some(_) => sections.extend(scaling::scaling(record, curves)),
+    let mut sections = match record.scale {
+        None => results::sections(record, figures),
+        Some(_) => scaling::scaling(record, curves).into_iter().collect(),
+    };
+    sections.push(method::warnings(record, figures));
+    if record.scale.is_none() {
+        sections.extend(results::comparisons_of(record, figures));
     }
     sections.extend(method::sections(record));
     Page { title, banner, sections }

@@ -11,11 +11,26 @@ pub struct Page {
     pub sections: Vec<Section>,
 }
 
+#[derive(Clone)]
 pub struct Section {
     pub heading: String,
     pub blocks: Vec<Block>,
+    /// Whether the page shows only the heading until a reader opens it.
+    pub folded: bool,
 }
 
+impl Section {
+    pub fn new(heading: &str, blocks: Vec<Block>) -> Section {
+        Section { heading: heading.to_owned(), blocks, folded: false }
+    }
+
+    /// Returns the section as one that a reader opens.
+    pub fn folded(self) -> Section {
+        Section { folded: true, ..self }
+    }
+}
+
+#[derive(Clone)]
 pub enum Block {
     Text(String),
     List(Vec<String>),
@@ -23,11 +38,13 @@ pub enum Block {
     Chart(Chart),
 }
 
+#[derive(Clone)]
 pub struct Table {
     pub head: Vec<String>,
     pub rows: Vec<Vec<String>>,
 }
 
+#[derive(Clone)]
 pub struct Chart {
     /// File name without `.svg`.
     pub name: String,
@@ -49,7 +66,7 @@ impl Page {
         for line in &self.banner {
             let _ = write!(out, "\n> **{line}**\n");
         }
-        for Section { heading, blocks } in &self.sections {
+        for Section { heading, blocks, folded: _ } in &self.sections {
             let _ = write!(out, "\n## {heading}\n");
             for block in blocks {
                 out.push('\n');
@@ -89,10 +106,15 @@ impl Page {
             let _ = writeln!(out, "<div class=\"banner\" role=\"note\">{}</div>", lines.join("<br>"));
         }
         let _ = write!(out, "<main>\n<h1>{}</h1>\n", escaped(&self.title));
-        for Section { heading, blocks } in &self.sections {
-            let _ = writeln!(out, "<section>\n<h2>{}</h2>", escaped(heading));
+        for Section { heading, blocks, folded } in &self.sections {
+            let heading = format!("<h2>{}</h2>", escaped(heading));
+            let (begin, end) = match folded {
+                true => (format!("<details>\n<summary>{heading}</summary>"), "</details>\n"),
+                false => (heading, ""),
+            };
+            let _ = writeln!(out, "<section>\n{begin}");
             blocks.iter().for_each(|block| out.push_str(&html_of(block)));
-            out.push_str("</section>\n");
+            let _ = writeln!(out, "{end}</section>");
         }
         out.push_str("</main>\n</body>\n</html>\n");
         out
@@ -150,11 +172,12 @@ mod tests {
         assert_eq!(inline("a < b & **c `d`**"), "a &lt; b &amp; <strong>c </strong><code>d</code>");
         let table = Table { head: vec!["a|b".to_owned()], rows: vec![vec!["<script>".to_owned()]] };
         let blocks = vec![Block::Table(table), Block::List(vec!["`x`".to_owned()])];
-        let section = Section { heading: "H".to_owned(), blocks };
+        let section = Section::new("H", blocks).folded();
         let page = Page { title: "T".to_owned(), banner: vec!["Beware".to_owned()], sections: vec![section] };
         let (markdown, html) = (page.markdown(), page.html());
         assert!(markdown.contains("| a\\|b |\n|---|\n| <script> |") && markdown.contains("> **Beware**"), "{markdown}");
         assert!(html.contains("<td>&lt;script&gt;</td>") && html.contains("<li><code>x</code></li>"), "{html}");
+        assert!(html.contains("<summary><h2>H</h2></summary>"), "{html}");
         assert!(!html.contains("http"), "nothing comes from elsewhere: {html}");
     }
 }

@@ -11,13 +11,13 @@ use crate::figures::{ALL, CPU, Figures, STEP, Subject};
 use crate::infer;
 use crate::record::{Config, Record};
 use crate::samples::quantile;
-use crate::verdict::{Good, Verdict, family};
+use crate::verdict::{Good, PROCESSOR_TIME, RATE, Verdict, family};
 
 pub fn sections(record: &Record, figures: &Figures) -> Vec<Section> {
     let view = View { record, figures };
-    let mut sections: Vec<Section> = view.processor_time().into_iter().collect();
-    sections.extend(view.compared());
+    let mut sections = vec![view.findings(view.throughput_chart().into_iter().chain(view.latency_chart()).collect())];
     let all = [
+        view.processor_time(),
         view.latency(),
         view.distribution(),
         view.open(),
@@ -31,6 +31,11 @@ pub fn sections(record: &Record, figures: &Figures) -> Vec<Section> {
     ];
     sections.extend(all.into_iter().flatten());
     sections
+}
+
+/// Returns all comparisons of configurations that differ in one thing.
+pub fn comparisons_of(record: &Record, figures: &Figures) -> Vec<Section> {
+    View { record, figures }.compared().into_iter().map(Section::folded).collect()
 }
 
 impl View<'_> {
@@ -90,8 +95,8 @@ impl View<'_> {
             let subject = |config: &Config| Subject::new(&config.asked.id, client, scenario);
             self.figures.sides(self.record, (&subject(base), &subject(other)), figure, good)
         };
-        let mut names = vec!["processor time per request".to_owned(), "requests/s".to_owned()];
-        let mut all = vec![sides("", ALL, CPU, Good::Low), sides("", ALL, "requests/s", Good::High)];
+        let mut names = vec![PROCESSOR_TIME.to_owned(), RATE.to_owned()];
+        let mut all = vec![sides("", ALL, CPU, Good::Low), sides("", ALL, RATE, Good::High)];
         for client in &other.asked.clients {
             for scenario in self.scenarios() {
                 names.push(format!("{client}, p95 of {scenario}"));
@@ -102,7 +107,7 @@ impl View<'_> {
         names
             .into_iter()
             .zip(family(&all))
-            .filter(|(name, verdict)| verdict.is_some() || !name.starts_with("processor"))
+            .filter(|(name, verdict)| verdict.is_some() || name != PROCESSOR_TIME)
             .collect()
     }
 
@@ -138,13 +143,36 @@ impl View<'_> {
         section("Processor time per request", vec![text(said), Block::Table(Table { head, rows }), Block::Chart(chart)])
     }
 
+    /// Returns the chart of the first scenario.
+    fn latency_chart(&self) -> Option<Block> {
+        self.scenarios().next().and_then(|scenario| self.p95_chart(0, scenario))
+    }
+
+    fn p95_chart(&self, number: usize, scenario: &str) -> Option<Block> {
+        let bars: Vec<Bar> = self
+            .each()
+            .filter_map(|(config, client)| {
+                let estimate = self.figures.estimate(&Subject::new(&config.asked.id, &client, scenario), "p95")?;
+                let theirs = self.theirs(config, &client, scenario, "p95");
+                Some(Bar { name: format!("{}, {client}", short(config)), estimate, theirs, kind: self.kind(&client) })
+            })
+            .collect();
+        let diamonds =
+            if bars.iter().any(|bar| bar.theirs.is_some()) { "; diamonds: the original report's" } else { "" };
+        (!bars.is_empty()).then(|| {
+            Block::Chart(Chart {
+                name: format!("p95-{number}"),
+                caption: format!("p95 of `{scenario}` with its 95 % interval{diamonds}."),
+                svg: svg::bars(&self.title(&format!("p95 latency, {scenario}")), "ms", &bars),
+            })
+        })
+    }
+
     fn latency(&self) -> Option<Section> {
         let mut blocks = Vec::new();
         for (number, scenario) in self.scenarios().enumerate() {
-            let mut bars = Vec::new();
             let mut rows = Vec::new();
             for (config, client) in self.each() {
-                let subject = Subject::new(&config.asked.id, &client, scenario);
                 let their = self.theirs(config, &client, scenario, "p95");
                 let show = |figure: &str| self.show(config, &client, scenario, figure);
                 rows.push(vec![
@@ -157,18 +185,10 @@ impl View<'_> {
                     theirs(their),
                     show("errors"),
                 ]);
-                if let Some(estimate) = self.figures.estimate(&subject, "p95") {
-                    let kind = self.kind(&client);
-                    bars.push(Bar { name: format!("{}, {client}", short(config)), estimate, theirs: their, kind });
-                }
             }
-            if !bars.is_empty() {
-                blocks.push(Block::Chart(Chart {
-                    name: format!("p95-{number}"),
-                    caption: format!("p95 of `{scenario}` with its 95 % interval; diamonds: the original report's."),
-                    svg: svg::bars(&self.title(&format!("p95 latency, {scenario}")), "ms", &bars),
-                }));
-            }
+            // The first chart is at the top of the page.
+            blocks.extend(self.p95_chart(number, scenario).filter(|_| number > 0));
+            blocks.push(text(&format!("`{scenario}`:")));
             let head = ["Configuration", "Client", "p50", "p95", "p99", "p95 by the server", "p95 of theirs", "Errors"];
             blocks.push(table(&head, rows));
         }
@@ -226,6 +246,28 @@ impl View<'_> {
         section("When nobody waits", vec![Block::Text(said), table])
     }
 
+    fn throughput_chart(&self) -> Option<Block> {
+        let bars: Vec<Bar> = self
+            .record
+            .configs
+            .iter()
+            .filter_map(|config| {
+                let estimate = self.figures.estimate(&Subject::new(&config.asked.id, "", ALL), RATE)?;
+                let theirs = self.theirs(config, "", ALL, RATE);
+                Some(Bar { name: short(config), estimate, theirs, kind: 2 })
+            })
+            .collect();
+        let diamonds =
+            if bars.iter().any(|bar| bar.theirs.is_some()) { "; diamonds: the original report's" } else { "" };
+        (!bars.is_empty()).then(|| {
+            Block::Chart(Chart {
+                name: "throughput".to_owned(),
+                caption: format!("Answers per second over all scenarios, with their 95 % interval{diamonds}."),
+                svg: svg::bars(&self.title("Requests per second"), "per s", &bars),
+            })
+        })
+    }
+
     fn throughput(&self) -> Option<Section> {
         let rate = |config: &Config, figure: &str| {
             [self.show(config, "", ALL, figure), theirs(self.theirs(config, "", ALL, figure))]
@@ -246,25 +288,8 @@ impl View<'_> {
                 theirs(self.theirs(config, &client, ALL, figure)),
             ]
         });
-        let bars: Vec<Bar> = self
-            .record
-            .configs
-            .iter()
-            .filter_map(|config| {
-                let estimate = self.figures.estimate(&Subject::new(&config.asked.id, "", ALL), "requests/s")?;
-                let theirs = self.theirs(config, "", ALL, "requests/s");
-                Some(Bar { name: short(config), estimate, theirs, kind: 2 })
-            })
-            .collect();
         let head = ["Configuration", "Iterations/s", "theirs", "Requests/s", "theirs", "Errors"];
         let mut blocks = vec![table(&head, whole.collect())];
-        if !bars.is_empty() {
-            blocks.push(Block::Chart(Chart {
-                name: "throughput".to_owned(),
-                caption: "Answers per second over all scenarios; diamonds: the original report's.".to_owned(),
-                svg: svg::bars(&self.title("Throughput"), "per s", &bars),
-            }));
-        }
         blocks.push(text("As the application counted them, over all scenarios, errors included:"));
         blocks.push(table(&["Configuration", "Client", "Requests/s", "theirs"], server.collect()));
         section("Throughput", blocks)

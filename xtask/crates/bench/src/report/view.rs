@@ -53,7 +53,7 @@ impl View<'_> {
 
 pub fn section(heading: &str, blocks: Vec<Block>) -> Option<Section> {
     let empty = |block: &Block| matches!(block, Block::Table(table) if table.rows.is_empty());
-    (!blocks.iter().all(empty)).then(|| Section { heading: heading.to_owned(), blocks })
+    (!blocks.iter().all(empty)).then(|| Section::new(heading, blocks))
 }
 
 pub fn table(head: &[&str], rows: Vec<Vec<String>>) -> Block {

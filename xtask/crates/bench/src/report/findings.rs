@@ -1,0 +1,125 @@
+//! First section of a report: what was found, in sentences that rules make from the record.
+
+use super::page::{Block, Section};
+use super::view::View;
+use crate::comparable::{Comparison, comparisons};
+use crate::verdict::{PROCESSOR_TIME, RATE, Verdict, percent};
+
+/// Most sentences about differences.
+const SENTENCES: usize = 5;
+
+/// A figure of two configurations, with its verdict.
+struct Finding<'c> {
+    comparison: &'c Comparison<'c>,
+    figure: String,
+    verdict: Verdict,
+}
+
+impl View<'_> {
+    /// Returns the section: the largest differences that were shown, then what was not shown, then charts.
+    pub fn findings(&self, charts: Vec<Block>) -> Section {
+        let mut found: Vec<Finding> = Vec::new();
+        let made = comparisons(self.record).made;
+        for comparison in &made {
+            let main = [PROCESSOR_TIME, RATE];
+            let verdicts = self.verdicts(comparison.base, comparison.other).into_iter();
+            let main = verdicts.filter(|(figure, _)| main.contains(&figure.as_str()));
+            found.extend(main.filter_map(|(figure, verdict)| Some(Finding { comparison, figure, verdict: verdict? })));
+        }
+        let (mut shown, not): (Vec<&Finding>, Vec<&Finding>) =
+            found.iter().partition(|finding| finding.verdict.shown());
+        shown.sort_by(|a, b| b.verdict.change.mean.abs().total_cmp(&a.verdict.change.mean.abs()));
+        let mut sentences: Vec<String> = shown.iter().take(SENTENCES).map(|finding| finding.sentence()).collect();
+        if shown.len() > SENTENCES {
+            sentences.push(format!("{} smaller differences are in the comparisons below.", shown.len() - SENTENCES));
+        }
+        for figure in [PROCESSOR_TIME, RATE] {
+            sentences.extend(not_shown(figure, &not));
+        }
+        if found.is_empty() {
+            sentences.push(
+                "There is nothing to compare: no two configurations with results differ in one thing only.".into(),
+            );
+        }
+        Section::new("What was found", [vec![Block::List(sentences)], charts].concat())
+    }
+}
+
+impl Finding<'_> {
+    fn sentence(&self) -> String {
+        let Comparison { base, other, difference } = self.comparison;
+        let change = &self.verdict.change;
+        let more = if change.mean > 0.0 { "more" } else { "less" };
+        let (verb, what) = match self.figure == RATE {
+            true => ("answers", if more == "more" { "more requests per second" } else { "fewer requests per second" }),
+            false => (
+                "needs",
+                if more == "more" { "more processor time per request" } else { "less processor time per request" },
+            ),
+        };
+        let size = percent(change.mean.abs()).trim_start_matches('+').to_owned();
+        let interval = change.ends.map_or_else(String::new, |(low, high)| {
+            format!(" (95 % interval {} to {} %)", percent(low), percent(high))
+        });
+        format!(
+            "**{}** {verb} **{size} % {what}** than {}{interval}. They differ in: {}.",
+            other.asked.title, base.asked.title, difference.words
+        )
+    }
+}
+
+/// Returns a sentence about the comparisons in which a figure showed no difference; `None` if there are none.
+fn not_shown(figure: &str, findings: &[&Finding]) -> Option<String> {
+    let of_it: Vec<&&Finding> = findings.iter().filter(|finding| finding.figure == figure).collect();
+    let names: Vec<String> = of_it
+        .iter()
+        .map(|finding| {
+            format!("{} against {}", finding.comparison.other.asked.title, finding.comparison.base.asked.title)
+        })
+        .collect();
+    let smallest = of_it.iter().filter_map(|finding| finding.verdict.smallest).max_by(f64::total_cmp);
+    let limit = match smallest {
+        Some(share) => {
+            format!("differences of {} % or more would have been shown", percent(share).trim_start_matches('+'))
+        }
+        None => "so few runs cannot show any".to_owned(),
+    };
+    (!names.is_empty()).then(|| format!("No difference in {figure} was shown for {} ({limit}).", names.join("; ")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::figures::Figures;
+    use crate::fixture;
+    use crate::record::Record;
+
+    fn sentences(name: &str, change: impl FnOnce(&mut Record)) -> Vec<String> {
+        let folder = fixture::folder(name, 1, 1.0);
+        let mut record = Record::read(&folder.0).unwrap();
+        let figures = Figures::of(&record, &folder.0).unwrap();
+        change(&mut record);
+        let section = View { record: &record, figures: &figures }.findings(Vec::new());
+        match section.blocks.into_iter().next() {
+            Some(Block::List(sentences)) => sentences,
+            _ => panic!("the findings are a list"),
+        }
+    }
+
+    #[test]
+    fn sentences_have_the_direction_of_the_change() {
+        let all = sentences("forward", |_| {});
+        let less =
+            "needs **50 % less processor time per request** than 3.11 with GIL, stages on (95 % interval −52 to −4";
+        assert!(all[0].starts_with("**3.14t, acme-py only, stages on**") && all[0].contains(less), "{all:?}");
+        assert!(all[1].starts_with("No difference in requests/s was shown for 3.14t, acme-py only"), "{all:?}");
+        let all = sentences("backward", |record| record.configs.swap(0, 1));
+        assert!(all[0].contains("% more processor time per request** than 3.14t, acme-py only"), "{all:?}");
+    }
+
+    #[test]
+    fn without_comparisons_the_section_says_so() {
+        let all = sentences("alone", |record| record.configs.truncate(1));
+        assert!(all.len() == 1 && all[0].starts_with("There is nothing to compare"), "{all:?}");
+    }
+}
