@@ -80,10 +80,11 @@ fn settings_of_a_build_that_cannot_be_passed_on_are_errors() {
         ("env: {A: \"x\\ny\"}", ["packages[].build.env", "contains a control character"]),
         ("config-settings: {a=b: x}", ["packages[].build.config-settings", "\"a=b\" is not the name of a setting"]),
         ("config-settings: {a: []}", ["packages[].build.config-settings", "must be a text or a list of texts"]),
-        ("toolchain: \"1.85.0\"", ["packages[].build.toolchain", "`1.85.0` compiles nothing: add `rust: true`"]),
     ] {
         check_error(container, &format!("{container}      {field}\n"), "publishes no cp314t wheel", &parts);
     }
+    let toolchain = ["packages[].build.toolchain", "`1.85.0` compiles nothing: add `rust: true`"];
+    check_error(container, &format!("{container}      toolchain: \"1.85.0\"\n"), "toolchain:", &toolchain);
     for (field, parts) in [
         ("env: {RUSTFLAGS: -g}", ["sets `RUSTFLAGS` itself", "write the flags into `.cargo/config.toml`"]),
         ("env: {CFLAGS_x86_64: -g}", ["sets `CFLAGS_x86_64` itself", "`.cargo/config.toml`"]),
