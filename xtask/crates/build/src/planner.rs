@@ -135,13 +135,29 @@ impl Planner<'_> {
             if self.facts.fake {
                 inputs.insert("fake".to_owned(), "yes".to_owned());
             }
-            if let Action::Maturin(Maturin { wheel, .. })
-            | Action::Container(Container { wheel, rust: true, instrumented: None, .. }) = &action
-            {
-                inputs.insert("rustc".to_owned(), self.facts.rustc(wheel.toolchain.as_deref()).to_owned());
-            }
-            if matches!(action, Action::Maturin(_)) {
-                inputs.insert("cargo-config".to_owned(), self.facts.cargo_config.clone());
+            let rustc = |wheel: &Wheel| self.facts.rustc(wheel.toolchain.as_deref()).to_owned();
+            match &action {
+                Action::Maturin(Maturin { wheel, .. }) => {
+                    inputs.insert("rustc".to_owned(), rustc(wheel));
+                    inputs.insert("cargo-config".to_owned(), self.facts.cargo_config.clone());
+                }
+                Action::Container(Container { wheel, rust: true, instrumented: None, .. }) => {
+                    inputs.insert("rustc".to_owned(), rustc(wheel));
+                }
+                // These do not use the Rust compiler of this machine.
+                Action::Tools(_)
+                | Action::Fetch(_)
+                | Action::Patch(_)
+                | Action::Root(_)
+                | Action::Apt(_)
+                | Action::Python(_)
+                | Action::Base(_)
+                | Action::Container(_)
+                | Action::Controls(_)
+                | Action::Published(_)
+                | Action::Stable(_)
+                | Action::Image(_)
+                | Action::Proof(_) => {}
             }
             self.plan.steps.push(Step { id: id.clone(), needs, inputs, action });
         }

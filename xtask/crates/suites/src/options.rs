@@ -36,6 +36,39 @@ impl Suite {
         matches!(self, Suite::Imports | Suite::Driven)
     }
 
+    /// Returns the place of the suite in a run. The fastest come first.
+    fn place(self) -> u8 {
+        match self {
+            Suite::Smoke => 0,
+            Suite::Imports => 1,
+            Suite::Driven => 2,
+            Suite::Upstream => 3,
+            Suite::Parallel => 4,
+            Suite::Storm => 5,
+        }
+    }
+
+    /// Returns whether the suite repeats each case in many processes, so that its cases have a failure rate.
+    pub fn is_series(self) -> bool {
+        match self {
+            Suite::Storm | Suite::Imports => true,
+            Suite::Smoke | Suite::Upstream | Suite::Parallel | Suite::Driven => false,
+        }
+    }
+
+    /// Returns whether the suite counts what each process reports, such as a package's own tests, instead of processes.
+    pub fn counts_tests(self) -> bool {
+        match self {
+            Suite::Upstream | Suite::Parallel | Suite::Driven => true,
+            Suite::Smoke | Suite::Storm | Suite::Imports => false,
+        }
+    }
+
+    /// Returns the suite with this name.
+    pub fn named(name: &str) -> Option<Suite> {
+        Suite::value_variants().iter().copied().find(|suite| suite.name() == name)
+    }
+
     pub fn name(self) -> &'static str {
         match self {
             Suite::Smoke => "smoke",
@@ -127,9 +160,7 @@ pub fn suites(options: &Options, own: bool, client: bool) -> Result<Vec<Suite>> 
         },
         some => some.contains(suite),
     };
-    let suites = [Suite::Smoke, Suite::Imports, Suite::Driven, Suite::Upstream, Suite::Parallel, Suite::Storm]
-        .into_iter()
-        .filter(wanted)
-        .collect();
+    let mut suites: Vec<Suite> = Suite::value_variants().iter().copied().filter(wanted).collect();
+    suites.sort_by_key(|suite| suite.place());
     Ok(suites)
 }

@@ -314,14 +314,14 @@ pub fn cases(results: &Results, known: &[(String, Known)], fail_fast: bool) -> V
     cases
 }
 
-/// Returns whether a suite repeats each case in many processes, so that its cases have a failure rate.
+/// Returns whether the suite with this name repeats each case in many processes.
 pub fn is_series(suite: &str) -> bool {
-    [Suite::Storm, Suite::Imports].iter().any(|series| series.name() == suite)
+    Suite::named(suite).is_some_and(Suite::is_series)
 }
 
-/// Returns whether a suite counts what each process reports, such as a package's own tests, instead of processes.
+/// Returns whether the suite with this name counts what each process reports instead of processes.
 pub fn counts_tests(suite: &str) -> bool {
-    [Suite::Upstream, Suite::Parallel, Suite::Driven].iter().any(|counting| counting.name() == suite)
+    Suite::named(suite).is_some_and(Suite::counts_tests)
 }
 
 /// Returns the processes that break the image's promise, each with an explanation.
