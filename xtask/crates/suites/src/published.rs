@@ -117,7 +117,12 @@ pub fn document(records: &BTreeMap<String, ImageRecord>) -> String {
         let _ = writeln!(out, "\n## {tag}\n\nCPython {python}{build}, {}. {date}, server: {server}.", listed(packages));
         let _ = writeln!(out, "\nGIL: **{gil}**{}.", blame(*gil, undeclared));
         if !sources.is_empty() {
-            let _ = writeln!(out, "The packages' own tests are those of: {}.{}", listed(sources), other_version(sources, packages));
+            let _ = writeln!(
+                out,
+                "The packages' own tests are those of: {}.{}",
+                listed(sources),
+                other_version(sources, packages)
+            );
         }
         let _ = writeln!(out, "Processes for each scenario of the storm: {repeat}.\n");
         out.push_str("| suite | client | case | runs | failed | skipped | bound | verdict |\n");
