@@ -45,8 +45,8 @@ CONTROLS = ["c_unguarded", "c_guarded", "rust_unguarded", "rust_guarded"]
 IGNORED = [
     # glibc frees the memory of a thread, after the thread itself has ended.
     "race:_dl_deallocate_tls",
-    # OpenSSL comes from Debian and is not instrumented: its locks are not seen. Not `called_from_lib`, which ends the
-    # process if two libraries have such a name: that of Debian, and that in a wheel.
+    # OpenSSL comes from Debian and is not instrumented, so ThreadSanitizer does not see its locks. `called_from_lib` cannot
+    # be used here: it ends the process if two loaded libraries have this name, such as Debian's and the one in a wheel.
     "race:libcrypto",
     "race:libssl",
 ]

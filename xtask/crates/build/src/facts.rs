@@ -36,7 +36,7 @@ pub struct Facts {
     pub fake: bool,
     /// Output of `rustc -vV`, as far as it affects compilation.
     pub rustc: String,
-    /// The same for the toolchains that `build.toolchain` of packages names.
+    /// Output of `rustc -vV` of each toolchain that `build.toolchain` of a package names, by its name.
     pub toolchains: BTreeMap<String, String>,
     /// Digest of Cargo's configuration files, which may contain compiler flags.
     pub cargo_config: String,

@@ -36,8 +36,8 @@ impl Suite {
         matches!(self, Suite::Imports | Suite::Driven)
     }
 
-    /// Returns the place of the suite in a run. The fastest come first.
-    fn place(self) -> u8 {
+    /// Returns the position of the suite in a run: faster suites run before slower ones.
+    fn position(self) -> u8 {
         match self {
             Suite::Smoke => 0,
             Suite::Imports => 1,
@@ -161,6 +161,6 @@ pub fn suites(options: &Options, own: bool, client: bool) -> Result<Vec<Suite>> 
         some => some.contains(suite),
     };
     let mut suites: Vec<Suite> = Suite::value_variants().iter().copied().filter(wanted).collect();
-    suites.sort_by_key(|suite| suite.place());
+    suites.sort_by_key(|suite| suite.position());
     Ok(suites)
 }

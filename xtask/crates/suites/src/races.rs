@@ -65,7 +65,7 @@ pub struct Finding {
 }
 
 impl Finding {
-    /// Returns the number of reports with its noun.
+    /// Returns the number of reports as text: `1 report` or `3 reports`.
     pub fn reports(&self) -> String {
         format!("{} report{}", self.count, if self.count == 1 { "" } else { "s" })
     }

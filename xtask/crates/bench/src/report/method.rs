@@ -58,11 +58,11 @@ fn warned(record: &Record, figures: &Figures) -> Vec<String> {
         let over: Vec<(&Run, f64)> = shares.filter(|(_, share)| *share > limit).collect();
         if let Some((run, most)) = over.iter().max_by(|a, b| a.1.total_cmp(&b.1)) {
             let (times, most) = (over.len(), number(most * 100.0));
-            all.push(format!("{what} in {times} scenarios of runs; most, {most} % of it, in run {}.", run.id));
+            all.push(format!("{what} in {times} measured scenarios, at most {most} % of it, in run {}.", run.id));
         }
     };
-    said("Something else used the machine", |machine| machine.other, OTHER);
-    said("The machine's host took processor time away", |machine| machine.steal, STEAL);
+    said("Other programs used processor time", |machine| machine.other, OTHER);
+    said("The host of this virtual machine took processor time away", |machine| machine.steal, STEAL);
     if machines.iter().any(|(_, machine)| machine.throttled.is_none()) {
         all.push("Whether processors were slowed down cannot be seen on this machine.".to_owned());
     }

@@ -135,12 +135,10 @@ impl View<'_> {
         }
         let said = "Processor time that the kernel accounted to the container of the service, in milliseconds per answer \
                     with status 200. It hardly depends on what else the machine does.";
-        let chart = Chart {
-            name: "processor-time".to_owned(),
-            caption: "Processor time per answer over all scenarios, with its 95 % interval.".to_owned(),
-            svg: svg::bars(&self.title("Processor time per request"), "ms", &bars),
-        };
-        section("Processor time per request", vec![text(said), Block::Table(Table { head, rows }), Block::Chart(chart)])
+        let caption = "Processor time per answer over all scenarios, with its 95 % interval";
+        let chart = self.bar_chart("processor-time", caption, ("Processor time per request", "ms"), &bars);
+        let blocks = [text(said), Block::Table(Table { head, rows })].into_iter().chain(chart).collect();
+        section("Processor time per request", blocks)
     }
 
     /// Returns the chart of the first scenario.
@@ -157,13 +155,24 @@ impl View<'_> {
                 Some(Bar { name: format!("{}, {client}", short(config)), estimate, theirs, kind: self.kind(&client) })
             })
             .collect();
-        let diamonds =
-            if bars.iter().any(|bar| bar.theirs.is_some()) { "; diamonds: the original report's" } else { "" };
+        self.bar_chart(
+            &format!("p95-{number}"),
+            &format!("p95 of `{scenario}` with its 95 % interval"),
+            (&format!("p95 latency, {scenario}"), "ms"),
+            &bars,
+        )
+    }
+
+    /// Returns a chart of figures with their intervals and those of the original report; `None` without figures. `title` is
+    /// that of the picture, with the unit of the figures.
+    fn bar_chart(&self, name: &str, caption: &str, (title, unit): (&str, &str), bars: &[Bar]) -> Option<Block> {
+        let original = bars.iter().any(|bar| bar.theirs.is_some());
+        let diamonds = if original { "; diamonds: the original report's" } else { "" };
         (!bars.is_empty()).then(|| {
             Block::Chart(Chart {
-                name: format!("p95-{number}"),
-                caption: format!("p95 of `{scenario}` with its 95 % interval{diamonds}."),
-                svg: svg::bars(&self.title(&format!("p95 latency, {scenario}")), "ms", &bars),
+                name: name.to_owned(),
+                caption: format!("{caption}{diamonds}."),
+                svg: svg::bars(&self.title(title), unit, bars),
             })
         })
     }
@@ -257,15 +266,8 @@ impl View<'_> {
                 Some(Bar { name: short(config), estimate, theirs, kind: 2 })
             })
             .collect();
-        let diamonds =
-            if bars.iter().any(|bar| bar.theirs.is_some()) { "; diamonds: the original report's" } else { "" };
-        (!bars.is_empty()).then(|| {
-            Block::Chart(Chart {
-                name: "throughput".to_owned(),
-                caption: format!("Answers per second over all scenarios, with their 95 % interval{diamonds}."),
-                svg: svg::bars(&self.title("Requests per second"), "per s", &bars),
-            })
-        })
+        let caption = "Answers per second over all scenarios, with their 95 % interval";
+        self.bar_chart("throughput", caption, ("Requests per second", "per s"), &bars)
     }
 
     fn throughput(&self) -> Option<Section> {

@@ -36,7 +36,7 @@ pub fn files(step: &Container, env: &Env) -> Result<Vec<ContextFile>> {
     Ok(files)
 }
 
-/// Returns the files of the compiler of a toolchain, else of that which `cargo xtask` itself uses.
+/// Returns the files of the Rust compiler: that of the toolchain, or without one that which `cargo xtask` uses.
 fn compiler(toolchain: Option<&str>, env: &Env) -> Result<Vec<ContextFile>> {
     let shell = toolchain::shell(&env.context.facts.project, toolchain)?;
     let command = environment::apply(cmd!(shell, "rustc --print sysroot").quiet(), Purpose::Cargo);
