@@ -38,6 +38,23 @@ impl InterpreterBuild {
         }
     }
 
+    /// Whether the packages of an image with this interpreter are compiled for it, too. Wheels for any other interpreter
+    /// do not depend on how it is compiled.
+    pub fn instruments_packages(self) -> bool {
+        match self {
+            InterpreterBuild::Tsan => true,
+            InterpreterBuild::Plain | InterpreterBuild::Optimized => false,
+        }
+    }
+
+    /// How CPython is compiled instead, if `--quick` is given.
+    pub fn with_quick(self, quick: bool) -> InterpreterBuild {
+        match self {
+            InterpreterBuild::Optimized if quick => InterpreterBuild::Plain,
+            build => build,
+        }
+    }
+
     /// The way of compiling, for people.
     pub fn description(self) -> &'static str {
         match self {

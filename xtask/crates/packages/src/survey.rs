@@ -8,9 +8,10 @@ use std::time::Instant;
 use anyhow::{Context as _, Result};
 use clap::Args;
 
+use crate::add::abis;
+use crate::add::adding::{Adding, Probed};
 use crate::add::rows::PackageRow;
 use crate::add::target::{Source, Target};
-use crate::add::{Adding, Probed, abis};
 use base::ui;
 use build::run::StepsFailed;
 use build::{BuildOptions, Project, cache};

@@ -20,9 +20,9 @@ pub fn controls(matrix: &Matrix, facts: &Facts, abi: &Abi) -> Option<Plan> {
 impl Planner<'_> {
     /// Adds the step of the wheel of a package in an image.
     pub(super) fn image_wheel(&mut self, image: &matrix::Image, package: &Package, abi: &Abi) -> String {
-        match image.interpreter {
-            Some(InterpreterBuild::Tsan) => self.instrumented(package, abi),
-            Some(InterpreterBuild::Plain | InterpreterBuild::Optimized) | None => self.wheel(package, abi),
+        match image.interpreter.is_some_and(InterpreterBuild::instruments_packages) {
+            true => self.instrumented(package, abi),
+            false => self.wheel(package, abi),
         }
     }
 

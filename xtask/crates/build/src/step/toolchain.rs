@@ -5,6 +5,8 @@ use std::path::Path;
 use anyhow::Result;
 use xshell::{Cmd, Shell};
 
+use base::environment::{self, Purpose};
+
 /// Variable by which rustup chooses the toolchain of `cargo` and `rustc`.
 pub const VARIABLE: &str = "RUSTUP_TOOLCHAIN";
 
@@ -23,6 +25,16 @@ pub fn shell(folder: &Path, toolchain: Option<&str>) -> Result<Shell> {
 pub fn choose<'s>(command: Cmd<'s>, toolchain: Option<&str>) -> Cmd<'s> {
     match toolchain {
         Some(name) => command.env(VARIABLE, name),
+        None => command,
+    }
+}
+
+/// Prepares a command by which Cargo fetches the crates of a package. It runs no code of the package, so it may use the
+/// credentials of the user: tokens of registries, and the ssh agent.
+pub fn fetching<'s>(command: Cmd<'s>, toolchain: Option<&str>) -> Cmd<'s> {
+    let command = choose(environment::apply(command, Purpose::Cargo), toolchain);
+    match std::env::var_os("SSH_AUTH_SOCK") {
+        Some(agent) => command.env("SSH_AUTH_SOCK", agent),
         None => command,
     }
 }

@@ -90,12 +90,8 @@ fn vendor(source: &Path, crates: &Path, step: &Container, env: &Env) -> Result<S
         "sh -c {script} sh {configuration} cargo vendor --locked --versioned-dirs --respect-source-config
          --manifest-path {first} {others...} {crates}"
     );
-    // This runs no code of the package, so it may use the ssh agent.
-    let mut command = toolchain::choose(environment::apply(command, Purpose::Cargo), toolchain);
-    if let Some(agent) = std::env::var_os("SSH_AUTH_SOCK") {
-        command = command.env("SSH_AUTH_SOCK", agent);
-    }
-    proc::run(command, env.task, env.context.cancel).context("cannot fetch the crates of the package")?;
+    proc::run(toolchain::fetching(command, toolchain), env.task, env.context.cancel)
+        .context("cannot fetch the crates of the package")?;
     let configuration = std::fs::read_to_string(&configuration).context("`cargo vendor` printed no configuration")?;
     let folder = crates.to_string_lossy();
     ensure!(

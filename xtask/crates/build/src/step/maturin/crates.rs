@@ -9,7 +9,6 @@ use xshell::cmd;
 
 use crate::step::env::Env;
 use crate::step::toolchain;
-use base::environment::{self, Purpose};
 use base::proc::{self, ProcessIo};
 use base::ui::Task;
 
@@ -80,17 +79,13 @@ impl Crates {
     }
 }
 
-/// Fetches the crates of Cargo.lock into Cargo's cache. This runs no code of the package, so it may use the credentials
-/// of the user: tokens of registries, and the ssh agent.
+/// Fetches the crates of Cargo.lock into Cargo's cache.
 pub fn fetch(project: &Path, toolchain: Option<&str>, env: &Env) -> Result<()> {
     let manifest = manifest(project)?;
     let shell = toolchain::shell(project, toolchain)?;
     let target = env.context.facts.platform.rust_target();
     let command = cmd!(shell, "cargo fetch --locked --target {target} --manifest-path {manifest}");
-    let mut command = toolchain::choose(environment::apply(command, Purpose::Cargo), toolchain);
-    if let Some(agent) = std::env::var_os("SSH_AUTH_SOCK") {
-        command = command.env("SSH_AUTH_SOCK", agent);
-    }
+    let command = toolchain::fetching(command, toolchain);
     let outdated = Cell::new(false);
     let line = |line: &str| outdated.set(outdated.get() || line.contains("because --locked was passed"));
     let io = ProcessIo { line: &line, ..ProcessIo::default() };
