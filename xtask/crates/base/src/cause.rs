@@ -4,7 +4,7 @@
 pub const WIDTH: usize = 160;
 
 /// Prefixes of lines that report only that something failed, without a cause.
-const EMPTY: [&str; 16] = [
+const EMPTY: [&str; 18] = [
     "$ ",
     "make: ***",
     "make[",
@@ -21,6 +21,9 @@ const EMPTY: [&str; 16] = [
     "ERROR: Failed building wheel",
     "ERROR: Failed to build",
     "Caused by:",
+    // uv
+    "cause: The build backend returned an error",
+    "cause: Call to `",
 ];
 
 /// Substrings by which compilers and installers mark an error message.
@@ -104,6 +107,12 @@ mod tests {
                 "error: failed to run custom build command for `ssl-sys v1.0`\n  --- stderr\n\n\
                  \x20 thread 'main' panicked at build.rs:1:1:\n  no OpenSSL\n  note: run with `RUST_BACKTRACE=1`\n",
                 "the build script of `ssl-sys` failed: no OpenSSL",
+            ),
+            (
+                "    error: downloading 'https://example.org/a.tar.gz' failed\n*** CMake configuration failed\n\
+                 error: Failed to build `/tmp/build/src`\n  cause: The build backend returned an error\n\
+                 \x20 cause: Call to `scikit_build_core.build.build_wheel` failed (exit status: 1)\n",
+                "error: downloading 'https://example.org/a.tar.gz' failed",
             ),
             ("before\nno line is marked\n\n", "no line is marked"),
         ] {

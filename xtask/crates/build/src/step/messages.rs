@@ -9,6 +9,16 @@ const REQUIRES: &str = "build-system.requires: ";
 /// Prefix of lines in which build-wheel.sh prints what the build backend asks for and is not installed.
 const MISSING_REQUIREMENT: &str = "missing build requirement: ";
 
+/// Parts of the messages of programs that cannot find a server, because a build has no network: of curl and CMake, of the
+/// C library, and of Rust's.
+const NO_NETWORK: [&str; 5] = [
+    "Could not resolve host",
+    "Temporary failure in name resolution",
+    "Name or service not known",
+    "nodename nor servname provided",
+    "failed to lookup address information",
+];
+
 /// Parser of a build's output.
 #[derive(Debug, Default)]
 pub struct Messages {
@@ -23,6 +33,7 @@ pub struct Messages {
     in_cmake_error: bool,
     field: Option<&'static str>,
     make_failed: bool,
+    used_network: bool,
 }
 
 impl Messages {
@@ -45,6 +56,7 @@ impl Messages {
         self.field = self.field.or_else(|| missing_field(line));
         self.module = self.module.take().or_else(|| missing_module(line));
         self.make_failed |= line.starts_with("make") && line.contains("***");
+        self.used_network |= NO_NETWORK.iter().any(|part| line.contains(part));
         if line.starts_with("hint: This error likely indicates that `") {
             self.in_advice = true;
         }
@@ -85,19 +97,24 @@ impl Messages {
         self.module.is_some() || self.field.is_some()
     }
 
-    /// Returns a remedy for a missing Python module or field of matrix.yaml, or a failed parallel make, which ran `jobs` commands at a time.
-    /// Empty if the output names no cause.
+    /// Returns a remedy for a missing Python module or field of matrix.yaml, a download, or a failed parallel make, which
+    /// ran `jobs` commands at a time. Empty if the output names no cause.
     pub fn hint(&self, package: &str, jobs: usize) -> String {
         if let Some(field) = self.field {
             return format!(": {}", field.replace("PACKAGE", package));
         }
         let Some(module) = &self.module else {
-            return match self.make_failed && jobs > 1 {
-                true => format!(
+            return match (self.used_network, self.make_failed && jobs > 1) {
+                (true, _) => format!(
+                    ": the build wanted to download files, and has no network, because nobody could verify them; make it \
+                     use an installed library instead: a Debian package in `build.apt` of `{package}` in matrix.yaml, and \
+                     what its documentation says in `build.env` or `build.config-settings`"
+                ),
+                (false, true) => format!(
                     ": make ran {jobs} commands at a time; if its makefiles do not allow that, set \
                      `build: {{jobs: 1}}` for `{package}` in matrix.yaml"
                 ),
-                false => String::new(),
+                (false, false) => String::new(),
             };
         };
         let requires = match self.requires.is_empty() {
@@ -237,6 +254,7 @@ fn missing_description(line: &str) -> Option<Wanted> {
         ("Package ", " was not found in the pkg-config search path"),
         ("No package '", "' found"),
         ("Package '", "' not found"),
+        ("Package '", "', required by '"),
         ("Command 'pkg-config --exists ", "' returned non-zero exit status 1"),
         ("ERROR: Dependency \"", "\" not found"),
         ("ERROR: Dependency '", "' not found"),
@@ -356,6 +374,8 @@ mod tests {
             "../meson.build:9:7: ERROR: Dependency \"libcurl\" not found, tried pkgconfig and cmake",
             "  The system library `libcurl` required by crate `curl-sys` was not found.",
             "error: libcurl is not installed or not in path.",
+            // pkgconf, called by CMake
+            "-- Checking for module 'libcurl'\n--   Package 'libcurl', required by 'virtual:world', not found",
         ] {
             assert_eq!(wanted(output), [Wanted::PkgConfig("libcurl".to_owned())], "{output}");
         }
@@ -430,6 +450,15 @@ mod tests {
             assert!(hint.contains(expected) && hint.contains("for `a` in matrix.yaml"), "{hint}");
             assert!(messages.name_cause() && messages.wanted().is_empty());
         }
+    }
+
+    #[test]
+    fn a_build_that_wants_to_download_files_is_told_to_use_installed_ones() {
+        let mut messages = Messages::default();
+        messages.read("--   Package 'libzmq', required by 'virtual:world', not found");
+        messages.read("          status_string: \"Could not resolve hostname\"");
+        assert!(messages.hint("a", 2).contains("a Debian package in `build.apt` of `a`"));
+        assert_eq!(messages.wanted(), [Wanted::PkgConfig("libzmq".to_owned())], "it is added first");
     }
 
     #[test]
