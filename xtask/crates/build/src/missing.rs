@@ -11,19 +11,26 @@ pub struct MissingDebianPackages {
     pub package: String,
     /// Name of what is missing: `yaml.h`, `libyaml.so`, `pg_config`, `libcurl.pc`, or `OpenSSL` for CMake.
     pub file: String,
-    /// Debian packages that have it, the most likely one first. Empty if none was found, or if Debian's archive
-    /// could not be searched.
-    pub candidates: Vec<String>,
+    /// Debian packages that have it and are not installed, the most likely one first; `None` if Debian's archive could
+    /// not be searched.
+    pub candidates: Option<Vec<String>>,
 }
 
 impl fmt::Display for MissingDebianPackages {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let file = &self.file;
-        let Some((first, others)) = self.candidates.split_first() else {
+        let Some(candidates) = &self.candidates else {
             return write!(
                 f,
                 "`{file}` is missing; `apt-file search {file}` finds its Debian package; add that to the package's \
                  apt set in matrix.yaml"
+            );
+        };
+        let Some((first, others)) = candidates.split_first() else {
+            return write!(
+                f,
+                "`{file}` is missing, and Debian has no further package with it: see the package's documentation for \
+                 the library that it needs, and whether its source has a copy of it"
             );
         };
         write!(f, "`{file}` is missing, which is in the Debian package `{first}`")?;
@@ -127,19 +134,20 @@ mod tests {
 
     #[test]
     fn the_text_names_the_most_likely_package() {
-        let text = |candidates: &[&str]| {
-            let candidates = candidates.iter().map(|name| name.to_string()).collect();
+        let text = |candidates: Option<&[&str]>| {
+            let candidates = candidates.map(|names| names.iter().map(|name| name.to_string()).collect());
             MissingDebianPackages { package: "a".to_owned(), file: "ev.h".to_owned(), candidates }.to_string()
         };
         let advice = "add it to the package's apt set in matrix.yaml";
         assert_eq!(
-            text(&["libev-dev"]),
+            text(Some(&["libev-dev"])),
             format!("`ev.h` is missing, which is in the Debian package `libev-dev`: {advice}")
         );
         assert_eq!(
-            text(&["b", "c", "d"]),
+            text(Some(&["b", "c", "d"])),
             format!("`ev.h` is missing, which is in the Debian package `b` (and in `c`, `d`): {advice}")
         );
-        assert!(text(&[]).contains("`apt-file search ev.h` finds"));
+        assert!(text(Some(&[])).contains("Debian has no further package with it"));
+        assert!(text(None).contains("`apt-file search ev.h` finds"));
     }
 }

@@ -98,7 +98,9 @@ fn add(project: &mut Project, options: &Options, what: &str, tag: Option<&str>) 
     }
     package.import.clear();
     let image = tag.map(str::to_owned);
-    let mut adding = Adding { project, build: &options.build, old: &old, abis: &abis, package, image };
+    let vendors_wheel =
+        target.vendors_wheel.filter(|_| abis.iter().any(|abi| !target.published.iter().any(|(known, _)| known == abi)));
+    let mut adding = Adding { project, build: &options.build, old: &old, abis: &abis, package, image, vendors_wheel };
     let added = adding.run();
     let package = adding.package;
     let added = added.map_err(|error| {
@@ -174,6 +176,15 @@ pub fn abis(matrix: &Matrix, wanted: &[String]) -> Result<Vec<String>> {
 /// Returns what the user may do next.
 fn advise(tag: Option<&str>, added: &Added) -> String {
     let mut text = "\n".to_owned();
+    let lacking = added.lacking.as_deref().unwrap_or_default();
+    if !lacking.is_empty() {
+        let lacking = ui::quoted(lacking);
+        let line = format!(
+            "The wheel lacks {lacking}, which the vendor's wheel of the same version has for another Python: the build \
+             left it out. If a library is missing, add its Debian package to `build.apt` and build again."
+        );
+        ui::wrap(&mut text, "", &line);
+    }
     let (Some(tag), Some(probed)) = (tag, &added.probed) else {
         let next = format!(
             "No image was made, so nothing is known about the GIL: `cargo xtask verify --gil off wheels/{}` imports the \

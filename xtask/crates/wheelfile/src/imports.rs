@@ -65,6 +65,12 @@ impl Importable {
         names.filter(|name| is_identifier(name) && *name != "__pycache__").collect()
     }
 
+    /// Returns the dotted names of the extension modules, as far as their file names tell them from other libraries.
+    pub fn extensions(&self) -> BTreeSet<String> {
+        let files = self.files.iter().filter(|path| has_python_suffix(path));
+        files.map(|path| path.split('.').next().unwrap_or_default().replace('/', ".")).collect()
+    }
+
     /// Returns the remainders of all paths that start with `start`.
     fn rests<'a>(&'a self, start: &'a str) -> impl Iterator<Item = &'a str> {
         self.files.range(start.to_owned()..).map_while(move |path| path.strip_prefix(start))
@@ -79,6 +85,13 @@ fn in_site_packages<'a>(member: &'a str, distribution: &str, version: &str) -> O
         // The `data` scheme is the interpreter's prefix, which contains `site-packages`.
         Some((_, rest)) => rest.split_once("/site-packages/").map(|(_, rest)| rest),
     }
+}
+
+/// Returns whether CPython of any version or build could load this file name as an extension module for a specific
+/// ABI. For a plain `.so`, its exports decide.
+pub fn has_python_suffix(path: &str) -> bool {
+    let tag = path.strip_suffix(".so").and_then(|stem| stem.rsplit_once('.'));
+    tag.is_some_and(|(_, tag)| tag.starts_with("cpython-") || tag.starts_with("pypy") || tag.starts_with("abi3"))
 }
 
 /// Returns whether a file name's part after the first dot is that of a module: source, byte code or extension module.
@@ -100,6 +113,14 @@ mod tests {
     fn importable(members: &[&str]) -> Importable {
         let files = members.iter().filter_map(|member| in_site_packages(member, "Demo", "1")).map(str::to_owned);
         Importable { files: files.collect() }
+    }
+
+    #[test]
+    fn extension_modules_have_the_same_name_for_each_abi() {
+        let ours = importable(&["demo/_a.cpython-314t-x86_64-linux-gnu.so", "demo/__init__.py", "demo.libs/libz.so"]);
+        let vendors = importable(&["demo/_a.cpython-314-x86_64-linux-gnu.so", "Demo-1.data/platlib/demo/_b.abi3.so"]);
+        assert_eq!(ours.extensions(), BTreeSet::from(["demo._a".to_owned()]));
+        assert_eq!(vendors.extensions(), BTreeSet::from(["demo._a".to_owned(), "demo._b".to_owned()]));
     }
 
     #[test]

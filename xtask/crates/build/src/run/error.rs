@@ -52,7 +52,7 @@ mod tests {
         let missing = Missing::DebianPackages(MissingDebianPackages {
             package: "acme".to_owned(),
             file: "yaml.h".to_owned(),
-            candidates: vec!["libyaml-dev".to_owned()],
+            candidates: Some(vec!["libyaml-dev".to_owned()]),
         });
         let attempt = Attempt {
             done: BTreeMap::new(),

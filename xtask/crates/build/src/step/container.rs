@@ -162,10 +162,13 @@ fn missing(step: &Container, messages: &Messages, env: &Env) -> Option<MissingDe
         env.task.waiting(&contents::announcement(wanted));
     }
     let found = env.image(&step.devel).and_then(|image| contents::search(wanted, image, env.context));
-    match found {
-        Ok(Some((wanted, candidates))) => return Some(error(&wanted, candidates)),
-        Ok(None) => {}
-        Err(failure) => env.context.ui.say(&format!("[{}] {failure:#}", env.id)),
-    }
-    messages.required().first().map(|wanted| error(wanted, Vec::new()))
+    let none = match found {
+        Ok(Some((wanted, candidates))) => return Some(error(&wanted, Some(candidates))),
+        Ok(None) => Some(Vec::new()),
+        Err(failure) => {
+            env.context.ui.say(&format!("[{}] {failure:#}", env.id));
+            None
+        }
+    };
+    messages.required().first().map(|wanted| error(wanted, none))
 }

@@ -98,7 +98,7 @@ fn missing(step: &Container, env: &Env) -> Result<()> {
     let missing = MissingDebianPackages {
         package: step.wheel.package.clone(),
         file: format!("{name}.h"),
-        candidates: vec![name.to_owned()],
+        candidates: Some(vec![name.to_owned()]),
     };
     Err(anyhow!(missing).context("failed as requested by XTASK_FAKE_MISSING"))
 }

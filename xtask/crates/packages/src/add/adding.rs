@@ -7,7 +7,9 @@ use anyhow::{Context as _, Result, bail};
 
 use super::rows::{self, ImageRow, PackageRow};
 use crate::lock;
+use base::ui;
 use build::exchange::Exchange;
+use build::index::{self, File};
 use build::lock::{pylock, required_names};
 use build::manifest::{ArtefactKind, Entry, Manifest};
 use build::plan::{Action, Proof, proof_id};
@@ -46,6 +48,9 @@ pub struct Added {
     pub wheel: Entry,
     /// `None` without an image.
     pub probed: Option<Probed>,
+    /// Extension modules that the wheel lacks and the vendor's wheel of the same version has; `None` if there is no such
+    /// wheel to compare with.
+    pub lacking: Option<Vec<String>>,
 }
 
 /// A package that is being added.
@@ -59,6 +64,8 @@ pub struct Adding<'a> {
     pub package: PackageRow,
     /// Tag of the image to add.
     pub image: Option<String>,
+    /// Wheel of the vendor to compare the built one with.
+    pub vendors_wheel: Option<File>,
 }
 
 impl Adding<'_> {
@@ -87,7 +94,12 @@ impl Adding<'_> {
             self.notice_abi3()?;
         }
         let built = self.wheels()?;
-        self.package.import = self.modules(&built)?;
+        let modules = self.importable(&built)?;
+        self.package.import = rows::import_names(&modules);
+        if self.package.import.is_empty() {
+            bail!("the wheel of `{}` has no module to import", self.package.id);
+        }
+        let lacking = self.lacking(&modules)?;
         // The run-time requirements are locked for the ABI of the image.
         let packages = self.with_required()?;
         let guessed = self.image.as_ref().map(|tag| ImageRow::guessed(tag, self.abis, &packages));
@@ -110,7 +122,7 @@ impl Adding<'_> {
             self.build(&Selection { wheels: Vec::new(), images: vec![tag.clone()] })?;
         }
         let wheel = built.into_iter().next_back().context("no wheel was built: this is a bug")?;
-        Ok(Added { image, wheel, probed })
+        Ok(Added { image, wheel, probed, lacking })
     }
 
     /// Returns the folder of the package's lock files, relative to the matrix.
@@ -197,18 +209,37 @@ impl Adding<'_> {
         Ok(found)
     }
 
-    /// Returns the modules in the wheels that users import.
-    fn modules(&self, wheels: &[Entry]) -> Result<Vec<String>> {
+    /// Returns what can be imported from the wheels.
+    fn importable(&self, wheels: &[Entry]) -> Result<Importable> {
         let mut modules = Importable::default();
         for wheel in wheels {
             let name = WheelName::parse(&wheel.file)?;
             modules.add(&self.project.cache.blob(&wheel.sha256), &name.distribution, &name.version)?;
         }
-        let chosen = rows::import_names(&modules);
-        if chosen.is_empty() {
-            bail!("the wheel of `{}` has no module to import", self.package.id);
+        Ok(modules)
+    }
+
+    /// Returns the extension modules of the vendor's wheel that the built wheels lack. Many builds leave a module out
+    /// without an error if its library is not installed.
+    fn lacking(&self, built: &Importable) -> Result<Option<Vec<String>>> {
+        let Some(file) = self.vendors_wheel.as_ref().filter(|_| !self.project.fake) else { return Ok(None) };
+        let task = self.project.ui.start("add", &format!("compare with {}", file.name), &self.project.cache.log("add"));
+        task.open_log()?;
+        let scratch = self.project.cache.scratch("add")?;
+        let path = scratch.path().join("wheel");
+        let url = index::index_url(&self.project.tools()?.join("bin/python"))?;
+        let cancel = &self.project.cancel;
+        let done = index::with_index(&url, scratch.path(), &task, cancel, |index| index.download(file, &path));
+        task.end(if done.is_ok() { "ok" } else { "FAILED" });
+        done?;
+        let name = WheelName::parse(&file.name)?;
+        let mut vendors = Importable::default();
+        vendors.add(&path, &name.distribution, &name.version)?;
+        let lacking: Vec<String> = vendors.extensions().difference(&built.extensions()).cloned().collect();
+        if !lacking.is_empty() {
+            self.project.ui.say(&format!("[add] `{}` also has {}", file.name, ui::quoted(&lacking)));
         }
-        Ok(chosen)
+        Ok(Some(lacking))
     }
 
     /// Probes the image. If an import misses a library of the system, its Debian package is added and the image is probed

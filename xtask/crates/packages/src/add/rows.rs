@@ -61,7 +61,7 @@ impl PackageRow {
     pub fn provide(&mut self, missing: &Missing) -> Option<String> {
         match missing {
             Missing::DebianPackages(MissingDebianPackages { file, candidates, .. }) => {
-                let next = candidates.iter().find(|name| !self.apt.contains(name));
+                let next = candidates.iter().flatten().find(|name| !self.apt.contains(name));
                 let next = next.filter(|_| self.apt.len() < MOST_APT_PACKAGES)?.clone();
                 let text = format!("`{file}` is missing: adding the Debian package `{next}`");
                 self.apt.push(next);
@@ -271,6 +271,7 @@ mod tests {
             backend: "x".to_owned(),
             rust: false,
             published: Vec::new(),
+            vendors_wheel: None,
         };
         PackageRow::new(&target, &Matrix::without_rows().unwrap())
     }
@@ -308,7 +309,7 @@ mod tests {
         let missing = Missing::Requirements(MissingRequirements { package: "demo".to_owned(), requirements });
         assert!(row.provide(&missing).is_some_and(|text| text.contains("`build.requires`")));
         assert_eq!(row.provide(&missing), None, "the row has it already");
-        let candidates = vec!["liba-dev".to_owned(), "libb-dev".to_owned()];
+        let candidates = Some(vec!["liba-dev".to_owned(), "libb-dev".to_owned()]);
         let file = "a.h".to_owned();
         let missing = Missing::DebianPackages(MissingDebianPackages { package: "demo".to_owned(), file, candidates });
         let added: Vec<bool> = (0..3).map(|_| row.provide(&missing).is_some()).collect();

@@ -10,11 +10,14 @@ use base::platform::Platform;
 use base::{UsageError, ui};
 use build::Project;
 use build::build_system::{self, BuildSystem};
-use build::index::{self, Release};
+use build::index::{self, File, Release};
 use matrix::{Abi, Builder, Matrix};
 use pep440_rs::VersionSpecifiers;
 use pep508_rs::{Requirement, VerbatimUrl, VersionOrUrl};
-use wheelfile::{TargetInterpreter, normalise};
+use wheelfile::{TargetInterpreter, WheelName, normalise};
+
+/// Size in bytes of the largest wheel of a vendor that is downloaded only to compare its contents.
+const LARGEST_COMPARED: u64 = 100 << 20;
 
 /// What is to be added.
 #[derive(Debug, Clone)]
@@ -29,6 +32,8 @@ pub struct Target {
     pub rust: bool,
     /// ABIs with a wheel on the index, with the digest of the wheel.
     pub published: Vec<(String, String)>,
+    /// Wheel of the vendor to compare a wheel with that is built.
+    pub vendors_wheel: Option<File>,
 }
 
 /// Where the source comes from.
@@ -79,6 +84,7 @@ impl Target {
             backend: system.backend.clone(),
             rust: needs_rust(&system),
             published: Vec::new(),
+            vendors_wheel: None,
         })
     }
 
@@ -102,6 +108,7 @@ impl Target {
                 )))
             })?;
             let published = published(&project.matrix, release);
+            let vendors_wheel = vendors_wheel(&project.matrix, release).cloned();
             let Some(sdist) = release.sdist() else {
                 bail!(
                     "`{name}` {} has no source distribution on the package index, so it cannot be built: ask its \
@@ -127,6 +134,7 @@ impl Target {
                 backend: system.backend.clone(),
                 rust: needs_rust(&system),
                 published,
+                vendors_wheel,
             })
         });
         task.end(if found.is_ok() { "ok" } else { "FAILED" });
@@ -165,6 +173,17 @@ fn published(matrix: &Matrix, release: &Release) -> Vec<(String, String)> {
         fits.max_by_key(|(fit, _)| *fit).map(|(_, file)| (abi.id.to_string(), file.sha256.clone()))
     };
     matrix.abis.iter().filter_map(best).collect()
+}
+
+/// Returns the vendor's wheel with native code for the newest Python on this platform, of whatever ABI.
+fn vendors_wheel<'r>(matrix: &Matrix, release: &'r Release) -> Option<&'r File> {
+    let native = release.wheels().filter(|(file, name)| {
+        let small = file.size.is_none_or(|size| size <= LARGEST_COMPARED);
+        small && !file.yanked && name.suits_machine(matrix.platform.machine())
+    });
+    let minor = |name: &WheelName| name.python.iter().filter_map(|tag| tag.strip_prefix("cp3")?.parse().ok()).max();
+    let versions = native.filter_map(|(file, name)| Some((minor(name)?, file)));
+    versions.max_by_key(|(minor, _): &(u32, _)| *minor).map(|(_, file)| file)
 }
 
 /// Returns the builder for a build backend (PEP 517).

@@ -30,6 +30,7 @@ pub fn package(row: &Row) -> Result<Option<PackageRow>> {
         backend,
         rust,
         published: Vec::new(),
+        vendors_wheel: None,
     };
     Ok(Some(PackageRow::new(&found, &Matrix::without_rows()?)))
 }
@@ -67,7 +68,9 @@ mod tests {
     fn row(id: &str, builder: Builder, apt: &[&str]) -> PackageRow {
         let source = Source::Index { version: "1.10".to_owned(), sha256: "a".repeat(64) };
         let backend = "setuptools".to_owned();
-        let found = target::Target { id: id.to_owned(), source, builder, backend, rust: false, published: Vec::new() };
+        let (published, vendors_wheel) = (Vec::new(), None);
+        let found =
+            target::Target { id: id.to_owned(), source, builder, backend, rust: false, published, vendors_wheel };
         let mut row = PackageRow::new(&found, &Matrix::without_rows().unwrap());
         row.import.push(id.replace('-', "_"));
         row.apt.extend(apt.iter().map(|name| (*name).to_owned()));
