@@ -18,10 +18,13 @@ use matrix::select::Selection;
 const PROGRAMS: [(&str, &str); 4] =
     [("docker", "docker.io"), ("docker-registry", "docker-registry"), ("ip", "iproute2"), ("patch", "patch")];
 
-/// Tests that need a Docker engine and the results of `ci`. They mostly wait for containers and the network, so more
-/// tests run in parallel than there are processors.
+/// Tests that need no Docker engine. Many wait for processes and for their time limits, so more tests run in parallel
+/// than there are processors.
+const TESTS: [&str; 6] = ["test", "--locked", "--workspace", "--quiet", "--", "--test-threads=4"];
+
+/// Tests that need a Docker engine and the results of `ci`. They mostly wait for containers and the network.
 const ENGINE_TESTS: [&str; 7] =
-    ["test", "--locked", "--workspace", "--no-fail-fast", "--", "--ignored", "--test-threads=4"];
+    ["test", "--locked", "--workspace", "--no-fail-fast", "--", "--ignored", "--test-threads=6"];
 
 /// Selects a part of `ci`.
 #[derive(Debug, Args)]
@@ -103,7 +106,7 @@ fn checks(project: &Project, how: &BuildOptions) -> Result<()> {
     cargo(project, &["clippy", "--locked", "--workspace", "--all-targets", "--quiet", "--", "-D", "warnings"])?;
     workflow::run(project, true)?;
     deny::run(project)?;
-    cargo(project, &["test", "--locked", "--workspace", "--quiet"])
+    cargo(project, &TESTS)
 }
 
 fn cargo(project: &Project, arguments: &[&str]) -> Result<()> {
