@@ -628,6 +628,32 @@ def clients_connect():
     together(*[lambda: connect().close()] * THREADS)
 
 
+# 0014: log callback
+
+
+@accept(Exception)
+def connect_nowhere():
+    import aerospike
+
+    # The C library logs that no server listens there.
+    aerospike.client({"hosts": [("127.0.0.1", 1)]}).connect()
+
+
+def logging_off_and_on():
+    """Threads change the log level and the handler while others log. Only ThreadSanitizer sees what goes wrong."""
+    import aerospike
+
+    def switch():
+        for level in [aerospike.LOG_LEVEL_TRACE, aerospike.LOG_LEVEL_OFF, aerospike.LOG_LEVEL_WARN]:
+            aerospike.set_log_level(level)
+        aerospike.set_log_handler(None)
+        aerospike.set_log_handler(lambda *_: None)
+
+    switch()
+    together(*[for_seconds(0.4, switch)] * 2, *[for_seconds(0.4, connect_nowhere)] * 4)
+    aerospike.set_log_handler(None)
+
+
 # By patch, in its order.
 SCENARIOS = {
     "0001": [import_half_done, first_batch_read],
@@ -650,4 +676,5 @@ SCENARIOS = {
     "0011": [version],
     "0012": [declared],
     "0013": [clients_connect],
+    "0014": [logging_off_and_on],
 }
