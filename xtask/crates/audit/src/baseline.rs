@@ -26,7 +26,7 @@ pub struct Baseline {
 #[serde(deny_unknown_fields)]
 pub struct Review {
     pub rule: String,
-    pub verdict: Verdict,
+    pub verdict: ReviewVerdict,
     pub reviewed: Reviewed,
     /// Sentence by the reviewer.
     pub reason: String,
@@ -36,7 +36,7 @@ pub struct Review {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(rename_all = "kebab-case")]
-pub enum Verdict {
+pub enum ReviewVerdict {
     Sound,
     /// Known problem.
     Risk,
@@ -54,12 +54,12 @@ pub enum Reviewed {
     Group,
 }
 
-impl Verdict {
+impl ReviewVerdict {
     pub fn word(self) -> &'static str {
         match self {
-            Verdict::Sound => "sound",
-            Verdict::Risk => "risk",
-            Verdict::Open => "open",
+            ReviewVerdict::Sound => "sound",
+            ReviewVerdict::Risk => "risk",
+            ReviewVerdict::Open => "open",
         }
     }
 }
@@ -111,7 +111,7 @@ impl Baseline {
                 let place = format!("`{}` in {file}, {function} ({print})", review.rule);
                 if review.reason.trim().is_empty() {
                     problems.push(format!("{place}: no reason is given"));
-                } else if review.verdict == Verdict::Open {
+                } else if review.verdict == ReviewVerdict::Open {
                     problems.push(format!("{place}: the verdict is open: it is `sound` or a `risk`"));
                 }
                 if by_print.insert((review.rule.as_str(), print.as_str()), review).is_some() {
@@ -152,11 +152,11 @@ impl Baseline {
             if reviewed.contains(&(rule.to_owned(), finding.print.clone())) {
                 continue;
             }
-            let waiting = |review: &Review| review.rule == rule && review.verdict == Verdict::Open;
+            let waiting = |review: &Review| review.rule == rule && review.verdict == ReviewVerdict::Open;
             let at = reviews.iter().position(waiting).unwrap_or_else(|| {
                 reviews.push(Review {
                     rule: rule.to_owned(),
-                    verdict: Verdict::Open,
+                    verdict: ReviewVerdict::Open,
                     reviewed: Reviewed::Each,
                     reason: String::new(),
                     findings: BTreeMap::new(),

@@ -4,7 +4,7 @@
 
 use serde_json::{Value, json};
 
-use crate::baseline::{Review, Verdict};
+use crate::baseline::{Review, ReviewVerdict};
 use crate::declared::Declared;
 use crate::finding::Finding;
 use crate::report::Judged;
@@ -58,12 +58,12 @@ fn result(finding: &Finding, review: Option<&Review>) -> Value {
     let place = rules::ALL.iter().position(|rule| rule.id == found.rule.id);
     let note = if found.note.is_empty() { String::new() } else { format!(" ({})", found.note) };
     let reason = match review {
-        Some(Review { verdict: Verdict::Risk, reason, .. }) => format!(" Known, and not sound: {reason}"),
+        Some(Review { verdict: ReviewVerdict::Risk, reason, .. }) => format!(" Known, and not sound: {reason}"),
         _ => String::new(),
     };
     let (level, baseline) = match review.map(|review| review.verdict) {
-        Some(Verdict::Risk) => ("error", "unchanged"),
-        Some(Verdict::Sound | Verdict::Open) => (found.rule.level.word(), "unchanged"),
+        Some(ReviewVerdict::Risk) => ("error", "unchanged"),
+        Some(ReviewVerdict::Sound | ReviewVerdict::Open) => (found.rule.level.word(), "unchanged"),
         None => (found.rule.level.word(), "new"),
     };
     let mut result = json!({
@@ -82,7 +82,7 @@ fn result(finding: &Finding, review: Option<&Review>) -> Value {
         "partialFingerprints": {"reviewed/v1": finding.print},
     });
     // Known risks are not suppressed.
-    if let Some(Review { verdict: Verdict::Sound, reason, .. }) = review {
+    if let Some(Review { verdict: ReviewVerdict::Sound, reason, .. }) = review {
         result["suppressions"] = json!([{"kind": "external", "status": "accepted", "justification": reason}]);
     }
     result

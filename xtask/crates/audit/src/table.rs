@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
-use crate::baseline::{Review, Reviewed, Verdict};
+use crate::baseline::{Review, ReviewVerdict, Reviewed};
 use crate::finding::Finding;
 use crate::report::Judged;
 use crate::source;
@@ -50,9 +50,9 @@ fn counts(out: &mut String, judged: &Judged) {
     let mut rules: BTreeMap<&str, [usize; 4]> = BTreeMap::new();
     for (finding, review) in judged.findings() {
         let column = match review.map(|review| review.verdict) {
-            Some(Verdict::Sound) => 0,
-            Some(Verdict::Risk) => 1,
-            Some(Verdict::Open) => 2,
+            Some(ReviewVerdict::Sound) => 0,
+            Some(ReviewVerdict::Risk) => 1,
+            Some(ReviewVerdict::Open) => 2,
             None => 3,
         };
         rules.entry(finding.found.rule.id).or_default()[column] += 1;
@@ -75,12 +75,12 @@ fn groups(out: &mut String, judged: &Judged) {
 }
 
 fn is_group(review: &Review) -> bool {
-    review.verdict == Verdict::Risk && review.reviewed == Reviewed::Group
+    review.verdict == ReviewVerdict::Risk && review.reviewed == Reviewed::Group
 }
 
 fn places(out: &mut String, judged: &Judged, all: bool) {
     let shown =
-        |review: Option<&Review>| all || review.is_none_or(|own| own.verdict != Verdict::Sound && !is_group(own));
+        |review: Option<&Review>| all || review.is_none_or(|own| own.verdict != ReviewVerdict::Sound && !is_group(own));
     let mut file = "";
     let mut reason = "";
     for (finding, review) in judged.findings() {
@@ -93,7 +93,7 @@ fn places(out: &mut String, judged: &Judged, all: bool) {
             reason = "";
             let _ = writeln!(out, "  {file}");
         }
-        line(out, finding, verdict.map_or("new", Verdict::word));
+        line(out, finding, verdict.map_or("new", ReviewVerdict::word));
         // The reason is printed once for consecutive findings with the same review.
         if let Some(review) = review
             && review.reason != reason

@@ -1,6 +1,6 @@
 //! Tests of all output formats with the same findings.
 
-use crate::baseline::{Baseline, Reviewed, Verdict};
+use crate::baseline::{Baseline, ReviewVerdict, Reviewed};
 use crate::finding::identified;
 use crate::json::document;
 use crate::report::{Judged, Report, judge, refuse};
@@ -15,7 +15,7 @@ fn with_one_of_each(check: impl FnOnce(&[Judged])) {
     let package = &matrix.packages[0];
     let findings = identified("src/a file.rs", rust::scan(CODE).unwrap().found);
     let mut baseline = Baseline::default();
-    for (finding, verdict) in findings.iter().zip([Verdict::Sound, Verdict::Risk]) {
+    for (finding, verdict) in findings.iter().zip([ReviewVerdict::Sound, ReviewVerdict::Risk]) {
         let mut one = Baseline::default().renewed(std::slice::from_ref(finding), &package.id, package.version());
         (one.reviews[0].verdict, one.reviews[0].reason) = (verdict, format!("it is {}", verdict.word()));
         one.reviews.extend(baseline.reviews);
@@ -114,7 +114,7 @@ fn the_baselines_that_the_projects_own_matrix_names_are_judged_to_the_end() {
         assert_eq!(baseline.package, *package.id);
         assert_eq!(baseline.write(), text, "`cargo xtask audit --write` would lay it out otherwise");
         for review in &baseline.reviews {
-            assert!(review.verdict != Verdict::Open && !review.reason.is_empty(), "{review:?}");
+            assert!(review.verdict != ReviewVerdict::Open && !review.reason.is_empty(), "{review:?}");
         }
     }
 }

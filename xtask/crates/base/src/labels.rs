@@ -6,7 +6,7 @@ pub const PREFIX: &str = "dev.wheel-matrix.";
 /// The key of the step that made an image.
 pub const KEY: &str = "dev.wheel-matrix.key";
 /// What a step recorded about its result, as JSON; on images that travel through a registry.
-pub const PASSPORT: &str = "dev.wheel-matrix.passport";
+pub const RESULT_METADATA: &str = "dev.wheel-matrix.passport";
 /// How the interpreter of an image was compiled: `plain`, `optimized` or `tsan`.
 pub const INTERPRETER_BUILD: &str = "dev.wheel-matrix.interpreter-build";
 /// The ABI tag of an image's interpreter.

@@ -9,7 +9,7 @@ use xshell::{Cmd, Shell, cmd};
 
 use crate::rows;
 use build::Project;
-use build::cache::{Artefact, Cache, Record};
+use build::cache::{Artefact, Cache, StepRecord};
 use build::embedded;
 use build::exchange::Exchange;
 use build::lock::Pin;
@@ -182,7 +182,7 @@ impl<'a> ThisTool<'a> {
         Ok(self.measured(row, selection)?.into_iter().map(|record| (record.id, record.seconds)).collect())
     }
 
-    fn measured(&self, row: Measure, selection: &Selection) -> Result<Vec<Record>> {
+    fn measured(&self, row: Measure, selection: &Selection) -> Result<Vec<StepRecord>> {
         let (plan, _) = self.project.plan(selection, rows::quick(row))?;
         let cache = &self.project.cache;
         let keys = plan.keys(|_, key| cache.record(key).ok().flatten()?.output.content);

@@ -60,7 +60,7 @@ pub struct Output {
 
 /// Record of a successful step.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct Record {
+pub struct StepRecord {
     pub id: String,
     pub key: String,
     /// Wall time of the step in seconds.
@@ -224,7 +224,7 @@ impl Cache {
     }
 
     /// Reads the record of `key` without checking its files.
-    pub fn record(&self, key: &str) -> Result<Option<Record>> {
+    pub fn record(&self, key: &str) -> Result<Option<StepRecord>> {
         for dir in [Some(&self.dir), self.behind.as_ref()].into_iter().flatten() {
             let path = dir.join("records").join(format!("{key}.json"));
             let text = match fs::read_to_string(&path) {
@@ -233,7 +233,7 @@ impl Cache {
                 Err(error) if error.kind() == ErrorKind::NotFound || Some(dir) == self.behind.as_ref() => continue,
                 Err(error) => return Err(error).with_context(|| format!("cannot read `{}`", path.display())),
             };
-            let record: Record =
+            let record: StepRecord =
                 serde_json::from_str(&text).with_context(|| format!("`{}` is not a record", path.display()))?;
             if record.key != key {
                 bail!("`{}` is the record of another key, `{}`", path.display(), record.key);
@@ -252,7 +252,7 @@ impl Cache {
     }
 
     /// Checks that the files of a record are present and unchanged.
-    pub fn check(&self, record: &Record) -> Result<()> {
+    pub fn check(&self, record: &StepRecord) -> Result<()> {
         for file in &record.output.files {
             let path = self.blob(&file.sha256);
             let found = digest::of_file(&path)?;
@@ -265,13 +265,13 @@ impl Cache {
 
     /// Returns whether the files of a record exist with the recorded sizes. This is fast and sufficient for a
     /// preview; use [`Cache::check`] before using the files.
-    pub fn holds(&self, record: &Record) -> bool {
+    pub fn holds(&self, record: &StepRecord) -> bool {
         let there = |file: &Artefact| fs::metadata(self.blob(&file.sha256)).is_ok_and(|found| found.len() == file.size);
         record.output.files.iter().all(there)
     }
 
     /// Stores a record.
-    pub fn remember(&self, record: &Record) -> Result<()> {
+    pub fn remember(&self, record: &StepRecord) -> Result<()> {
         let path = self.dir.join("records").join(format!("{}.json", record.key));
         write(&path, &serde_json::to_vec_pretty(record)?)
     }

@@ -9,7 +9,7 @@ use anyhow::{Context as _, Result, anyhow, ensure};
 use crate::exchange::Exchange;
 use crate::host;
 use crate::plan::{Action, Plan, Status};
-use crate::step::{Context, text};
+use crate::step::{RunContext, text};
 use crate::{cache, run};
 use base::{UsageError, ui};
 use docker::{Content, ContextFile, Docker, Job, Network};
@@ -40,7 +40,7 @@ const OFFERED: usize = 3;
 /// Checks in Debian's archive that all packages exist that the plan will install. Names that were found once are not
 /// checked again. If the archive is not reachable, prints a note; the steps that install packages will then report
 /// the error.
-pub fn check(matrix: &Matrix, plan: &Plan, context: &Context, exchange: &Exchange) -> Result<()> {
+pub fn check(matrix: &Matrix, plan: &Plan, context: &RunContext, exchange: &Exchange) -> Result<()> {
     let Some(docker) = context.docker else { return Ok(()) };
     let folder = context.cache.state("debian")?;
     let found_before = folder.join(format!("{}.names", &*matrix.root.suite));
@@ -75,7 +75,7 @@ pub fn check(matrix: &Matrix, plan: &Plan, context: &Context, exchange: &Exchang
 }
 
 /// Runs the query in a container of the root image.
-fn query_archive(docker: &Docker, image: &str, names: &BTreeSet<String>, context: &Context) -> Result<String> {
+fn query_archive(docker: &Docker, image: &str, names: &BTreeSet<String>, context: &RunContext) -> Result<String> {
     let task = context.ui.start("apt", "check the names of Debian packages", &context.cache.log("apt-names"));
     task.open_log()?;
     let mut command: Vec<String> = ["sh", "-c", QUERY, "sh"].map(str::to_owned).to_vec();

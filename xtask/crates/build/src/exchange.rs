@@ -1,13 +1,13 @@
 //! Shares step results between machines through a registry, by key.
 //!
-//! A result is pushed as an image with two labels, the key and a `Passport`. For a step that builds an image, it has
+//! A result is pushed as an image with two labels, the key and a `ResultMetadata`. For a step that builds an image, it has
 //! the same layers; for a wheel, it contains only the file. For results that depend on Debian's archive, a small
 //! additional image tagged `….note` contains the recorded content, from which the keys of dependent steps are
 //! computed without pulling the large image.
 //!
-//! Everybody who can write to the repository can replace results: the passport detects mistakes, not attacks.
+//! Everybody who can write to the repository can replace results: the metadata detects mistakes, not attacks.
 
-mod passport;
+mod metadata;
 mod registry;
 mod repository;
 mod take;
@@ -18,15 +18,15 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result, anyhow, ensure};
 
-use crate::cache::Record;
+use crate::cache::StepRecord;
 use crate::cache::log_name;
 use crate::plan::{Action, Step};
-use crate::step::{Context, Env};
+use crate::step::{RunContext, StepEnv};
 use base::labels;
 use base::retry;
 use base::ui::Task;
 use docker::{Build, Content, ContextFile, Docker, Image, Network, RegistryImage};
-use passport::{Passport, fingerprint};
+use metadata::{ResultMetadata, fingerprint};
 use registry::{FailureEffect, RegistryState};
 pub use repository::Repository;
 use take::{take_image, take_note, take_wheel};
@@ -42,7 +42,7 @@ pub struct Exchange {
     from: Option<RegistryState>,
     to: Option<RegistryState>,
     /// Notes already requested, by key.
-    notes: Mutex<BTreeMap<String, Option<Record>>>,
+    notes: Mutex<BTreeMap<String, Option<StepRecord>>>,
     /// Ids of the steps whose results could not be pushed.
     not_pushed: Mutex<Vec<String>>,
 }
@@ -73,7 +73,7 @@ impl Exchange {
 
     /// Looks up a step's result in the registry, with up to three attempts per request. A registry that does not
     /// respond is reported once and not used again. Fails only if the run is interrupted.
-    pub fn offer(&self, step: &Step, key: &str, context: &Context) -> Result<Option<RegistryImage>> {
+    pub fn offer(&self, step: &Step, key: &str, context: &RunContext) -> Result<Option<RegistryImage>> {
         if !is_shared(&step.action) {
             return Ok(None);
         }
@@ -81,7 +81,7 @@ impl Exchange {
     }
 
     /// Pulls an offered result and verifies it.
-    pub fn fetch(&self, step: &Step, offer: &RegistryImage, env: &Env) -> Result<Option<Record>> {
+    pub fn fetch(&self, step: &Step, offer: &RegistryImage, env: &StepEnv) -> Result<Option<StepRecord>> {
         self.query(step, env.context, |from, docker| {
             let taken = match step.action.wheel().and_then(|wheel| wheel.built) {
                 Some(wheel) => take_wheel(from, docker, wheel, offer, env),
@@ -92,7 +92,7 @@ impl Exchange {
     }
 
     /// Returns the recorded content of a step that depends on Debian's archive, without pulling its image.
-    pub fn note(&self, step: &Step, key: &str, context: &Context) -> Option<Record> {
+    pub fn note(&self, step: &Step, key: &str, context: &RunContext) -> Option<StepRecord> {
         let mut notes = self.notes.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(known) = notes.get(key) {
             return known.clone();
@@ -107,7 +107,7 @@ impl Exchange {
     fn query<T>(
         &self,
         step: &Step,
-        context: &Context,
+        context: &RunContext,
         question: impl Fn(&Repository, &Docker) -> Result<Option<T>>,
     ) -> Result<Option<T>> {
         let (Some(state), Some(docker)) = (self.from.as_ref().filter(|state| state.open()), context.docker) else {
@@ -138,7 +138,7 @@ impl Exchange {
 
     /// Pushes a step's result unless the registry already has it. A failure is reported immediately and again by
     /// `end`.
-    pub fn publish(&self, step: &Step, record: &Record, context: &Context) {
+    pub fn publish(&self, step: &Step, record: &StepRecord, context: &RunContext) {
         let (Some(state), Some(docker)) = (&self.to, context.docker) else { return };
         // The next run pushes what is still in the queue.
         if context.cancel.is_set() || !(is_shared(&step.action) || record.output.image.is_some()) {
@@ -216,32 +216,38 @@ fn tag(docker: &Docker, image: &str, name: &str) -> Result<()> {
     docker.tag(image, repository, tag)
 }
 
-/// Pushes or stages a result with its passport. Returns whether anything was missing in the registry.
-fn send_result(to: &RegistryState, record: &Record, docker: &Docker, context: &Context, task: &Task) -> Result<bool> {
+/// Pushes or stages a result with its metadata. Returns whether anything was missing in the registry.
+fn send_result(
+    to: &RegistryState,
+    record: &StepRecord,
+    docker: &Docker,
+    context: &RunContext,
+    task: &Task,
+) -> Result<bool> {
     let name = to.repository.name(&record.id, &record.key);
     let sender = Sender { key: &record.key, staged: to.staged, docker, context, task };
-    let general = Passport {
+    let general = ResultMetadata {
         // Rounded, because longer fractions can change when written and read again.
         seconds: (record.seconds * 1000.0).round() / 1000.0,
         content: record.output.content.clone(),
         notes: record.output.notes.clone(),
-        ..Passport::default()
+        ..ResultMetadata::default()
     };
     let mut new = false;
     if let Some(image) = &record.output.image {
         let made = docker.image(&image.reference)?.with_context(|| format!("`{}` is gone", image.reference))?;
-        let passport = Passport { image: Some(fingerprint(&made)), name: image.name.clone(), ..general.clone() };
+        let metadata = ResultMetadata { image: Some(fingerprint(&made)), name: image.name.clone(), ..general.clone() };
         let build = Build {
             dockerfile: "ARG IMAGE\nFROM ${IMAGE}\n",
             args: BTreeMap::from([("IMAGE".to_owned(), image.reference.clone())]),
             ..Build::default()
         };
-        new |= sender.send(&name, &passport, build)?;
+        new |= sender.send(&name, &metadata, build)?;
     } else {
-        let passport = Passport { files: record.output.files.clone(), ..general.clone() };
+        let metadata = ResultMetadata { files: record.output.files.clone(), ..general.clone() };
         let file = |file: &crate::cache::Artefact| (file.name.clone(), Content::File(context.cache.blob(&file.sha256)));
         let build = files_image(record.output.files.iter().map(file));
-        new |= sender.send(&name, &passport, build)?;
+        new |= sender.send(&name, &metadata, build)?;
     }
     if let Some(content) = &record.output.content {
         // Not all registries accept an image without layers.
@@ -263,23 +269,23 @@ struct Sender<'a> {
     key: &'a str,
     staged: bool,
     docker: &'a Docker,
-    context: &'a Context<'a>,
+    context: &'a RunContext<'a>,
     task: &'a Task,
 }
 
 impl Sender<'_> {
     /// Pushes or stages the image of `build` with its labels as `name`. Returns whether it was missing.
-    fn send(&self, name: &str, passport: &Passport, mut build: Build) -> Result<bool> {
+    fn send(&self, name: &str, metadata: &ResultMetadata, mut build: Build) -> Result<bool> {
         let Sender { key, staged, docker, context, task } = *self;
         build.labels = BTreeMap::from([
             (labels::KEY.to_owned(), key.to_owned()),
-            (labels::PASSPORT.to_owned(), serde_json::to_string(passport)?),
+            (labels::RESULT_METADATA.to_owned(), serde_json::to_string(metadata)?),
         ]);
         build.tags = vec![name.to_owned()];
         build.network = Network::None;
         let labelled = |image: &Image| {
             build.labels.iter().all(|(name, value)| image.labels.get(name) == Some(value))
-                && passport.image.as_ref().is_none_or(|made| fingerprint(image) == *made)
+                && metadata.image.as_ref().is_none_or(|made| fingerprint(image) == *made)
         };
         match docker.image(name)?.filter(labelled) {
             // Use the image in the registry, not the engine's memory of earlier pushes. Another machine may have

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result, anyhow, bail, ensure};
 
-use crate::cache::{self, Output, Record};
+use crate::cache::{self, Output, StepRecord};
 use crate::manifest::{ArtefactKind, Entry, Manifest};
 use crate::plan::Jobs;
 use crate::step::root;
@@ -227,7 +227,7 @@ fn store_wheel(project: &Project, delivery: &Delivery, entry: &Entry) -> Result<
     }
     let taken_from = Some(delivery.folder.display().to_string());
     let output = Output { files: vec![file], notes: entry.notes.clone(), taken_from, ..Output::default() };
-    project.cache.remember(&Record { id: entry.id.clone(), key: entry.key.clone(), seconds: entry.seconds, output })
+    project.cache.remember(&StepRecord { id: entry.id.clone(), key: entry.key.clone(), seconds: entry.seconds, output })
 }
 
 /// Checks that an entry describes an image of the matrix. The image itself is transferred through a registry.

@@ -10,7 +10,7 @@ use crate::exchange::Exchange;
 use crate::facts::Facts;
 use crate::manifest::Manifest;
 use crate::plan::{Action, Plan, Status};
-use crate::step::{Context, quick, root};
+use crate::step::{RunContext, quick, root};
 use crate::{BuildOptions, Project, debian, incoming, report, run};
 
 /// Builds the selected rows, writes the results and the manifest to `wheels`, and prints the table. Fails if any step
@@ -46,7 +46,7 @@ pub fn make(project: &Project, selection: &Selection, options: &BuildOptions, wh
     {
         project.ui.say("[root] the pinned image replaces the fallback that mmdebstrap built");
     }
-    let context = Context { engine_cores, pinned_root, ..project.context(&facts, docker.as_ref()) };
+    let context = RunContext { engine_cores, pinned_root, ..project.context(&facts, docker.as_ref()) };
     debian::check(&project.matrix, &plan, &context, &exchange)?;
     let attempt = run::attempt(&plan, &|_| false, &context, &exchange, options.keep_going);
     // Write the successful results, even if other steps failed.

@@ -14,7 +14,7 @@ use crate::step::{patch, sdist};
 
 /// What becomes of a patch with another release of the source.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Fit {
+pub enum PatchFit {
     Applies,
     /// The release has the change already.
     Unnecessary,
@@ -30,7 +30,7 @@ pub fn fits(
     scratch: &Path,
     task: &Task,
     cancel: &Cancel,
-) -> Result<Vec<(String, Fit)>> {
+) -> Result<Vec<(String, PatchFit)>> {
     let (top, file, shell) = (scratch.join("source"), scratch.join("patch"), Shell::new()?);
     sdist::unpack_archive(archive, &top, task, cancel)?;
     let succeeds = |options: &[&str]| match proc::run(patch::command(&shell, &top, &file, options), task, cancel) {
@@ -38,15 +38,15 @@ pub fn fits(
         Err(error) if error.is::<CommandFailed>() => Ok(false),
         Err(error) => Err(error),
     };
-    let fit = |each: &PatchFile| -> Result<(String, Fit)> {
+    let fit = |each: &PatchFile| -> Result<(String, PatchFit)> {
         fs::write(&file, &each.text)?;
         let fit = if succeeds(&["--forward", "--dry-run"])? {
             proc::run(patch::command(&shell, &top, &file, &["--forward"]), task, cancel)?;
-            Fit::Applies
+            PatchFit::Applies
         } else if succeeds(&["--reverse", "--dry-run"])? {
-            Fit::Unnecessary
+            PatchFit::Unnecessary
         } else {
-            Fit::Unfit
+            PatchFit::Unfit
         };
         Ok((each.name.clone(), fit))
     };
@@ -85,8 +85,8 @@ mod tests {
         ];
         let scratch = cache.scratch("test").unwrap();
         let found = fits(&archive, &series, scratch.path(), &task, &Cancel::default()).unwrap();
-        let fits: Vec<Fit> = found.into_iter().map(|(_, fit)| fit).collect();
-        assert_eq!(fits, [Fit::Unnecessary, Fit::Unfit, Fit::Applies, Fit::Applies]);
+        let fits: Vec<PatchFit> = found.into_iter().map(|(_, fit)| fit).collect();
+        assert_eq!(fits, [PatchFit::Unnecessary, PatchFit::Unfit, PatchFit::Applies, PatchFit::Applies]);
         // What does not apply leaves nothing behind.
         assert_eq!(fs::read_to_string(scratch.path().join("source/two")).unwrap(), "now another\n");
         assert_eq!(fs::read_to_string(scratch.path().join("source/three")).unwrap(), "c\n");

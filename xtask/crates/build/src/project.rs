@@ -13,7 +13,7 @@ use crate::embedded;
 use crate::exchange::Exchange;
 use crate::facts::Facts;
 use crate::plan::{Action, Plan, Status, Step, Tools};
-use crate::step::{self, Context};
+use crate::step::{self, RunContext};
 use crate::{planner, provision, run};
 use base::cancel::Cancel;
 use base::proc::{self, ProcessIo};
@@ -132,8 +132,8 @@ impl Project {
 
     /// Returns a context for previews. It assumes that the engine has as many processors as this machine, because
     /// querying it takes time.
-    pub fn context<'a>(&'a self, facts: &'a Facts, docker: Option<&'a docker::Docker>) -> Context<'a> {
-        Context {
+    pub fn context<'a>(&'a self, facts: &'a Facts, docker: Option<&'a docker::Docker>) -> RunContext<'a> {
+        RunContext {
             cache: &self.cache,
             facts,
             ui: &self.ui,

@@ -10,11 +10,11 @@ use std::sync::{Condvar, Mutex, MutexGuard, PoisonError, mpsc};
 
 use anyhow::{Context as _, Result, anyhow, ensure};
 
-use crate::cache::{Output, Record, log_name};
+use crate::cache::{Output, StepRecord, log_name};
 use crate::exchange::Exchange;
 use crate::missing::Missing;
 use crate::plan::{Action, Plan, Step};
-use crate::step::{self, Context, Env};
+use crate::step::{self, RunContext, StepEnv};
 use base::ui::{Task, quoted};
 use base::{disk, failure, summary};
 
@@ -26,7 +26,7 @@ use lookup::{content, rename, usable};
 /// Result of a step.
 #[derive(Debug, Clone)]
 pub struct Outcome {
-    pub record: Record,
+    pub record: StepRecord,
     pub cached: bool,
     /// Keys of the steps it was built from, by id.
     pub inputs: BTreeMap<String, String>,
@@ -112,7 +112,7 @@ enum StepWork {
 
 /// Executes the rows of a plan, and other steps as far as results that are neither cached nor in the registry need
 /// them. After the first failure, running steps finish and no others start. Fails if any step failed.
-pub fn execute(plan: &Plan, context: &Context, exchange: &Exchange) -> Result<BTreeMap<String, Outcome>> {
+pub fn execute(plan: &Plan, context: &RunContext, exchange: &Exchange) -> Result<BTreeMap<String, Outcome>> {
     execute_with(plan, &|_| false, context, exchange)
 }
 
@@ -120,7 +120,7 @@ pub fn execute(plan: &Plan, context: &Context, exchange: &Exchange) -> Result<BT
 pub fn execute_with(
     plan: &Plan,
     requested: &dyn Fn(&Step) -> bool,
-    context: &Context,
+    context: &RunContext,
     exchange: &Exchange,
 ) -> Result<BTreeMap<String, Outcome>> {
     attempt(plan, requested, context, exchange, false).complete()
@@ -131,7 +131,7 @@ pub fn execute_with(
 pub fn attempt(
     plan: &Plan,
     requested: &dyn Fn(&Step) -> bool,
-    context: &Context,
+    context: &RunContext,
     exchange: &Exchange,
     keep_going: bool,
 ) -> Attempt {
@@ -156,7 +156,7 @@ pub fn attempt(
     let progress = Mutex::new(first);
     let workers = context.cores.clamp(1, plan.steps.len().max(1));
     // Uploads run sequentially on their own thread, because they need no processor.
-    let (upload, uploads) = mpsc::channel::<(&Step, Record)>();
+    let (upload, uploads) = mpsc::channel::<(&Step, StepRecord)>();
     std::thread::scope(|scope| {
         scope.spawn(|| uploads.into_iter().for_each(|(step, record)| exchange.publish(step, &record, context)));
         let (run, progress) = (&run, &progress);
@@ -180,7 +180,7 @@ pub fn attempt(
 /// Immutable state shared by all workers.
 struct Run<'a> {
     plan: &'a Plan,
-    context: &'a Context<'a>,
+    context: &'a RunContext<'a>,
     exchange: &'a Exchange,
     /// Steps requested in addition to rows, including those whose cached results are to be pushed.
     requested: BTreeSet<&'a str>,
@@ -193,7 +193,7 @@ struct Run<'a> {
 fn keys(
     plan: &Plan,
     progress: &ExecutionState,
-    context: &Context,
+    context: &RunContext,
     exchange: &Exchange,
 ) -> BTreeMap<String, Option<String>> {
     plan.keys(|step, key| match progress.done.get(&step.id).filter(|outcome| outcome.record.key == key) {
@@ -280,12 +280,12 @@ impl<'a> Run<'a> {
     }
 
     /// Performs the work, stores the result, and returns the record to upload.
-    fn perform(&self, step: &Step, work: StepWork, progress: &Mutex<ExecutionState>) -> Option<Record> {
+    fn perform(&self, step: &Step, work: StepWork, progress: &Mutex<ExecutionState>) -> Option<StepRecord> {
         let (key, needs) = {
             let progress = lock_mutex(progress);
             let needs =
                 step.needs.iter().filter_map(|need| Some((need.clone(), progress.outcome(need)?.record.clone())));
-            (progress.key(&step.id).cloned().unwrap_or_default(), needs.collect::<BTreeMap<String, Record>>())
+            (progress.key(&step.id).cloned().unwrap_or_default(), needs.collect::<BTreeMap<String, StepRecord>>())
         };
         // A panic in one step must not block the others.
         let result = catch_unwind(AssertUnwindSafe(|| match work {
@@ -338,7 +338,7 @@ impl<'a> Run<'a> {
     }
 
     /// Looks up a result in the cache and the registry. The flag tells whether the registry has it.
-    fn look_up(&self, step: &Step, key: &str) -> Result<Option<(Record, bool)>> {
+    fn look_up(&self, step: &Step, key: &str) -> Result<Option<(StepRecord, bool)>> {
         let (context, exchange) = (self.context, self.exchange);
         let _lock = self.lock_step(step, key)?;
         if let Some(found) = self.found(step, key)? {
@@ -365,7 +365,7 @@ impl<'a> Run<'a> {
     }
 
     /// Executes a step, unless another process has just done so.
-    fn make(&self, step: &Step, key: &str, needs: &BTreeMap<String, Record>) -> Result<(Record, bool)> {
+    fn make(&self, step: &Step, key: &str, needs: &BTreeMap<String, StepRecord>) -> Result<(StepRecord, bool)> {
         let _lock = self.lock_step(step, key)?;
         if let Some(found) = self.found(step, key)? {
             return Ok(found);
@@ -374,7 +374,8 @@ impl<'a> Run<'a> {
         let made = self.run_step(StepRun { step, key, needs, task: &task }, |env| {
             let before = task.seconds();
             let output = step::run(&step.action, env)?;
-            let record = Record { id: step.id.clone(), key: key.to_owned(), seconds: task.seconds() - before, output };
+            let record =
+                StepRecord { id: step.id.clone(), key: key.to_owned(), seconds: task.seconds() - before, output };
             self.context.cache.remember(&record)?;
             Ok(record)
         });
@@ -394,7 +395,7 @@ impl<'a> Run<'a> {
         lock.with_context(|| format!("[{}]", step.id))
     }
 
-    fn found(&self, step: &Step, key: &str) -> Result<Option<(Record, bool)>> {
+    fn found(&self, step: &Step, key: &str) -> Result<Option<(StepRecord, bool)>> {
         let context = self.context;
         let refuse = |why| context.ui.say(&format!("[{}] {why}", step.id));
         let Some(record) = usable(step, key, context, refuse) else { return Ok(None) };
@@ -412,12 +413,12 @@ impl<'a> Run<'a> {
     }
 
     /// Calls `work` with an empty scratch folder.
-    fn run_step<T>(&self, run: StepRun, work: impl FnOnce(&Env) -> Result<T>) -> Result<T> {
+    fn run_step<T>(&self, run: StepRun, work: impl FnOnce(&StepEnv) -> Result<T>) -> Result<T> {
         let StepRun { step, key, needs, task } = run;
         task.open_log()?;
         let needs: BTreeMap<&str, &Output> = needs.iter().map(|(id, record)| (id.as_str(), &record.output)).collect();
         let scratch = self.context.cache.scratch(&step.id)?;
-        work(&Env { id: &step.id, key, needs, scratch: scratch.path(), task, context: self.context })
+        work(&StepEnv { id: &step.id, key, needs, scratch: scratch.path(), task, context: self.context })
     }
 
     /// Adds log, last lines and command to the error of a step, and ends its task.
@@ -439,7 +440,7 @@ struct StepRun<'a> {
     step: &'a Step,
     key: &'a str,
     /// Records of the steps that it needs.
-    needs: &'a BTreeMap<String, Record>,
+    needs: &'a BTreeMap<String, StepRecord>,
     task: &'a Task,
 }
 

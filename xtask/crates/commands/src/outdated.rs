@@ -23,7 +23,7 @@ use build::{Project, cache, doctor};
 use matrix::{Edit, Matrix};
 
 /// Script that queries the package index with pip, which knows the user's index and credentials.
-const ASK: &str = include_str!("outdated/ask.py");
+const QUERY: &str = include_str!("outdated/query.py");
 
 #[derive(Debug, Clone, Args)]
 pub struct Options {
@@ -94,7 +94,7 @@ impl PinnedInput {
 /// Shown instead of a version for what is not pinned, because this project builds it.
 const BUILT: &str = "built";
 
-/// Input of `ask.py`.
+/// Input of `query.py`.
 #[derive(Debug, Default, Serialize)]
 struct Question {
     /// Projects, each with the digests that are pinned: what is older than they is not told.
@@ -104,7 +104,7 @@ struct Question {
     digests: Vec<String>,
 }
 
-/// Output of `ask.py`.
+/// Output of `query.py`.
 #[derive(Debug, Default, Deserialize)]
 struct Answer {
     /// Releases of each project, oldest first; `None` if the index did not respond.
@@ -246,7 +246,7 @@ fn ask(project: &Project, question: &Question) -> Result<Answer> {
     }
     let python = project.tools()?.join("bin/python");
     let (shell, input) = (Shell::new()?, serde_json::to_string(question)?);
-    let command = environment::apply(cmd!(shell, "{python} -c {ASK}").quiet(), Purpose::Download);
+    let command = environment::apply(cmd!(shell, "{python} -c {QUERY}").quiet(), Purpose::Download);
     let said = project.ask("outdated", "ask the package index", command, &input)?;
     serde_json::from_str(&said).context("the output of the query with pip is not valid")
 }

@@ -8,7 +8,7 @@ use std::time::SystemTime;
 use anyhow::{Context, Result, bail};
 
 use base::ui::{self, bytes};
-use build::cache::{Cache, Record};
+use build::cache::{Cache, StepRecord};
 
 /// Cache entry that is kept or removed as a whole.
 #[derive(Debug)]
@@ -64,7 +64,7 @@ fn items(cache: &Cache) -> Result<Vec<Item>> {
     // ends with the start of its key, is that of its record.
     let mut used: BTreeMap<String, SystemTime> = BTreeMap::new();
     for (path, meta) in list(&cache.dir().join("records"))? {
-        let record = fs::read(&path).ok().and_then(|text| serde_json::from_slice::<Record>(&text).ok());
+        let record = fs::read(&path).ok().and_then(|text| serde_json::from_slice::<StepRecord>(&text).ok());
         let when = meta.modified().unwrap_or(SystemTime::UNIX_EPOCH);
         for file in record.iter().flat_map(|record| &record.output.files) {
             let known = used.entry(file.sha256.clone()).or_insert(when);

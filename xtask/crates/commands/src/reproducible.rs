@@ -18,7 +18,7 @@ use build::exchange::Exchange;
 use build::manifest::{Entry, Manifest};
 use build::plan::Plan;
 use build::run::{self, Outcome};
-use build::step::{Context, tools};
+use build::step::{RunContext, tools};
 use build::{BuildOptions, Project, debian};
 use matrix::select::Selection;
 
@@ -64,7 +64,7 @@ pub fn run(project: &Project, selection: &Selection, how: &BuildOptions) -> Resu
     let steps = plan.steps.iter().filter(|step| !built.contains(&step.id.as_str())).cloned().collect();
     let needs = Plan { steps, whole: true };
     let context =
-        Context { engine_cores: project.engine_cores(docker.as_ref()), ..project.context(&facts, docker.as_ref()) };
+        RunContext { engine_cores: project.engine_cores(docker.as_ref()), ..project.context(&facts, docker.as_ref()) };
     debian::check(&project.matrix, &plan, &context, &exchange)?;
     let needs = run::execute(&needs, &context, &exchange)?;
     exchange.end()?;

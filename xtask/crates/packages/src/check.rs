@@ -23,11 +23,11 @@ use build::index::{self, ProjectFiles};
 use build::{Project, build_system};
 use clap::{Args, ValueEnum};
 
-use judge::{Row, Source};
+use judge::{Row, SdistContents};
 use lookup::Lookup;
-use prove::{Proof, ProveOptions};
-use target::Target;
-use wanted::Wanted;
+use prove::{ProveOptions, ProvenImage};
+use target::CheckTarget;
+use wanted::WantedDistribution;
 
 /// Maximum size of a source distribution that is downloaded to say how it is built, in bytes.
 const LARGEST_SDIST: u64 = 8 << 20;
@@ -64,14 +64,14 @@ enum Format {
 
 /// Distributions that are wanted for a target, with what the index says about them.
 struct Checked {
-    target: Target,
+    target: CheckTarget,
     rows: Vec<Row>,
-    proof: Option<Proof>,
+    proof: Option<ProvenImage>,
 }
 
 /// Runs `cargo xtask check`.
 pub fn run(project: &Project, options: &Options) -> Result<()> {
-    let mut wanted: Vec<(Target, Vec<Wanted>)> = Vec::new();
+    let mut wanted: Vec<(CheckTarget, Vec<WantedDistribution>)> = Vec::new();
     let mut partial = false;
     for target in target::targets(&project.matrix, &options.abis)? {
         if options.prove {
@@ -111,8 +111,9 @@ fn prove_all(project: &Project, checked: &mut [Checked], options: &Options) -> R
 }
 
 /// Asks the index for each distribution, and reads the sources of those without a wheel.
-fn check(lookup: &Lookup, wanted: Vec<(Target, Vec<Wanted>)>) -> Result<Vec<Checked>> {
-    let mut names: Vec<&str> = wanted.iter().flat_map(|(_, wanted)| wanted).filter_map(Wanted::on_index).collect();
+fn check(lookup: &Lookup, wanted: Vec<(CheckTarget, Vec<WantedDistribution>)>) -> Result<Vec<Checked>> {
+    let mut names: Vec<&str> =
+        wanted.iter().flat_map(|(_, wanted)| wanted).filter_map(WantedDistribution::on_index).collect();
     names.sort_unstable();
     names.dedup();
     let pages = lookup.each(&format!("look up distributions ({})", names.len()), &names, |index, name| {
@@ -123,7 +124,7 @@ fn check(lookup: &Lookup, wanted: Vec<(Target, Vec<Wanted>)>) -> Result<Vec<Chec
 
     let mut checked: Vec<Checked> = Vec::new();
     for (target, wanted) in wanted {
-        let page = |wanted: &Wanted| wanted.on_index().and_then(|name| pages.get(name)?.as_ref());
+        let page = |wanted: &WantedDistribution| wanted.on_index().and_then(|name| pages.get(name)?.as_ref());
         let rows = wanted.iter().map(|wanted| judge::row(wanted, page(wanted), &target)).collect();
         checked.push(Checked { target, rows, proof: None });
     }
@@ -138,7 +139,7 @@ fn check(lookup: &Lookup, wanted: Vec<(Target, Vec<Wanted>)>) -> Result<Vec<Chec
         Ok(build_system::of_sdist(&path).map_err(|error| format!("{error:#}")))
     })?;
     for (row, system) in built.iter_mut().zip(systems) {
-        row.source = Some(system.map_or_else(Source::Unreadable, Source::Read));
+        row.source = Some(system.map_or_else(SdistContents::Unreadable, SdistContents::Read));
     }
     Ok(checked)
 }

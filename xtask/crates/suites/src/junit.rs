@@ -5,7 +5,7 @@ use std::time::Duration;
 use anyhow::{Context as _, Result};
 use quick_junit::{NonSuccessKind, Report, TestCase, TestCaseStatus, TestSuite};
 
-use super::races::Finding;
+use super::races::RaceFinding;
 use super::result::{Case, Outcome, Results};
 
 /// A process or a test, as one test case of the report.
@@ -23,7 +23,7 @@ struct Item<'a> {
 }
 
 /// Returns a report with a test suite for each suite and client, and a test case for each process and test.
-pub fn document(tag: &str, results: &Results, cases: &[Case], races: &[Finding]) -> Result<String> {
+pub fn document(tag: &str, results: &Results, cases: &[Case], races: &[RaceFinding]) -> Result<String> {
     let processes = results.processes.iter().filter(|process| process.counts());
     let processes = processes.map(|process| Item {
         suite: &process.suite,
@@ -98,7 +98,7 @@ fn test_case(tag: &str, item: &Item, fix: Option<&str>) -> TestCase {
 }
 
 /// A race as a test case, which counts as skipped if the race was reviewed.
-fn race(tag: &str, finding: &Finding) -> TestCase {
+fn race(tag: &str, finding: &RaceFinding) -> TestCase {
     let mut status;
     match &finding.reason {
         Some(reason) => {

@@ -12,9 +12,9 @@ use std::collections::BTreeSet;
 
 use anyhow::{Result, bail};
 
-pub use baseline::Baseline;
+pub use baseline::RaceBaseline;
 pub use control::check;
-pub use report::Report;
+pub use report::RaceReport;
 pub use sarif::document;
 pub use table::table;
 
@@ -49,7 +49,7 @@ impl Owner {
 
 /// All reports of one race.
 #[derive(Debug, Clone)]
-pub struct Finding {
+pub struct RaceFinding {
     pub kind: String,
     /// The functions in which the threads met, sorted. Together with the kind, they identify the race.
     pub functions: Vec<String>,
@@ -57,14 +57,14 @@ pub struct Finding {
     /// Number of reports.
     pub count: usize,
     /// The first report.
-    pub first: Report,
+    pub first: RaceReport,
     /// Suites and cases in which it was reported.
     pub cases: BTreeSet<String>,
     /// Why it is accepted, if it was reviewed.
     pub reason: Option<String>,
 }
 
-impl Finding {
+impl RaceFinding {
     /// Returns the number of reports as text: `1 report` or `3 reports`.
     pub fn reports(&self) -> String {
         format!("{} report{}", self.count, if self.count == 1 { "" } else { "s" })
@@ -112,11 +112,16 @@ impl Packages {
 
 /// Returns the races in the order of their owners, packages first. A report that cannot be parsed is an error, because it
 /// would go unseen.
-pub fn findings(results: &Results, baseline: &Baseline, matrix: &Matrix, image: &Image) -> Result<Vec<Finding>> {
+pub fn findings(
+    results: &Results,
+    baseline: &RaceBaseline,
+    matrix: &Matrix,
+    image: &Image,
+) -> Result<Vec<RaceFinding>> {
     let packages = Packages::of(matrix, image);
-    let mut found: Vec<Finding> = Vec::new();
+    let mut found: Vec<RaceFinding> = Vec::new();
     for race in &results.races {
-        let Some(report) = Report::parse(&race.text) else {
+        let Some(report) = RaceReport::parse(&race.text) else {
             let first = race.text.lines().find(|line| !line.trim().is_empty()).unwrap_or_default();
             bail!("ThreadSanitizer wrote something else than a report, so it may have failed itself: `{first}`")
         };
@@ -130,7 +135,7 @@ pub fn findings(results: &Results, baseline: &Baseline, matrix: &Matrix, image: 
             None => {
                 let owner = owner(&report, &results.libraries, &packages);
                 let cases = BTreeSet::from([case]);
-                found.push(Finding { kind, functions, owner, count: 1, first: report, cases, reason: None });
+                found.push(RaceFinding { kind, functions, owner, count: 1, first: report, cases, reason: None });
             }
         }
     }
@@ -142,7 +147,7 @@ pub fn findings(results: &Results, baseline: &Baseline, matrix: &Matrix, image: 
 }
 
 /// Returns whose code the race is in. Reports have only the file names of libraries, not their folders.
-fn owner(report: &Report, libraries: &Libraries, packages: &Packages) -> Owner {
+fn owner(report: &RaceReport, libraries: &Libraries, packages: &Packages) -> Owner {
     let path = |frame: &Frame| {
         let named = |path: &&str| path.rsplit('/').next() == Some(&*frame.module);
         libraries.libraries.iter().map(|library| library.path.as_str()).find(named)

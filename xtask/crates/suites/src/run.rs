@@ -6,7 +6,7 @@ use anyhow::{Context as _, Result, bail};
 
 use crate::options::{Options, Suite, suites};
 use crate::plan::{self, PackageTests, TestSource, TestWheels, Tested};
-use crate::races::{self, Baseline, Finding};
+use crate::races::{self, RaceBaseline, RaceFinding};
 use crate::result::{self, Case, Results};
 use crate::{junit, published, table};
 use base::{UsageError, ui};
@@ -42,7 +42,7 @@ pub fn run(project: &Project, options: &Options) -> Result<()> {
     }
     let wheels = wheels(project, image, &own, suites.contains(&Suite::Parallel))?;
     let controls = controls(project, &docker, image)?;
-    let baseline = Baseline::read(project, image)?;
+    let baseline = RaceBaseline::read(project, image)?;
     let sources = own.iter().map(|own| own.source(project)).collect::<Result<Vec<_>>>()?;
     let own: Vec<(PackageTests, TestSource)> = own.into_iter().zip(sources).collect();
 
@@ -108,7 +108,7 @@ pub fn run(project: &Project, options: &Options) -> Result<()> {
             broken.len()
         );
     }
-    let new: Vec<&Finding> = races.iter().filter(|finding| finding.reason.is_none()).collect();
+    let new: Vec<&RaceFinding> = races.iter().filter(|finding| finding.reason.is_none()).collect();
     if let Some(first) = new.first() {
         bail!(
             "ThreadSanitizer reported {} new races; the first is a {} in `{}`; see `{}`, and list those that are \

@@ -1,6 +1,6 @@
 //! Tests of all differences between findings and reviews.
 
-use super::{Baseline, Verdict};
+use super::{Baseline, ReviewVerdict};
 use crate::finding::{Finding, identified};
 use crate::rust;
 
@@ -14,7 +14,8 @@ const CODE: &str = "fn f() { unsafe { a() } }\nfn g() { unsafe { b() } unsafe { 
 fn reviewed() -> Baseline {
     let mut baseline = Baseline::default().renewed(&findings(CODE), "p", Some("1"));
     for review in &mut baseline.reviews {
-        (review.verdict, review.reason) = (Verdict::Sound, "nobody else has it: so it is sound, \"really\"".to_owned());
+        (review.verdict, review.reason) =
+            (ReviewVerdict::Sound, "nobody else has it: so it is sound, \"really\"".to_owned());
     }
     baseline
 }
@@ -59,7 +60,7 @@ fn a_reason_and_a_verdict_are_demanded() {
     let (_, said) = problems(&baseline, CODE);
     assert!(said.len() == 3 && said[0].contains("no reason is given"), "{said:?}");
     let mut baseline = reviewed();
-    baseline.reviews[0].verdict = Verdict::Open;
+    baseline.reviews[0].verdict = ReviewVerdict::Open;
     assert!(problems(&baseline, CODE).1[0].contains("the verdict is open"));
 }
 

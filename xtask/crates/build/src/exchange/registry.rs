@@ -3,7 +3,7 @@
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
 use super::repository::Repository;
-use crate::step::Context;
+use crate::step::RunContext;
 use docker::Docker;
 
 /// Number of consecutive objects that may fail before a repository is disabled although its registry responds.
@@ -54,7 +54,7 @@ impl RegistryState {
     }
 
     /// Returns whether the registry responds at all.
-    pub(super) fn answers(&self, docker: &Docker, context: &Context) -> bool {
+    pub(super) fn answers(&self, docker: &Docker, context: &RunContext) -> bool {
         docker.registry_image(&format!("{}:any", self.repository), context.cancel).is_ok()
     }
 }

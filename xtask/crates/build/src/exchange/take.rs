@@ -2,24 +2,24 @@
 
 use anyhow::{Context as _, Result, ensure};
 
-use super::passport::Passport;
+use super::metadata::ResultMetadata;
 use super::repository::Repository;
 use super::{FILES, STILL, note_name, tag};
-use crate::cache::{BuiltImage, Output, Record};
+use crate::cache::{BuiltImage, Output, StepRecord};
 use crate::plan::{Action, Root, Step, Wheel};
-use crate::step::{Context, Env, root, wheel};
+use crate::step::{RunContext, StepEnv, root, wheel};
 use base::labels;
 use docker::{Docker, Image, RegistryImage};
 
 /// Returns why a root file system is not the pinned image.
-pub(super) fn unpinned(action: &Action, passport: &Passport) -> Option<String> {
+pub(super) fn unpinned(action: &Action, metadata: &ResultMetadata) -> Option<String> {
     let Action::Root(Root { image: Some(image), .. }) = action else { return None };
-    let output = Output { notes: passport.notes.clone(), ..Output::default() };
+    let output = Output { notes: metadata.notes.clone(), ..Output::default() };
     root::fallback_note(image, &output)
 }
 
 /// Reports why a result is not used.
-pub(super) fn reject<T>(name: &str, id: &str, context: &Context, why: &str) -> Result<Option<T>> {
+pub(super) fn reject<T>(name: &str, id: &str, context: &RunContext, why: &str) -> Result<Option<T>> {
     context.ui.say(&format!("[{id}] `{name}` is rejected and built locally: {why}"));
     Ok(None)
 }
@@ -29,7 +29,7 @@ pub(super) fn pull(
     from: &Repository,
     offer: &RegistryImage,
     docker: &Docker,
-    context: &Context,
+    context: &RunContext,
     on: &(dyn Fn(&str) + Sync),
 ) -> Result<Result<(String, Image), String>> {
     // Check the platform before pulling gigabytes. Not all registries report it.
@@ -49,40 +49,40 @@ pub(super) fn take_image(
     docker: &Docker,
     step: &Step,
     offer: &RegistryImage,
-    env: &Env,
-) -> Result<Option<Record>> {
+    env: &StepEnv,
+) -> Result<Option<StepRecord>> {
     let (name, reference) = (from.name(&step.id, env.key), env.reference());
     env.task.waiting(&format!("pulling {name}"));
     let pulled = pull(from, offer, docker, env.context, &|line| env.task.line(line))?;
     let examined = pulled.and_then(|(pinned, image)| {
-        let passport = Passport::of_image(&image, env.key, env.context.facts.platform, &step.action)
+        let metadata = ResultMetadata::of_image(&image, env.key, env.context.facts.platform, &step.action)
             .map_err(|error| format!("{error:#}"))?;
-        Ok((pinned, image, passport))
+        Ok((pinned, image, metadata))
     });
-    let (pinned, image, passport) = match examined {
+    let (pinned, image, metadata) = match examined {
         Ok(found) => found,
         Err(why) => return reject(&name, env.id, env.context, &why),
     };
-    if let Some(note) = unpinned(&step.action, &passport) {
+    if let Some(note) = unpinned(&step.action, &metadata) {
         return reject(&name, env.id, env.context, &note);
     }
     // The image will be tagged locally with this name, which must belong to this project.
     let project = format!("{}/", env.context.repository);
-    if let Some(wish) = passport.name.as_ref().filter(|wish| !wish.starts_with(&project)) {
+    if let Some(wish) = metadata.name.as_ref().filter(|wish| !wish.starts_with(&project)) {
         return reject(&name, env.id, env.context, &format!("its name would be `{wish}`"));
     }
     for new in [&reference, &name] {
         tag(docker, &pinned, new)?;
     }
-    let image = BuiltImage { reference, name: passport.name, id: image.id, size: image.size };
+    let image = BuiltImage { reference, name: metadata.name, id: image.id, size: image.size };
     let output = Output {
         image: Some(image),
-        content: passport.content,
-        notes: passport.notes,
+        content: metadata.content,
+        notes: metadata.notes,
         taken_from: Some(from.to_string()),
         ..Output::default()
     };
-    Ok(Some(Record { id: env.id.to_owned(), key: env.key.to_owned(), seconds: passport.seconds, output }))
+    Ok(Some(StepRecord { id: env.id.to_owned(), key: env.key.to_owned(), seconds: metadata.seconds, output }))
 }
 
 /// A pulled wheel passes the same checks as a wheel built locally.
@@ -91,27 +91,27 @@ pub(super) fn take_wheel(
     docker: &Docker,
     own: &Wheel,
     offer: &RegistryImage,
-    env: &Env,
-) -> Result<Option<Record>> {
+    env: &StepEnv,
+) -> Result<Option<StepRecord>> {
     let name = from.name(env.id, env.key);
     env.task.waiting(&format!("pulling {name}"));
     let (pinned, image) = match pull(from, offer, docker, env.context, &|line| env.task.line(line))? {
         Ok(pulled) => pulled,
         Err(why) => return reject(&name, env.id, env.context, &why),
     };
-    let checked = Passport::of_files(&image, env.key, env.context.facts.platform).and_then(|passport| {
+    let checked = ResultMetadata::of_files(&image, env.key, env.context.facts.platform).and_then(|metadata| {
         let out = env.scratch.join("out");
         let pulled = env.scratch.join("pulled");
         let names = docker.copy_from_image(&pinned, FILES, &pulled, env.context.cancel)?;
-        passport.accept(&names, &pulled, &out)?;
+        metadata.accept(&names, &pulled, &out)?;
         let output = Output { taken_from: Some(from.to_string()), ..wheel::keep(own, &out, env)? };
-        ensure!(output.files == passport.files, "its label `{}` lists different files", labels::PASSPORT);
-        Ok((passport.seconds, output))
+        ensure!(output.files == metadata.files, "its label `{}` lists different files", labels::RESULT_METADATA);
+        Ok((metadata.seconds, output))
     });
     match checked {
         Ok((seconds, output)) => {
             tag(docker, &pinned, &name)?;
-            Ok(Some(Record { id: env.id.to_owned(), key: env.key.to_owned(), seconds, output }))
+            Ok(Some(StepRecord { id: env.id.to_owned(), key: env.key.to_owned(), seconds, output }))
         }
         Err(error) => {
             env.context.cancel.check()?;
@@ -125,26 +125,26 @@ pub(super) fn take_note(
     docker: &Docker,
     step: &Step,
     key: &str,
-    context: &Context,
-) -> Result<Option<Record>> {
+    context: &RunContext,
+) -> Result<Option<StepRecord>> {
     let name = note_name(&from.name(&step.id, key));
     let Some(offer) = docker.registry_image(&name, context.cancel)? else { return Ok(None) };
     let (pinned, image) = match pull(from, &offer, docker, context, &|_| {})? {
         Ok(pulled) => pulled,
         Err(why) => return reject(&name, &step.id, context, &why),
     };
-    let passport = match Passport::of_files(&image, key, context.facts.platform) {
-        Ok(passport) if passport.content.is_some() => passport,
+    let metadata = match ResultMetadata::of_files(&image, key, context.facts.platform) {
+        Ok(metadata) if metadata.content.is_some() => metadata,
         Ok(_) => return reject(&name, &step.id, context, "it is not a note"),
         Err(error) => return reject(&name, &step.id, context, &format!("{error:#}")),
     };
-    if let Some(note) = unpinned(&step.action, &passport) {
+    if let Some(note) = unpinned(&step.action, &metadata) {
         return reject(&name, &step.id, context, &note);
     }
     tag(docker, &pinned, &name)?;
     // Refers to an image that is not present, so the step counts as not done.
     let elsewhere = BuiltImage { reference: name, name: None, id: String::new(), size: 0 };
     let output =
-        Output { image: Some(elsewhere), content: passport.content, notes: passport.notes, ..Output::default() };
-    Ok(Some(Record { id: step.id.clone(), key: key.to_owned(), seconds: passport.seconds, output }))
+        Output { image: Some(elsewhere), content: metadata.content, notes: metadata.notes, ..Output::default() };
+    Ok(Some(StepRecord { id: step.id.clone(), key: key.to_owned(), seconds: metadata.seconds, output }))
 }

@@ -2,17 +2,17 @@
 
 use anyhow::Result;
 
-use crate::cache::Record;
+use crate::cache::StepRecord;
 use crate::exchange::Exchange;
 use crate::plan::{Action, Step};
-use crate::step::{self, Context};
+use crate::step::{self, RunContext};
 
 /// Returns the recorded content of a step, from the cache or the registry. It is valid even if the step's image no
 /// longer exists.
 pub(super) fn content(
     step: &Step,
     key: &str,
-    context: &Context,
+    context: &RunContext,
     exchange: &Exchange,
     remember: bool,
 ) -> Option<String> {
@@ -35,7 +35,7 @@ pub(super) fn content(
 
 /// Returns the record of a key if its files and images still exist unchanged; otherwise calls `refuse` with the
 /// reason.
-pub(super) fn usable(step: &Step, key: &str, context: &Context, refuse: impl Fn(String)) -> Option<Record> {
+pub(super) fn usable(step: &Step, key: &str, context: &RunContext, refuse: impl Fn(String)) -> Option<StepRecord> {
     let checked = context.cache.record(key).and_then(|record| match record {
         None => Ok(None),
         Some(record) => {
@@ -43,7 +43,7 @@ pub(super) fn usable(step: &Step, key: &str, context: &Context, refuse: impl Fn(
             step::wheel::recognise(&step.action, &record, context.cache)?;
             let available = present(step, &record, context)?;
             // Steps of equal definition share a key; use the id of this one.
-            Ok(available.then(|| Record { id: step.id.clone(), ..record }))
+            Ok(available.then(|| StepRecord { id: step.id.clone(), ..record }))
         }
     });
     match checked {
@@ -56,7 +56,7 @@ pub(super) fn usable(step: &Step, key: &str, context: &Context, refuse: impl Fn(
 }
 
 /// Returns whether results outside the cache (images, the environment of tools) exist as recorded.
-pub(super) fn present(step: &Step, record: &Record, context: &Context) -> Result<bool> {
+pub(super) fn present(step: &Step, record: &StepRecord, context: &RunContext) -> Result<bool> {
     if context.facts.fake {
         return Ok(true);
     }
@@ -71,7 +71,7 @@ pub(super) fn present(step: &Step, record: &Record, context: &Context) -> Result
 }
 
 /// Restores the user-visible name of a cached image if another image has it.
-pub(super) fn rename(record: &Record, context: &Context) -> Result<()> {
+pub(super) fn rename(record: &StepRecord, context: &RunContext) -> Result<()> {
     let (Some(image), Some(docker)) = (&record.output.image, context.docker) else { return Ok(()) };
     let Some((repository, tag)) = image.name.as_deref().and_then(|name| name.rsplit_once(':')) else { return Ok(()) };
     let holder = docker.image(&format!("{repository}:{tag}"))?;

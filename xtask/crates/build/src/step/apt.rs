@@ -2,7 +2,7 @@
 
 use anyhow::Result;
 
-use super::env::{Env, text};
+use super::env::{StepEnv, text};
 use super::root;
 use crate::cache::Output;
 use crate::host::{ca_bundle, proxies};
@@ -13,7 +13,7 @@ use docker::{Build, Content, ContextFile, Network};
 /// Part of this step's key. Raise it if a change of the code can change the result.
 pub const REVISION: u32 = 1;
 
-pub fn run(apt: &Apt, env: &Env) -> Result<Output> {
+pub fn run(apt: &Apt, env: &StepEnv) -> Result<Output> {
     let bundle = match ca_bundle() {
         Some(path) => ContextFile { path: "ca.crt".to_owned(), source: Content::File(path), mode: 0o644 },
         None => text("ca.crt", "", 0o644),

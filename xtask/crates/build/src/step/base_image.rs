@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use anyhow::Result;
 
-use super::env::Env;
+use super::env::StepEnv;
 use crate::cache::Output;
 use crate::plan::Base;
 use docker::{Build, Network};
@@ -13,7 +13,7 @@ use docker::{Build, Network};
 /// Part of this step's key. Increase it if a code change can change the result.
 pub const REVISION: u32 = 1;
 
-pub fn run(base: &Base, env: &Env) -> Result<Output> {
+pub fn run(base: &Base, env: &StepEnv) -> Result<Output> {
     let mut args = BTreeMap::from([("ROOT".to_owned(), env.image(&base.runtime)?.to_owned())]);
     let target = match &base.python {
         Some(python) => {

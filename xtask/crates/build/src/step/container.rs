@@ -8,7 +8,7 @@ use std::time::Duration;
 use anyhow::{Context as _, Result, anyhow};
 
 use super::contents;
-use super::env::{EPOCH, Env, text};
+use super::env::{EPOCH, StepEnv, text};
 use super::messages::Messages;
 use super::wanted::Wanted;
 use super::wheel;
@@ -23,7 +23,7 @@ use matrix::AUTO;
 /// Part of this step's key. Increase it if a code change can change the result.
 pub const REVISION: u32 = 3;
 
-pub fn run(step: &Container, env: &Env) -> Result<Output> {
+pub fn run(step: &Container, env: &StepEnv) -> Result<Output> {
     let own = &step.wheel;
     let mut inputs = vec![
         text("/in/build-wheel.sh", env.container_file("docker/build-wheel.sh")?, 0o755),
@@ -151,7 +151,7 @@ fn config_settings(step: &Container) -> impl Iterator<Item = String> {
 
 /// Returns what the build misses, with the Debian packages that have it. A failure of the search only makes the error
 /// less helpful.
-fn missing(step: &Container, messages: &Messages, env: &Env) -> Option<MissingDebianPackages> {
+fn missing(step: &Container, messages: &Messages, env: &StepEnv) -> Option<MissingDebianPackages> {
     let error = |wanted: &Wanted, candidates| MissingDebianPackages {
         package: step.wheel.package.clone(),
         file: wanted.name(),

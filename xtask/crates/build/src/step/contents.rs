@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
 
-use super::env::{Context, text};
+use super::env::{RunContext, text};
 use super::wanted::Wanted;
 use crate::host;
 use base::ui::quoted;
@@ -44,7 +44,7 @@ dpkg-query --show --showformat '${db:Status-Abbrev} ${Package}\n' $names 2>/dev/
 const PROPOSED: usize = 4;
 
 /// Returns the first of `wanted` that Debian has packages for, with these packages, the most likely one first.
-pub fn search(wanted: &[Wanted], image: &str, context: &Context) -> Result<Option<(Wanted, Vec<String>)>> {
+pub fn search(wanted: &[Wanted], image: &str, context: &RunContext) -> Result<Option<(Wanted, Vec<String>)>> {
     if wanted.is_empty() {
         return Ok(None);
     }
@@ -74,7 +74,7 @@ pub fn search(wanted: &[Wanted], image: &str, context: &Context) -> Result<Optio
 
 /// Returns the Debian packages that have a shared library such as `libX11.so.6` and that the image does not have, the most
 /// likely one first. Empty if there is none.
-pub fn of_library(library: &str, image: &str, context: &Context) -> Result<Vec<String>> {
+pub fn of_library(library: &str, image: &str, context: &RunContext) -> Result<Vec<String>> {
     let wanted = [Wanted::SharedLibrary(library.to_owned())];
     Ok(search(&wanted, image, context)?.map(|(_, packages)| packages).unwrap_or_default())
 }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use anyhow::{Result, bail};
 
-use super::env::{Env, text};
+use super::env::{StepEnv, text};
 use crate::cache::Output;
 use crate::plan::Controls;
 use docker::{Job, Network};
@@ -15,7 +15,7 @@ pub const REVISION: u32 = 1;
 /// Names of the libraries.
 pub const LIBRARIES: [&str; 2] = ["libcontrols_c.so", "libcontrols_rust.so"];
 
-pub fn run(step: &Controls, env: &Env) -> Result<Output> {
+pub fn run(step: &Controls, env: &StepEnv) -> Result<Output> {
     let mut inputs = Vec::new();
     for name in ["build.sh", "controls.sh", "controls.c", "controls.rs"] {
         inputs.push(text(&format!("/in/{name}"), env.container_file(&format!("docker/tsan/{name}"))?, 0o755));

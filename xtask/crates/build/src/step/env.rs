@@ -16,7 +16,7 @@ use crate::facts::Facts;
 pub const EPOCH: u64 = 315_532_800;
 
 /// Data shared by all steps of an execution.
-pub struct Context<'a> {
+pub struct RunContext<'a> {
     pub cache: &'a Cache,
     pub facts: &'a Facts,
     pub ui: &'a Ui,
@@ -34,7 +34,7 @@ pub struct Context<'a> {
 }
 
 /// Environment of one step.
-pub struct Env<'a> {
+pub struct StepEnv<'a> {
     pub id: &'a str,
     pub key: &'a str,
     /// Outputs of the steps that it needs.
@@ -42,10 +42,10 @@ pub struct Env<'a> {
     /// Empty folder, removed after the step.
     pub scratch: &'a Path,
     pub task: &'a Task,
-    pub context: &'a Context<'a>,
+    pub context: &'a RunContext<'a>,
 }
 
-impl Env<'_> {
+impl StepEnv<'_> {
     pub fn need(&self, id: &str) -> Result<&Output> {
         self.needs
             .get(id)

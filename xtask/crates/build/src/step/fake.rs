@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 
 use anyhow::{Result, anyhow, bail};
 
-use super::env::Env;
+use super::env::StepEnv;
 use super::{quick, root};
 use crate::cache::{BuiltImage, Output};
 use crate::missing::MissingDebianPackages;
@@ -17,7 +17,7 @@ use wheelfile::{LocalBuild, NewWheel};
 /// Note of a fake image with its Debian packages.
 const PACKAGES: &str = "packages";
 
-pub fn run(action: &Action, env: &Env) -> Result<Output> {
+pub fn run(action: &Action, env: &StepEnv) -> Result<Output> {
     // Comma-separated ids of steps that fail.
     if std::env::var("XTASK_FAKE_FAIL").is_ok_and(|ids| ids.split(',').any(|id| id == env.id)) {
         env.task.line("this line is the last that the step says");
@@ -89,7 +89,7 @@ pub fn run(action: &Action, env: &Env) -> Result<Output> {
 
 /// Fails like a build that misses Debian packages, unless the step's image has them. `XTASK_FAKE_MISSING` names them:
 /// `STEP=PACKAGE,PACKAGE`.
-fn missing(step: &Container, env: &Env) -> Result<()> {
+fn missing(step: &Container, env: &StepEnv) -> Result<()> {
     let Ok(text) = std::env::var("XTASK_FAKE_MISSING") else { return Ok(()) };
     let Some(needed) = text.strip_prefix(&format!("{}=", env.id)) else { return Ok(()) };
     let installed = env.need(&step.devel)?.notes.get(PACKAGES).map(String::as_str).unwrap_or_default();
@@ -103,14 +103,14 @@ fn missing(step: &Container, env: &Env) -> Result<()> {
     Err(anyhow!(missing).context("failed as requested by XTASK_FAKE_MISSING"))
 }
 
-fn image(env: &Env) -> Output {
+fn image(env: &StepEnv) -> Output {
     let id = format!("sha256:{}", digest::of(env.key));
     let image = BuiltImage { reference: env.reference(), name: None, id, size: 0 };
     Output { image: Some(image), notes: BTreeMap::new(), ..Output::default() }
 }
 
 /// Writes a valid wheel with an extension module that does nothing, or without one.
-fn wheel(wheel: &Wheel, local: Option<LocalBuild>, env: &Env) -> Result<Output> {
+fn wheel(wheel: &Wheel, local: Option<LocalBuild>, env: &StepEnv) -> Result<Output> {
     let platform = env.context.facts.platform;
     let distribution = wheelfile::normalise(wheel.distribution()).replace('-', "_");
     let version = wheel.version.clone().unwrap_or_else(|| "0".to_owned());

@@ -5,9 +5,9 @@ use std::path::Path;
 
 use anyhow::{Context as _, Result, bail, ensure};
 
-use super::env::Env;
+use super::env::StepEnv;
 use super::tools;
-use crate::cache::{Artefact, Output, Record};
+use crate::cache::{Artefact, Output, StepRecord};
 use crate::host;
 use crate::index::{self, Index, Page, Place, page};
 use crate::plan::{Download, Fetch};
@@ -18,7 +18,7 @@ use wheelfile::is_file_of_release;
 /// Part of this step's key. Increase it if a code change can change the result.
 pub const REVISION: u32 = 1;
 
-pub fn run(fetch: &Fetch, env: &Env) -> Result<Output> {
+pub fn run(fetch: &Fetch, env: &StepEnv) -> Result<Output> {
     fetch_all(fetch, &Net { env, client: OnceCell::new(), index: OnceCell::new() })
 }
 
@@ -49,7 +49,7 @@ fn keep(file: &Download, net: &Net) -> Result<Artefact> {
     let kept = download(file, net)?;
     let output = Output { files: vec![kept.clone()], ..Output::default() };
     let seconds = env.task.seconds() - started;
-    cache.remember(&Record { id: format!("file {}", file.name), key, seconds, output })?;
+    cache.remember(&StepRecord { id: format!("file {}", file.name), key, seconds, output })?;
     Ok(kept)
 }
 
@@ -102,7 +102,7 @@ struct FileLocation {
 
 /// Network access of a step; each part is initialised on first use.
 struct Net<'a> {
-    env: &'a Env<'a>,
+    env: &'a StepEnv<'a>,
     client: OnceCell<Client>,
     /// URL of the package index.
     index: OnceCell<String>,
@@ -128,7 +128,7 @@ fn made<T>(cell: &OnceCell<T>, make: impl FnOnce() -> Result<T>) -> Result<&T> {
 }
 
 /// Returns the URLs of a pinned file.
-fn urls(places: &[String], env: &Env) -> Result<Vec<Url>> {
+fn urls(places: &[String], env: &StepEnv) -> Result<Vec<Url>> {
     let mut urls = Vec::new();
     for place in places {
         match place.strip_prefix("debian:") {
@@ -173,7 +173,7 @@ fn find_in_index(page: &Page, sha256: &str) -> Result<Option<FileLocation>> {
 }
 
 /// Returns the mirrors that apt uses; empty on a system without apt.
-fn debian_mirrors(env: &Env) -> Vec<String> {
+fn debian_mirrors(env: &StepEnv) -> Vec<String> {
     let sites = host::index_targets("$(SITE)");
     let shown = |site: &String| download::parse_url(site).map(|url| download::display_url(&url)).unwrap_or_default();
     env.task.line(&format!("apt's mirrors: {}", sites.iter().map(shown).collect::<Vec<_>>().join(" ")));

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use anyhow::{Context as _, Result, anyhow};
 
-use super::env::{Env, text};
+use super::env::{StepEnv, text};
 use super::quick;
 use crate::cache::{Artefact, BuiltImage, Output};
 use crate::plan::{Image, locked_id};
@@ -16,7 +16,7 @@ use wheelfile::{WheelName, normalise, same_name};
 /// Part of this step's key. Increase it if a code change can change the result.
 pub const REVISION: u32 = 1;
 
-pub fn run(image: &Image, env: &Env) -> Result<Output> {
+pub fn run(image: &Image, env: &StepEnv) -> Result<Output> {
     let mut image_labels = BTreeMap::from([
         (labels::TITLE.to_owned(), format!("{}:{}", image.repository, image.tag)),
         // Overrides the version label of the base image, which is that of CPython.
@@ -82,7 +82,7 @@ const ALL: (&str, &str) = ("compile_bytecode.py", "docker/compile_bytecode.py");
 const ADDED: (&str, &str) = ("compile_bytecode.py", "docker/compile_added.py");
 
 /// Returns uv and scripts for a build context.
-fn scripts(files: &[(&str, &str)], env: &Env) -> Result<Vec<ContextFile>> {
+fn scripts(files: &[(&str, &str)], env: &StepEnv) -> Result<Vec<ContextFile>> {
     let uv = env.file("tool-uv")?;
     let mut context = vec![env.stored(&uv.name, uv)];
     for (name, file) in files {
@@ -94,7 +94,7 @@ fn scripts(files: &[(&str, &str)], env: &Env) -> Result<Vec<ContextFile>> {
 /// Returns an image with the wheels of the lock files, on which those of the packages are installed, so that a changed
 /// package does not install and compile all others again. It is shared by images with the same requirements.
 /// `None` if one installation of everything is needed.
-fn requirements(base: &BuiltImage, locked: &Wheelhouse, own: &Wheelhouse, env: &Env) -> Result<Option<String>> {
+fn requirements(base: &BuiltImage, locked: &Wheelhouse, own: &Wheelhouse, env: &StepEnv) -> Result<Option<String>> {
     // uv reports two wheels of one distribution only if it installs both at once.
     if locked.files.is_empty() || locked.names.iter().any(|name| own.names.contains(name)) {
         return Ok(None);
@@ -140,7 +140,7 @@ struct Wheelhouse {
 }
 
 impl Wheelhouse {
-    fn add(&mut self, wheel: &Artefact, env: &Env) -> Result<WheelName> {
+    fn add(&mut self, wheel: &Artefact, env: &StepEnv) -> Result<WheelName> {
         let name = WheelName::parse(&wheel.name)?;
         let pin = format!("{}=={} --hash=sha256:{}\n", name.distribution, name.version, wheel.sha256);
         // Two packages may lock the same wheel; uv itself rejects conflicting ones.
@@ -189,7 +189,7 @@ impl<'l> Unmet<'l> {
 }
 
 /// Returns an error with the lock files to correct if requirements of the image's wheels are not met.
-fn unmet(lines: &[String], image: &Image, env: &Env) -> Option<String> {
+fn unmet(lines: &[String], image: &Image, env: &StepEnv) -> Option<String> {
     let mut found = Vec::new();
     for Unmet { package, requirement, installed } in lines.iter().filter_map(|line| Unmet::parse(line)) {
         let state = installed.map_or("is not installed".to_owned(), |version| format!("is installed as {version}"));
@@ -204,7 +204,7 @@ fn unmet(lines: &[String], image: &Image, env: &Env) -> Option<String> {
 
 /// Returns the package of the matrix that a distribution belongs to: the package itself, or the one whose lock file
 /// contains it.
-fn locks_of(distribution: &str, image: &Image, env: &Env) -> Option<String> {
+fn locks_of(distribution: &str, image: &Image, env: &StepEnv) -> Option<String> {
     if let Some(id) = image.wheels.keys().find(|id| same_name(id, distribution)) {
         return Some(id.clone());
     }

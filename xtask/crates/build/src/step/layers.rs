@@ -11,7 +11,7 @@ use docker::{Build, Content, ContextFile, Docker, Job, Network, owner};
 use wheelfile::NewWheel;
 
 use super::env::text;
-use crate::cache::{Cache, Record};
+use crate::cache::{Cache, StepRecord};
 use crate::embedded;
 use crate::host::{ca_bundle, proxies};
 use fixture::Folder;
@@ -47,7 +47,7 @@ fn tool(name: &str) -> ContextFile {
     let cache = Cache::open(|_| {}).unwrap();
     let records = fs::read_dir(cache.dir().join("records")).unwrap().flatten();
     let texts = records.filter_map(|entry| fs::read_to_string(entry.path()).ok());
-    let mut found = texts.filter_map(|text| serde_json::from_str::<Record>(&text).ok());
+    let mut found = texts.filter_map(|text| serde_json::from_str::<StepRecord>(&text).ok());
     let file = found.find(|record| record.id == format!("tool-{name}")).unwrap().output.files.remove(0);
     ContextFile { path: file.name, source: Content::File(cache.blob(&file.sha256)), mode: 0o644 }
 }

@@ -14,7 +14,7 @@ use config::CargoConfig;
 use crates::Crates;
 use xshell::{Shell, cmd};
 
-use super::env::{EPOCH, Env};
+use super::env::{EPOCH, StepEnv};
 use super::messages::Messages;
 use super::toolchain;
 use super::tools;
@@ -54,7 +54,7 @@ const PASSED: [&str; 16] = [
     "NO_PROXY",
 ];
 
-pub fn run(step: &Maturin, env: &Env) -> Result<Output> {
+pub fn run(step: &Maturin, env: &StepEnv) -> Result<Output> {
     let own = &step.wheel;
     let machine = env.context.facts.platform;
     let target = machine.rust_target();
@@ -279,7 +279,7 @@ fn marked(target: &Path, mark: &str) -> bool {
 }
 
 /// Copies compiled crates that do not depend on PyO3 to `target` from the folder of another ABI with the same mark.
-fn inherit(crates: &Crates, target: &Path, abis: &Path, mark: &str, env: &Env) -> Result<()> {
+fn inherit(crates: &Crates, target: &Path, abis: &Path, mark: &str, env: &StepEnv) -> Result<()> {
     let siblings = std::fs::read_dir(abis).into_iter().flatten().flatten().map(|abi| abi.path().join("target"));
     let Some(from) = siblings.filter(|other| other != target).find(|other| marked(other, mark)) else {
         return Ok(());

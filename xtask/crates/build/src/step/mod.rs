@@ -27,10 +27,10 @@ use anyhow::Result;
 
 use crate::cache::Output;
 use crate::plan::Action;
-pub use env::{Context, Env, text};
+pub use env::{RunContext, StepEnv, text};
 
 /// Executes a step.
-pub fn run(action: &Action, env: &Env) -> Result<Output> {
+pub fn run(action: &Action, env: &StepEnv) -> Result<Output> {
     if let Action::Fetch(fetch) = action {
         pin::check(fetch, env.context)?;
     }

@@ -12,7 +12,7 @@ use flate2::Compression;
 use flate2::write::GzEncoder;
 use xshell::{Cmd, Shell, cmd};
 
-use super::env::{EPOCH, Env};
+use super::env::{EPOCH, StepEnv};
 use super::sdist;
 use crate::cache::Output;
 use crate::plan::{Patch, PatchFile};
@@ -23,7 +23,7 @@ pub const NOTE: &str = "patches";
 /// Part of this step's key. Raise it if a change of the code can change the result.
 pub const REVISION: u32 = 2;
 
-pub fn run(step: &Patch, env: &Env) -> Result<Output> {
+pub fn run(step: &Patch, env: &StepEnv) -> Result<Output> {
     let top = env.scratch.join("source");
     sdist::unpack(env.file(&step.sdist)?, &top, env)?;
     for patch in &step.patches {
@@ -38,7 +38,7 @@ pub fn run(step: &Patch, env: &Env) -> Result<Output> {
 }
 
 /// Applies one patch to the source in `top`. Every line of context must match.
-fn apply(patch: &PatchFile, top: &Path, env: &Env) -> Result<()> {
+fn apply(patch: &PatchFile, top: &Path, env: &StepEnv) -> Result<()> {
     if digest::of(&patch.text) != patch.sha256 {
         bail!("`{}` is not the file that the plan was made with: this is a bug", patch.name);
     }

@@ -5,13 +5,13 @@
 
 use anyhow::{Result, bail};
 
-use super::env::Context;
+use super::env::RunContext;
 use crate::cache::Cache;
 use crate::plan::{Download, Fetch};
 use wheelfile::{DeclaredRelease, WheelName};
 
 /// Fails if a cached file of `fetch` belongs to another release than its pin.
-pub fn check(fetch: &Fetch, context: &Context) -> Result<()> {
+pub fn check(fetch: &Fetch, context: &RunContext) -> Result<()> {
     let wrong: Vec<String> = contradictions(fetch, context.cache)
         .map(|(file, found)| {
             let (place, pin) = (context.facts.place(&file.origin), &file.name);

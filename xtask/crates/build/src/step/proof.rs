@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
 
-use super::env::{Env, text};
+use super::env::{StepEnv, text};
 use super::quick;
 use crate::cache::Output;
 use crate::plan::Proof;
@@ -50,7 +50,7 @@ pub fn probe(
     Ok((verdict, result.stdout))
 }
 
-pub fn run(proof: &Proof, env: &Env) -> Result<Output> {
+pub fn run(proof: &Proof, env: &StepEnv) -> Result<Output> {
     let docker = env.docker()?;
     let candidate = env.image(&proof.image)?;
     let script = env.container_file("docker/gil_probe.py")?;

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use anyhow::Result;
 
-use super::env::Env;
+use super::env::StepEnv;
 use crate::cache::Output;
 use crate::plan::Python;
 use docker::{Build, Network};
@@ -12,7 +12,7 @@ use docker::{Build, Network};
 /// Part of this step's key. Increase it if a code change can change the result.
 pub const REVISION: u32 = 1;
 
-pub fn run(python: &Python, env: &Env) -> Result<Output> {
+pub fn run(python: &Python, env: &StepEnv) -> Result<Output> {
     let flag = |on: bool| if on { "1" } else { "0" }.to_owned();
     let archive = env.file(&python.archive)?;
     let image = env.build(

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use anyhow::{Result, bail};
 
-use super::env::Env;
+use super::env::StepEnv;
 use crate::plan::{Image, Plan, Proof};
 use base::UsageError;
 use base::ui::quoted;
@@ -29,7 +29,7 @@ pub fn profile() -> BTreeMap<String, String> {
 }
 
 /// Returns the note of an image: the packages of its quick wheels, separated by spaces.
-pub fn note(image: &Image, env: &Env) -> Result<BTreeMap<String, String>> {
+pub fn note(image: &Image, env: &StepEnv) -> Result<BTreeMap<String, String>> {
     let mut packages = Vec::new();
     for (package, step) in &image.wheels {
         if WheelName::parse(&env.file(step)?.name)?.local_build() == Some(LocalBuild::Quick) {
@@ -40,7 +40,7 @@ pub fn note(image: &Image, env: &Env) -> Result<BTreeMap<String, String>> {
 }
 
 /// Returns the note of the image that a proof checks.
-pub fn taken(proof: &Proof, env: &Env) -> Result<Option<(String, String)>> {
+pub fn taken(proof: &Proof, env: &StepEnv) -> Result<Option<(String, String)>> {
     let note = env.need(&proof.image)?.notes.get(NOTE);
     Ok(note.map(|packages| (NOTE.to_owned(), packages.clone())))
 }

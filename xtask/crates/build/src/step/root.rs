@@ -10,7 +10,7 @@ use std::time::Duration;
 use anyhow::{Context as _, Result, bail};
 use xshell::{Shell, cmd};
 
-use super::env::{EPOCH, Env};
+use super::env::{EPOCH, StepEnv};
 use crate::cache::{BuiltImage, Cache, Output};
 use crate::host;
 use crate::plan::{Action, Plan, Root};
@@ -33,7 +33,7 @@ const PULLED: &str = "pulled ";
 /// Time limit for the registry to respond before a fallback is used again.
 const ANSWER: Duration = Duration::from_secs(5);
 
-pub fn run(root: &Root, env: &Env) -> Result<Output> {
+pub fn run(root: &Root, env: &StepEnv) -> Result<Output> {
     let docker = env.docker()?;
     let reference = env.reference();
     let pulled = match &root.image {
@@ -60,7 +60,7 @@ pub fn run(root: &Root, env: &Env) -> Result<Output> {
 }
 
 /// Pulls the pinned image; returns `None` if no registry is reachable and a fallback is allowed.
-fn pull(image: &str, reference: &str, env: &Env) -> Result<Option<String>> {
+fn pull(image: &str, reference: &str, env: &StepEnv) -> Result<Option<String>> {
     let (docker, cancel) = (env.docker()?, env.context.cancel);
     let (repository, tag) = reference.rsplit_once(':').context("a reference without a tag: this is a bug")?;
     let again = |error: &anyhow::Error| env.task.line(&format!("retrying: {error:#}"));
@@ -140,7 +140,7 @@ impl Fallback {
 }
 
 /// Builds the root file system and returns its digest, which is equal for equal packages.
-fn bootstrap(root: &Root, reference: &str, env: &Env) -> Result<String> {
+fn bootstrap(root: &Root, reference: &str, env: &StepEnv) -> Result<String> {
     let archive = env.scratch.join("root.tar");
     let suite = &root.suite;
     let shell = Shell::new()?;
@@ -191,7 +191,7 @@ fn mirrors(suite: &str) -> Vec<String> {
 }
 
 /// Returns all Debian packages of an image with their versions, one per line.
-pub fn packages(image: &str, env: &Env) -> Result<String> {
+pub fn packages(image: &str, env: &StepEnv) -> Result<String> {
     let job = Job {
         image,
         command: ["dpkg-query", "-W", "-f", "${binary:Package}=${Version}\\n"].map(str::to_owned).to_vec(),
@@ -208,7 +208,7 @@ mod tests {
     use std::fs;
 
     use super::*;
-    use crate::cache::Record;
+    use crate::cache::StepRecord;
     use crate::plan::Step;
 
     fn plan(image: Option<&str>) -> Plan {
@@ -227,7 +227,7 @@ mod tests {
             let key = plan.keys(|_, _| None)["root"].clone().unwrap();
             let notes = BTreeMap::from([(MADE_BY.to_owned(), made_by.to_owned())]);
             let output = Output { notes, ..Output::default() };
-            cache.remember(&Record { id: "root".to_owned(), key, seconds: 1.0, output }).unwrap();
+            cache.remember(&StepRecord { id: "root".to_owned(), key, seconds: 1.0, output }).unwrap();
             fallback(plan, &cache).unwrap().map(|found| (found.note.clone(), found))
         };
         assert!(fallback(&pinned, &cache).unwrap().is_none(), "nothing was built yet");

@@ -5,7 +5,7 @@ use std::path::Path;
 use anyhow::Result;
 use xshell::{Shell, cmd};
 
-use super::env::Env;
+use super::env::StepEnv;
 use crate::cache::Artefact;
 use base::cancel::Cancel;
 use base::environment::{self, Purpose};
@@ -13,7 +13,7 @@ use base::proc;
 use base::ui::Task;
 
 /// Unpacks an sdist into `folder`, without its top folder.
-pub fn unpack(sdist: &Artefact, folder: &Path, env: &Env) -> Result<()> {
+pub fn unpack(sdist: &Artefact, folder: &Path, env: &StepEnv) -> Result<()> {
     unpack_archive(&env.context.cache.blob(&sdist.sha256), folder, env.task, env.context.cancel)
 }
 

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context as _, Result};
 use xshell::{Cmd, Shell, cmd};
 
-use super::env::Env;
+use super::env::StepEnv;
 use crate::cache::{self, Cache, Output};
 use crate::plan::Tools;
 use base::environment::{self, Purpose};
@@ -27,7 +27,7 @@ pub fn complete(cache: &Cache, key: &str) -> bool {
     ["complete", "bin/python"].iter().all(|name| folder.join(name).exists())
 }
 
-pub fn run(tools: &Tools, env: &Env) -> Result<Output> {
+pub fn run(tools: &Tools, env: &StepEnv) -> Result<Output> {
     let folder = folder(env.context.cache, env.key);
     // Scripts contain the path of the environment, so it is created at its final path and removed on failure.
     let _ = std::fs::remove_dir_all(&folder);
@@ -36,7 +36,7 @@ pub fn run(tools: &Tools, env: &Env) -> Result<Output> {
     })
 }
 
-fn install(tools: &Tools, folder: &Path, env: &Env) -> Result<Output> {
+fn install(tools: &Tools, folder: &Path, env: &StepEnv) -> Result<Output> {
     let requirements = env.scratch.join("requirements.txt");
     let lines: String = tools
         .tools
@@ -82,7 +82,7 @@ fn mark_complete(folder: &Path) -> Result<()> {
 }
 
 /// Returns the environment installed by the step `tools` of this plan.
-pub fn installed(env: &Env) -> Result<PathBuf> {
+pub fn installed(env: &StepEnv) -> Result<PathBuf> {
     let output = env.need("tools")?;
     let name = output.notes.get("folder").context("the step `tools` recorded no folder: this is a bug")?;
     Ok(env.context.cache.dir().join("state").join(name))

@@ -5,9 +5,9 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result, bail};
 
-use super::env::{Context, Env};
+use super::env::{RunContext, StepEnv};
 use super::{patch, quick, sdist};
-use crate::cache::{Artefact, Cache, Output, Record};
+use crate::cache::{Artefact, Cache, Output, StepRecord};
 use crate::origin::Origin;
 use crate::plan::{Action, Published, Stable, StepWheel, Wheel};
 use base::ui::quoted;
@@ -18,7 +18,7 @@ use wheelfile::{ExpectedWheel, Importable, LocalBuild, WheelName};
 pub const REVISION: u32 = 1;
 
 /// Takes the wheel that was built for an earlier ABI.
-pub fn stable(step: &Stable, env: &Env) -> Result<Output> {
+pub fn stable(step: &Stable, env: &StepEnv) -> Result<Output> {
     let expect = ExpectedWheel {
         distribution: step.distribution.as_deref().unwrap_or(&step.package),
         version: step.version.as_deref(),
@@ -37,7 +37,7 @@ pub fn stable(step: &Stable, env: &Env) -> Result<Output> {
 }
 
 /// Checks the file that another step made or fetched.
-fn taken(id: &str, expect: &ExpectedWheel, env: &Env) -> Result<(Artefact, wheelfile::WheelReport)> {
+fn taken(id: &str, expect: &ExpectedWheel, env: &StepEnv) -> Result<(Artefact, wheelfile::WheelReport)> {
     let file = env.file(id)?;
     let path = env.scratch.join(&file.name);
     std::fs::hard_link(env.context.cache.blob(&file.sha256), &path)
@@ -46,7 +46,7 @@ fn taken(id: &str, expect: &ExpectedWheel, env: &Env) -> Result<(Artefact, wheel
 }
 
 /// Downloads the wheel that the vendor publishes.
-pub fn published(step: &Published, env: &Env) -> Result<Output> {
+pub fn published(step: &Published, env: &StepEnv) -> Result<Output> {
     let expect = ExpectedWheel {
         distribution: &step.package,
         version: step.version.as_deref(),
@@ -67,7 +67,7 @@ pub fn mark(out: &Path, build: LocalBuild) -> Result<()> {
 }
 
 /// Checks the only wheel in `out` and moves it to the cache.
-pub fn keep(wheel: &Wheel, out: &Path, env: &Env) -> Result<Output> {
+pub fn keep(wheel: &Wheel, out: &Path, env: &StepEnv) -> Result<Output> {
     let mut wheels: Vec<PathBuf> = std::fs::read_dir(out)
         .context("the build did not create a folder with a wheel")?
         .flatten()
@@ -113,7 +113,7 @@ fn notes(report: &wheelfile::WheelReport, made_by: &str) -> BTreeMap<String, Str
 }
 
 /// Checks that a record contains a wheel of the step's package, version and ABI.
-pub fn recognise(action: &Action, record: &Record, cache: &Cache) -> Result<()> {
+pub fn recognise(action: &Action, record: &StepRecord, cache: &Cache) -> Result<()> {
     let Some(StepWheel { distribution, version, abi, .. }) = action.wheel() else { return Ok(()) };
     let [file] = record.output.files.as_slice() else { bail!("not one wheel but {}", record.output.files.len()) };
     let expect = ExpectedWheel { distribution, version, abi, platform: None, max_glibc: None };
@@ -122,7 +122,7 @@ pub fn recognise(action: &Action, record: &Record, cache: &Cache) -> Result<()> 
 
 /// Checks that a wheel contains the modules listed in the matrix. A module may also be in a wheel of the package's
 /// lock file; if one of these is not cached, the check of the image decides.
-pub fn check_imports(action: &Action, record: &Record, context: &Context) -> Result<()> {
+pub fn check_imports(action: &Action, record: &StepRecord, context: &RunContext) -> Result<()> {
     let Some(StepWheel { imports, .. }) = action.wheel() else { return Ok(()) };
     let [file] = record.output.files.as_slice() else { return Ok(()) };
     let name = WheelName::parse(&file.name)?;
@@ -149,7 +149,7 @@ pub fn check_imports(action: &Action, record: &Record, context: &Context) -> Res
 }
 
 /// Unpacks the whole source into `folder`, which is emptied first.
-pub fn unpack(wheel: &Wheel, folder: &Path, env: &Env) -> Result<()> {
+pub fn unpack(wheel: &Wheel, folder: &Path, env: &StepEnv) -> Result<()> {
     if folder.exists() {
         std::fs::remove_dir_all(folder).with_context(|| format!("cannot empty `{}`", folder.display()))?;
     }

@@ -4,7 +4,7 @@ use anyhow::{Context as _, Result};
 use build::Project;
 use build::facts::read_patches;
 use build::index;
-use build::patches::{self, Fit};
+use build::patches::{self, PatchFit};
 use matrix::{Matrix, Package};
 use wheelfile::same_version;
 
@@ -12,7 +12,7 @@ use super::{PinnedInput, State};
 use base::ui;
 
 /// What becomes of each patch of a package with a version of its source, in order.
-pub type Judge<'a> = dyn Fn(&Package, &str) -> Result<Vec<(String, Fit)>> + 'a;
+pub type Judge<'a> = dyn Fn(&Package, &str) -> Result<Vec<(String, PatchFit)>> + 'a;
 
 /// Adds to the rows of patched packages that have a newer release what becomes of their patches. A release that does not
 /// take all of them is not written to the matrix.
@@ -21,7 +21,7 @@ pub fn judge(matrix: &Matrix, rows: &mut [PinnedInput], judge: &Judge) {
         let input = format!("sdist {}", package.id);
         let Some(row) = rows.iter_mut().find(|row| row.input == input && row.state == State::Newer) else { continue };
         let (said, fits) = match judge(package, &row.newest) {
-            Ok(found) => (describe(&found), found.iter().all(|(_, fit)| *fit == Fit::Applies)),
+            Ok(found) => (describe(&found), found.iter().all(|(_, fit)| *fit == PatchFit::Applies)),
             Err(error) => (format!("the patches were not tried: {error:#}"), false),
         };
         if !fits {
@@ -32,18 +32,18 @@ pub fn judge(matrix: &Matrix, rows: &mut [PinnedInput], judge: &Judge) {
     }
 }
 
-fn describe(found: &[(String, Fit)]) -> String {
-    let with = |fit: Fit| found.iter().filter(|(_, each)| *each == fit).map(|(name, _)| name).collect::<Vec<_>>();
+fn describe(found: &[(String, PatchFit)]) -> String {
+    let with = |fit: PatchFit| found.iter().filter(|(_, each)| *each == fit).map(|(name, _)| name).collect::<Vec<_>>();
     let mut lines = Vec::new();
-    let unnecessary = with(Fit::Unnecessary);
+    let unnecessary = with(PatchFit::Unnecessary);
     if !unnecessary.is_empty() {
         lines.push(format!("in that version already, so remove the patch: {}", ui::quoted(unnecessary)));
     }
-    let unfit = with(Fit::Unfit);
+    let unfit = with(PatchFit::Unfit);
     if !unfit.is_empty() {
         lines.push(format!("does not apply to that version, so change the patch: {}", ui::quoted(unfit)));
     }
-    let applies = with(Fit::Applies).len();
+    let applies = with(PatchFit::Applies).len();
     lines.push(format!("{applies} of {} patches apply", found.len()));
     if applies < found.len() {
         lines.push("not written: change the patches first".to_owned());
@@ -52,7 +52,7 @@ fn describe(found: &[(String, Fit)]) -> String {
 }
 
 /// Downloads the source of a version and tries the patches of the package on it.
-pub fn try_on(project: &Project, package: &Package, version: &str) -> Result<Vec<(String, Fit)>> {
+pub fn try_on(project: &Project, package: &Package, version: &str) -> Result<Vec<(String, PatchFit)>> {
     let folder = &package.build.patches.as_ref().context("the package has no patches")?.folder;
     let series = read_patches(&project.folder.join(&**folder))?;
     let url = index::index_url(&project.tools()?.join("bin/python"))?;

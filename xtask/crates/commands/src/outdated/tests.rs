@@ -286,14 +286,14 @@ fn a_default_of_the_tool_is_not_written() {
 
 #[test]
 fn a_newer_release_says_what_becomes_of_the_patches() {
-    use build::patches::Fit;
+    use build::patches::PatchFit;
     let text = fixture::with_patched_row();
     let matrix = Matrix::parse(&text, "matrix.yaml").unwrap();
     let package = matrix.packages.iter().find(|package| package.build.patches.is_some()).unwrap();
     let input = format!("sdist {}", package.id);
     let pinned = || file("x-7.3.0.tar.gz", package.source.pypi.as_ref().unwrap().sha256.to_string());
     let releases = || vec![release("7.3.0", vec![pinned()]), release("999.1", vec![file("x-999.1.tar.gz", digest(1))])];
-    let row = |fits: &dyn Fn() -> Result<Vec<(String, Fit)>>| {
+    let row = |fits: &dyn Fn() -> Result<Vec<(String, PatchFit)>>| {
         let mut rows = index::rows(&matrix, &text, &answer(package.distribution(), releases()));
         patches::judge(&matrix, &mut rows, &|of, version| {
             assert_eq!((&*of.id, version), (&*package.id, "999.1"));
@@ -302,10 +302,14 @@ fn a_newer_release_says_what_becomes_of_the_patches() {
         found(rows, &input)
     };
     let name = |name: &str, fit| (name.to_owned(), fit);
-    let all = row(&|| Ok(vec![name("1.patch", Fit::Applies), name("2.patch", Fit::Applies)]));
+    let all = row(&|| Ok(vec![name("1.patch", PatchFit::Applies), name("2.patch", PatchFit::Applies)]));
     assert_eq!((all.note.as_str(), all.edits.len()), ("2 of 2 patches apply", 2));
     let some = row(&|| {
-        Ok(vec![name("1.patch", Fit::Unnecessary), name("2.patch", Fit::Unfit), name("3.patch", Fit::Applies)])
+        Ok(vec![
+            name("1.patch", PatchFit::Unnecessary),
+            name("2.patch", PatchFit::Unfit),
+            name("3.patch", PatchFit::Applies),
+        ])
     });
     assert_eq!(
         some.note.lines().collect::<Vec<_>>(),

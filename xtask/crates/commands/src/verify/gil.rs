@@ -187,7 +187,7 @@ fn base_image(project: &Project, abi: &str) -> Result<(Docker, String)> {
     let docker = project.prepare(&plan, &facts, false, &exchange)?;
     let docker = docker.context("nothing is imported with --fake")?;
     let engine_cores = project.engine_cores(Some(&docker));
-    let context = build::step::Context { engine_cores, ..project.context(&facts, Some(&docker)) };
+    let context = build::step::RunContext { engine_cores, ..project.context(&facts, Some(&docker)) };
     let outcomes = run::execute(&plan, &context, &exchange)?;
     let last = plan.steps.last().and_then(|step| outcomes.get(&step.id));
     let image = last.and_then(|outcome| outcome.record.output.image.as_ref());

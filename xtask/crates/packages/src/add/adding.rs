@@ -269,7 +269,7 @@ impl Adding<'_> {
         let nobody = Exchange::new(None, None);
         let docker = project.prepare(&plan, &facts, self.build.yes, &nobody)?;
         let docker = docker.context("an image needs a Docker engine: this is a bug")?;
-        let context = step::Context {
+        let context = step::RunContext {
             engine_cores: project.engine_cores(Some(&docker)),
             ..project.context(&facts, Some(&docker))
         };

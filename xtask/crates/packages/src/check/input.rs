@@ -5,29 +5,29 @@ use std::path::Path;
 use anyhow::{Result, anyhow};
 use base::UsageError;
 
-use super::target::Target;
-use super::wanted::{Found, Wanted, requirement};
+use super::target::CheckTarget;
+use super::wanted::{WantedDistribution, WantedDistributions, requirement};
 use super::{locked, requirements};
 
 /// Suffixes of arguments that are files even if they do not exist.
 const SUFFIXES: [&str; 4] = [".in", ".lock", ".toml", ".txt"];
 
 /// Reads all arguments. An invalid one is a [`UsageError`].
-pub fn read(arguments: &[String], target: &Target) -> Result<Found> {
-    let mut found = Found::default();
+pub fn read(arguments: &[String], target: &CheckTarget) -> Result<WantedDistributions> {
+    let mut found = WantedDistributions::default();
     for argument in arguments {
         add(argument, target, &mut found).map_err(|error| anyhow!(UsageError(format!("{error:#}"))))?;
     }
-    let mut unique: Vec<Wanted> = Vec::new();
+    let mut unique: Vec<WantedDistribution> = Vec::new();
     for wanted in found.wanted {
         if !unique.contains(&wanted) {
             unique.push(wanted);
         }
     }
-    Ok(Found { wanted: unique, ..found })
+    Ok(WantedDistributions { wanted: unique, ..found })
 }
 
-fn add(argument: &str, target: &Target, found: &mut Found) -> Result<()> {
+fn add(argument: &str, target: &CheckTarget, found: &mut WantedDistributions) -> Result<()> {
     let path = Path::new(argument);
     let is_file = path.is_file() || argument.contains('/') || SUFFIXES.iter().any(|suffix| argument.ends_with(suffix));
     if !is_file {

@@ -7,13 +7,13 @@ use build::index::{File, FileKind, ProjectFiles, Release};
 use serde::Serialize;
 use wheelfile::{AbiFit, WheelName};
 
-use super::target::Target;
-use super::wanted::Wanted;
+use super::target::CheckTarget;
+use super::wanted::WantedDistribution;
 
 /// What a distribution has for a target.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
-pub enum Verdict {
+pub enum WheelState {
     /// A wheel for exactly this ABI.
     Wheel,
     /// A wheel for a stable ABI that the interpreter loads: `abi3t`, or `abi3` with a GIL.
@@ -36,22 +36,22 @@ pub enum Verdict {
     NotOnIndex,
 }
 
-impl Verdict {
+impl WheelState {
     pub fn is_ready(self) -> bool {
-        use Verdict::{NoExtensionModule, Pure, StableAbi, Wheel};
+        use WheelState::{NoExtensionModule, Pure, StableAbi, Wheel};
         matches!(self, Wheel | StableAbi | Pure | NoExtensionModule)
     }
 
     /// Returns whether the wheel has extension modules, so that there was a first release with such a wheel.
     fn is_native(self) -> bool {
-        matches!(self, Verdict::Wheel | Verdict::StableAbi)
+        matches!(self, WheelState::Wheel | WheelState::StableAbi)
     }
 }
 
-/// Verdict with what explains it.
+/// State with what explains it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Judged {
-    pub verdict: Verdict,
+    pub verdict: WheelState,
     /// The wheel that fits best.
     pub file: Option<String>,
     /// The ABIs, platforms or Python versions that it has instead.
@@ -60,7 +60,7 @@ pub struct Judged {
 
 /// How a distribution without a wheel is built.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Source {
+pub enum SdistContents {
     Read(BuildSystem),
     /// Why the source distribution could not be read.
     Unreadable(String),
@@ -81,7 +81,7 @@ pub struct Row {
     /// The wheel on the index that fits best.
     pub wheel: Option<File>,
     pub sdist: Option<File>,
-    pub source: Option<Source>,
+    pub source: Option<SdistContents>,
     /// Where it comes from, if not from the index.
     pub place: Option<String>,
 }
@@ -107,11 +107,11 @@ struct Candidate<'a> {
 }
 
 /// Judges a distribution. `project` is `None` if the index has none of this name, or is not asked.
-pub fn row(wanted: &Wanted, project: Option<&ProjectFiles>, target: &Target) -> Row {
+pub fn row(wanted: &WantedDistribution, project: Option<&ProjectFiles>, target: &CheckTarget) -> Row {
     let mut row = Row {
         name: wanted.name.clone(),
         version: wanted.pinned().map(ToString::to_string),
-        judged: Judged { verdict: Verdict::NotFound, file: None, instead: Vec::new() },
+        judged: Judged { verdict: WheelState::NotFound, file: None, instead: Vec::new() },
         since: None,
         later: None,
         newest: None,
@@ -126,8 +126,8 @@ pub fn row(wanted: &Wanted, project: Option<&ProjectFiles>, target: &Target) -> 
         let files: Vec<Candidate> = elsewhere.files.iter().map(|name| named(name)).collect();
         row.version = files.iter().find_map(|file| Some(file.wheel.as_ref()?.version.clone()));
         row.judged = judge(&files, target);
-        if row.judged.verdict == Verdict::NotFound {
-            row.judged.verdict = Verdict::NotOnIndex;
+        if row.judged.verdict == WheelState::NotFound {
+            row.judged.verdict = WheelState::NotOnIndex;
         }
         return row;
     }
@@ -153,7 +153,7 @@ pub fn row(wanted: &Wanted, project: Option<&ProjectFiles>, target: &Target) -> 
 
 /// Returns the newest release that the requirement admits: a pre-release or a withdrawn one only if it is pinned or
 /// there is no other.
-fn choose<'p>(wanted: &Wanted, project: &'p ProjectFiles, target: &Target) -> Option<&'p Release> {
+fn choose<'p>(wanted: &WantedDistribution, project: &'p ProjectFiles, target: &CheckTarget) -> Option<&'p Release> {
     if let Some(version) = wanted.pinned() {
         return project.release(version);
     }
@@ -164,12 +164,12 @@ fn choose<'p>(wanted: &Wanted, project: &'p ProjectFiles, target: &Target) -> Op
     stable().find(supports).or_else(|| usable().find(supports)).or_else(|| stable().next()).or_else(|| usable().next())
 }
 
-fn judge_release(release: &Release, target: &Target) -> Judged {
+fn judge_release(release: &Release, target: &CheckTarget) -> Judged {
     let files: Vec<Candidate> = release.files.iter().map(|file| candidate(file, target)).collect();
     judge(&files, target)
 }
 
-fn candidate<'f>(file: &'f File, target: &Target) -> Candidate<'f> {
+fn candidate<'f>(file: &'f File, target: &CheckTarget) -> Candidate<'f> {
     let wheel = match &file.kind {
         FileKind::Wheel(name) => Some(name.clone()),
         FileKind::Sdist => None,
@@ -186,7 +186,7 @@ fn named(name: &str) -> Candidate<'_> {
     Candidate { name, wheel: WheelName::parse(name).ok(), requires_python: None, supported: true }
 }
 
-fn judge(files: &[Candidate], target: &Target) -> Judged {
+fn judge(files: &[Candidate], target: &CheckTarget) -> Judged {
     let judged = |verdict, instead| Judged { verdict, file: None, instead };
     let interpreter = target.interpreter();
     let usable = || files.iter().filter(|file| file.supported);
@@ -195,19 +195,19 @@ fn judge(files: &[Candidate], target: &Target) -> Judged {
         wheels().filter_map(|(file, wheel)| Some((interpreter.fit(wheel)?, file, wheel))).max_by_key(|(fit, ..)| *fit);
     if let Some((_, file, wheel)) = best {
         let verdict = match interpreter.fit_abi(wheel) {
-            Some(AbiFit::Own) => Verdict::Wheel,
-            Some(AbiFit::Stable) => Verdict::StableAbi,
-            _ if wheel.platform.iter().any(|tag| tag == "any") => Verdict::Pure,
-            _ => Verdict::NoExtensionModule,
+            Some(AbiFit::Own) => WheelState::Wheel,
+            Some(AbiFit::Stable) => WheelState::StableAbi,
+            _ if wheel.platform.iter().any(|tag| tag == "any") => WheelState::Pure,
+            _ => WheelState::NoExtensionModule,
         };
         return Judged { verdict, file: Some(file.name.to_owned()), instead: Vec::new() };
     }
     if files.is_empty() {
-        return judged(Verdict::NotFound, Vec::new());
+        return judged(WheelState::NotFound, Vec::new());
     }
     if usable().next().is_none() {
         let required: BTreeSet<&str> = files.iter().filter_map(|file| file.requires_python).collect();
-        return judged(Verdict::OtherPython, required.into_iter().map(str::to_owned).collect());
+        return judged(WheelState::OtherPython, required.into_iter().map(str::to_owned).collect());
     }
     // Of wheels for this ABI, else of all wheels if none is for this platform.
     let for_abi = || wheels().filter(|(_, wheel)| interpreter.fit_abi(wheel).is_some());
@@ -217,7 +217,7 @@ fn judge(files: &[Candidate], target: &Target) -> Judged {
         elsewhere = wheels().flat_map(|(_, wheel)| platforms(wheel)).collect();
     }
     if !elsewhere.is_empty() {
-        return judged(Verdict::OtherPlatform, elsewhere.into_iter().collect());
+        return judged(WheelState::OtherPlatform, elsewhere.into_iter().collect());
     }
     // Wheels without extension modules have the ABI `none`; they are for another version of Python.
     let abi = |(_, wheel): (&Candidate, &WheelName)| match wheel.abi.iter().any(|abi| abi == "none") {
@@ -227,5 +227,5 @@ fn judge(files: &[Candidate], target: &Target) -> Judged {
     let mut abis: Vec<String> = wheels().flat_map(abi).collect();
     abis.sort_by_key(|abi| (abi.len(), abi.clone()));
     abis.dedup();
-    judged(if abis.is_empty() { Verdict::SourceOnly } else { Verdict::OtherAbi }, abis)
+    judged(if abis.is_empty() { WheelState::SourceOnly } else { WheelState::OtherAbi }, abis)
 }

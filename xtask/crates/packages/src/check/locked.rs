@@ -11,21 +11,21 @@ use pep440_rs::{Version, VersionSpecifier, VersionSpecifiers};
 use serde::Deserialize;
 use toml::{Table, Value};
 
-use super::target::Target;
-use super::wanted::{self, Elsewhere, Found, Wanted};
+use super::target::CheckTarget;
+use super::wanted::{self, Elsewhere, WantedDistribution, WantedDistributions};
 
 /// Formats that are read, for errors.
 const FORMATS: &str = "a requirements file, a pylock.toml (PEP 751) or a uv.lock";
 
 /// Reads a lock file; its contents decide the format.
-pub fn read(path: &Path, target: &Target, found: &mut Found) -> Result<()> {
+pub fn read(path: &Path, target: &CheckTarget, found: &mut WantedDistributions) -> Result<()> {
     let text = std::fs::read_to_string(path).with_context(|| format!("cannot read `{}`", path.display()))?;
     let wanted = parse(&text, target).with_context(|| format!("`{}`", path.display()))?;
     found.wanted.extend(wanted);
     Ok(())
 }
 
-pub fn parse(text: &str, target: &Target) -> Result<Vec<Wanted>> {
+pub fn parse(text: &str, target: &CheckTarget) -> Result<Vec<WantedDistribution>> {
     let table: Table = toml::from_str(text).map_err(|error| anyhow!("{}", error.to_string().trim()))?;
     if table.contains_key("project") || table.contains_key("build-system") {
         bail!("a pyproject.toml is no lock file: `uv lock` or `pip lock` makes one; this command reads {FORMATS}");
@@ -40,7 +40,7 @@ pub fn parse(text: &str, target: &Target) -> Result<Vec<Wanted>> {
     }
 }
 
-fn pylock(text: &str, target: &Target) -> Result<Vec<Wanted>> {
+fn pylock(text: &str, target: &CheckTarget) -> Result<Vec<WantedDistribution>> {
     let lock = pylock::parse(text, "pylock.toml")?;
     let mut wanted = Vec::new();
     for package in lock.applicable(&target.markers)? {
@@ -56,7 +56,7 @@ fn pylock(text: &str, target: &Target) -> Result<Vec<Wanted>> {
             }
             None => None,
         };
-        wanted.push(Wanted { elsewhere, ..pinned(&package.name, package.version.as_deref())? });
+        wanted.push(WantedDistribution { elsewhere, ..pinned(&package.name, package.version.as_deref())? });
     }
     Ok(wanted)
 }
@@ -112,7 +112,7 @@ impl UvPackage {
         ["virtual", "editable"].iter().any(|kind| self.source.contains_key(*kind))
     }
 
-    fn wanted(&self) -> Result<Wanted> {
+    fn wanted(&self) -> Result<WantedDistribution> {
         let place = self.source.iter().find(|(kind, _)| *kind != "registry");
         let elsewhere = place.map(|(kind, place)| {
             let files = self.wheels.iter().chain(&self.sdist);
@@ -123,12 +123,12 @@ impl UvPackage {
             Elsewhere { place, files: files.filter_map(name).collect() }
         });
         let version = self.version.as_deref().filter(|_| elsewhere.is_none());
-        Ok(Wanted { elsewhere, ..pinned(&self.name, version)? })
+        Ok(WantedDistribution { elsewhere, ..pinned(&self.name, version)? })
     }
 }
 
 /// Returns what the members of the workspace need on the target. uv writes markers at dependencies, not at packages.
-fn uv(table: Table, target: &Target) -> Result<Vec<Wanted>> {
+fn uv(table: Table, target: &CheckTarget) -> Result<Vec<WantedDistribution>> {
     let lock: UvLock = table.try_into().map_err(|error: toml::de::Error| anyhow!("{}", error.message()))?;
     let mut reached: BTreeSet<usize> = BTreeSet::new();
     let mut extras: BTreeSet<(usize, String)> = BTreeSet::new();
@@ -166,7 +166,7 @@ fn uv(table: Table, target: &Target) -> Result<Vec<Wanted>> {
     packages.map(|(_, package)| package.wanted()).collect()
 }
 
-fn pinned(name: &str, version: Option<&str>) -> Result<Wanted> {
+fn pinned(name: &str, version: Option<&str>) -> Result<WantedDistribution> {
     let versions = match version {
         None => VersionSpecifiers::empty(),
         Some(text) => {
@@ -175,5 +175,5 @@ fn pinned(name: &str, version: Option<&str>) -> Result<Wanted> {
             VersionSpecifiers::from(VersionSpecifier::equals_version(version))
         }
     };
-    Ok(Wanted::new(name, versions))
+    Ok(WantedDistribution::new(name, versions))
 }

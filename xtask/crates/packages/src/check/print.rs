@@ -7,9 +7,9 @@ use build::build_system::BuildSystem;
 use serde_json::{Value, json};
 
 use super::Checked;
-use super::judge::{Row, Source, Verdict};
-use super::prove::{GilState, GilVerdict, Proof};
-use super::target::Target;
+use super::judge::{Row, SdistContents, WheelState};
+use super::prove::{GilVerdict, ProvenGilState, ProvenImage};
+use super::target::CheckTarget;
 
 /// Maximum width of the table.
 const WIDTH: usize = 80;
@@ -54,7 +54,8 @@ pub fn missing(checked: &Checked) -> Option<String> {
     let (all, abi) = (checked.rows.len(), &checked.target.abi);
     if let Some(proof) = &checked.proof {
         let count = |wanted| proof.verdicts.iter().filter(|verdict| verdict.state() == wanted).count();
-        let (on, unknown, missing) = (count(GilState::On), count(GilState::Unknown), count(GilState::Missing));
+        let (on, unknown, missing) =
+            (count(ProvenGilState::On), count(ProvenGilState::Unknown), count(ProvenGilState::Missing));
         let all_off = proof.verdicts.iter().all(|verdict| verdict.state().is_off());
         let parts = [(on, "switch the GIL on"), (missing, "are not in the image"), (unknown, "cannot be loaded")];
         let parts = parts.iter().filter(|(count, _)| *count > 0).map(|(count, what)| format!("{count} {what}"));
@@ -77,7 +78,7 @@ fn table(out: &mut String, Checked { target, rows, proof }: &Checked) {
     for row in rows {
         let version = row.version.as_deref().unwrap_or("-");
         // Of a distribution without extension modules, any release is ready.
-        let without = matches!(row.judged.verdict, Verdict::Pure | Verdict::NoExtensionModule);
+        let without = matches!(row.judged.verdict, WheelState::Pure | WheelState::NoExtensionModule);
         let since = row.since.as_ref().filter(|_| !without).or(row.later.as_ref()).map_or("-", |text| text);
         let short = |text| shortened(text, VERSION);
         cells.push([row.name.clone(), short(version), verdict(row, target), short(since)]);
@@ -102,13 +103,13 @@ fn table(out: &mut String, Checked { target, rows, proof }: &Checked) {
 }
 
 /// What the image showed.
-fn proved(out: &mut String, rows: &[Row], proof: &Proof) {
+fn proved(out: &mut String, rows: &[Row], proof: &ProvenImage) {
     let (mut cells, mut notes, mut without) = (Vec::new(), String::new(), 0);
     for (row, verdict) in rows.iter().zip(&proof.verdicts) {
         let name = || shortened(&row.name, GIL_NAME);
         let modules = verdict.declared + verdict.undeclared.len() + verdict.not_loadable.len();
         let gil = match verdict.state() {
-            GilState::NoExtensionModule => {
+            ProvenGilState::NoExtensionModule => {
                 without += 1;
                 if built_without_native_code(row) {
                     let text =
@@ -117,13 +118,13 @@ fn proved(out: &mut String, rows: &[Row], proof: &Proof) {
                 }
                 continue;
             }
-            GilState::Off => "stays off",
-            GilState::On => "switched on",
-            GilState::Unknown => "unknown",
-            GilState::Missing => "-",
+            ProvenGilState::Off => "stays off",
+            ProvenGilState::On => "switched on",
+            ProvenGilState::Unknown => "unknown",
+            ProvenGilState::Missing => "-",
         };
         let wheel = match verdict.state() {
-            GilState::Missing => "not installed",
+            ProvenGilState::Missing => "not installed",
             _ if row.wheel.is_some() => "published",
             _ => "built",
         };
@@ -155,30 +156,30 @@ fn proved(out: &mut String, rows: &[Row], proof: &Proof) {
 
 /// Returns whether a distribution without extension modules in the image has native code in its source.
 fn built_without_native_code(row: &Row) -> bool {
-    let native = |source: &Source| matches!(source, Source::Read(system) if !system.languages.is_empty());
+    let native = |source: &SdistContents| matches!(source, SdistContents::Read(system) if !system.languages.is_empty());
     row.wheel.is_none() && row.source.as_ref().is_some_and(native)
 }
 
 /// The verdict in at most 26 characters.
-fn verdict(row: &Row, target: &Target) -> String {
+fn verdict(row: &Row, target: &CheckTarget) -> String {
     match row.judged.verdict {
-        Verdict::Wheel => format!("ready: {} wheel", target.abi),
-        Verdict::StableAbi if target.free_threaded() => "ready: abi3t wheel".to_owned(),
-        Verdict::StableAbi => "ready: abi3 wheel".to_owned(),
-        Verdict::Pure => "ready: pure Python".to_owned(),
-        Verdict::NoExtensionModule => "ready: no extension module".to_owned(),
-        Verdict::OtherPlatform => "no: other platforms only".to_owned(),
-        Verdict::OtherAbi if needs_gil(row, target) => "no: wheels need the GIL".to_owned(),
-        Verdict::OtherAbi => "no: wheels for other ABIs".to_owned(),
-        Verdict::SourceOnly => "no: source only".to_owned(),
-        Verdict::OtherPython => format!("no: not for {}", target.python_name()),
-        Verdict::NotFound => "no: not on the index".to_owned(),
-        Verdict::NotOnIndex => "unknown: not from an index".to_owned(),
+        WheelState::Wheel => format!("ready: {} wheel", target.abi),
+        WheelState::StableAbi if target.free_threaded() => "ready: abi3t wheel".to_owned(),
+        WheelState::StableAbi => "ready: abi3 wheel".to_owned(),
+        WheelState::Pure => "ready: pure Python".to_owned(),
+        WheelState::NoExtensionModule => "ready: no extension module".to_owned(),
+        WheelState::OtherPlatform => "no: other platforms only".to_owned(),
+        WheelState::OtherAbi if needs_gil(row, target) => "no: wheels need the GIL".to_owned(),
+        WheelState::OtherAbi => "no: wheels for other ABIs".to_owned(),
+        WheelState::SourceOnly => "no: source only".to_owned(),
+        WheelState::OtherPython => format!("no: not for {}", target.python_name()),
+        WheelState::NotFound => "no: not on the index".to_owned(),
+        WheelState::NotOnIndex => "unknown: not from an index".to_owned(),
     }
 }
 
 /// Returns whether the wheels are only for interpreters with a GIL, and the target has none.
-fn needs_gil(row: &Row, target: &Target) -> bool {
+fn needs_gil(row: &Row, target: &CheckTarget) -> bool {
     // PyPy and GraalPy have one, too.
     let starts = |abi: &String| ["abi3", "cp", "graalpy", "pypy"].iter().any(|start| abi.starts_with(start));
     let with_gil = |abi: &String| starts(abi) && !abi.ends_with('t');
@@ -186,22 +187,22 @@ fn needs_gil(row: &Row, target: &Target) -> bool {
 }
 
 /// Sentences that explain the verdict and say what to do.
-fn notes(row: &Row, target: &Target) -> Vec<String> {
+fn notes(row: &Row, target: &CheckTarget) -> Vec<String> {
     let instead = listed(&row.judged.instead);
     let mut notes = match row.judged.verdict {
-        Verdict::OtherPlatform => {
+        WheelState::OtherPlatform => {
             vec![format!("its wheels are for {instead}, not for {}.", target.platform_name())]
         }
-        Verdict::OtherAbi if needs_gil(row, target) => {
+        WheelState::OtherAbi if needs_gil(row, target) => {
             vec![format!("its wheels are for {instead}; free-threaded interpreters do not load them.")]
         }
-        Verdict::OtherAbi => vec![format!("its wheels are for {instead}, not for {}.", target.abi)],
-        Verdict::SourceOnly => vec!["there is no wheel, only its source.".to_owned()],
-        Verdict::OtherPython => {
+        WheelState::OtherAbi => vec![format!("its wheels are for {instead}, not for {}.", target.abi)],
+        WheelState::SourceOnly => vec!["there is no wheel, only its source.".to_owned()],
+        WheelState::OtherPython => {
             vec![format!("it does not admit {}: its `requires-python` is {instead}.", target.python_name())]
         }
-        Verdict::NotFound => vec![not_found(row)],
-        Verdict::NotOnIndex => vec!["its files are not known.".to_owned()],
+        WheelState::NotFound => vec![not_found(row)],
+        WheelState::NotOnIndex => vec!["its files are not known.".to_owned()],
         _ => Vec::new(),
     };
     if row.withdrawn {
@@ -210,8 +211,8 @@ fn notes(row: &Row, target: &Target) -> Vec<String> {
     notes.extend(row.place.as_ref().map(|place| format!("It comes from {place}.")));
     notes.extend(row.later.as_ref().map(|later| format!("Version {later} is ready.")));
     match &row.source {
-        Some(Source::Read(system)) => notes.push(format!("Building it takes {}.", takes(system))),
-        Some(Source::Unreadable(why)) => notes.push(format!("Its source cannot be read: {why}.")),
+        Some(SdistContents::Read(system)) => notes.push(format!("Building it takes {}.", takes(system))),
+        Some(SdistContents::Unreadable(why)) => notes.push(format!("Its source cannot be read: {why}.")),
         None => {}
     }
     notes
@@ -280,12 +281,12 @@ pub fn json(checked: &[Checked]) -> Value {
     json!({"targets": checked.iter().map(target).collect::<Vec<_>>()})
 }
 
-fn distribution(row: &Row, target: &Target, gil: Option<&GilVerdict>) -> Value {
+fn distribution(row: &Row, target: &CheckTarget, gil: Option<&GilVerdict>) -> Value {
     let source = row.source.as_ref().map(|source| match source {
-        Source::Read(system) => {
+        SdistContents::Read(system) => {
             json!({"backend": system.backend, "requires": system.requires, "languages": system.languages})
         }
-        Source::Unreadable(why) => json!({"error": why}),
+        SdistContents::Unreadable(why) => json!({"error": why}),
     });
     json!({
         "name": row.name,

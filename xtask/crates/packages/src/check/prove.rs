@@ -20,7 +20,7 @@ use serde::Serialize;
 use wheelfile::{normalise, same_name};
 
 use super::Checked;
-use super::judge::{Row, Verdict};
+use super::judge::{Row, WheelState};
 use dependents::CachedWheel;
 use missing::{Built, Workshop};
 
@@ -34,7 +34,7 @@ pub struct ProveOptions {
 }
 
 /// What an image with the wheels of a target showed.
-pub struct Proof {
+pub struct ProvenImage {
     /// Version of the interpreter.
     pub python: String,
     /// For each row, in the same order.
@@ -57,7 +57,7 @@ pub struct GilVerdict {
 /// State of the GIL after the import of a distribution's modules.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
-pub enum GilState {
+pub enum ProvenGilState {
     /// It has no extension modules.
     NoExtensionModule,
     Off,
@@ -68,20 +68,20 @@ pub enum GilState {
     Missing,
 }
 
-impl GilState {
+impl ProvenGilState {
     pub fn is_off(self) -> bool {
-        matches!(self, GilState::NoExtensionModule | GilState::Off)
+        matches!(self, ProvenGilState::NoExtensionModule | ProvenGilState::Off)
     }
 }
 
 impl GilVerdict {
-    pub fn state(&self) -> GilState {
+    pub fn state(&self) -> ProvenGilState {
         match (self.declared, self.undeclared.len(), self.not_loadable.len()) {
-            _ if self.missing.is_some() => GilState::Missing,
-            (0, 0, 0) => GilState::NoExtensionModule,
-            (0, 0, _) => GilState::Unknown,
-            (_, 0, _) => GilState::Off,
-            _ => GilState::On,
+            _ if self.missing.is_some() => ProvenGilState::Missing,
+            (0, 0, 0) => ProvenGilState::NoExtensionModule,
+            (0, 0, _) => ProvenGilState::Unknown,
+            (_, 0, _) => ProvenGilState::Off,
+            _ => ProvenGilState::On,
         }
     }
 
@@ -113,7 +113,7 @@ pub fn check_abi(abi: &str) -> Result<()> {
 }
 
 /// Builds what has no wheel, assembles the image of a target, and runs the GIL probe in it.
-pub fn prove(project: &Project, checked: &Checked, options: ProveOptions) -> Result<Proof> {
+pub fn prove(project: &Project, checked: &Checked, options: ProveOptions) -> Result<ProvenImage> {
     let target = &checked.target;
     let folder = project.cache.scratch("prove")?;
     let workshop = Workshop { project, target, folder: folder.path(), options };
@@ -140,14 +140,14 @@ pub fn prove(project: &Project, checked: &Checked, options: ProveOptions) -> Res
         Some(probed) => GilVerdict::of(probed),
         None => GilVerdict::default(),
     };
-    Ok(Proof { python: report.interpreter.version.clone(), verdicts: checked.rows.iter().map(verdict).collect() })
+    Ok(ProvenImage { python: report.interpreter.version.clone(), verdicts: checked.rows.iter().map(verdict).collect() })
 }
 
 /// Returns why a distribution without a wheel was not built.
 fn no_source(row: &Row) -> String {
     match (&row.sdist, row.judged.verdict) {
         (Some(sdist), _) => format!("its source distribution is `{}`, but only .tar.gz can be built", sdist.name),
-        (None, Verdict::NotFound) => "the index does not have it".to_owned(),
+        (None, WheelState::NotFound) => "the index does not have it".to_owned(),
         (None, _) => "it has no source distribution".to_owned(),
     }
 }
@@ -186,7 +186,7 @@ fn probe(project: &Project, pins: &[Pin], options: ProveOptions) -> Result<GilRe
     let exchange = Exchange::new(None, None);
     let docker: Docker =
         project.prepare(&plan, &facts, options.yes, &exchange)?.context("--prove needs a Docker engine")?;
-    let context = build::step::Context {
+    let context = build::step::RunContext {
         engine_cores: project.engine_cores(Some(&docker)),
         ..project.context(&facts, Some(&docker))
     };
@@ -215,17 +215,17 @@ mod tests {
     #[test]
     fn one_undeclared_module_switches_the_gil_on() {
         let state = |modules: &[(&str, &str)]| verdict(modules).state();
-        assert_eq!(state(&[]), GilState::NoExtensionModule);
-        assert_eq!(state(&[("a", "declared"), ("b", "declared")]), GilState::Off);
-        assert_eq!(state(&[("a", "declared"), ("b", "undeclared")]), GilState::On);
-        assert_eq!(state(&[("a", "undeclared")]), GilState::On);
+        assert_eq!(state(&[]), ProvenGilState::NoExtensionModule);
+        assert_eq!(state(&[("a", "declared"), ("b", "declared")]), ProvenGilState::Off);
+        assert_eq!(state(&[("a", "declared"), ("b", "undeclared")]), ProvenGilState::On);
+        assert_eq!(state(&[("a", "undeclared")]), ProvenGilState::On);
         // A module that cannot be loaded cannot switch the GIL on.
-        assert_eq!(state(&[("a", "declared"), ("b", "error")]), GilState::Off);
-        assert_eq!(state(&[("a", "error")]), GilState::Unknown);
+        assert_eq!(state(&[("a", "declared"), ("b", "error")]), ProvenGilState::Off);
+        assert_eq!(state(&[("a", "error")]), ProvenGilState::Unknown);
         assert_eq!(verdict(&[("a", "error")]).not_loadable, ["a: ImportError: no Tk"]);
         let missing = GilVerdict { missing: Some("not built".to_owned()), ..GilVerdict::default() };
-        assert_eq!(missing.state(), GilState::Missing);
-        assert!(!missing.state().is_off() && GilState::NoExtensionModule.is_off());
+        assert_eq!(missing.state(), ProvenGilState::Missing);
+        assert!(!missing.state().is_off() && ProvenGilState::NoExtensionModule.is_off());
     }
 
     #[test]

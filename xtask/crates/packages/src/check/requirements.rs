@@ -6,8 +6,8 @@ use anyhow::{Context as _, Result, anyhow, bail};
 use pep440_rs::VersionSpecifiers;
 use wheelfile::{WheelName, same_name};
 
-use super::target::Target;
-use super::wanted::{self, Elsewhere, Found, Wanted};
+use super::target::CheckTarget;
+use super::wanted::{self, Elsewhere, WantedDistribution, WantedDistributions};
 
 /// Options with a file.
 const FILES: [(&str, &str); 2] = [("-r", "--requirement"), ("-c", "--constraint")];
@@ -16,7 +16,7 @@ const FILES: [(&str, &str); 2] = [("-r", "--requirement"), ("-c", "--constraint"
 const INDEXES: [&str; 4] = ["-i", "--index-url", "--extra-index-url", "--find-links"];
 
 /// Reads a file and the files that it includes.
-pub fn read(path: &Path, target: &Target, found: &mut Found) -> Result<()> {
+pub fn read(path: &Path, target: &CheckTarget, found: &mut WantedDistributions) -> Result<()> {
     let mut reader =
         Reader { target, files: Vec::new(), wanted: Vec::new(), constraints: Vec::new(), notes: Vec::new() };
     reader.file(path, false)?;
@@ -31,11 +31,11 @@ pub fn read(path: &Path, target: &Target, found: &mut Found) -> Result<()> {
 }
 
 struct Reader<'a> {
-    target: &'a Target,
+    target: &'a CheckTarget,
     /// Files that were read, to end cycles.
     files: Vec<PathBuf>,
-    wanted: Vec<Wanted>,
-    constraints: Vec<Wanted>,
+    wanted: Vec<WantedDistribution>,
+    constraints: Vec<WantedDistribution>,
     notes: Vec<String>,
 }
 
@@ -110,7 +110,10 @@ impl Reader<'_> {
         let name = wheel.map(|wheel| wheel.distribution).or_else(|| egg.or(last).map(str::to_owned));
         let Some(name) = name else { bail!("`{}` names no distribution", place.escape_debug()) };
         let elsewhere = Elsewhere { place: place.to_owned(), files: file.into_iter().collect() };
-        self.wanted.push(Wanted { elsewhere: Some(elsewhere), ..Wanted::new(&name, Default::default()) });
+        self.wanted.push(WantedDistribution {
+            elsewhere: Some(elsewhere),
+            ..WantedDistribution::new(&name, Default::default())
+        });
         Ok(())
     }
 }

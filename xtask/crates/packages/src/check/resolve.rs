@@ -9,12 +9,16 @@ use wheelfile::normalise;
 use crate::uv::{self, Resolution, WithoutWheels};
 
 use super::locked;
-use super::target::Target;
-use super::wanted::Wanted;
+use super::target::CheckTarget;
+use super::wanted::WantedDistribution;
 
 /// Returns the distributions with everything that they depend on, each with its version. What those without wheels depend
 /// on is not known before they are built; they are returned as they are.
-pub fn resolve(project: &Project, wanted: &[Wanted], target: &Target) -> Result<Vec<Wanted>> {
+pub fn resolve(
+    project: &Project,
+    wanted: &[WantedDistribution],
+    target: &CheckTarget,
+) -> Result<Vec<WantedDistribution>> {
     let resolver = Resolver { project, target, python: target.python.to_string() };
     let mut left_out: Vec<String> = Vec::new();
     let mut alone = false;
@@ -45,20 +49,20 @@ pub fn resolve(project: &Project, wanted: &[Wanted], target: &Target) -> Result<
     }
     for name in left_out {
         let listed = wanted.iter().find(|wanted| normalise(&wanted.name) == name).cloned();
-        found.push(listed.unwrap_or_else(|| Wanted::new(&name, VersionSpecifiers::default())));
+        found.push(listed.unwrap_or_else(|| WantedDistribution::new(&name, VersionSpecifiers::default())));
     }
     Ok(found)
 }
 
 struct Resolver<'a> {
     project: &'a Project,
-    target: &'a Target,
+    target: &'a CheckTarget,
     python: String,
 }
 
 impl Resolver<'_> {
-    fn ask(&self, wanted: &[Wanted], left_out: &[String]) -> Result<Vec<Wanted>> {
-        let text = |wanted: &Wanted| match &wanted.elsewhere {
+    fn ask(&self, wanted: &[WantedDistribution], left_out: &[String]) -> Result<Vec<WantedDistribution>> {
+        let text = |wanted: &WantedDistribution| match &wanted.elsewhere {
             None => format!("{}{}\n", wanted.name, wanted.versions),
             Some(elsewhere) => format!("{} @ {}\n", wanted.name, elsewhere.place),
         };
@@ -80,7 +84,7 @@ impl Resolver<'_> {
     }
 
     /// Returns the normalised names of the distributions that cannot be resolved each by itself.
-    fn unresolvable(&self, wanted: &[Wanted], left_out: &[String]) -> Result<Vec<String>> {
+    fn unresolvable(&self, wanted: &[WantedDistribution], left_out: &[String]) -> Result<Vec<String>> {
         let mut names = Vec::new();
         for one in wanted.iter().filter(|wanted| !left_out.contains(&normalise(&wanted.name))) {
             if self.ask(std::slice::from_ref(one), left_out).is_err() {

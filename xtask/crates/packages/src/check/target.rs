@@ -15,7 +15,7 @@ use wheelfile::{TargetInterpreter, parse_glibc};
 const DEFAULT_ABI: &str = "cp314t";
 
 /// ABI of an interpreter, on a platform.
-pub struct Target {
+pub struct CheckTarget {
     /// `cp314t`
     pub abi: String,
     pub python: Version,
@@ -24,8 +24,8 @@ pub struct Target {
     pub markers: MarkerEnvironment,
 }
 
-impl Target {
-    pub fn new(abi: &str, matrix: &Matrix) -> Result<Target> {
+impl CheckTarget {
+    pub fn new(abi: &str, matrix: &Matrix) -> Result<CheckTarget> {
         let glibc = parse_glibc(&matrix.root.glibc).context("the glibc version of the matrix is invalid")?;
         let interpreter = TargetInterpreter { abi, machine: matrix.platform.machine(), glibc };
         let minor = interpreter
@@ -38,7 +38,7 @@ impl Target {
         };
         let python = Version::from_str(&python).map_err(|error| anyhow!("`{python}` is not a version: {error}"))?;
         let markers = markers::environment(&python, matrix.platform)?;
-        Ok(Target { abi: abi.to_owned(), python, platform: matrix.platform, glibc, markers })
+        Ok(CheckTarget { abi: abi.to_owned(), python, platform: matrix.platform, glibc, markers })
     }
 
     pub fn free_threaded(&self) -> bool {
@@ -63,7 +63,7 @@ impl Target {
 }
 
 /// Returns the targets of the command line, by default the free-threaded ABIs of the matrix.
-pub fn targets(matrix: &Matrix, abis: &[String]) -> Result<Vec<Target>> {
+pub fn targets(matrix: &Matrix, abis: &[String]) -> Result<Vec<CheckTarget>> {
     let threaded = || matrix.abis.iter().filter(|abi| abi.free_threaded()).map(|abi| abi.id.to_string());
     let mut chosen = if abis.is_empty() { threaded().collect() } else { abis.to_vec() };
     if chosen.is_empty() {
@@ -76,5 +76,5 @@ pub fn targets(matrix: &Matrix, abis: &[String]) -> Result<Vec<Target>> {
             true
         }
     });
-    chosen.iter().map(|abi| Target::new(abi, matrix)).collect()
+    chosen.iter().map(|abi| CheckTarget::new(abi, matrix)).collect()
 }

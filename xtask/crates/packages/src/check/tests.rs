@@ -6,13 +6,13 @@ use std::path::PathBuf;
 use matrix::Matrix;
 
 use super::*;
-use crate::check::judge::{Judged, Verdict};
+use crate::check::judge::{Judged, WheelState};
 use crate::check::prove::GilVerdict;
 use crate::check::wanted::Elsewhere;
 use base::ErrorClass;
 
-fn target(abi: &str) -> Target {
-    Target::new(abi, &Matrix::parse(fixture::MATRIX, "matrix.yaml").unwrap()).unwrap()
+fn target(abi: &str) -> CheckTarget {
+    CheckTarget::new(abi, &Matrix::parse(fixture::MATRIX, "matrix.yaml").unwrap()).unwrap()
 }
 
 /// Files of a project, each with the JSON of further fields.
@@ -25,7 +25,7 @@ fn project(name: &str, files: &[(&str, &str)]) -> ProjectFiles {
     ProjectFiles::parse(name, "https://index.example/simple/x/", &page).unwrap()
 }
 
-fn one(text: &str, abi: &str) -> Wanted {
+fn one(text: &str, abi: &str) -> WantedDistribution {
     wanted::requirement(text, &target(abi)).unwrap().unwrap()
 }
 
@@ -34,7 +34,7 @@ fn judged(requirement: &str, files: &[(&str, &str)], abi: &str) -> Row {
     judge::row(&wanted, Some(&project(&wanted.name, files)), &target(abi))
 }
 
-fn verdict(files: &[&str], abi: &str) -> (Verdict, String) {
+fn verdict(files: &[&str], abi: &str) -> (WheelState, String) {
     let files: Vec<(&str, &str)> = files.iter().map(|file| (*file, "")).collect();
     let Judged { verdict, instead, .. } = judged("x", &files, abi).judged;
     (verdict, instead.join(" "))
@@ -53,19 +53,19 @@ fn each_kind_of_file_has_its_verdict() {
     let windows = "x-1-cp314-cp314t-win_amd64.whl";
     let newer = "x-1-cp314-cp314t-manylinux_2_39_x86_64.whl";
     let cases = [
-        (vec![&*own, &gil, sdist], "cp314t", Verdict::Wheel, ""),
-        (vec![&*gil, &abi3, pure], "cp314t", Verdict::Pure, ""),
-        (vec![&*program], "cp314t", Verdict::NoExtensionModule, ""),
-        (vec![&*gil, &abi3, sdist], "cp314t", Verdict::OtherAbi, "abi3 cp314"),
-        (vec![&*older, sdist], "cp314t", Verdict::OtherAbi, "cp313t"),
-        (vec![&*abi3t], "cp314t", Verdict::OtherAbi, "abi3 abi3t"),
-        (vec![&*abi3t], "cp315t", Verdict::StableAbi, ""),
-        (vec![&*abi3], "cp314", Verdict::StableAbi, ""),
-        (vec![windows, &*gil], "cp314t", Verdict::OtherPlatform, "win_amd64"),
-        (vec!["x-1-cp314-cp314-win_amd64.whl"], "cp314t", Verdict::OtherPlatform, "win_amd64"),
-        (vec![newer], "cp314t", Verdict::OtherPlatform, "manylinux_2_39_x86_64"),
-        (vec!["x-1-py2-none-any.whl", sdist], "cp314t", Verdict::OtherAbi, "py2"),
-        (vec![sdist], "cp314t", Verdict::SourceOnly, ""),
+        (vec![&*own, &gil, sdist], "cp314t", WheelState::Wheel, ""),
+        (vec![&*gil, &abi3, pure], "cp314t", WheelState::Pure, ""),
+        (vec![&*program], "cp314t", WheelState::NoExtensionModule, ""),
+        (vec![&*gil, &abi3, sdist], "cp314t", WheelState::OtherAbi, "abi3 cp314"),
+        (vec![&*older, sdist], "cp314t", WheelState::OtherAbi, "cp313t"),
+        (vec![&*abi3t], "cp314t", WheelState::OtherAbi, "abi3 abi3t"),
+        (vec![&*abi3t], "cp315t", WheelState::StableAbi, ""),
+        (vec![&*abi3], "cp314", WheelState::StableAbi, ""),
+        (vec![windows, &*gil], "cp314t", WheelState::OtherPlatform, "win_amd64"),
+        (vec!["x-1-cp314-cp314-win_amd64.whl"], "cp314t", WheelState::OtherPlatform, "win_amd64"),
+        (vec![newer], "cp314t", WheelState::OtherPlatform, "manylinux_2_39_x86_64"),
+        (vec!["x-1-py2-none-any.whl", sdist], "cp314t", WheelState::OtherAbi, "py2"),
+        (vec![sdist], "cp314t", WheelState::SourceOnly, ""),
     ];
     for (files, abi, wanted, instead) in cases {
         assert_eq!(verdict(&files, abi), (wanted, instead.to_owned()), "{files:?} {abi}");
@@ -98,16 +98,16 @@ fn the_version_is_the_pinned_or_the_newest_stable_one() {
         (version.to_owned(), verdict, since.to_owned(), later.to_owned())
     };
     // 1.11 does not admit Python 3.14, and pip takes an older release then.
-    assert_eq!(chosen("x"), of("1.10", Verdict::Wheel, "1.10", ""));
-    assert_eq!(chosen("x>=1,<1.5"), of("1.0", Verdict::OtherAbi, "1.10", "1.10"));
-    assert_eq!(chosen("x==1.0.0"), of("1.0", Verdict::OtherAbi, "1.10", "1.10"));
-    assert_eq!(chosen("x==1.5rc1"), of("1.5rc1", Verdict::Wheel, "1.10", ""));
-    assert_eq!(chosen("x==1.11"), of("1.11", Verdict::OtherPython, "1.10", ""));
-    assert_eq!(chosen("x>=2.0a1"), of("2.0b1", Verdict::SourceOnly, "1.10", ""));
-    assert_eq!(chosen("x==7"), of("7", Verdict::NotFound, "", ""));
+    assert_eq!(chosen("x"), of("1.10", WheelState::Wheel, "1.10", ""));
+    assert_eq!(chosen("x>=1,<1.5"), of("1.0", WheelState::OtherAbi, "1.10", "1.10"));
+    assert_eq!(chosen("x==1.0.0"), of("1.0", WheelState::OtherAbi, "1.10", "1.10"));
+    assert_eq!(chosen("x==1.5rc1"), of("1.5rc1", WheelState::Wheel, "1.10", ""));
+    assert_eq!(chosen("x==1.11"), of("1.11", WheelState::OtherPython, "1.10", ""));
+    assert_eq!(chosen("x>=2.0a1"), of("2.0b1", WheelState::SourceOnly, "1.10", ""));
+    assert_eq!(chosen("x==7"), of("7", WheelState::NotFound, "", ""));
     assert_eq!(row("x==7").newest.as_deref(), Some("1.11"));
     assert!(row("x==1.9").withdrawn && row("x==1.9").is_ready());
-    assert_eq!(judge::row(&one("x", "cp314t"), None, &target("cp314t")).judged.verdict, Verdict::NotFound);
+    assert_eq!(judge::row(&one("x", "cp314t"), None, &target("cp314t")).judged.verdict, WheelState::NotFound);
 }
 
 /// Folder with the files of a test.
@@ -130,13 +130,13 @@ impl Folder {
         Folder(folder)
     }
 
-    fn read(&self, file: &str) -> Result<wanted::Found> {
+    fn read(&self, file: &str) -> Result<wanted::WantedDistributions> {
         input::read(&[self.0.join(file).to_str().unwrap().to_owned()], &target("cp314t"))
     }
 
     /// Returns the distributions as text, and those from elsewhere with their place.
     fn names(&self, file: &str) -> Vec<String> {
-        let text = |wanted: &Wanted| match &wanted.elsewhere {
+        let text = |wanted: &WantedDistribution| match &wanted.elsewhere {
             Some(Elsewhere { place, files }) => {
                 format!("{} @ {place} {}", wanted.name, files.join(" ")).trim().to_owned()
             }
@@ -340,13 +340,13 @@ fn rows() -> Vec<Row> {
     let (own, gil) = (manylinux("cp314-cp314t"), manylinux("cp314-cp314"));
     let mut gil_only = judged("x", &[(&gil, ""), ("x-1.tar.gz", r#", "size": 5"#)], "cp314t");
     assert!(gil_only.cheap_sdist(5).is_some() && gil_only.cheap_sdist(4).is_none());
-    gil_only.source = Some(Source::Read(build_system::BuildSystem {
+    gil_only.source = Some(SdistContents::Read(build_system::BuildSystem {
         backend: "setuptools.build_meta:__legacy__".to_owned(),
         requires: vec!["setuptools".to_owned(), "Cython>=3\u{1b}[31m".to_owned()],
         languages: ["C", "Cython"].into(),
     }));
     let mut unreadable = judged("x", &[("x-1.tar.gz", "")], "cp314t");
-    unreadable.source = Some(Source::Unreadable("its pyproject.toml is invalid".to_owned()));
+    unreadable.source = Some(SdistContents::Unreadable("its pyproject.toml is invalid".to_owned()));
     let elsewhere = one("demo @ https://host.example/demo.git", "cp314t");
     vec![
         named("compiled", judged("x", &[(&own, "")], "cp314t")),
@@ -389,7 +389,7 @@ fn proven() -> Checked {
         GilVerdict { declared: 1, ..Default::default() },
         GilVerdict { missing: Some("its build failed".to_owned()), ..Default::default() },
     ];
-    Checked { target: target("cp314t"), rows, proof: Some(Proof { python: "3.14.5".to_owned(), verdicts }) }
+    Checked { target: target("cp314t"), rows, proof: Some(ProvenImage { python: "3.14.5".to_owned(), verdicts }) }
 }
 
 #[test]
@@ -403,13 +403,13 @@ fn a_proof_says_who_switches_the_gil_on() {
     );
     let mut good = proven();
     good.rows.drain(..3);
-    good.proof = Some(Proof { python: "3.14.5".to_owned(), verdicts: vec![GilVerdict::default(); 2] });
+    good.proof = Some(ProvenImage { python: "3.14.5".to_owned(), verdicts: vec![GilVerdict::default(); 2] });
     let text = print::text(&[good], false);
     assert!(text.contains("gil-only was built without the native code of its source"), "{text}");
     let mut good = proven();
     good.rows.drain(..3);
     let built = GilVerdict { declared: 1, ..Default::default() };
-    good.proof = Some(Proof { python: "3.14.5".to_owned(), verdicts: vec![built.clone(), built] });
+    good.proof = Some(ProvenImage { python: "3.14.5".to_owned(), verdicts: vec![built.clone(), built] });
     assert_eq!(print::missing(&good), None, "what was built needs no wheel on the index");
     let json = print::json(&[proven()]);
     let rows = &json["targets"][0]["distributions"];

@@ -6,11 +6,11 @@ use anyhow::{Result, anyhow};
 use pep440_rs::{Operator, Version, VersionSpecifiers};
 use pep508_rs::{Requirement, VerbatimUrl, VersionOrUrl};
 
-use super::target::Target;
+use super::target::CheckTarget;
 
 /// Distribution with the versions that are admitted.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Wanted {
+pub struct WantedDistribution {
     pub name: String,
     pub versions: VersionSpecifiers,
     /// Where it comes from, if not from the package index: a URL, or `git+` and a URL.
@@ -25,9 +25,9 @@ pub struct Elsewhere {
     pub files: Vec<String>,
 }
 
-impl Wanted {
-    pub fn new(name: &str, versions: VersionSpecifiers) -> Wanted {
-        Wanted { name: name.to_owned(), versions, elsewhere: None }
+impl WantedDistribution {
+    pub fn new(name: &str, versions: VersionSpecifiers) -> WantedDistribution {
+        WantedDistribution { name: name.to_owned(), versions, elsewhere: None }
     }
 
     /// Returns the name if the distribution is on the package index.
@@ -44,8 +44,8 @@ impl Wanted {
 
 /// Distributions that apply to the target, in order.
 #[derive(Debug, Default)]
-pub struct Found {
-    pub wanted: Vec<Wanted>,
+pub struct WantedDistributions {
+    pub wanted: Vec<WantedDistribution>,
     /// What was ignored.
     pub notes: Vec<String>,
     /// Whether an argument does not list what its distributions depend on.
@@ -53,7 +53,7 @@ pub struct Found {
 }
 
 /// Parses a requirement (PEP 508). `None` if its marker does not apply to the target.
-pub fn requirement(text: &str, target: &Target) -> Result<Option<Wanted>> {
+pub fn requirement(text: &str, target: &CheckTarget) -> Result<Option<WantedDistribution>> {
     let parsed = Requirement::<VerbatimUrl>::from_str(text);
     // The error has a second line that points at a column.
     let first = |text: String| text.lines().next().unwrap_or_default().replace(char::is_control, "?");
@@ -63,12 +63,15 @@ pub fn requirement(text: &str, target: &Target) -> Result<Option<Wanted>> {
     }
     let name = parsed.name.to_string();
     Ok(Some(match parsed.version_or_url {
-        None => Wanted::new(&name, Default::default()),
-        Some(VersionOrUrl::VersionSpecifier(versions)) => Wanted::new(&name, versions),
+        None => WantedDistribution::new(&name, Default::default()),
+        Some(VersionOrUrl::VersionSpecifier(versions)) => WantedDistribution::new(&name, versions),
         Some(VersionOrUrl::Url(url)) => {
             let place = url.to_string();
             let files = file_name(&place).into_iter().collect();
-            Wanted { elsewhere: Some(Elsewhere { place, files }), ..Wanted::new(&name, Default::default()) }
+            WantedDistribution {
+                elsewhere: Some(Elsewhere { place, files }),
+                ..WantedDistribution::new(&name, Default::default())
+            }
         }
     }))
 }

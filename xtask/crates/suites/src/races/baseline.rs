@@ -3,7 +3,7 @@
 use anyhow::{Context as _, Result, anyhow, bail};
 use serde::Deserialize;
 
-use super::Finding;
+use super::RaceFinding;
 use base::UsageError;
 use build::Project;
 use matrix::{Image, Matrix};
@@ -11,7 +11,7 @@ use matrix::{Image, Matrix};
 /// Contents of a baseline file.
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Baseline {
+pub struct RaceBaseline {
     pub races: Vec<Accepted>,
 }
 
@@ -25,19 +25,19 @@ pub struct Accepted {
     pub reason: String,
 }
 
-impl Baseline {
+impl RaceBaseline {
     /// Reads the file that `images[].races` names; empty without that field.
-    pub fn read(project: &Project, image: &Image) -> Result<Baseline> {
-        let Some(file) = &image.races else { return Ok(Baseline::default()) };
+    pub fn read(project: &Project, image: &Image) -> Result<RaceBaseline> {
+        let Some(file) = &image.races else { return Ok(RaceBaseline::default()) };
         let text = std::fs::read_to_string(project.folder.join(&**file))
             .with_context(|| format!("cannot read `{file}`"))
             .map_err(|error| anyhow!(UsageError(format!("images[].races of `{}`: {error:#}", image.tag))))?;
-        Baseline::parse(&text, file)
+        RaceBaseline::parse(&text, file)
     }
 
     /// Parses a file. Errors refer to it as `file`.
-    pub fn parse(text: &str, file: &str) -> Result<Baseline> {
-        let mut baseline: Baseline = Matrix::read_beside(text, file)?;
+    pub fn parse(text: &str, file: &str) -> Result<RaceBaseline> {
+        let mut baseline: RaceBaseline = Matrix::read_beside(text, file)?;
         for accepted in &mut baseline.races {
             accepted.functions.sort();
             if accepted.reason.trim().is_empty() {
@@ -48,7 +48,7 @@ impl Baseline {
     }
 
     /// Returns the reason for which a race is accepted.
-    pub fn reason(&self, finding: &Finding) -> Option<&str> {
+    pub fn reason(&self, finding: &RaceFinding) -> Option<&str> {
         let found = self.races.iter().find(|accepted| accepted.functions == finding.functions)?;
         Some(&found.reason)
     }

@@ -2,7 +2,7 @@
 
 use anyhow::{Result, bail, ensure};
 
-use super::report::Report;
+use super::report::RaceReport;
 use crate::result::{Control, Libraries, Outcome};
 
 /// Functions with a data race, and without one.
@@ -24,9 +24,9 @@ pub fn check(controls: &[Control], libraries: &Libraries) -> Result<()> {
             control.gil_after == Some(false),
             "the GIL is on in the control `{name}`, which prevents the races that are looked for"
         );
-        let reports: Vec<Report> = control.races.iter().filter_map(|text| Report::parse(text)).collect();
+        let reports: Vec<RaceReport> = control.races.iter().filter_map(|text| RaceReport::parse(text)).collect();
         ensure!(reports.len() == control.races.len(), "a report of the control `{name}` cannot be parsed");
-        let seen = reports.iter().flat_map(Report::functions).collect::<Vec<_>>();
+        let seen = reports.iter().flat_map(RaceReport::functions).collect::<Vec<_>>();
         if GUARDED.contains(name) {
             ensure!(reports.is_empty(), "ThreadSanitizer reports a race in `{name}`, which has none: {seen:?}");
             continue;

@@ -4,7 +4,7 @@
 
 /// One report.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Report {
+pub struct RaceReport {
     /// What was found: `data race`, `heap-use-after-free`, `lock-order-inversion (potential deadlock)`.
     pub kind: String,
     /// The stacks of the threads that met: the last access, then the earlier one.
@@ -30,9 +30,9 @@ pub struct Frame {
     pub module: String,
 }
 
-impl Report {
+impl RaceReport {
     /// Parses the text of a report; `None` if it is something else or incomplete.
-    pub fn parse(text: &str) -> Option<Report> {
+    pub fn parse(text: &str) -> Option<RaceReport> {
         let mut lines = text.lines();
         let first = lines.find_map(|line| line.split_once("WARNING: ThreadSanitizer: "))?.1;
         let kind = first.split(" (pid=").next()?.to_owned();
@@ -52,7 +52,7 @@ impl Report {
             }
         }
         stacks.retain(|stack| !stack.frames.is_empty());
-        (!stacks.is_empty()).then_some(Report { kind, stacks })
+        (!stacks.is_empty()).then_some(RaceReport { kind, stacks })
     }
 
     /// Returns the frames at which the threads met: of each stack, the innermost whose source is known. Above it are

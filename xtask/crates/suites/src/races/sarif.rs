@@ -2,12 +2,12 @@
 
 use serde_json::{Value, json};
 
-use super::Finding;
+use super::RaceFinding;
 use super::report::{Frame, Stack};
 use base::program;
 
 /// Returns a log with one run. `tag` is that of the image.
-pub fn document(tag: &str, findings: &[Finding]) -> Value {
+pub fn document(tag: &str, findings: &[RaceFinding]) -> Value {
     json!({
         "$schema": "https://docs.oasis-open.org/sarif/sarif/v2.1.0/errata01/os/schemas/sarif-schema-2.1.0.json",
         "version": "2.1.0",
@@ -26,7 +26,7 @@ pub fn document(tag: &str, findings: &[Finding]) -> Value {
     })
 }
 
-fn result(finding: &Finding) -> Value {
+fn result(finding: &RaceFinding) -> Value {
     let places = finding.first.tops().filter_map(location);
     let mut result = json!({
         "ruleId": "race",

@@ -2,11 +2,11 @@
 
 use std::fmt::Write as _;
 
-use super::Finding;
+use super::RaceFinding;
 use crate::result::Libraries;
 
 /// Formats the races, new ones first, and the libraries in which ThreadSanitizer sees nothing.
-pub fn table(findings: &[Finding], libraries: &Libraries) -> String {
+pub fn table(findings: &[RaceFinding], libraries: &Libraries) -> String {
     let mut out = String::new();
     let (new, accepted): (Vec<_>, Vec<_>) = findings.iter().partition(|finding| finding.reason.is_none());
     for finding in new {

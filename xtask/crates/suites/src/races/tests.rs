@@ -1,4 +1,4 @@
-use super::{Baseline, Finding, Owner, Report, check, document, findings, table};
+use super::{Owner, RaceBaseline, RaceFinding, RaceReport, check, document, findings, table};
 use crate::result::{Control, Libraries, Library, Outcome, Race, Results};
 use matrix::Matrix;
 
@@ -41,7 +41,7 @@ fn libraries() -> Libraries {
     }
 }
 
-fn found(texts: &[&str], baseline: &str) -> Vec<Finding> {
+fn found(texts: &[&str], baseline: &str) -> Vec<RaceFinding> {
     let text = fixture::MATRIX;
     let matrix = Matrix::parse(text, "matrix.yaml").unwrap();
     let image = matrix.images.iter().find(|image| image.has_package("acme")).unwrap();
@@ -52,19 +52,19 @@ fn found(texts: &[&str], baseline: &str) -> Vec<Finding> {
         text: (*text).to_owned(),
     };
     let results = Results { races: texts.iter().map(race).collect(), libraries: libraries(), ..Results::default() };
-    findings(&results, &Baseline::parse(baseline, "races.yaml").unwrap(), &matrix, image).unwrap()
+    findings(&results, &RaceBaseline::parse(baseline, "races.yaml").unwrap(), &matrix, image).unwrap()
 }
 
 #[test]
 fn a_report_is_parsed_without_what_differs_from_run_to_run() {
-    let report = Report::parse(IN_PACKAGE).unwrap();
+    let report = RaceReport::parse(IN_PACKAGE).unwrap();
     assert_eq!(report.kind, "data race");
     let titles: Vec<&str> = report.stacks.iter().map(|stack| stack.title.as_str()).collect();
     assert_eq!(titles, ["Write of size 4 by thread T2", "Previous atomic read of size 4 by main thread"]);
     assert_eq!(report.functions(), ["close_node", "is_open"], "not memcpy, which has no source");
     assert_eq!(report.stacks[0].frames[2].place, Some(("cpython/Objects/descrobject.c".to_owned(), 406)));
     assert_eq!(report.stacks[0].frames[1].module, "libffi.so.8");
-    assert_eq!(Report::parse("ThreadSanitizer: CHECK failed"), None);
+    assert_eq!(RaceReport::parse("ThreadSanitizer: CHECK failed"), None);
 }
 
 #[test]
@@ -115,7 +115,7 @@ fn a_reviewed_race_is_known_and_all_others_are_new() {
     assert_eq!(results[0]["locations"][0]["physicalLocation"]["region"]["startLine"], 12);
     assert!(results[0].get("suppressions").is_none());
     assert_eq!(results[1]["suppressions"][0]["justification"], "The flag is only a hint.");
-    let error = Baseline::parse("races: [{functions: [a, b], reason: ' '}]", "races.yaml").unwrap_err();
+    let error = RaceBaseline::parse("races: [{functions: [a, b], reason: ' '}]", "races.yaml").unwrap_err();
     assert_eq!(error.to_string(), "races.yaml: the race of a and b has no reason");
 }
 
@@ -125,7 +125,7 @@ fn a_report_that_cannot_be_parsed_is_an_error() {
     let race =
         Race { suite: String::new(), client: String::new(), case: String::new(), text: "\nWARNING: other".to_owned() };
     let results = Results { races: vec![race], ..Results::default() };
-    let error = findings(&results, &Baseline::default(), &matrix, &matrix.images[0]).unwrap_err().to_string();
+    let error = findings(&results, &RaceBaseline::default(), &matrix, &matrix.images[0]).unwrap_err().to_string();
     assert!(error.contains("may have failed itself: `WARNING: other`"), "{error}");
 }
 

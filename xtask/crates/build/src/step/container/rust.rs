@@ -6,7 +6,7 @@ use anyhow::{Context as _, Result, bail, ensure};
 use xshell::cmd;
 
 use crate::plan::Container;
-use crate::step::env::{Env, text};
+use crate::step::env::{StepEnv, text};
 use crate::step::toolchain;
 use crate::step::wheel;
 use base::environment::{self, Purpose};
@@ -21,7 +21,7 @@ const CRATES: &str = "/in/crates";
 
 /// Returns the files to send: the compiler, Cargo, the standard library, the crates that the Cargo.lock files of the
 /// source name, and a configuration with which Cargo finds them.
-pub fn files(step: &Container, env: &Env) -> Result<Vec<ContextFile>> {
+pub fn files(step: &Container, env: &StepEnv) -> Result<Vec<ContextFile>> {
     let source = env.scratch.join("src");
     wheel::unpack(&step.wheel, &source, env)?;
     let mut files = match step.instrumented {
@@ -37,7 +37,7 @@ pub fn files(step: &Container, env: &Env) -> Result<Vec<ContextFile>> {
 }
 
 /// Returns the files of the Rust compiler: that of the toolchain, or without one that which `cargo xtask` uses.
-fn compiler(toolchain: Option<&str>, env: &Env) -> Result<Vec<ContextFile>> {
+fn compiler(toolchain: Option<&str>, env: &StepEnv) -> Result<Vec<ContextFile>> {
     let shell = toolchain::shell(&env.context.facts.project, toolchain)?;
     let command = environment::apply(cmd!(shell, "rustc --print sysroot").quiet(), Purpose::Cargo);
     let command = toolchain::choose(command, toolchain);
@@ -65,7 +65,7 @@ fn compiler(toolchain: Option<&str>, env: &Env) -> Result<Vec<ContextFile>> {
 }
 
 /// Copies the crates to `crates` and returns Cargo's configuration for them.
-fn vendor(source: &Path, crates: &Path, step: &Container, env: &Env) -> Result<String> {
+fn vendor(source: &Path, crates: &Path, step: &Container, env: &StepEnv) -> Result<String> {
     let mut found = Vec::new();
     walk(source, Path::new(""), &mut found)?;
     let locked =

@@ -5,7 +5,7 @@ use std::fs;
 use super::*;
 use crate::cache::Cache;
 use crate::facts::Facts;
-use crate::step::env::Context;
+use crate::step::env::RunContext;
 use base::cancel::Cancel;
 use base::ui::Ui;
 use download::testing::{TestServer, direct_client, empty, send};
@@ -102,7 +102,7 @@ impl Lab {
     /// Fetches files as one step, from an index on this port.
     fn fetch(&self, port: u16, files: Vec<Download>) -> Result<Output> {
         let (cache, facts, ui, cancel) = (Cache::at(&self.0)?, Facts::default(), Ui::detect(), Cancel::default());
-        let context = Context {
+        let context = RunContext {
             cache: &cache,
             facts: &facts,
             ui: &ui,
@@ -115,7 +115,7 @@ impl Lab {
         };
         let task = ui.start("test", "fetch", &cache.log("test"));
         let scratch = cache.scratch("test")?;
-        let env = Env {
+        let env = StepEnv {
             id: "test",
             key: "",
             needs: Default::default(),

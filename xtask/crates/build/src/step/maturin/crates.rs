@@ -7,7 +7,7 @@ use anyhow::{Context as _, Result, bail};
 use serde::Deserialize;
 use xshell::cmd;
 
-use crate::step::env::Env;
+use crate::step::env::StepEnv;
 use crate::step::toolchain;
 use base::proc::{self, ProcessIo};
 use base::ui::Task;
@@ -80,7 +80,7 @@ impl Crates {
 }
 
 /// Fetches the crates of Cargo.lock into Cargo's cache.
-pub fn fetch(project: &Path, toolchain: Option<&str>, env: &Env) -> Result<()> {
+pub fn fetch(project: &Path, toolchain: Option<&str>, env: &StepEnv) -> Result<()> {
     let manifest = manifest(project)?;
     let shell = toolchain::shell(project, toolchain)?;
     let target = env.context.facts.platform.rust_target();

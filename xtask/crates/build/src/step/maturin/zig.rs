@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context as _, Result, ensure};
 use xshell::{Shell, cmd};
 
-use crate::step::env::Env;
+use crate::step::env::StepEnv;
 use base::platform::Platform;
 use base::{digest, proc};
 
@@ -50,7 +50,7 @@ const UNWINDS: [(&str, &[&str]); 4] = [
 /// zig has no libgcc_s and would link its libunwind into the wheel instead. Python and glibc unwind with libgcc_s:
 /// until 3.13, CPython ends threads by unwinding through the frames of the wheel (`LAST_UNWINDING` in the crate
 /// `wheelfile`).
-pub fn prepare(tools: &Path, folder: &Path, platform: &str, env: &Env) -> Result<PathBuf> {
+pub fn prepare(tools: &Path, folder: &Path, platform: &str, env: &StepEnv) -> Result<PathBuf> {
     let machine = env.context.facts.platform;
     let glibc = machine.glibc(platform).with_context(|| format!("`{platform}` has no glibc version: this is a bug"))?;
     let target = machine.zig_target(glibc);

@@ -9,7 +9,7 @@ use fixture::Folder;
 use super::*;
 use crate::cache::Cache;
 use crate::facts::Facts;
-use crate::step::env::Context;
+use crate::step::env::RunContext;
 
 const GOOD: &str = "Subject: another number\n\nWhy.\n\n--- a/one.txt\n+++ b/one.txt\n@@ -1,3 +1,3 @@\n a\n-b\n+B\n c\n";
 const SECOND: &str = "Subject: x\n\n--- a/sub/two.txt\n+++ b/sub/two.txt\n@@ -1 +1 @@\n-2\n+3\n";
@@ -19,7 +19,7 @@ const OUTSIDE: &str = "Subject: x\n\n--- a/../../stolen\n+++ b/../../stolen\n@@ 
 /// Runs the step on an sdist with the file `one.txt`, in a cache at `folder`.
 fn patched(folder: &Folder, patches: &[(&str, &str)]) -> Result<(Output, Cache)> {
     let (cache, facts, ui, cancel) = (Cache::at(&folder.0)?, Facts::default(), Ui::detect(), Cancel::default());
-    let context = Context {
+    let context = RunContext {
         cache: &cache,
         facts: &facts,
         ui: &ui,
@@ -37,7 +37,7 @@ fn patched(folder: &Folder, patches: &[(&str, &str)]) -> Result<(Output, Cache)>
     let task = ui.start("test", "patch", &cache.log("test"));
     let scratch = cache.scratch("test")?;
     let needs = BTreeMap::from([("sdist-demo", &sdist)]);
-    let env = Env { id: "test", key: "", needs, scratch: scratch.path(), task: &task, context: &context };
+    let env = StepEnv { id: "test", key: "", needs, scratch: scratch.path(), task: &task, context: &context };
     let file = |(name, text): &(&str, &str)| PatchFile {
         name: name.to_string(),
         sha256: digest::of(text),

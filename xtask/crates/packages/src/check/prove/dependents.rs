@@ -6,7 +6,7 @@ use anyhow::{Context as _, Result};
 use build::cache::Cache;
 use build::lock::required_names;
 
-use crate::check::target::Target;
+use crate::check::target::CheckTarget;
 
 /// Wheel in the cache.
 pub struct CachedWheel {
@@ -19,7 +19,7 @@ pub struct CachedWheel {
 pub fn add(
     cache: &Cache,
     wheels: &[CachedWheel],
-    target: &Target,
+    target: &CheckTarget,
     missing: &mut BTreeMap<String, String>,
 ) -> Result<()> {
     let mut needs = Vec::new();

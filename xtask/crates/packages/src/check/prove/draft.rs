@@ -20,7 +20,7 @@ pub fn package(row: &Row) -> Result<Option<PackageRow>> {
     let sdist = row.sdist.as_ref().filter(|sdist| sdist.name.ends_with(".tar.gz"));
     let (Some(sdist), Some(version)) = (sdist, &row.version) else { return Ok(None) };
     let (backend, rust) = match &row.source {
-        Some(judge::Source::Read(system)) => (system.backend.clone(), target::needs_rust(system)),
+        Some(judge::SdistContents::Read(system)) => (system.backend.clone(), target::needs_rust(system)),
         _ => (String::new(), false),
     };
     let found = target::Target {

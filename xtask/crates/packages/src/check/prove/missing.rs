@@ -16,7 +16,7 @@ use super::ProveOptions;
 use super::dependents::CachedWheel;
 use super::draft;
 use crate::add::rows::{self, PackageRow};
-use crate::check::target::Target;
+use crate::check::target::CheckTarget;
 use crate::lock;
 
 /// Maximum number of builds of a distribution, each with the Debian packages that the last one missed.
@@ -33,7 +33,7 @@ pub struct Built {
 /// Temporary project in a folder.
 pub struct Workshop<'a> {
     pub project: &'a Project,
-    pub target: &'a Target,
+    pub target: &'a CheckTarget,
     pub folder: &'a Path,
     pub options: ProveOptions,
 }
@@ -96,7 +96,7 @@ impl Workshop<'_> {
         let exchange = Exchange::new(None, None);
         let docker = inner.prepare(&plan, &facts, self.options.yes, &exchange)?;
         let engine_cores = inner.engine_cores(docker.as_ref());
-        let context = build::step::Context { engine_cores, ..inner.context(&facts, docker.as_ref()) };
+        let context = build::step::RunContext { engine_cores, ..inner.context(&facts, docker.as_ref()) };
         debian::check(&inner.matrix, &plan, &context, &exchange)?;
         let attempt = run::attempt(&plan, &|_| false, &context, &exchange, true);
         ensure!(!attempt.interrupted, "interrupted");

@@ -22,13 +22,13 @@ fn image() -> Image {
         workdir: String::new(),
         digests: Vec::new(),
     };
-    let passport = Passport {
+    let metadata = ResultMetadata {
         image: Some(fingerprint(&image)),
         seconds: 1.0,
         notes: BTreeMap::from([("interpreter-build".to_owned(), "optimized".to_owned())]),
-        ..Passport::default()
+        ..ResultMetadata::default()
     };
-    image.labels.insert(labels::PASSPORT.to_owned(), serde_json::to_string(&passport).unwrap());
+    image.labels.insert(labels::RESULT_METADATA.to_owned(), serde_json::to_string(&metadata).unwrap());
     image
 }
 
@@ -42,11 +42,14 @@ fn an_image_must_match_its_passport() {
         builder: String::new(),
         archive: String::new(),
     });
-    assert_eq!(Passport::of_image(&image(), "k", PLATFORM, &python).unwrap().notes["interpreter-build"], "optimized");
+    assert_eq!(
+        ResultMetadata::of_image(&image(), "k", PLATFORM, &python).unwrap().notes["interpreter-build"],
+        "optimized"
+    );
     let usual = Image { env: vec![USUAL_PATH.to_owned(), "A=b".to_owned()], ..image() };
-    assert!(Passport::of_image(&usual, "k", PLATFORM, &python).is_ok());
+    assert!(ResultMetadata::of_image(&usual, "k", PLATFORM, &python).is_ok());
     let refused = |image: Image, expected: &str| {
-        let error = format!("{:#}", Passport::of_image(&image, "k", PLATFORM, &python).unwrap_err());
+        let error = format!("{:#}", ResultMetadata::of_image(&image, "k", PLATFORM, &python).unwrap_err());
         assert!(error.contains(expected), "{error}");
     };
     refused(Image { platform: "linux/arm64".to_owned(), ..image() }, "linux/arm64");
@@ -61,14 +64,14 @@ fn an_image_must_match_its_passport() {
     }
     for (name, value, expected) in [
         (labels::KEY, "other", "is `other`, not `k`"),
-        (labels::PASSPORT, "{}", "is invalid"),
-        (labels::PASSPORT, "no", "is invalid"),
+        (labels::RESULT_METADATA, "{}", "is invalid"),
+        (labels::RESULT_METADATA, "no", "is invalid"),
     ] {
         let mut image = image();
         image.labels.insert(name.to_owned(), value.to_owned());
         refused(image, expected);
     }
     let root = Action::Root(Root { suite: "bookworm".to_owned(), image: None });
-    let error = Passport::of_image(&image(), "k", PLATFORM, &root).unwrap_err().to_string();
+    let error = ResultMetadata::of_image(&image(), "k", PLATFORM, &root).unwrap_err().to_string();
     assert!(error.contains("another kind of step"), "{error}");
 }

@@ -18,7 +18,7 @@ const USUAL_PATH: &str = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin
 
 /// Metadata of a result. It is known only after the result was built, so it cannot be part of the image's own labels.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
-pub struct Passport {
+pub struct ResultMetadata {
     /// Fingerprint of the image. Labels are inherited: an image built on top of this one has the same label, but
     /// another fingerprint. `None` for an image that only transports files.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -35,29 +35,29 @@ pub struct Passport {
     pub notes: BTreeMap<String, String>,
 }
 
-impl Passport {
-    /// Returns the passport of an image if the step of `key` built this image.
-    pub fn of_image(image: &Image, key: &str, platform: Platform, action: &Action) -> Result<Passport> {
-        let passport = read(image, key, platform)?;
+impl ResultMetadata {
+    /// Returns the metadata of an image if the step of `key` built this image.
+    pub fn of_image(image: &Image, key: &str, platform: Platform, action: &Action) -> Result<ResultMetadata> {
+        let metadata = read(image, key, platform)?;
         let found = fingerprint(image);
-        match &passport.image {
+        match &metadata.image {
             Some(made) if *made == found => {}
             Some(made) => bail!(
                 "it was changed after it was built: its layers and settings have the SHA-256 `{found}`, not `{made}`"
             ),
-            None => bail!("its label `{}` describes files, not an image", labels::PASSPORT),
+            None => bail!("its label `{}` describes files, not an image", labels::RESULT_METADATA),
         }
-        let same = action.is_recorded() == passport.content.is_some();
-        ensure!(same, "its label `{}` describes another kind of step", labels::PASSPORT);
-        Ok(passport)
+        let same = action.is_recorded() == metadata.content.is_some();
+        ensure!(same, "its label `{}` describes another kind of step", labels::RESULT_METADATA);
+        Ok(metadata)
     }
 
-    /// Returns the passport of an image that only transports files, if the step of `key` created them; check them
+    /// Returns the metadata of an image that only transports files, if the step of `key` created them; check them
     /// with `accept`.
-    pub fn of_files(image: &Image, key: &str, platform: Platform) -> Result<Passport> {
-        let passport = read(image, key, platform)?;
-        ensure!(passport.image.is_none(), "its label `{}` describes an image, not files", labels::PASSPORT);
-        Ok(passport)
+    pub fn of_files(image: &Image, key: &str, platform: Platform) -> Result<ResultMetadata> {
+        let metadata = read(image, key, platform)?;
+        ensure!(metadata.image.is_none(), "its label `{}` describes an image, not files", labels::RESULT_METADATA);
+        Ok(metadata)
     }
 
     /// Moves the files `names` from `from` to `out` after checking their digests.
@@ -74,16 +74,18 @@ impl Passport {
     }
 }
 
-fn read(image: &Image, key: &str, platform: Platform) -> Result<Passport> {
+fn read(image: &Image, key: &str, platform: Platform) -> Result<ResultMetadata> {
     ensure!(image.platform == platform.oci(), "it is for {}, not {}", image.platform, platform.oci());
     match image.labels.get(labels::KEY) {
         Some(label) if label == key => {}
         Some(label) => bail!("its label `{}` is `{label}`, not `{key}`", labels::KEY),
         None => bail!("it has no label `{}`", labels::KEY),
     }
-    let label =
-        image.labels.get(labels::PASSPORT).with_context(|| format!("it has no label `{}`", labels::PASSPORT))?;
-    serde_json::from_str(label).with_context(|| format!("its label `{}` is invalid", labels::PASSPORT))
+    let label = image
+        .labels
+        .get(labels::RESULT_METADATA)
+        .with_context(|| format!("it has no label `{}`", labels::RESULT_METADATA))?;
+    serde_json::from_str(label).with_context(|| format!("its label `{}` is invalid", labels::RESULT_METADATA))
 }
 
 /// Returns the digest of everything in the image that programs can observe. Further labels change the image id, but
