@@ -256,3 +256,24 @@ Generated from the definition of the command line; `UPDATE_REFERENCE=1 cargo tes
         fixture::generated::compare("docs/reference/cli.md", &text).unwrap_or_else(|error| panic!("{error}"));
     }
 }
+
+#[cfg(test)]
+mod named_in_reports {
+    use clap::Parser as _;
+
+    /// What reports of `bench serve` tell readers to do.
+    const STEPS: &str =
+        include_str!("../crates/bench/src/report/snapshots/bench__report__migration__tests__steps.snap");
+
+    #[test]
+    fn each_command_is_one() {
+        let commands = STEPS.lines().map(str::trim).filter(|line| line.starts_with("cargo xtask "));
+        let mut names = std::collections::BTreeSet::new();
+        for command in commands {
+            let words = command.split(' ').skip(1);
+            super::Cli::try_parse_from(words).unwrap_or_else(|error| panic!("{command}: {error}"));
+            names.extend(command.split(' ').nth(2));
+        }
+        assert_eq!(names.into_iter().collect::<Vec<_>>(), ["add", "bench", "check", "image", "test", "verify"]);
+    }
+}

@@ -28,7 +28,9 @@ pub fn folder(name: &str, seed: u64, slower: f64) -> Folder {
 
 pub fn record(folder: &Path, seed: u64, slower: f64) -> Record {
     let matrix = Matrix::parse(fixture::MATRIX, "matrix.yaml").unwrap();
-    let serve = matrix.bench.unwrap().serve.unwrap();
+    let mut serve = matrix.bench.unwrap().serve.unwrap();
+    let stages = serve.metrics.as_mut().unwrap().stages.as_mut().unwrap();
+    stages.meaning.insert("io".to_owned(), "the request and its answer".to_owned());
     let text = std::fs::read_to_string(fixture::invented().join("results/original.yaml")).unwrap();
     let original = Matrix::read_beside(&text, "original.yaml").unwrap();
     let chosen = ["311-stages", "314t-stages"];
@@ -38,7 +40,7 @@ pub fn record(folder: &Path, seed: u64, slower: f64) -> Record {
         key: "k".repeat(64),
         optimized: true,
         packages: BTreeMap::from([("a-client".to_owned(), "1.2.3".to_owned())]),
-        abi: Some(config.id.split('-').next().unwrap_or_default().to_owned()),
+        abi: config.id.split('-').next().map(|version| format!("cp{version}")),
         interpreter: Some("optimized".to_owned()),
         quick: Some(String::new()),
         variables: Some(config.env.clone()),

@@ -86,6 +86,14 @@ impl Verdict {
         }
     }
 
+    /// Formats the change for a sentence: `−49 % (95 % interval −52 to −46 %)`.
+    pub fn size_with_interval(&self) -> String {
+        let interval = self.change.ends.map_or_else(String::new, |(low, high)| {
+            format!(" (95 % interval {} to {} %)", percent(low), percent(high))
+        });
+        format!("{} %{interval}", percent(self.change.mean))
+    }
+
     pub fn words(&self) -> String {
         let least = |least: f64| format!("{} %", percent(least).trim_start_matches('+'));
         match (self.shown(), self.smallest) {

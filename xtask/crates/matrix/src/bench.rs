@@ -220,6 +220,9 @@ pub struct Stages {
     pub label: Word,
     /// Names of the stages, in the order in which they happen.
     pub order: Vec<Word>,
+    /// What happens in a stage, for the report: `{io: the request and its answer}`.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub meaning: BTreeMap<String, String>,
 }
 
 /// Published figures of another measurement, for comparison.

@@ -44,7 +44,7 @@ fn one_difference_is_named() {
     assert_eq!(words(&record, package).unwrap(), "package set (a-client 1.2.3 → a-client 2)");
     let found = within(&record, &record.configs[0], &record.configs[1]).unwrap();
     assert_eq!(found.kind, Kind::Interpreter);
-    assert_eq!(found.words, "ABI (311 → 314t), GIL state (on → off)");
+    assert_eq!(found.words, "ABI (cp311 → cp314t), GIL state (on → off)");
 }
 
 #[test]

@@ -1,114 +1,75 @@
-//! Report sections about the time inside a request, and comparisons between clients.
+//! Report sections that compare clients.
 
-use super::page::{Block, Chart, Section, Table};
-use super::svg;
-use super::view::{View, section, table, text};
+use super::findings::detectable;
+use super::page::{Block, Section};
+use super::view::{ORIGINAL, View, measured, section, table};
 use super::words::theirs;
-use crate::comparable;
-use crate::figures::{ALL, Subject};
-use crate::infer;
+use crate::figures::Subject;
 use crate::record::Config;
-use crate::verdict::{Good, Sides, family};
+use crate::verdict::{Good, Sides, Verdict, family};
+
+/// Heading of the comparison of clients that share a process.
+const TOGETHER: &str = "Clients under the same load";
+
+/// Two clients that share a process, in one scenario.
+struct Pair<'r> {
+    config: &'r Config,
+    scenario: &'r str,
+    clients: [&'r str; 2],
+    verdict: Verdict,
+}
 
 impl View<'_> {
-    /// Returns the stages of the configurations with stage metrics, compared with the first of them.
-    pub fn stages(&self) -> Option<Section> {
-        let staged: Vec<&Config> = self.record.configs.iter().filter(|config| config.asked.stages).collect();
-        let (first, others) = staged.split_first()?;
-        let values = |config: &Config, stage: &str| {
-            self.figures.get(&Subject::new(&config.asked.id, "", ALL), &format!("stage {stage}"))
+    /// Says where clients that share a process differ.
+    pub fn same_load(&self) -> Option<Section> {
+        let all = self.together();
+        let (shown, not): (Vec<&Pair>, Vec<&Pair>) = all.iter().partition(|pair| pair.verdict.shown());
+        let sentence = |Pair { config, scenario, clients: [first, other], verdict }: &&Pair| {
+            let (longer, size) = (if verdict.worse() { "longer" } else { "shorter" }, verdict.size_with_interval());
+            format!(
+                "p95 of `{scenario}` with **{}**: **{longer}** by {other} than by {first}, {size}.",
+                config.asked.title
+            )
         };
-        let order = &self.record.stages()?.order;
-        let mut head = vec!["Stage".to_owned()];
-        for config in &staged {
-            head.extend([config.asked.title.clone(), "theirs".to_owned()]);
+        let mut sentences: Vec<String> = shown.iter().map(sentence).collect();
+        if !not.is_empty() {
+            let limit = detectable(not.iter().map(|pair| &pair.verdict));
+            let other = if shown.is_empty() { "" } else { "other " };
+            sentences.push(format!("In {} {other}cases, no difference in the p95 was shown ({limit}).", not.len()));
         }
-        head.extend(others.iter().map(|config| format!("Change: {}", config.asked.title)));
-        let verdicts: Vec<_> = others
-            .iter()
-            .map(|other| {
-                let whole = |config: &Config| Subject::new(&config.asked.id, "", ALL);
-                let sides = |stage| {
-                    let pair = (&whole(first), &whole(other));
-                    self.figures.sides(self.record, pair, &format!("stage {stage}"), Good::Low)
-                };
-                let all: Vec<Sides> = order.iter().map(sides).collect();
-                comparable::within(self.record, first, other).map(|_| family(&all))
-            })
-            .collect();
-        let mut rows = Vec::new();
-        for (index, stage) in order.iter().enumerate() {
-            let figure = format!("stage {stage}");
-            if staged.iter().all(|config| values(config, stage).is_empty()) {
-                continue;
-            }
-            let mut row = vec![format!("`{stage}`")];
-            for config in &staged {
-                row.push(self.show(config, "", ALL, &figure));
-                row.push(theirs(self.theirs(config, "", ALL, &figure)));
-            }
-            row.extend(verdicts.iter().map(|verdicts| match verdicts {
-                Ok(found) => {
-                    let found = found[index].as_ref();
-                    found.map_or("–".to_owned(), |found| format!("{}: {}", found.size(), found.words()))
-                }
-                Err(_) => "not comparable".to_owned(),
-            }));
-            rows.push(row);
-        }
-        let groups: Vec<(String, Vec<(String, f64)>)> = staged
-            .iter()
-            .map(|config| {
-                let mean =
-                    |stage: &str| (!values(config, stage).is_empty()).then(|| infer::mean(values(config, stage)));
-                let stages = order.iter().filter_map(|stage| Some((stage.to_string(), mean(stage)?)));
-                (config.asked.title.clone(), stages.collect())
-            })
-            .collect();
-        if rows.is_empty() {
-            return None;
-        }
-        let chart = Chart {
-            name: "stages".to_owned(),
-            caption: "Means of the stages, one after the other; stages may overlap in truth.".to_owned(),
-            svg: svg::waterfall(&self.title("Where the time goes"), "ms", &groups),
-        };
-        let mut said = "Means in milliseconds over all scenarios, as the client itself counts them.".to_owned();
-        for (other, verdicts) in others.iter().zip(&verdicts) {
-            if let Err(why) = verdicts {
-                said.push_str(&format!(" {} and {} are {why}.", first.asked.title, other.asked.title));
-            }
-        }
-        let blocks = vec![Block::Text(said), Block::Table(Table { head, rows }), Block::Chart(chart)];
-        section("Stages", blocks)
+        (!all.is_empty()).then(|| Section::new(TOGETHER, vec![Block::List(sentences)]))
+    }
+
+    /// Returns all figures of clients that share a process, for the appendix.
+    pub fn same_load_rows(&self) -> Option<Section> {
+        let all = self.together();
+        let rows = all.iter().map(|Pair { config, scenario, clients: [first, other], verdict }| {
+            let show = |client: &str| self.show(config, client, scenario, "p95");
+            let what = format!("{other} against {first}");
+            let names = [config.asked.title.clone(), (*scenario).to_owned(), what];
+            names.into_iter().chain([show(first), show(other), verdict.size(), verdict.words()]).collect()
+        });
+        let head = ["Configuration", "Scenario", "Clients", "First, p95, ms", "Second, p95, ms", "Change", "Verdict"];
+        section(TOGETHER, vec![table(&head, rows.collect())])
     }
 
     /// Compares clients that share a process: the second and later ones with the first.
-    pub fn same_load(&self) -> Option<Section> {
-        let mut rows = Vec::new();
-        for config in self.record.configs.iter().filter(|config| config.asked.clients.len() > 1) {
-            let id = &config.asked.id;
-            let clients = &config.asked.clients;
-            for other in &clients[1..] {
-                let pairs: Vec<_> = self
-                    .scenarios()
-                    .map(|scenario| {
-                        let values = |client: &str| self.figures.get(&Subject::new(id, client, scenario), "p95");
-                        Sides::apart(values(&clients[0]), values(other), Good::Low)
-                    })
-                    .collect();
-                for (scenario, verdict) in self.scenarios().zip(family(&pairs)) {
-                    let Some(found) = verdict else { continue };
-                    let what = format!("{other} against {}", clients[0]);
-                    let show = |client: &str| self.show(config, client, scenario, "p95");
-                    let mut row = vec![config.asked.title.clone(), scenario.to_owned(), what];
-                    row.extend([show(&clients[0]), show(other), found.size(), found.words()]);
-                    rows.push(row);
-                }
+    fn together(&self) -> Vec<Pair<'_>> {
+        let mut all = Vec::new();
+        for config in &self.record.configs {
+            let Some((first, others)) = config.asked.clients.split_first() else { continue };
+            for other in others {
+                let values = |client: &str, scenario: &str| {
+                    self.figures.get(&Subject::new(&config.asked.id, client, scenario), "p95")
+                };
+                let sides = |scenario| Sides::apart(values(first, scenario), values(other, scenario), Good::Low);
+                let verdicts = family(&self.scenarios().map(sides).collect::<Vec<_>>());
+                all.extend(self.scenarios().zip(verdicts).filter_map(|(scenario, verdict)| {
+                    Some(Pair { config, scenario, clients: [first, other], verdict: verdict? })
+                }));
             }
         }
-        let head = ["Configuration", "Scenario", "Clients", "First, p95", "Second, p95", "Change", "Verdict"];
-        section("Clients under the same load", vec![table(&head, rows)])
+        all
     }
 
     /// Compares configurations with one client each that differ only in the client and use the same scripts.
@@ -141,50 +102,46 @@ impl View<'_> {
             }
         }
         let mut head = vec!["Configuration".to_owned(), "Scenario".to_owned()];
-        names.iter().for_each(|name| head.extend([name.clone(), "theirs".to_owned()]));
-        section("Each client alone", vec![Block::Table(Table { head, rows })])
+        for name in &names {
+            head.push(match name.as_str() {
+                "server p95" => "p95 by the service, ms".to_owned(),
+                "capacity" => "Capacity by the p95, requests/s".to_owned(),
+                name => format!("{name}, ms"),
+            });
+            head.push(ORIGINAL.to_owned());
+        }
+        let heading = if rows.is_empty() { "Requests that the users can make" } else { "Each client alone" };
+        let mut blocks = vec![measured(2, head, rows)];
+        blocks.extend(self.capacity());
+        section(heading, blocks)
     }
 
-    pub fn capacity(&self) -> Option<Section> {
-        let scenario = self.scenarios().next()?;
+    /// Returns what Little's law says about the first scenario.
+    fn capacity(&self) -> Vec<Block> {
+        let Some(scenario) = self.scenarios().next() else { return Vec::new() };
         let rows = self.each().map(|(config, client)| {
             let show = |figure: &str| self.show(config, &client, scenario, figure);
             vec![
                 config.asked.title.clone(),
                 client.clone(),
+                show("capacity of the mean"),
                 show("capacity"),
                 theirs(self.theirs(config, &client, scenario, "capacity")),
-                show("capacity of the mean"),
                 show("requests/s"),
             ]
         });
+        let original = match self.record.original {
+            Some(_) => " The original report divides by the p95, which gives less.",
+            None => "",
+        };
         let said = format!(
-            "Little's law: {} users divided by how long each waits. The original divides by the p95, which is below \
-             what the law says; the law speaks of the mean. With several clients in turn each has its share of it.",
+            "Little's law: {} users, divided by the mean time of a request, is the number of requests per second that \
+             they can make.{original} Of several clients that are loaded in turn, each has its share.",
             self.record.load.vus
         );
-        let head = ["Configuration", "Client", "By the p95", "theirs", "By the mean", "Measured requests/s"];
-        section("Capacity", vec![Block::Text(said), table(&head, rows.collect())])
-    }
-
-    pub fn parts(&self) -> Option<Section> {
-        let parts = self.record.parts();
-        if parts.is_empty() {
-            return None;
-        }
-        let rows = self.record.configs.iter().map(|config| {
-            let mut row = vec![config.asked.title.clone()];
-            for part in &parts {
-                let figure = format!("{part} mean");
-                row.push(self.show(config, "", ALL, &figure));
-                row.push(theirs(self.theirs(config, "", ALL, &figure)));
-            }
-            row
-        });
-        let mut head = vec!["Configuration".to_owned()];
-        parts.iter().for_each(|part| head.extend([(*part).clone(), "theirs".to_owned()]));
-        let said = "Means in milliseconds over all scenarios, as the application counts them. What no client has a hand \
-                    in is the control: it tells what the interpreter alone does.";
-        section("Parts of a request", vec![text(said), Block::Table(Table { head, rows: rows.collect() })])
+        let head = ["Configuration", "Client", "By the mean", "By the p95", ORIGINAL, "Measured"];
+        let head = head.map(str::to_owned).to_vec();
+        let heading = Block::Heading(format!("Requests per second of `{scenario}` by Little's law"));
+        vec![heading, Block::Text(said), measured(2, head, rows.collect())]
     }
 }

@@ -1,5 +1,6 @@
 //! First section of a report: what was found, in sentences that rules make from the record.
 
+use super::method;
 use super::page::{Block, Section};
 use super::view::View;
 use crate::comparable::{Comparison, comparisons};
@@ -7,6 +8,8 @@ use crate::verdict::{PROCESSOR_TIME, RATE, Verdict, percent};
 
 /// Most sentences about differences.
 const SENTENCES: usize = 5;
+/// Most comparisons that a sentence names.
+const NAMES: usize = 2;
 
 /// A figure of two configurations, with its verdict.
 struct Finding<'c> {
@@ -31,7 +34,7 @@ impl View<'_> {
         shown.sort_by(|a, b| b.verdict.change.mean.abs().total_cmp(&a.verdict.change.mean.abs()));
         let mut sentences: Vec<String> = shown.iter().take(SENTENCES).map(|finding| finding.sentence()).collect();
         if shown.len() > SENTENCES {
-            sentences.push(format!("{} smaller differences are in the comparisons below.", shown.len() - SENTENCES));
+            sentences.push(format!("{} smaller differences are in the appendix.", shown.len() - SENTENCES));
         }
         for figure in [PROCESSOR_TIME, RATE] {
             sentences.extend(not_shown(figure, &not));
@@ -40,6 +43,11 @@ impl View<'_> {
             sentences.push(
                 "There is nothing to compare: no two configurations with results differ in one thing only.".into(),
             );
+        }
+        let limits = method::warned(self.record, self.figures).len();
+        if limits > 0 {
+            let limits = if limits == 1 { "One thing limits".to_owned() } else { format!("{limits} things limit") };
+            sentences.push(format!("{limits} these results; see \"{}\".", method::LIMITS));
         }
         Section::new("What was found", [vec![Block::List(sentences)], charts].concat())
     }
@@ -71,20 +79,26 @@ impl Finding<'_> {
 /// Returns a sentence about the comparisons in which a figure showed no difference; `None` if there are none.
 fn not_shown(figure: &str, findings: &[&Finding]) -> Option<String> {
     let of_it: Vec<&&Finding> = findings.iter().filter(|finding| finding.figure == figure).collect();
-    let names: Vec<String> = of_it
-        .iter()
-        .map(|finding| {
-            format!("{} against {}", finding.comparison.other.asked.title, finding.comparison.base.asked.title)
-        })
-        .collect();
-    let smallest = of_it.iter().filter_map(|finding| finding.verdict.smallest).max_by(f64::total_cmp);
-    let limit = match smallest {
+    let pair = |finding: &&&Finding| {
+        let Comparison { base, other, .. } = finding.comparison;
+        format!("{} against {}", other.asked.title, base.asked.title)
+    };
+    let mut names: Vec<String> = of_it.iter().take(NAMES).map(pair).collect();
+    if of_it.len() > NAMES {
+        names.push(format!("{} other comparisons", of_it.len() - NAMES));
+    }
+    let limit = detectable(of_it.iter().map(|finding| &finding.verdict));
+    (!names.is_empty()).then(|| format!("No difference in {figure} was shown for {} ({limit}).", names.join("; ")))
+}
+
+/// Says which differences the verdicts could have shown.
+pub fn detectable<'v>(verdicts: impl Iterator<Item = &'v Verdict>) -> String {
+    match verdicts.filter_map(|verdict| verdict.smallest).max_by(f64::total_cmp) {
         Some(share) => {
             format!("differences of {} % or more would have been shown", percent(share).trim_start_matches('+'))
         }
         None => "so few runs cannot show any".to_owned(),
-    };
-    (!names.is_empty()).then(|| format!("No difference in {figure} was shown for {} ({limit}).", names.join("; ")))
+    }
 }
 
 #[cfg(test)]

@@ -6,41 +6,50 @@ use crate::figures::{Figures, Subject};
 use crate::infer;
 use crate::record::{Machine, Phase, Record, Run, Sequential};
 
+/// Heading of the warnings.
+pub const LIMITS: &str = "What limits these results";
 /// Share of CPU time used by other processes above which a warning is shown.
 const OTHER: f64 = 0.05;
 const STEAL: f64 = 0.01;
 /// Relative difference between load generator and application above which a warning is shown.
 const APART: f64 = 0.25;
 
+/// Returns the sections about the method, for the appendix.
 pub fn sections(record: &Record) -> Vec<Section> {
     vec![
-        Section::new("Configurations", vec![configurations(record)]).folded(),
-        Section::new("Method", vec![Block::List(method(record))]).folded(),
-        Section::new("Runs", vec![runs(record)]).folded(),
+        Section::new("Configurations", vec![configurations(record)]),
+        Section::new("Method", vec![Block::List(method(record))]),
+        Section::new("Runs", vec![runs(record)]),
     ]
 }
 
-/// Returns the warnings about the results.
+/// Returns the section with the warnings.
 pub fn warnings(record: &Record, figures: &Figures) -> Section {
-    Section::new("What limits these results", vec![Block::List(warned(record, figures))])
+    let mut all = warned(record, figures);
+    if all.is_empty() {
+        all.push("Nothing that this tool checks.".to_owned());
+    }
+    Section::new(LIMITS, vec![Block::List(all)])
 }
 
-fn warned(record: &Record, figures: &Figures) -> Vec<String> {
+/// Returns the warnings, one for each kind.
+pub fn warned(record: &Record, figures: &Figures) -> Vec<String> {
     let mut all = record.warnings.clone();
     let plain: Vec<&str> =
         record.configs.iter().filter(|config| !config.optimized).map(|config| &*config.asked.id).collect();
     if !plain.is_empty() {
         let mixed = if plain.len() < record.configs.len() { " while others were: they cannot be compared" } else { "" };
         all.push(format!(
-            "The interpreters of {} were compiled without PGO and LTO{mixed}. Whether the GIL is better off has come out \
-             the other way with such builds.",
+            "The interpreters of {} were compiled without PGO and LTO{mixed}. With such builds, conclusions about the GIL \
+             have been reversed.",
             plain.join(", ")
         ));
     }
     let (repeat, least) = (record.load.repeat, if record.load.slice.is_some() { 2 } else { 4 });
     if repeat < least {
         let least = if least == 2 { "two" } else { "four" };
-        all.push(format!("{repeat} runs of each configuration cannot show any difference: it takes {least}."));
+        let runs = if repeat == 1 { "One run".to_owned() } else { format!("{repeat} runs") };
+        all.push(format!("{runs} of each configuration cannot show any difference: it takes {least}."));
     }
     let forwarded = record.complete().filter(|run| run.forwarded).count();
     if forwarded > 0 {
@@ -69,9 +78,6 @@ fn warned(record: &Record, figures: &Figures) -> Vec<String> {
     let slowed: u64 = machines.iter().filter_map(|(_, machine)| machine.throttled).sum();
     if slowed > 0 {
         all.push(format!("Processors were slowed down {slowed} times, by their heat or by a limit of this machine."));
-    }
-    if all.is_empty() {
-        all.push("None.".to_owned());
     }
     all
 }

@@ -3,12 +3,15 @@
 mod clients;
 mod compare;
 mod findings;
+mod html;
 mod method;
+mod migration;
 mod page;
 mod results;
 mod scaling;
 mod svg;
 mod view;
+mod why;
 mod words;
 
 use std::fs;
@@ -22,7 +25,8 @@ use crate::record::Record;
 use crate::scaling::{Curve, curves};
 use base::{UsageError, ui};
 use build::cache;
-use page::Page;
+use page::{Block, Page, Section};
+use view::View;
 
 #[derive(Debug, Args)]
 pub struct Options {
@@ -58,7 +62,7 @@ pub fn draw(folder: &Path) -> Result<Option<String>> {
         cache::write(&charts.join(format!("{}.svg", chart.name)), chart.svg.as_bytes())?;
     }
     cache::write(&folder.join("report.md"), page.markdown().as_bytes())?;
-    cache::write(&folder.join("report.html"), page.html().as_bytes())?;
+    cache::write(&folder.join("report.html"), html::html(&page).as_bytes())?;
     Ok(mostly_errors(&record, &figures))
 }
 
@@ -88,8 +92,8 @@ fn page(record: &Record, figures: &Figures, curves: &[Curve]) -> Page {
     let failed = mostly_errors(record, figures);
     // The title is the first line in all formats of the report.
     let title = match &failed {
-        Some(_) => format!("More errors than successes: serving with and without the GIL, {}", record.when),
-        None => format!("Serving with and without the GIL, {}", record.when),
+        Some(_) => "More errors than successes: serving with and without the GIL",
+        None => "Serving with and without the GIL",
     };
     banner.extend(failed.map(|line| format!("ERRORS: {line}")));
     if record.server.standin {
@@ -97,16 +101,33 @@ fn page(record: &Record, figures: &Figures, curves: &[Curve]) -> Page {
             .push("STAND-IN SERVER: its speed says nothing about a real one, nor do latencies measured with it".into());
     }
     banner.extend(record.incomplete().map(|why| format!("INCOMPLETE: {why}")));
-    let mut sections = match record.scale {
-        None => results::sections(record, figures),
-        Some(_) => scaling::scaling(record, curves).into_iter().collect(),
+    let (mut sections, mut appendix) = match record.scale {
+        None => (results::sections(record, figures), results::appendix(record, figures)),
+        Some(_) => (scaling::scaling(record, curves).into_iter().collect(), Vec::new()),
     };
     sections.push(method::warnings(record, figures));
-    if record.scale.is_none() {
-        sections.extend(results::comparisons_of(record, figures));
-    }
-    sections.extend(method::sections(record));
-    Page { title, banner, sections }
+    sections.extend(View { record, figures }.migration());
+    appendix.extend(method::sections(record));
+    let said = "All figures, the tests of significance, the conditions and the runs.".to_owned();
+    sections.push(Section::new("Appendix", vec![Block::Text(said)]));
+    sections.extend(appendix.into_iter().map(Section::folded));
+    Page { title: title.to_owned(), lead: lead(record), banner, sections }
+}
+
+/// Says what was measured, where and when.
+fn lead(record: &Record) -> String {
+    let Record { when, load, server, machine, configs, .. } = record;
+    let users = match record.scale {
+        None => format!(" with {} users", load.vus),
+        Some(_) => String::new(),
+    };
+    format!(
+        "Measured on {when}. {} runs of {} configurations, {} s for each scenario{users}. Server: {}. Machine: {machine}",
+        record.complete().count(),
+        configs.len(),
+        load.seconds,
+        server.kind
+    )
 }
 
 #[cfg(test)]

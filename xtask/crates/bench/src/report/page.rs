@@ -2,10 +2,10 @@
 
 use std::fmt::Write as _;
 
-const STYLE: &str = include_str!("style.css");
-
 pub struct Page {
     pub title: String,
+    /// What was measured, where and when, in one paragraph.
+    pub lead: String,
     /// Warnings shown at the top, and on each printed page.
     pub banner: Vec<String>,
     pub sections: Vec<Section>,
@@ -15,7 +15,7 @@ pub struct Page {
 pub struct Section {
     pub heading: String,
     pub blocks: Vec<Block>,
-    /// Whether the page shows only the heading until a reader opens it.
+    /// Part of the appendix: below its heading, and the page shows only the heading until a reader opens it.
     pub folded: bool,
 }
 
@@ -24,18 +24,33 @@ impl Section {
         Section { heading: heading.to_owned(), blocks, folded: false }
     }
 
-    /// Returns the section as one that a reader opens.
+    /// Returns the section as one of the appendix.
     pub fn folded(self) -> Section {
         Section { folded: true, ..self }
+    }
+
+    /// Level of the heading; the title of the page has level 1.
+    pub fn level(&self) -> usize {
+        if self.folded { 3 } else { 2 }
     }
 }
 
 #[derive(Clone)]
 pub enum Block {
+    /// Heading below that of the section.
+    Heading(String),
     Text(String),
     List(Vec<String>),
+    Steps(Vec<Step>),
     Table(Table),
     Chart(Chart),
+}
+
+/// What a reader does, with commands.
+#[derive(Clone)]
+pub struct Step {
+    pub text: String,
+    pub commands: Vec<String>,
 }
 
 #[derive(Clone)]
@@ -56,7 +71,7 @@ impl Page {
     pub fn charts(&self) -> impl Iterator<Item = &Chart> {
         self.sections.iter().flat_map(|section| &section.blocks).filter_map(|block| match block {
             Block::Chart(chart) => Some(chart),
-            Block::Text(_) | Block::List(_) | Block::Table(_) => None,
+            Block::Heading(_) | Block::Text(_) | Block::List(_) | Block::Steps(_) | Block::Table(_) => None,
         })
     }
 
@@ -66,80 +81,45 @@ impl Page {
         for line in &self.banner {
             let _ = write!(out, "\n> **{line}**\n");
         }
-        for Section { heading, blocks, folded: _ } in &self.sections {
-            let _ = write!(out, "\n## {heading}\n");
-            for block in blocks {
-                out.push('\n');
-                match block {
-                    Block::Text(text) => {
-                        let _ = writeln!(out, "{text}");
-                    }
-                    Block::List(items) => items.iter().for_each(|item| {
-                        let _ = writeln!(out, "- {item}");
-                    }),
-                    Block::Table(table) => {
-                        let line = |cells: &[String]| {
-                            let cells: Vec<String> = cells.iter().map(|cell| cell.replace('|', "\\|")).collect();
-                            format!("| {} |\n", cells.join(" | "))
-                        };
-                        out.push_str(&line(&table.head));
-                        let _ = writeln!(out, "|{}", "---|".repeat(table.head.len()));
-                        table.rows.iter().for_each(|row| out.push_str(&line(row)));
-                    }
-                    Block::Chart(Chart { name, caption, svg: _ }) => {
-                        let _ = writeln!(out, "![{caption}](charts/{name}.svg)\n\n*{caption}*");
-                    }
-                }
+        let _ = write!(out, "\n{}\n", self.lead);
+        for section in &self.sections {
+            let _ = write!(out, "\n{} {}\n", "#".repeat(section.level()), section.heading);
+            for block in &section.blocks {
+                let _ = write!(out, "\n{}", markdown_of(block, section.level() + 1));
             }
         }
         out
     }
-
-    /// Returns a self-contained HTML file without scripts or external files.
-    pub fn html(&self) -> String {
-        let mut out = String::from("<!doctype html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n");
-        out.push_str("<meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n");
-        out.push_str("<meta name=\"color-scheme\" content=\"light dark\">\n");
-        let _ = write!(out, "<title>{}</title>\n<style>\n{STYLE}</style>\n</head>\n<body>\n", escaped(&self.title));
-        if !self.banner.is_empty() {
-            let lines: Vec<String> = self.banner.iter().map(|line| inline(line)).collect();
-            let _ = writeln!(out, "<div class=\"banner\" role=\"note\">{}</div>", lines.join("<br>"));
-        }
-        let _ = write!(out, "<main>\n<h1>{}</h1>\n", escaped(&self.title));
-        for Section { heading, blocks, folded } in &self.sections {
-            let heading = format!("<h2>{}</h2>", escaped(heading));
-            let (begin, end) = match folded {
-                true => (format!("<details>\n<summary>{heading}</summary>"), "</details>\n"),
-                false => (heading, ""),
-            };
-            let _ = writeln!(out, "<section>\n{begin}");
-            blocks.iter().for_each(|block| out.push_str(&html_of(block)));
-            let _ = writeln!(out, "{end}</section>");
-        }
-        out.push_str("</main>\n</body>\n</html>\n");
-        out
-    }
 }
 
-fn html_of(block: &Block) -> String {
+fn markdown_of(block: &Block, level: usize) -> String {
     match block {
-        Block::Text(text) => format!("<p>{}</p>\n", inline(text)),
-        Block::List(items) => {
-            let items: String = items.iter().map(|item| format!("<li>{}</li>\n", inline(item))).collect();
-            format!("<ul>\n{items}</ul>\n")
-        }
-        Block::Table(Table { head, rows }) => {
-            let row = |tag: &str, cells: &[String]| {
-                let cells: String = cells.iter().map(|cell| format!("<{tag}>{}</{tag}>", inline(cell))).collect();
-                format!("<tr>{cells}</tr>\n")
+        Block::Heading(text) => format!("{} {text}\n", "#".repeat(level)),
+        Block::Text(text) => format!("{text}\n"),
+        Block::List(items) => items.iter().map(|item| format!("- {item}\n")).collect(),
+        Block::Steps(steps) => {
+            let commands =
+                |step: &Step| step.commands.iter().map(|line| format!("       {line}\n")).collect::<String>();
+            let step = |(index, step): (usize, &Step)| {
+                let commands = Some(commands(step)).filter(|lines| !lines.is_empty());
+                format!(
+                    "{}. {}\n{}",
+                    index + 1,
+                    step.text,
+                    commands.map_or_else(String::new, |lines| format!("\n{lines}\n"))
+                )
             };
-            let body: String = rows.iter().map(|cells| row("td", cells)).collect();
-            let head = row("th", head);
-            format!("<div class=\"wide\"><table>\n<thead>\n{head}</thead>\n<tbody>\n{body}</tbody>\n</table></div>\n")
+            steps.iter().enumerate().map(step).collect()
         }
-        Block::Chart(Chart { name: _, caption, svg }) => {
-            format!("<figure>\n{svg}<figcaption>{}</figcaption>\n</figure>\n", inline(caption))
+        Block::Table(table) => {
+            let line = |cells: &[String]| {
+                let cells: Vec<String> = cells.iter().map(|cell| cell.replace('|', "\\|")).collect();
+                format!("| {} |\n", cells.join(" | "))
+            };
+            let rule = format!("|{}\n", "---|".repeat(table.head.len()));
+            [line(&table.head), rule].into_iter().chain(table.rows.iter().map(|row| line(row))).collect()
         }
+        Block::Chart(Chart { name, caption, svg: _ }) => format!("![{caption}](charts/{name}.svg)\n\n*{caption}*\n"),
     }
 }
 
@@ -148,36 +128,28 @@ pub fn escaped(text: &str) -> String {
     text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&quot;")
 }
 
-/// Formats the supported inline markup: `**strong**` and code in backticks.
-fn inline(text: &str) -> String {
-    let mut out = String::new();
-    for (index, part) in escaped(text).split('`').enumerate() {
-        if index % 2 == 1 {
-            let _ = write!(out, "<code>{part}</code>");
-            continue;
-        }
-        for (index, part) in part.split("**").enumerate().filter(|(_, part)| !part.is_empty()) {
-            let _ = if index % 2 == 1 { write!(out, "<strong>{part}</strong>") } else { write!(out, "{part}") };
-        }
-    }
-    out
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
-    fn texts_keep_their_meaning_and_no_other() {
-        assert_eq!(inline("a < b & **c `d`**"), "a &lt; b &amp; <strong>c </strong><code>d</code>");
+    fn blocks_become_markdown() {
         let table = Table { head: vec!["a|b".to_owned()], rows: vec![vec!["<script>".to_owned()]] };
-        let blocks = vec![Block::Table(table), Block::List(vec!["`x`".to_owned()])];
-        let section = Section::new("H", blocks).folded();
-        let page = Page { title: "T".to_owned(), banner: vec!["Beware".to_owned()], sections: vec![section] };
-        let (markdown, html) = (page.markdown(), page.html());
-        assert!(markdown.contains("| a\\|b |\n|---|\n| <script> |") && markdown.contains("> **Beware**"), "{markdown}");
-        assert!(html.contains("<td>&lt;script&gt;</td>") && html.contains("<li><code>x</code></li>"), "{html}");
-        assert!(html.contains("<summary><h2>H</h2></summary>"), "{html}");
-        assert!(!html.contains("http"), "nothing comes from elsewhere: {html}");
+        let steps = vec![
+            Step { text: "First.".to_owned(), commands: vec!["one".to_owned(), "two".to_owned()] },
+            Step { text: "Last.".to_owned(), commands: Vec::new() },
+        ];
+        let blocks = vec![Block::Heading("Below".to_owned()), Block::Table(table), Block::Steps(steps)];
+        let sections = vec![Section::new("H", blocks.clone()), Section::new("Opened", blocks).folded()];
+        let page = Page { title: "T".to_owned(), lead: "L".to_owned(), banner: vec!["Beware".to_owned()], sections };
+        let text = page.markdown();
+        assert!(
+            text.starts_with("# T\n\n> **Beware**\n\nL\n\n## H\n\n### Below\n\n| a\\|b |\n|---|\n| <script> |"),
+            "{text}"
+        );
+        assert!(
+            text.contains("\n1. First.\n\n       one\n       two\n\n2. Last.\n\n### Opened\n\n#### Below\n"),
+            "{text}"
+        );
     }
 }

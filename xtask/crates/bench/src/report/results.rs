@@ -2,9 +2,9 @@
 
 use std::collections::BTreeSet;
 
-use super::page::{Block, Chart, Section, Table};
+use super::page::{Block, Chart, Section};
 use super::svg::{self, Bar, Line};
-use super::view::{View, section, short, table, text};
+use super::view::{ORIGINAL, View, measured, section, table, text};
 use super::words::theirs;
 use crate::comparable::{Comparison, Comparisons, comparisons};
 use crate::figures::{ALL, CPU, Figures, STEP, Subject};
@@ -13,29 +13,25 @@ use crate::record::{Config, Record};
 use crate::samples::quantile;
 use crate::verdict::{Good, PROCESSOR_TIME, RATE, Verdict, family};
 
+/// Returns the sections of the page.
 pub fn sections(record: &Record, figures: &Figures) -> Vec<Section> {
     let view = View { record, figures };
-    let mut sections = vec![view.findings(view.throughput_chart().into_iter().chain(view.latency_chart()).collect())];
-    let all = [
-        view.processor_time(),
-        view.latency(),
-        view.distribution(),
-        view.open(),
-        view.throughput(),
-        view.stages(),
-        view.same_load(),
-        view.solo(),
-        view.capacity(),
-        view.parts(),
-        view.over_time(),
-    ];
-    sections.extend(all.into_iter().flatten());
-    sections
+    let all = [view.why(), view.throughput(), view.p95_charts(), view.same_load(), view.solo()];
+    [view.findings(view.first_charts())].into_iter().chain(all.into_iter().flatten()).collect()
 }
 
-/// Returns all comparisons of configurations that differ in one thing.
-pub fn comparisons_of(record: &Record, figures: &Figures) -> Vec<Section> {
-    View { record, figures }.compared().into_iter().map(Section::folded).collect()
+/// Returns the sections of the appendix.
+pub fn appendix(record: &Record, figures: &Figures) -> Vec<Section> {
+    let view = View { record, figures };
+    let all = [
+        view.latency(),
+        view.distribution(),
+        view.counted_by_service(),
+        view.open(),
+        view.over_time(),
+        view.same_load_rows(),
+    ];
+    all.into_iter().flatten().chain(view.compared()).map(Section::folded).collect()
 }
 
 impl View<'_> {
@@ -111,95 +107,49 @@ impl View<'_> {
             .collect()
     }
 
-    fn processor_time(&self) -> Option<Section> {
-        let scenarios: Vec<&str> = [ALL].into_iter().chain(self.scenarios()).collect();
-        let measured = |config: &&Config| !self.figures.get(&Subject::new(&config.asked.id, "", ALL), CPU).is_empty();
-        let configs: Vec<&Config> = self.record.configs.iter().filter(measured).collect();
-        let rows = configs.iter().map(|config| {
-            let mut row = vec![config.asked.title.clone()];
-            row.extend(scenarios.iter().map(|scenario| self.show(config, "", scenario, CPU)));
-            row
-        });
-        let bars: Vec<Bar> = configs
-            .iter()
-            .filter_map(|config| {
-                let estimate = self.figures.estimate(&Subject::new(&config.asked.id, "", ALL), CPU)?;
-                Some(Bar { name: short(config), estimate, theirs: None, kind: 2 })
-            })
-            .collect();
-        let mut head = vec!["Configuration".to_owned(), "All scenarios".to_owned()];
-        head.extend(self.scenarios().map(str::to_owned));
-        let rows: Vec<Vec<String>> = rows.collect();
-        if rows.is_empty() {
-            return None;
-        }
-        let said = "Processor time that the kernel accounted to the container of the service, in milliseconds per answer \
-                    with status 200. It hardly depends on what else the machine does.";
-        let caption = "Processor time per answer over all scenarios, with its 95 % interval";
-        let chart = self.bar_chart("processor-time", caption, ("Processor time per request", "ms"), &bars);
-        let blocks = [text(said), Block::Table(Table { head, rows })].into_iter().chain(chart).collect();
-        section("Processor time per request", blocks)
-    }
-
-    /// Returns the chart of the first scenario.
-    fn latency_chart(&self) -> Option<Block> {
-        self.scenarios().next().and_then(|scenario| self.p95_chart(0, scenario))
+    /// Returns the charts at the top of the page.
+    fn first_charts(&self) -> Vec<Block> {
+        let rates: Vec<Bar> = self.record.configs.iter().filter_map(|config| self.bar(config, "", ALL, RATE)).collect();
+        let caption = "Answers per second over all scenarios, with their 95 % interval.";
+        let rates = self.bar_chart("throughput", caption, ("Requests per second", "per s"), &rates);
+        rates.into_iter().chain(self.scenarios().next().and_then(|scenario| self.p95_chart(0, scenario))).collect()
     }
 
     fn p95_chart(&self, number: usize, scenario: &str) -> Option<Block> {
-        let bars: Vec<Bar> = self
-            .each()
-            .filter_map(|(config, client)| {
-                let estimate = self.figures.estimate(&Subject::new(&config.asked.id, &client, scenario), "p95")?;
-                let theirs = self.theirs(config, &client, scenario, "p95");
-                Some(Bar { name: format!("{}, {client}", short(config)), estimate, theirs, kind: self.kind(&client) })
-            })
-            .collect();
-        self.bar_chart(
-            &format!("p95-{number}"),
-            &format!("p95 of `{scenario}` with its 95 % interval"),
-            (&format!("p95 latency, {scenario}"), "ms"),
-            &bars,
-        )
+        let bars: Vec<Bar> =
+            self.each().filter_map(|(config, client)| self.bar(config, &client, scenario, "p95")).collect();
+        let caption = format!("95 of 100 answers of `{scenario}` came within this time; with its 95 % interval.");
+        self.bar_chart(&format!("p95-{number}"), &caption, (&format!("p95 latency, {scenario}"), "ms"), &bars)
     }
 
-    /// Returns a chart of figures with their intervals and those of the original report; `None` without figures. `title` is
-    /// that of the picture, with the unit of the figures.
-    fn bar_chart(&self, name: &str, caption: &str, (title, unit): (&str, &str), bars: &[Bar]) -> Option<Block> {
-        let original = bars.iter().any(|bar| bar.theirs.is_some());
-        let diamonds = if original { "; diamonds: the original report's" } else { "" };
-        (!bars.is_empty()).then(|| {
-            Block::Chart(Chart {
-                name: name.to_owned(),
-                caption: format!("{caption}{diamonds}."),
-                svg: svg::bars(&self.title(title), unit, bars),
-            })
-        })
+    /// Returns the charts of the other scenarios.
+    fn p95_charts(&self) -> Option<Section> {
+        let charts = self.scenarios().enumerate().skip(1);
+        section("Latency", charts.filter_map(|(number, scenario)| self.p95_chart(number, scenario)).collect())
     }
 
     fn latency(&self) -> Option<Section> {
         let mut blocks = Vec::new();
-        for (number, scenario) in self.scenarios().enumerate() {
-            let mut rows = Vec::new();
-            for (config, client) in self.each() {
-                let their = self.theirs(config, &client, scenario, "p95");
+        for scenario in self.scenarios() {
+            let rows = self.each().map(|(config, client)| {
                 let show = |figure: &str| self.show(config, &client, scenario, figure);
-                rows.push(vec![
-                    config.asked.title.clone(),
-                    client.clone(),
-                    show("p50"),
-                    show("p95"),
-                    show("p99"),
-                    show("server p95"),
-                    theirs(their),
-                    show("errors"),
-                ]);
-            }
-            // The first chart is at the top of the page.
-            blocks.extend(self.p95_chart(number, scenario).filter(|_| number > 0));
-            blocks.push(text(&format!("`{scenario}`:")));
-            let head = ["Configuration", "Client", "p50", "p95", "p99", "p95 by the server", "p95 of theirs", "Errors"];
-            blocks.push(table(&head, rows));
+                let mut row = vec![config.asked.title.clone(), client.clone()];
+                row.extend(["p50", "p95", "p99", "server p95"].map(show));
+                row.extend([theirs(self.theirs(config, &client, scenario, "p95")), show("errors")]);
+                row
+            });
+            let head = [
+                "Configuration",
+                "Client",
+                "p50, ms",
+                "p95, ms",
+                "p99, ms",
+                "p95 by the service, ms",
+                "Original report, p95, ms",
+                "Errors per run",
+            ];
+            blocks.push(Block::Heading(format!("`{scenario}`")));
+            blocks.push(measured(2, head.map(str::to_owned).to_vec(), rows.collect()));
         }
         section("Latency in milliseconds", blocks)
     }
@@ -214,7 +164,7 @@ impl View<'_> {
                 let shares = (0..=199).map(|step| f64::from(step) / 200.0).chain([0.999]);
                 let points: Vec<(f64, f64)> =
                     shares.filter_map(|share| Some((quantile(all, share)?, share * 100.0))).collect();
-                (!points.is_empty()).then(|| Line { name: format!("{}, {client}", short(config)), points })
+                (!points.is_empty()).then(|| Line { name: self.name(config, &client), points })
             })
             .collect();
         if lines.is_empty() {
@@ -241,33 +191,17 @@ impl View<'_> {
             row
         });
         let said = format!(
-            "In `{closed}`, {} users ask again when they have their answer: a service that hesitates is asked less, and the \
-             wait of all who would have come meanwhile is in no number (coordinated omission). In `{open}`, {} requests per \
-             second come whatever happens; those that could not even be begun are counted. Milliseconds.",
+            "In `{closed}`, {} users send the next request when they have an answer: a slow service gets fewer requests, and \
+             the time that further users would have waited is not counted (coordinated omission). In `{open}`, {} requests \
+             per second are sent whether or not answers come; those that could not be started in time are counted.",
             load.vus, load.rate
         );
         let mut head = vec!["Configuration".to_owned(), "Client".to_owned()];
         for scenario in [closed, open] {
-            head.extend(["p50", "p99", "answers/s"].map(|figure| format!("{scenario}: {figure}")));
+            head.extend(["p50, ms", "p99, ms", "answers/s"].map(|figure| format!("{scenario}: {figure}")));
         }
-        head.push("Not begun in time".to_owned());
-        let table = Block::Table(Table { head, rows: rows.collect() });
-        section("When nobody waits", vec![Block::Text(said), table])
-    }
-
-    fn throughput_chart(&self) -> Option<Block> {
-        let bars: Vec<Bar> = self
-            .record
-            .configs
-            .iter()
-            .filter_map(|config| {
-                let estimate = self.figures.estimate(&Subject::new(&config.asked.id, "", ALL), RATE)?;
-                let theirs = self.theirs(config, "", ALL, RATE);
-                Some(Bar { name: short(config), estimate, theirs, kind: 2 })
-            })
-            .collect();
-        let caption = "Answers per second over all scenarios, with their 95 % interval";
-        self.bar_chart("throughput", caption, ("Requests per second", "per s"), &bars)
+        head.push("Not started in time".to_owned());
+        section("Constant request rate", vec![Block::Text(said), measured(2, head, rows.collect())])
     }
 
     fn throughput(&self) -> Option<Section> {
@@ -281,20 +215,19 @@ impl View<'_> {
             row.push(self.show(config, "", ALL, "errors"));
             row
         });
-        let server = self.each().map(|(config, client)| {
+        let head = ["Configuration", "Iterations/s", ORIGINAL, "Requests/s", ORIGINAL, "Errors per run"];
+        section("Throughput", vec![measured(1, head.map(str::to_owned).to_vec(), whole.collect())])
+    }
+
+    fn counted_by_service(&self) -> Option<Section> {
+        let rows = self.each().map(|(config, client)| {
             let figure = "server requests/s";
-            vec![
-                config.asked.title.clone(),
-                client.clone(),
-                self.show(config, &client, ALL, figure),
-                theirs(self.theirs(config, &client, ALL, figure)),
-            ]
+            let theirs = theirs(self.theirs(config, &client, ALL, figure));
+            vec![config.asked.title.clone(), client.clone(), self.show(config, &client, ALL, figure), theirs]
         });
-        let head = ["Configuration", "Iterations/s", "theirs", "Requests/s", "theirs", "Errors"];
-        let mut blocks = vec![table(&head, whole.collect())];
-        blocks.push(text("As the application counted them, over all scenarios, errors included:"));
-        blocks.push(table(&["Configuration", "Client", "Requests/s", "theirs"], server.collect()));
-        section("Throughput", blocks)
+        let said = "Requests that the application counted, over all scenarios, errors included.";
+        let head = ["Configuration", "Client", "Requests/s", ORIGINAL].map(str::to_owned).to_vec();
+        section("Throughput by the service", vec![text(said), measured(2, head, rows.collect())])
     }
 
     fn over_time(&self) -> Option<Section> {
@@ -311,7 +244,7 @@ impl View<'_> {
                     (!seen.is_empty()).then(|| (step as f64 * STEP, infer::mean(&seen)))
                 };
                 let points: Vec<(f64, f64)> = (0..steps).filter_map(step).collect();
-                (!points.is_empty()).then(|| Line { name: short(config), points })
+                (!points.is_empty()).then(|| Line { name: self.name(config, ""), points })
             })
             .collect();
         if lines.is_empty() {

@@ -3,17 +3,17 @@
 use super::page::{Block, Chart, Section};
 use super::svg::{self, Line};
 use super::view::{section, table, text};
-use super::words::{estimate, number};
+use super::words::{estimate, mean, number};
 use crate::infer;
 use crate::record::Record;
-use crate::scaling::{Curve, Fit};
+use crate::scaling::{Curve, Fit, Point};
 
 /// Number of points of a fitted line.
 const STEPS: u16 = 40;
 
 /// Returns the measured points of a curve as a line, and the fitted law as another one.
 fn lines(curve: &Curve) -> Vec<Line> {
-    let name = format!("{}, {} processors", curve.config, curve.cpus);
+    let name = format!("{}, {}", curve.config, processors(curve.cpus));
     let points = curve.points.iter().map(|point| (f64::from(point.users), infer::mean(&point.throughput)));
     let fitted = curve.fit().zip(curve.points.last()).map(|(fit, last)| {
         let users = (0..=STEPS).map(|step| 1.0 + (f64::from(last.users) - 1.0) * f64::from(step) / f64::from(STEPS));
@@ -21,6 +21,10 @@ fn lines(curve: &Curve) -> Vec<Line> {
         Line { name: format!("{name}, fitted"), points: points.collect() }
     });
     [Line { name, points: points.collect() }].into_iter().chain(fitted).collect()
+}
+
+fn processors(number: u16) -> String {
+    if number == 1 { "1 processor".to_owned() } else { format!("{number} processors") }
 }
 
 /// Returns the section; `None` without curves.
@@ -55,6 +59,21 @@ pub fn scaling(record: &Record, curves: &[Curve]) -> Option<Section> {
     }
     let standin = if record.server.standin { " (STAND-IN server)" } else { "" };
     let blocks = vec![
+        Block::List(curves.iter().filter_map(|curve| sentence(&title(curve), curve)).collect()),
+        Block::Chart(Chart {
+            name: "scaling".to_owned(),
+            caption: "Answers per second by number of users, mean over runs.".to_owned(),
+            svg: svg::lines(&format!("Scaling{standin}"), ("users", "per s"), false, &lines),
+        }),
+        Block::Heading("Contention and coherency".to_owned()),
+        text(
+            "The universal scalability law (Gunther 2007) fitted to the means: λN / (1 + σ(N − 1) + κN(N − 1)). λ: requests/s \
+             of one user; σ, contention: the share of the work that only one can do at a time, 1 if all of it; κ, coherency: \
+             what every user adds to the work of every other one. Intervals: 95 %, bootstrap over runs. Behind the peak, \
+             more users get fewer answers.",
+        ),
+        table(&["Configuration", "Processors", "λ", "σ", "κ", "Peak at users"], fitted.collect()),
+        Block::Heading("All points".to_owned()),
         table(
             &[
                 "Configuration",
@@ -67,18 +86,23 @@ pub fn scaling(record: &Record, curves: &[Curve]) -> Option<Section> {
             ],
             measured,
         ),
-        Block::Chart(Chart {
-            name: "scaling".to_owned(),
-            caption: "Answers per second by number of users, mean over runs.".to_owned(),
-            svg: svg::lines(&format!("Scaling{standin}"), ("users", "per s"), false, &lines),
-        }),
-        text(
-            "The universal scalability law (Gunther 2007) fitted to the means: λN / (1 + σ(N − 1) + κN(N − 1)). λ: requests/s \
-             of one user; σ, contention: the share of the work that only one can do at a time, 1 if all of it; κ, coherency: \
-             what every user adds to the work of every other one. Intervals: 95 %, bootstrap over runs. Behind the peak, \
-             more users get fewer answers.",
-        ),
-        table(&["Configuration", "Processors", "λ", "σ", "κ", "Peak at users"], fitted.collect()),
     ];
     section("Scaling", blocks)
+}
+
+/// Says how the throughput of a curve changes with the number of users; `None` if there is only one point.
+fn sentence(title: &str, curve: &Curve) -> Option<String> {
+    let (first, rest) = curve.points.split_first()?;
+    let last = rest.last()?;
+    let rate = |point: &Point| infer::estimate(&point.throughput).map(|found| mean(&found));
+    let users = |number: u16| if number == 1 { "one user".to_owned() } else { format!("{number} users") };
+    let fitted = curve.fit().map_or_else(String::new, |fit| format!(" Contention: σ = {}.", estimate(Some(fit.sigma))));
+    Some(format!(
+        "**{title}** on {} answers **{} requests per second** with {} and **{}** with {}.{fitted}",
+        processors(curve.cpus),
+        rate(first)?,
+        users(first.users),
+        rate(last)?,
+        users(last.users)
+    ))
 }

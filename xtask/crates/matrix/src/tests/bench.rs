@@ -73,6 +73,16 @@ fn an_invalid_load_test_is_an_error() {
         "id: 311-stages",
         &["configs[].stages", "`metrics.stages` is missing"],
     );
+    let order = "order: [limiter_wait, io, spawn_blocking_delay, to_dict]\n";
+    let meaning = |text: &str| format!("{order}        meaning: {text}\n");
+    let field = "metrics.stages.meaning";
+    check_error(
+        order,
+        &meaning("{ios: the answer}"),
+        "client_stage_seconds",
+        &[field, "`ios` is not one of the stages"],
+    );
+    check_error(order, &meaning("{io: \"a\\nb\"}"), "client_stage_seconds", &[field, "`io` needs one line of text"]);
     check_error("runtime: /runtime", "runtime: runtime", "runtime: runtime", &["bench.serve", "must start with `/`"]);
     check_error(
         "scripts: load",

@@ -23,7 +23,16 @@ pub(super) fn check(matrix: &Matrix, serve: &BenchServe) -> Result<(), Validatio
     }
     let measured = metrics.as_ref().map(|ServerSide { path, client: _, requests: _, parts: _, stages }| (path, stages));
     let staged = measured.and_then(|(_, stages)| stages.as_ref());
-    let staged = staged.map(|Stages { env: _, metric: _, label: _, order: _ }| ()).is_some();
+    if let Some(Stages { env: _, metric, label: _, order, meaning }) = staged {
+        if let Some(name) = meaning.keys().find(|name| !order.iter().any(|stage| **stage == ***name)) {
+            let message = format!("`{name}` is not one of the stages {}", quoted(order));
+            return fault(metric, "metrics.stages.meaning", message);
+        }
+        if let Some((name, _)) = meaning.iter().find(|(_, text)| text.chars().any(char::is_control)) {
+            return fault(metric, "metrics.stages.meaning", format!("`{name}` needs one line of text"));
+        }
+    }
+    let staged = staged.is_some();
     for path in [Some(runtime), measured.map(|(path, _)| path)].into_iter().flatten() {
         if !path.starts_with('/') {
             let message = format!("`{path}` is not a URL path: it must start with `/`");
