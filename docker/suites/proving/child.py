@@ -23,7 +23,7 @@ def prepare(adapter) -> dict:
     for number in range(records.COUNT):
         adapter.put(client, records.key(number), records.bins(number))
     for number in range(storm.THREADS):
-        adapter.put(client, records.key(number, storm.COUNTERS), {"count": 0})
+        adapter.put(client, storm.counter(adapter, number), {"count": 0})
     unserved = {}
     for name in sorted(storm.OPTIONAL):
         try:
@@ -52,6 +52,7 @@ def run(task: dict, send: Callable[..., None]) -> dict:
         smoke.modules(task["imports"])
         return {}
     adapter = client.load(task["file"], task["host"], task["port"])
+    adapter.run = task["run"]
     for name, precaution in adapter.precautions.items():
         if name not in task["without"]:
             precaution()

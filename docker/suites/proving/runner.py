@@ -32,13 +32,14 @@ class Runner:
         # The processes of a case have this seed, the next one, and so on.
         self.seed = random.randrange(1 << 31) if plan["seed"] is None else plan["seed"]
         self.stall = plan.get("stall", plan["limit"] * STALL)
+        self.run = f"{random.randrange(1 << 32):08x}"
 
     def task(self, suite: str, client: dict, case: str, without: list[str] = (), **more: object) -> dict:
         """A fresh process of child.py. `stall` in `more` is a time limit for each thing that it reports."""
         task = {
             "suite": suite, "case": case, "host": self.plan["host"], "port": self.plan["port"],
             "file": client.get("file"), "imports": client["imports"], "limit": self.plan["limit"],
-            "without": list(without), "undeclared": self.plan["undeclared"], **more,
+            "without": list(without), "undeclared": self.plan["undeclared"], "run": self.run, **more,
         }  # fmt: skip
         result = start("child", task, self.plan["limit"], stall=more.get("stall") or INF)
         lines = result.pop("lines")

@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable
 
 from proving import records
-from proving.client import Adapter
+from proving.client import Adapter, Key
 from proving.threads import Problems, together
 
 THREADS = 16
@@ -36,8 +36,13 @@ def put(adapter: Adapter, client: object, number: int) -> None:
     adapter.put(client, records.key(number), records.bins(number))
 
 
+def counter(adapter: Adapter, number: int) -> Key:
+    """The record that one thread counts in."""
+    return (records.NAMESPACE, COUNTERS, f"{adapter.run}-{number}")
+
+
 def operate(adapter: Adapter, client: object, number: int) -> None:
-    key = records.key(number, COUNTERS)
+    key = counter(adapter, number)
     first = adapter.add(client, key, "count", 1)
     second = adapter.add(client, key, "count", 3)
     if second != first + 3:
