@@ -110,18 +110,27 @@ class Group:
             seen.add(number, outcome)
         seen.end(subject)
 
+    def rounds(self, shape: Callable[[int], Plan], seen: Seen, goes_on: Callable[[str], None]) -> int:
+        """How many rounds may be called in one order. A few do not say how long more take: what is started by the first
+        call may have to be stopped by the next one."""
+        rounds = 1
+        while True:
+            goes_on("serial")
+            begun = time.monotonic()
+            self.serial(shape(rounds), 0, seen)
+            fit = min(ROUNDS, int(rounds * SLOW / max(time.monotonic() - begun, 1e-6)))
+            if fit < 2 * rounds or rounds == ROUNDS:
+                return max(1, fit)
+            rounds = min(ROUNDS, 2 * rounds)
+
     def compare(self, shape: Callable[[int], Plan], seed: str, goes_on: Callable[[str], None]) -> list[str]:
         """What happens in threads and in no order in one thread. `shape` makes the calls for a number of rounds. `goes_on`
         is called before each order and each run: each may take as long as the time limit."""
         rng = random.Random(seed)
-        begun = time.monotonic()
         serial = Seen(len(self.members))
-        self.serial(shape(1), 0, serial)
+        plan = shape(self.rounds(shape, serial, goes_on))
         # Fewer calls may end in another state.
         serial.attributes.clear()
-        # From one round, how long all rounds will take.
-        rounds = max(1, min(ROUNDS, int(SLOW / max(time.monotonic() - begun, 1e-6))))
-        plan = shape(rounds)
         for order in (0, 1, *[rng] * (ORDERS - 2)):
             goes_on("serial")
             self.serial(plan, order, serial)

@@ -1,8 +1,13 @@
 """The driven suite, with packages that are right or wrong in a known way."""
 
+import sys
+import time
+import types
 import unittest
 
 from support import processes, run, tests
+
+from proving.drive import Group, Seen
 
 CLEAN = '''
 import threading
@@ -140,6 +145,16 @@ class Driven(unittest.TestCase):
             "acme:Context: use() + use()", "acme: use(@acme:context) + use(@acme:context)", "acme: decode(b'!bytes') + decode(b'!bytes')",
         ):  # fmt: skip
             self.assertIn(name, pairs)
+
+    def test_what_is_slow_from_the_second_call_on_is_called_once(self):
+        calls = []
+        server = types.ModuleType("acme_server")
+        # It stops what the call before it started.
+        server.start = lambda: calls.append(time.sleep(0.3) if calls else None)
+        sys.modules[server.__name__] = server
+        self.addCleanup(sys.modules.pop, server.__name__)
+        group = Group({"call": None, "module": server.__name__}, [{"name": "start", "arguments": []}])
+        self.assertEqual(group.rounds(lambda rounds: [[0] * rounds, [0] * rounds], Seen(1), lambda _: None), 1)
 
     def test_nothing_driven_is_no_pass(self):
         lines = driven("def needs(a, b, c, d): pass\n")
