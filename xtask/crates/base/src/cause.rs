@@ -38,9 +38,14 @@ pub fn find<'a>(lines: impl Iterator<Item = &'a str>) -> Option<String> {
     }
     let lines: Vec<&str> = raw.into_iter().map(str::trim).filter(|line| !line.is_empty()).collect();
     let telling = |line: &&&str| !EMPTY.iter().any(|start| line.starts_with(start));
-    let marked = |line: &&&str| SIGNS.iter().any(|sign| line.contains(sign));
+    let marked = |line: &&&str| is_marked(line);
     let found = lines.iter().rev().filter(telling).find(marked).or_else(|| lines.iter().rev().find(telling))?;
     Some(shortened(found, 2 * WIDTH))
+}
+
+/// Returns whether a compiler or installer has marked a line as an error message.
+pub fn is_marked(line: &str) -> bool {
+    SIGNS.iter().any(|sign| line.contains(sign))
 }
 
 /// Returns the cause of a failed build script of Cargo, whose standard error Cargo prints below its own message, indented.

@@ -15,8 +15,8 @@ use super::wheel;
 use crate::cache::{Artefact, Output};
 use crate::missing::{MissingDebianPackages, MissingRequirements};
 use crate::plan::{Container, Wheel};
+use base::ui;
 use base::working_copy;
-use base::{cause, ui};
 use docker::{Content, ContextFile, Job, Network};
 use matrix::AUTO;
 
@@ -103,7 +103,7 @@ pub fn run(step: &Container, env: &StepEnv) -> Result<Output> {
         return Err(match missing(step, &messages, env) {
             Some(missing) => anyhow!(missing).context(failed),
             None => {
-                let cause = cause::find(env.task.tail().iter().map(String::as_str)).filter(|_| !messages.name_cause());
+                let cause = messages.cause(&env.task.tail());
                 let cause = cause.map(|cause| format!(": {cause}")).unwrap_or_default();
                 anyhow!("{failed}{cause}{}", messages.hint(&own.package, jobs))
             }

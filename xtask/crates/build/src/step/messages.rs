@@ -1,6 +1,7 @@
 //! Detects missing inputs from the output of a build.
 
 use super::wanted::Wanted;
+use base::cause;
 use base::ui::quoted;
 
 /// Prefix of lines in which build-wheel.sh prints requirements of the package's pyproject.toml.
@@ -32,6 +33,7 @@ pub struct Messages {
     in_advice: bool,
     in_cmake_error: bool,
     field: Option<&'static str>,
+    compiler_error: Option<String>,
     make_failed: bool,
     used_network: bool,
 }
@@ -55,6 +57,9 @@ impl Messages {
         note(&mut self.tried, scripts.chain(requested_libraries(line)));
         self.field = self.field.or_else(|| missing_field(line));
         self.module = self.module.take().or_else(|| missing_module(line));
+        if self.compiler_error.is_none() && line.contains(": error: ") {
+            self.compiler_error = Some(line.trim().to_owned());
+        }
         self.make_failed |= line.starts_with("make") && line.contains("***");
         self.used_network |= NO_NETWORK.iter().any(|part| line.contains(part));
         if line.starts_with("hint: This error likely indicates that `") {
@@ -65,6 +70,21 @@ impl Messages {
             self.in_advice = false;
         }
         shown
+    }
+
+    /// Returns the line that explains best why the build failed. `tail` are the last lines of its output. The error of a
+    /// compiler may come long before them, because a compiler continues with the rest of a file.
+    pub fn cause(&self, tail: &[String]) -> Option<String> {
+        if self.name_cause() {
+            return None;
+        }
+        let last = cause::find(tail.iter().map(String::as_str));
+        match (&self.compiler_error, last) {
+            (Some(error), last) if !last.as_deref().is_some_and(cause::is_marked) => {
+                Some(cause::shortened(error, 2 * cause::WIDTH))
+            }
+            (_, last) => last,
+        }
     }
 
     /// Returns the requirements that the build backend asks for and that are not locked.
@@ -459,6 +479,20 @@ mod tests {
         messages.read("          status_string: \"Could not resolve hostname\"");
         assert!(messages.hint("a", 2).contains("a Debian package in `build.apt` of `a`"));
         assert_eq!(messages.wanted(), [Wanted::PkgConfig("libzmq".to_owned())], "it is added first");
+    }
+
+    #[test]
+    fn the_error_of_a_compiler_is_the_cause_even_if_many_lines_follow() {
+        let mut messages = Messages::default();
+        let lines =
+            ["a.c:6:5: error: unknown type name `x_t`", "a.c:7:5: error: `y` undeclared", "   12 |  y();", "cause: no"];
+        for line in lines {
+            messages.read(line);
+        }
+        let tail = |from: usize| lines[from..].iter().map(|line| line.to_string()).collect::<Vec<_>>();
+        assert_eq!(messages.cause(&tail(2)).as_deref(), Some(lines[0]));
+        assert_eq!(messages.cause(&tail(1)).as_deref(), Some(lines[1]), "a marked line at the end counts more");
+        assert_eq!(Messages::default().cause(&tail(2)).as_deref(), Some("cause: no"));
     }
 
     #[test]
