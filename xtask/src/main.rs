@@ -133,7 +133,7 @@ enum BenchCmd {
     /// Measure the duration of builds with this tool and with the usual tools (pip, maturin, docker)
     Build(bench::Options),
     /// Load-test the services of images, with and without the GIL
-    Serve(bench::serve::Options),
+    Serve(Box<bench::serve::Options>),
     /// Regenerate the report of a `bench serve` result folder, or compare two result folders
     Report(bench::report::Options),
 }

@@ -10,6 +10,7 @@ mod page;
 mod results;
 mod scaling;
 mod svg;
+mod varied;
 mod view;
 mod why;
 mod words;

@@ -16,7 +16,7 @@ use crate::verdict::{Good, PROCESSOR_TIME, RATE, Verdict, family};
 /// Returns the sections of the page.
 pub fn sections(record: &Record, figures: &Figures) -> Vec<Section> {
     let view = View { record, figures };
-    let all = [view.why(), view.throughput(), view.p95_charts(), view.same_load(), view.solo()];
+    let all = [view.why(), view.varied(), view.throughput(), view.p95_charts(), view.same_load(), view.solo()];
     [view.findings(view.first_charts())].into_iter().chain(all.into_iter().flatten()).collect()
 }
 

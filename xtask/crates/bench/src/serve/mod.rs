@@ -7,6 +7,7 @@ mod options;
 mod paired;
 mod run;
 mod scale;
+mod vary;
 mod watch;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -36,6 +37,7 @@ pub fn run(project: &Project, options: &Options) -> Result<()> {
         anyhow!(UsageError("matrix.yaml has no `bench.serve`, which is required for `bench serve`".to_owned()))
     })?;
     let configs = chosen("configuration", &options.configs, &serve.configs, |config| &config.id)?;
+    let configs = vary::varied(&configs, &options.vary)?;
     let scenarios = chosen("scenario", &options.scenarios, &serve.scenarios, |scenario| scenario)?;
     let scenarios = if options.scale.is_some() { vec![closed(&scenarios, serve)?] } else { scenarios };
     let original = original(&project.folder, serve)?;
@@ -51,7 +53,7 @@ pub fn run(project: &Project, options: &Options) -> Result<()> {
     let docker = service::engine(project, options.yes)?;
     let quick = configs.iter().map(|config| quick_wheels(project, &docker, config)).collect::<Result<Vec<_>>>()?;
     let quick: BTreeSet<String> = quick.into_iter().flatten().collect();
-    let configs = configs.into_iter().map(|config| found(project, &docker, config)).collect::<Result<Vec<_>>>()?;
+    let configs = configs.iter().map(|config| found(project, &docker, config)).collect::<Result<Vec<_>>>()?;
     let waiting = || project.ui.say("[serve] waiting for another benchmark to finish");
     let _lock = project.cache.lock("bench.lock", &project.cancel, waiting)?;
     let k6 = K6::find(project, &docker, serve)?;

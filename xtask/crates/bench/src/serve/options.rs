@@ -6,6 +6,7 @@ use anyhow::{Context as _, Result, ensure};
 use clap::Args;
 
 use super::scale::Numbers;
+use super::vary::Variation;
 use base::UsageError;
 
 #[derive(Debug, Args)]
@@ -13,6 +14,10 @@ pub struct Options {
     /// Only these configurations; default: all in the matrix
     #[arg(long = "config", value_name = "ID", value_delimiter = ',')]
     pub configs: Vec<String>,
+    /// Also measure each configuration with each of these values of an environment variable of its service, one at a
+    /// time, as THREADS=2,16 (repeatable)
+    #[arg(long, value_name = "NAME=VALUE,VALUE")]
+    pub vary: Vec<Variation>,
     /// Only these scenarios; default: all in the matrix
     #[arg(long = "scenario", value_name = "NAME", value_delimiter = ',')]
     pub scenarios: Vec<String>,
