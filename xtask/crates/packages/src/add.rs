@@ -180,8 +180,8 @@ fn advise(tag: Option<&str>, added: &Added) -> String {
     if !lacking.is_empty() {
         let lacking = ui::quoted(lacking);
         let line = format!(
-            "The wheel lacks {lacking}, which the vendor's wheel of the same version has for another Python: the build \
-             left it out. If a library is missing, add its Debian package to `build.apt` and build again."
+            "The wheel lacks {lacking}, which the vendor's wheel of the same version has: the build left it out. If a \
+             library was missing, add its Debian package to the package's apt set in matrix.yaml and build again."
         );
         ui::wrap(&mut text, "", &line);
     }

@@ -127,8 +127,8 @@ impl Messages {
             return match (self.used_network, self.make_failed && jobs > 1) {
                 (true, _) => format!(
                     ": the build wanted to download files, and has no network, because nobody could verify them; make it \
-                     use an installed library instead: a Debian package in `build.apt` of `{package}` in matrix.yaml, and \
-                     what its documentation says in `build.env` or `build.config-settings`"
+                     use an installed library instead: add its Debian package to the apt set of `{package}` in matrix.yaml, \
+                     and what the documentation of `{package}` says to `build.env` or `build.config-settings`"
                 ),
                 (false, true) => format!(
                     ": make ran {jobs} commands at a time; if its makefiles do not allow that, set \
@@ -477,7 +477,7 @@ mod tests {
         let mut messages = Messages::default();
         messages.read("--   Package 'libzmq', required by 'virtual:world', not found");
         messages.read("          status_string: \"Could not resolve hostname\"");
-        assert!(messages.hint("a", 2).contains("a Debian package in `build.apt` of `a`"));
+        assert!(messages.hint("a", 2).contains("add its Debian package to the apt set of `a`"));
         assert_eq!(messages.wanted(), [Wanted::PkgConfig("libzmq".to_owned())], "it is added first");
     }
 
