@@ -654,6 +654,25 @@ def logging_off_and_on():
     aerospike.set_log_handler(None)
 
 
+# 0015: connected or not
+
+
+def connected_or_not():
+    """Threads use a client while others close and connect it. Only ThreadSanitizer sees what goes wrong."""
+    client = connect()
+
+    @accept(Exception)
+    def get():
+        client.get(key("nobody"), TIMEOUT)
+
+    def close():
+        client.close()
+        client.connect()
+
+    together(*[for_seconds(0.4, get)] * 2, *[for_seconds(0.4, client.is_connected)] * 2, *[for_seconds(0.4, close)] * 2)
+    client.close()
+
+
 # By patch, in its order.
 SCENARIOS = {
     "0001": [import_half_done, first_batch_read],
@@ -677,4 +696,5 @@ SCENARIOS = {
     "0012": [declared],
     "0013": [clients_connect],
     "0014": [logging_off_and_on],
+    "0015": [connected_or_not],
 }
