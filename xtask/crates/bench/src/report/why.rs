@@ -16,10 +16,11 @@ type StageVerdicts = Result<Vec<Option<Verdict>>, String>;
 impl View<'_> {
     /// Returns the section: sentences about stages first, then charts and tables.
     pub fn why(&self) -> Option<Section> {
-        let mut blocks = self.processor_time();
-        blocks.extend(self.stages());
+        let (mut blocks, stages) = (self.processor_time(), self.stages());
+        let heading = if stages.is_empty() { "Where the time goes" } else { "What gets faster, and why" };
+        blocks.extend(stages);
         blocks.extend(self.parts());
-        section("What gets faster, and why", blocks)
+        section(heading, blocks)
     }
 
     fn processor_time(&self) -> Vec<Block> {
