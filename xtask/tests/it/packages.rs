@@ -207,8 +207,8 @@ fn a_survey_changes_nothing_but_its_table() {
     let (code, said) = with_copy(&clone, &["survey", "../copy", "../nowhere", "--write", "table.md"]);
     let table = fs::read_to_string(clone.project().join("table.md")).unwrap();
     assert!(code == Some(0) && said.contains(&table), "{said}");
-    assert!(table.contains("| my-demo | - | setuptools | - | 0 | off |\n"), "{table}");
-    assert!(table.contains("| ../nowhere | - | - | - | - | not built: there is no folder `../nowhere`"), "{table}");
+    assert!(table.contains("| my-demo | - | setuptools | - | 0 | - | off |\n"), "{table}");
+    assert!(table.contains("| ../nowhere | - | - | - | - | - | not built: there is no folder `../nowhere`"), "{table}");
     assert_eq!(fs::read_to_string(&matrix).unwrap(), before);
     assert!(!clone.project().join("locks/my-demo").exists() && !clone.project().join("wheels").exists());
 }

@@ -4,12 +4,15 @@ use super::method;
 use super::page::{Block, Section};
 use super::view::View;
 use crate::comparable::{Comparison, comparisons};
+use crate::record::Record;
 use crate::verdict::{PROCESSOR_TIME, RATE, Verdict, percent};
 
 /// Most sentences about differences.
 const SENTENCES: usize = 5;
 /// Most comparisons that a sentence names.
 const NAMES: usize = 2;
+/// Largest share of the processors that other programs may use in a comparison of wall times.
+const OTHERS: f64 = 0.2;
 
 /// A figure of two configurations, with its verdict.
 struct Finding<'c> {
@@ -29,8 +32,10 @@ impl View<'_> {
             let main = verdicts.filter(|(figure, _)| main.contains(&figure.as_str()));
             found.extend(main.filter_map(|(figure, verdict)| Some(Finding { comparison, figure, verdict: verdict? })));
         }
+        let (disturbed, usable): (Vec<&Finding>, Vec<&Finding>) =
+            found.iter().partition(|finding| finding.figure == RATE && disturbed(self.record, finding.comparison));
         let (mut shown, not): (Vec<&Finding>, Vec<&Finding>) =
-            found.iter().partition(|finding| finding.verdict.shown());
+            usable.into_iter().partition(|finding| finding.verdict.shown());
         shown.sort_by(|a, b| b.verdict.change.mean.abs().total_cmp(&a.verdict.change.mean.abs()));
         let mut sentences: Vec<String> = shown.iter().take(SENTENCES).map(|finding| finding.sentence()).collect();
         if shown.len() > SENTENCES {
@@ -38,6 +43,14 @@ impl View<'_> {
         }
         for figure in [PROCESSOR_TIME, RATE] {
             sentences.extend(not_shown(figure, &not));
+        }
+        if !disturbed.is_empty() {
+            sentences.push(format!(
+                "Nothing is said about requests/s of {}, because other programs used more than {} % of the processors \
+                 meanwhile.",
+                pairs(&disturbed),
+                OTHERS * 100.0
+            ));
         }
         if found.is_empty() {
             sentences.push(
@@ -78,17 +91,29 @@ impl Finding<'_> {
 
 /// Returns a sentence about the comparisons in which a figure showed no difference; `None` if there are none.
 fn not_shown(figure: &str, findings: &[&Finding]) -> Option<String> {
-    let of_it: Vec<&&Finding> = findings.iter().filter(|finding| finding.figure == figure).collect();
-    let pair = |finding: &&&Finding| {
+    let of_it: Vec<&Finding> = findings.iter().filter(|finding| finding.figure == figure).copied().collect();
+    let limit = detectable(of_it.iter().map(|finding| &finding.verdict));
+    (!of_it.is_empty()).then(|| format!("No difference in {figure} was shown for {} ({limit}).", pairs(&of_it)))
+}
+
+/// Returns the names of the compared configurations, of many only the first.
+fn pairs(findings: &[&Finding]) -> String {
+    let pair = |finding: &&Finding| {
         let Comparison { base, other, .. } = finding.comparison;
         format!("{} against {}", other.asked.title, base.asked.title)
     };
-    let mut names: Vec<String> = of_it.iter().take(NAMES).map(pair).collect();
-    if of_it.len() > NAMES {
-        names.push(format!("{} other comparisons", of_it.len() - NAMES));
+    let mut names: Vec<String> = findings.iter().take(NAMES).map(pair).collect();
+    if findings.len() > NAMES {
+        names.push(format!("{} other comparisons", findings.len() - NAMES));
     }
-    let limit = detectable(of_it.iter().map(|finding| &finding.verdict));
-    (!names.is_empty()).then(|| format!("No difference in {figure} was shown for {} ({limit}).", names.join("; ")))
+    names.join("; ")
+}
+
+/// Returns whether other programs used so much of the processors that wall times say more about them.
+fn disturbed(record: &Record, comparison: &Comparison) -> bool {
+    let compared = [&*comparison.base.asked.id, &*comparison.other.asked.id];
+    let runs = record.complete().filter(|run| compared.contains(&run.config.as_str()));
+    runs.flat_map(|run| &run.phases).any(|phase| phase.machine.other > OTHERS)
 }
 
 /// Says which differences the verdicts could have shown.
@@ -106,7 +131,6 @@ mod tests {
     use super::*;
     use crate::figures::Figures;
     use crate::fixture;
-    use crate::record::Record;
 
     fn sentences(name: &str, change: impl FnOnce(&mut Record)) -> Vec<String> {
         let folder = fixture::folder(name, 1, 1.0);
@@ -129,6 +153,13 @@ mod tests {
         assert!(all[1].starts_with("No difference in requests/s was shown for 3.14t, acme-py only"), "{all:?}");
         let all = sentences("backward", |record| record.configs.swap(0, 1));
         assert!(all[0].contains("% more processor time per request** than 3.14t, acme-py only"), "{all:?}");
+    }
+
+    #[test]
+    fn nothing_is_said_about_wall_times_on_a_machine_that_others_use() {
+        let all = sentences("others", |record| record.runs[0].phases[0].machine.other = 0.5);
+        assert!(all.iter().any(|text| text.starts_with("Nothing is said about requests/s of 3.14t")), "{all:?}");
+        assert!(all[0].contains("less processor time per request"), "{all:?}");
     }
 
     #[test]
