@@ -24,7 +24,7 @@ const TESTS: [&str; 6] = ["test", "--locked", "--workspace", "--quiet", "--", "-
 
 /// Tests that need a Docker engine and the results of `ci`. They mostly wait for containers and the network.
 const ENGINE_TESTS: [&str; 7] =
-    ["test", "--locked", "--workspace", "--no-fail-fast", "--", "--ignored", "--test-threads=6"];
+    ["test", "--locked", "--workspace", "--no-fail-fast", "--", "--ignored", "--test-threads=4"];
 
 /// Selects a part of `ci`.
 #[derive(Debug, Args)]
