@@ -17,7 +17,7 @@ Bins = dict[str, Any]
 class Adapter:
     # By name: what must have happened before the first thread starts.
     precautions: dict[str, Callable[[], None]] = {}
-    # Names the records that this run changes and no other, which may use the same server at the same time.
+    # Part of the keys of all records that this run writes: another run may use the same server at the same time.
     run = ""
 
     def __init__(self, host: str, port: int) -> None:

@@ -149,7 +149,7 @@ class Driven(unittest.TestCase):
     def test_what_is_slow_from_the_second_call_on_is_called_once(self):
         calls = []
         server = types.ModuleType("acme_server")
-        # It stops what the call before it started.
+        # The first call is quick; each later one first stops the server of the call before.
         server.start = lambda: calls.append(time.sleep(0.3) if calls else None)
         sys.modules[server.__name__] = server
         self.addCleanup(sys.modules.pop, server.__name__)

@@ -143,7 +143,7 @@ fn attempt(project: &mut Project, options: &Options, what: &str, (old, abis): (&
         }
         Err(error) => {
             adding.project.cancel.check()?;
-            line.verdict = format!("not built: {}", cause(&error));
+            line.verdict = format!("not built: {}", cause(&error, adding.project.cache.dir()));
         }
     }
     Ok(line)
@@ -166,12 +166,13 @@ fn some_of(modules: &[String]) -> String {
     }
 }
 
-/// Returns the first line of the cause of a failed build.
-fn cause(error: &anyhow::Error) -> String {
+/// Returns the first line of the cause of a failed build. The table may be published, so the folder `cache` of this machine
+/// is not named in it.
+fn cause(error: &anyhow::Error, cache: &Path) -> String {
     let failed = error.chain().find_map(|cause| cause.downcast_ref::<StepsFailed>());
     let cause = failed.and_then(|failed| failed.causes.values().next().cloned());
     let text = cause.unwrap_or_else(|| error.root_cause().to_string());
-    text.lines().next().unwrap_or_default().to_owned()
+    text.lines().next().unwrap_or_default().replace(&*cache.to_string_lossy(), "CACHE")
 }
 
 fn table(lines: &[Line]) -> String {
@@ -193,6 +194,12 @@ fn table(lines: &[Line]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_cause_names_no_folder_of_this_machine() {
+        let error = anyhow::anyhow!("cannot update `/home/me/cache/v1/a/Cargo.lock`\nmore");
+        assert_eq!(cause(&error, Path::new("/home/me/cache/v1")), "cannot update `CACHE/a/Cargo.lock`");
+    }
 
     #[test]
     fn a_line_says_what_was_found() {

@@ -7,7 +7,6 @@ use anyhow::{Context as _, Result, ensure};
 
 use crate::elf::Elf;
 use crate::expected::ExpectedWheel;
-use crate::imports::has_python_suffix;
 use crate::name::{WheelName, data_scheme, platform_glibc};
 use crate::tags::{CpythonAbi, WheelKind, dotted, floor, kind};
 use crate::{archive, info};
@@ -46,6 +45,13 @@ pub struct WheelReport {
 /// libgcc statically. Later releases block the thread instead:
 /// <https://docs.python.org/3.14/c-api/init.html#cautions-regarding-runtime-finalization>
 const LAST_UNWINDING: u32 = 13;
+
+/// Returns whether CPython of any version or build could load this file name as an extension module for a specific
+/// ABI. For a plain `.so`, its exports decide.
+pub(super) fn has_python_suffix(path: &str) -> bool {
+    let tag = path.strip_suffix(".so").and_then(|stem| stem.rsplit_once('.'));
+    tag.is_some_and(|(_, tag)| tag.starts_with("cpython-") || tag.starts_with("pypy") || tag.starts_with("abi3"))
+}
 
 /// A wheel whose ELF files are being checked.
 struct ElfCheck<'a> {

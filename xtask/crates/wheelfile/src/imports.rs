@@ -8,6 +8,7 @@ use std::path::Path;
 use anyhow::{Context as _, Result};
 use zip::ZipArchive;
 
+use crate::check::has_python_suffix;
 use crate::name::data_scheme;
 
 /// Files that one or several wheels install into `site-packages`.
@@ -85,13 +86,6 @@ fn in_site_packages<'a>(member: &'a str, distribution: &str, version: &str) -> O
         // The `data` scheme is the interpreter's prefix, which contains `site-packages`.
         Some((_, rest)) => rest.split_once("/site-packages/").map(|(_, rest)| rest),
     }
-}
-
-/// Returns whether CPython of any version or build could load this file name as an extension module for a specific
-/// ABI. For a plain `.so`, its exports decide.
-pub fn has_python_suffix(path: &str) -> bool {
-    let tag = path.strip_suffix(".so").and_then(|stem| stem.rsplit_once('.'));
-    tag.is_some_and(|(_, tag)| tag.starts_with("cpython-") || tag.starts_with("pypy") || tag.starts_with("abi3"))
 }
 
 /// Returns whether a file name's part after the first dot is that of a module: source, byte code or extension module.
