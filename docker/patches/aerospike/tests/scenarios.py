@@ -673,6 +673,77 @@ def connected_or_not():
     client.close()
 
 
+# 0016: transactions
+
+
+def transaction_attributes():
+    """Threads use a transaction while others initialize it again. Only ThreadSanitizer sees what goes wrong."""
+    import aerospike
+
+    client = connect()
+    transaction = aerospike.Transaction()
+
+    def read():
+        assert transaction.id != 0 and transaction.state == aerospike.TXN_STATE_OPEN and not transaction.in_doubt
+
+    def set_timeout():
+        transaction.timeout = 10
+        assert transaction.timeout in (0, 10)
+
+    @accept(Exception)  # of servers without transactions
+    def put():
+        client.put(key("transaction"), {"a": 1}, policy=TIMEOUT | {"txn": transaction})
+
+    for works in ([read, read, set_timeout, set_timeout], [read, read, put]):
+        together(*[for_seconds(0.3, work) for work in [transaction.__init__, *works]])
+    client.close()
+
+
+# 0017: executions
+
+
+def wrong_arguments():
+    """A call of foreach() without its argument leaves the query as it was. No threads. Needs a server with queries."""
+    client = connect()
+    client.put(("test", "patches arguments", 1), {"a": 1, "b": 2}, policy=TIMEOUT)
+    query = client.query("test", "patches arguments").select("a")
+    accept(TypeError)(query.foreach)()
+    found = [set(bins) for _, _, bins in query.results(TIMEOUT)]
+    client.close()
+    assert found == [{"a"}], f"of the selected bin `a` this was read: {found}"
+
+
+def executions_overlap():
+    """Threads execute one query and one scan with different options, while another thread changes them."""
+    from aerospike import exception
+
+    client = connect()
+    for number in range(10):
+        client.put(("test", "patches overlap", number), {"a": 1}, policy=TIMEOUT)
+    wrong = []
+
+    def execute(source, nobins):
+        def check(record):
+            if bool(record[2]) == nobins:
+                wrong.append(record)
+
+        return accept(exception.AerospikeError)(lambda: source.foreach(check, TIMEOUT, {"nobins": nobins}))
+
+    for source in (client.query("test", "patches overlap"), client.scan("test", "patches overlap")):
+
+        @accept(exception.ClientError)  # while it is executed
+        def again(source=source):
+            source.__init__("test", "patches overlap")
+
+        def change(source=source):
+            source.ttl = 10
+
+        works = [execute(source, True), execute(source, False)] * 2 + [again, change]
+        together(*[for_seconds(0.5, work) for work in works])
+    client.close()
+    assert not wrong, f"{len(wrong)} records had bins that were not asked for, or none: {wrong[0]}"
+
+
 # By patch, in its order.
 SCENARIOS = {
     "0001": [import_half_done, first_batch_read],
@@ -697,4 +768,6 @@ SCENARIOS = {
     "0013": [clients_connect],
     "0014": [logging_off_and_on],
     "0015": [connected_or_not],
+    "0016": [transaction_attributes],
+    "0017": [wrong_arguments, executions_overlap],
 }
