@@ -19,6 +19,8 @@ RUN --mount=type=bind,target=/mnt --mount=type=tmpfs,target=/tmp \
     "$uv" pip install --quiet --break-system-packages --no-index --find-links=/mnt/wheelhouse \
         --require-hashes --no-deps --only-binary=:all: --link-mode=copy -r /mnt/wheelhouse/requirements.txt; \
     "$uv" pip check; \
+    # uv notes here when the engine received a wheel, which is another time for each build.
+    find / -xdev -name uv_cache.json -execdir sed -i '/uv_cache\.json,/d' RECORD ';' -delete; \
     python /mnt/compile_bytecode.py; \
     # What this wrote gets one time, or no two builds would have the same layer.
     find / -xdev -newermt "@$started" ! -regex '/\(dev\|mnt\|proc\|sys\|etc/hosts\|etc/resolv.conf\)' \

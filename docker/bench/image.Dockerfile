@@ -1,10 +1,12 @@
-# For `cargo xtask bench build`: the image as one would write it by hand. The
-# caller appends the image's own ENV lines.
+# For `cargo xtask bench build`: the image as one would write it by hand, what
+# changes rarely first. The caller appends the image's own ENV lines.
 #
-# Context: wheels/.
+# Context: requirements/ and wheels/.
 ARG BASE
 FROM ${BASE}
 USER root
-COPY wheels /wheels
-RUN python -m pip install --no-index --no-deps --no-cache-dir /wheels/*.whl && rm -r /wheels
+RUN --mount=type=bind,source=requirements,target=/mnt \
+    python -m pip install --no-index --no-deps --no-cache-dir /mnt/*.whl
+RUN --mount=type=bind,source=wheels,target=/mnt \
+    python -m pip install --no-index --no-deps --no-cache-dir /mnt/*.whl
 USER app

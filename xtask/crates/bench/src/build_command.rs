@@ -79,10 +79,11 @@ pub fn build(project: &Project, options: &Options) -> Result<()> {
         what,
         show: options.show,
         shell,
-        ours: ThisTool::new(project, docker.as_ref(), &work.folder, &name, pair)?,
-        whole: ThisTool::new(project, docker.as_ref(), &work.folder, &name, all)?,
+        ours: ThisTool::new(project, what, docker.as_ref(), &work, pair)?,
+        whole: ThisTool::new(project, what, docker.as_ref(), &work, all)?,
         plain: UsualTools::new(work.folder.join("plain"), client, name, project.matrix.platform)?,
-        copy: work.folder.join("copy"),
+        crate_copy: work.folder.join("crate"),
+        application_copy: work.folder.join("application"),
         warm: [Cell::new(false), Cell::new(false)],
     };
     let raw = folder.join(format!("build-{}.json", file_time()?));

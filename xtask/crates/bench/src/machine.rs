@@ -1,7 +1,7 @@
 //! Describes the machine on which the benchmark runs.
 
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use anyhow::Result;
 
@@ -58,6 +58,15 @@ pub fn when(project: &Path) -> Result<String> {
 pub fn load() -> f64 {
     let text = fs::read_to_string("/proc/loadavg").unwrap_or_default();
     text.split(' ').next().and_then(|first| first.parse().ok()).unwrap_or(f64::NAN)
+}
+
+/// Returns how many bytes the machine has received from other machines since it started. Interfaces that the kernel
+/// created in software (loopback, bridges, ends of containers' networks) are not counted.
+pub fn received() -> Option<u64> {
+    let devices = fs::read_dir("/sys/class/net").ok()?.filter_map(Result::ok).map(|entry| entry.path());
+    let hardware = devices.filter(|path| path.join("device").exists());
+    let bytes = |path: PathBuf| fs::read_to_string(path.join("statistics/rx_bytes")).ok()?.trim().parse().ok();
+    hardware.filter_map(bytes).reduce(|sum: u64, bytes: u64| sum + bytes)
 }
 
 /// Returns the value of the first line `name : value` in a file of /proc.

@@ -14,6 +14,9 @@ pub struct Sample {
     /// Seconds spent in individual steps, by name, if known.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub parts: BTreeMap<String, f64>,
+    /// Bytes that the network interfaces of the machine received meanwhile, if the row downloads something.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub received: Option<u64>,
 }
 
 /// All runs of one row in order; `plain` is empty if there is no tool to compare with.
@@ -62,6 +65,15 @@ impl Samples {
         Spread::of(self.ours.iter().chain(&self.plain).map(|sample| sample.load))
     }
 
+    /// Returns the medians of the received bytes: of this tool, of the plain tools, and of their ratio.
+    pub fn received(&self) -> Option<[f64; 3]> {
+        let bytes = |sample: &Sample| sample.received.map(|bytes| bytes as f64);
+        let pairs: Vec<(f64, f64)> =
+            self.ours.iter().zip(&self.plain).filter_map(|(ours, plain)| bytes(ours).zip(bytes(plain))).collect();
+        let median = |value: fn(&(f64, f64)) -> f64| Some(Spread::of(pairs.iter().map(value))?.median);
+        Some([median(|pair| pair.0)?, median(|pair| pair.1)?, median(|pair| pair.0 / pair.1)?])
+    }
+
     /// Returns the medians of this tool's individual steps.
     pub fn parts(&self) -> BTreeMap<String, f64> {
         let mut parts: BTreeMap<String, Vec<f64>> = BTreeMap::new();
@@ -77,7 +89,7 @@ mod tests {
     use super::*;
 
     fn sample(seconds: f64, load: f64) -> Sample {
-        Sample { seconds, load, parts: BTreeMap::from([("a".to_owned(), seconds / 2.0)]) }
+        Sample { seconds, load, parts: BTreeMap::from([("a".to_owned(), seconds / 2.0)]), received: None }
     }
 
     #[test]

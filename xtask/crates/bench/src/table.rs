@@ -112,7 +112,13 @@ fn note(row: &BenchRow, samples: &Samples) -> Option<String> {
     let mut parts: Vec<(String, f64)> = samples.parts().into_iter().collect();
     parts.sort_by(|a, b| b.1.total_cmp(&a.1));
     let parts: Vec<String> = parts.iter().take(5).map(|(name, seconds)| format!("{name} {}", time(*seconds))).collect();
-    (!parts.is_empty()).then(|| format!("{}: ours consists of {}", row.row, parts.join(", ")))
+    let parts = (!parts.is_empty()).then(|| format!("ours consists of {}", parts.join(", ")));
+    let received = samples.received().map(|[ours, plain, by]| {
+        let bytes = |count: f64| ui::bytes(count as u64);
+        format!("received from the network: ours {}, plain {}, ratio {}", bytes(ours), bytes(plain), ratio(by))
+    });
+    let notes: Vec<String> = [parts, received].into_iter().flatten().collect();
+    (!notes.is_empty()).then(|| format!("{}: {}", row.row, notes.join("; ")))
 }
 
 fn spread(spread: Option<Spread>, show: fn(f64) -> String) -> String {

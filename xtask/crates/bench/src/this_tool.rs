@@ -8,6 +8,7 @@ use anyhow::{Context as _, Result};
 use xshell::{Cmd, Shell, cmd};
 
 use crate::rows;
+use crate::work::Work;
 use build::Project;
 use build::cache::{Artefact, Cache, StepRecord};
 use build::embedded;
@@ -18,10 +19,11 @@ use build::planner;
 use build::run::{self, Outcome};
 use docker::Docker;
 use matrix::select::Selection;
-use matrix::{Matrix, Measure, variant};
+use matrix::{BenchBuild, Matrix, Measure, variant};
 
 pub struct ThisTool<'a> {
     user: &'a Project,
+    what: &'a BenchBuild,
     docker: Option<&'a Docker>,
     project: Project,
     cache: PathBuf,
@@ -38,14 +40,15 @@ pub struct Ready {
 }
 
 impl<'a> ThisTool<'a> {
-    /// Creates a project below `work` with only the packages `only`, whose images are called `name`.
+    /// Creates a project below `work` with only the packages `only`, whose images have the name of `work`.
     pub fn new(
         user: &'a Project,
+        what: &'a BenchBuild,
         docker: Option<&'a Docker>,
-        work: &Path,
-        name: &str,
+        work: &Work,
         only: Vec<String>,
     ) -> Result<ThisTool<'a>> {
+        let (work, name) = (&work.folder, &work.name);
         let folder = work.join(format!("project-{}", only.join("-")));
         let cache = work.join("cache");
         let text = matrix(user, name, &only, None)?;
@@ -67,7 +70,7 @@ impl<'a> ThisTool<'a> {
         fs::write(&project.file, text)?;
         let shell = Shell::new()?;
         shell.change_dir(&folder);
-        Ok(ThisTool { user, docker, project, cache, shell, only })
+        Ok(ThisTool { user, what, docker, project, cache, shell, only })
     }
 
     pub fn matrix(&self) -> &Matrix {
@@ -106,21 +109,23 @@ impl<'a> ThisTool<'a> {
     pub fn prepare(&self, row: Measure, selection: &Selection) -> Result<Ready> {
         let (plan, facts) = self.project.plan(selection, rows::quick(row))?;
         let mut before = plan.clone();
-        before.steps.retain(|step| !rows::measures(row, &step.action));
+        before.steps.retain(|step| !rows::measures(self.what, row, &step.action));
         let cache = &self.project.cache;
         let recorded = |step: &Step, key: &str| {
             self.adopt(step, key);
             cache.record(key).ok().flatten()?.output.content
         };
-        let keys = before.keys(recorded);
-        for step in &before.steps {
+        // A row that starts warm may take all results, also those of the steps that it measures.
+        let known = if rows::takes_known_results(row) { &plan } else { &before };
+        let keys = known.keys(recorded);
+        for step in &known.steps {
             if let Some(Some(key)) = keys.get(&step.id) {
                 self.adopt(step, key);
             }
         }
         // The inputs of a measured step must exist, even if no other step needs them now.
         let used: BTreeSet<&String> =
-            plan.steps.iter().filter(|s| rows::measures(row, &s.action)).flat_map(|s| &s.needs).collect();
+            plan.steps.iter().filter(|s| rows::measures(self.what, row, &s.action)).flat_map(|s| &s.needs).collect();
         let asked = |step: &Step| used.contains(&step.id);
         let context = self.project.context(&facts, self.docker);
         let nobody = Exchange::new(None, None);
@@ -186,7 +191,7 @@ impl<'a> ThisTool<'a> {
         let (plan, _) = self.project.plan(selection, rows::quick(row))?;
         let cache = &self.project.cache;
         let keys = plan.keys(|_, key| cache.record(key).ok().flatten()?.output.content);
-        let steps = plan.steps.iter().filter(|step| rows::measures(row, &step.action));
+        let steps = plan.steps.iter().filter(|step| rows::measures(self.what, row, &step.action));
         let records = steps.filter_map(|step| cache.record(keys.get(&step.id)?.as_deref()?).transpose());
         records.collect()
     }

@@ -1,6 +1,9 @@
 //! Measured runs of the plain tools, called as users call them manually. This file defines what this tool is compared
 //! with.
 
+mod everything;
+mod image;
+
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -11,7 +14,6 @@ use crate::rows;
 use crate::this_tool::Ready;
 use base::environment::{self, Purpose};
 use base::platform::Platform;
-use build::host;
 use build::plan::{self, Action};
 use matrix::{Abi, BenchBuild, Matrix};
 
@@ -154,79 +156,6 @@ impl UsualTools {
         environment::apply(cmd!(self.shell, "{docker} exec {name} sh -c {script}"), Purpose::Docker)
     }
 
-    /// Returns the command that builds the image from the same base image and wheels.
-    pub fn image_build(&self, bench: &BenchBuild, ready: &Ready, cold: bool) -> Result<Cmd<'_>> {
-        let own = image(bench, ready)?;
-        self.lay_out("image/wheels", ready, own.wheels.values().chain(&own.locked))?;
-        let env: Vec<String> = own.env.iter().map(|(name, value)| format!("ENV {name}=\"{value}\"\n")).collect();
-        let file = self.dockerfile("image", include_str!("../../../../docker/bench/image.Dockerfile"), &env)?;
-        let base = format!("BASE={}", ready.image(&own.base)?);
-        Ok(self.build("image", &file, &[base], cold))
-    }
-
-    /// Returns the commands that build everything from downloads to the image, step by step.
-    pub fn everything(&self, bench: &BenchBuild, ready: &Ready, matrix: &Matrix) -> Result<Vec<Cmd<'_>>> {
-        let (wheel, runtime) = (container(bench, ready)?, image(bench, ready)?);
-        let abi = abi(bench, matrix)?;
-        let from = abi.interpreter.source.as_ref().context("an interpreter that is not compiled: this is a bug")?;
-        let (docker, suite) = (&self.docker, &*matrix.root.suite);
-
-        let apt = self.dockerfile("apt", include_str!("../../../../docker/builder.Dockerfile"), &[])?;
-        let bundle = match host::ca_bundle() {
-            Some(path) => fs::read(path)?,
-            None => Vec::new(),
-        };
-        fs::write(self.path("apt/ca.crt"), bundle)?;
-        let proxies = host::proxies()?;
-        let apt_image = |what: &str, root: &str, set: &str| {
-            let mut args = vec![format!("ROOT={root}"), format!("APT={}", matrix.apt_packages(set).join(" "))];
-            args.extend(proxies.iter().map(|(name, value)| format!("{name}={value}")));
-            self.build(what, &apt, &args, true)
-        };
-
-        let python = self.dockerfile("python", include_str!("../../../../docker/bench/python.Dockerfile"), &[])?;
-        let archive = ready.files(&format!("source-{}", from.archive))?;
-        let (_, archive) = archive.first().context("an archive of no file: this is a bug")?;
-        build::cache::copy(archive, &self.path("python/python.tar.xz"))?;
-        let configure = if abi.free_threaded() { "--disable-gil" } else { "" };
-        let python_args = [format!("BUILDER={}", self.image("builder")), format!("CONFIGURE={configure}")];
-
-        let set = matrix.package(&rows::container(bench)?.package).and_then(|package| package.build.apt.as_ref());
-        let set = set.context("a package without an apt set: this is a bug")?;
-        self.lay_out("wheel/in", ready, [&wheel.requires].into_iter().chain(&wheel.wheel.sdist))?;
-        let compile = self.dockerfile("wheel", include_str!("../../../../docker/bench/wheel.Dockerfile"), &[])?;
-        let compile_args = [
-            format!("DEVEL={}", self.image("devel")),
-            format!("REQUIREMENT={}", requirement(bench, matrix)?),
-            format!("PLATFORM={}", wheel.wheel.platform),
-        ];
-
-        let env: Vec<String> = runtime.env.iter().map(|(name, value)| format!("ENV {name}=\"{value}\"\n")).collect();
-        let last = self.dockerfile("runtime", include_str!("../../../../docker/bench/runtime.Dockerfile"), &env)?;
-        let last_args = [format!("PYTHON={}", self.image("python")), format!("RUNTIME={}", self.image("libraries"))];
-
-        let root = self.image("root");
-        let (made, holder) = (self.image("wheel"), format!("{}-copy", self.name));
-        let wheels = self.path("runtime/wheels");
-        let mut steps = vec![
-            environment::apply(cmd!(self.shell, "mmdebstrap --variant=minbase {suite} root.tar"), Purpose::Download),
-            environment::apply(cmd!(self.shell, "{docker} import root.tar {root}"), Purpose::Docker),
-            apt_image("builder", &root, &from.build_apt),
-            self.build("python", &python, &python_args, true),
-            apt_image("devel", &self.image("python"), set),
-        ];
-        steps.extend(self.maturin(ready, "everything-target", "runtime/wheels", &[abi])?);
-        steps.extend([
-            self.build("wheel", &compile, &compile_args, true),
-            environment::apply(cmd!(self.shell, "{docker} create --name {holder} {made} true"), Purpose::Docker),
-            environment::apply(cmd!(self.shell, "{docker} cp {holder}:/out/. {wheels}"), Purpose::Docker),
-            environment::apply(cmd!(self.shell, "{docker} rm {holder}"), Purpose::Docker),
-            apt_image("libraries", &root, &from.runtime_apt),
-            self.build("runtime", &last, &last_args, true),
-        ]);
-        Ok(steps)
-    }
-
     /// Creates the folder of a build context with its Dockerfile next to it, so that it is not sent to the engine.
     fn dockerfile(&self, name: &str, text: &str, more: &[String]) -> Result<PathBuf> {
         fs::create_dir_all(self.path(name))?;
@@ -269,14 +198,6 @@ fn container<'r>(bench: &BenchBuild, ready: &'r Ready) -> Result<&'r plan::Conta
     }
 }
 
-fn image<'r>(bench: &BenchBuild, ready: &'r Ready) -> Result<&'r plan::Image> {
-    let id = format!("image-{}", rows::image(bench)?);
-    match ready.plan.step(&id).map(|step| &step.action) {
-        Some(Action::Image(image)) => Ok(image),
-        _ => anyhow::bail!("`{id}` is not an image: this is a bug"),
-    }
-}
-
 /// Returns the first docker client that supports BuildKit; since version 23 it needs the plugin buildx.
 pub fn docker_client() -> Result<PathBuf> {
     let clients: Vec<PathBuf> = which::which_all("docker").map(Iterator::collect).unwrap_or_default();
@@ -294,4 +215,19 @@ pub fn docker_client() -> Result<PathBuf> {
              install docker-buildx beside it, or docker.io"
         )
     })
+}
+
+/// Copies a folder with all that is in it.
+pub fn copy_folder(from: &Path, to: &Path) -> Result<()> {
+    fs::create_dir_all(to).with_context(|| format!("cannot make `{}`", to.display()))?;
+    for entry in fs::read_dir(from).with_context(|| format!("cannot read `{}`", from.display()))? {
+        let entry = entry?;
+        let target = to.join(entry.file_name());
+        if entry.file_type()?.is_dir() {
+            copy_folder(&entry.path(), &target)?;
+        } else {
+            fs::copy(entry.path(), &target).with_context(|| format!("cannot copy `{}`", entry.path().display()))?;
+        }
+    }
+    Ok(())
 }

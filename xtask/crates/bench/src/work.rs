@@ -10,7 +10,8 @@ use anyhow::{Context as _, Result};
 pub struct Work {
     pub folder: PathBuf,
     docker: Option<PathBuf>,
-    name: String,
+    /// Name of the project that is measured, and of its images.
+    pub name: String,
 }
 
 impl Work {

@@ -27,8 +27,10 @@ pub struct BenchBuild {
     pub maturin: Option<BenchMaturin>,
     /// A package that is built in a container, for the rows about containers.
     pub container: Option<BenchContainer>,
-    /// Tag of an image, for the rows about images. It contains both packages if both are given.
+    /// Tag of an image, for the rows about images. It contains each of the packages that are given.
     pub image: Option<Word>,
+    /// A package of Python files in a folder (`path`), for the row `image-one-file`.
+    pub application: Option<BenchApplication>,
     /// Rows of the table, in the order in which they are measured.
     pub rows: Vec<BenchRow>,
 }
@@ -70,8 +72,21 @@ pub enum Measure {
     ImageCold,
     /// The same image again, with nothing changed.
     ImageUnchanged,
-    /// From an empty cache to `image`, compared with the same steps by hand.
+    /// One line changed in the file `touch` of `maturin`, then `image` with `--quick`, compared with `maturin build
+    /// --release` and `docker build`.
+    ImageOneLine,
+    /// The same without `--quick`.
+    ImageOneLineRelease,
+    /// One line changed in the file `touch` of `application`, then `image` with `--quick`, compared with `docker build`
+    /// and a cache of all layers but the last.
+    ImageOneFile,
+    /// From an empty cache to the wheels of `maturin` and `container` for the ABI of `container`, compared with the
+    /// same steps by hand.
+    AllWheels,
+    /// From an empty cache to `image` with `--quick`, compared with the same steps by hand.
     Everything,
+    /// The same without `--quick`: with an interpreter that is optimised with PGO and LTO on both sides.
+    EverythingOptimized,
     /// `cargo xtask plan`, compared with nothing.
     Plan,
     /// Compiling this tool, compared with nothing.
@@ -90,7 +105,10 @@ impl Measure {
             Measure::MaturinCold | Measure::MaturinUnchanged | Measure::MaturinOneLine => &["maturin"],
             Measure::ContainerCold | Measure::ContainerUnchanged => &["container"],
             Measure::ImageCold | Measure::ImageUnchanged => &["image"],
-            Measure::Everything => &["maturin", "container", "image"],
+            Measure::ImageOneLine | Measure::ImageOneLineRelease => &["maturin", "image"],
+            Measure::ImageOneFile => &["application", "image"],
+            Measure::AllWheels => &["maturin", "container"],
+            Measure::Everything | Measure::EverythingOptimized => &["maturin", "container", "image"],
             Measure::Plan | Measure::Tool => &[],
         }
     }
@@ -108,6 +126,7 @@ impl BenchBuild {
         let given = |field: &str| match field {
             "maturin" => self.maturin.is_some(),
             "container" => self.container.is_some(),
+            "application" => self.application.is_some(),
             _ => self.image.is_some(),
         };
         measure.needed_fields().iter().find(|field| !given(field)).copied()
@@ -136,6 +155,17 @@ pub struct BenchContainer {
     pub package: Word,
     /// ABI to build for: an id of `abis` for which no wheel is published.
     pub abi: Word,
+}
+
+/// The package of Python files of which one is changed.
+#[derive(Debug, Clone, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[serde(deny_unknown_fields)]
+pub struct BenchApplication {
+    /// Id of a package whose source is a folder.
+    pub package: Word,
+    /// Python file, relative to the folder of the package. The benchmark appends a line to it.
+    pub touch: Location,
 }
 
 /// Load tests of services with k6.

@@ -27,8 +27,8 @@ mod workflow;
 
 pub use abi::{Abi, Distribution, FromSource, Interpreter};
 pub use bench::{
-    Bench, BenchBuild, BenchContainer, BenchMaturin, BenchRow, BenchServe, Measure, ReferenceFigures, ServeConfig,
-    ServerSide, Stages,
+    Bench, BenchApplication, BenchBuild, BenchContainer, BenchMaturin, BenchRow, BenchServe, Measure, ReferenceFigures,
+    ServeConfig, ServerSide, Stages,
 };
 pub use ci::Ci;
 pub use debian::{AptSet, Root};

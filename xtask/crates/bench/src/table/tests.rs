@@ -8,8 +8,12 @@ use crate::stats::Sample;
 
 fn samples(ours: &[f64], plain: &[f64]) -> Samples {
     let list = |values: &[f64]| {
-        let sample =
-            |(n, seconds): (usize, &f64)| Sample { seconds: *seconds, load: 0.25 + n as f64, parts: BTreeMap::new() };
+        let sample = |(n, seconds): (usize, &f64)| Sample {
+            seconds: *seconds,
+            load: 0.25 + n as f64,
+            parts: BTreeMap::new(),
+            received: None,
+        };
         values.iter().enumerate().map(sample).collect()
     };
     Samples { ours: list(ours), plain: list(plain) }
@@ -25,11 +29,18 @@ fn made_up() -> Vec<(BenchRow, Samples)> {
     for sample in &mut image.ours {
         sample.parts = BTreeMap::from([("image".to_owned(), 1.5), ("proof".to_owned(), 1.25)]);
     }
+    let mut everything = samples(&[330.0, 340.0], &[800.0, 810.0]);
+    for (sample, bytes) in
+        everything.ours.iter_mut().chain(&mut everything.plain).zip([3 << 27, 3 << 27, 1 << 29, 1 << 28])
+    {
+        sample.received = Some(bytes);
+    }
     vec![
         (row("wheels-cold"), samples(&[281.0, 270.5, 300.0], &[468.0, 470.0, 500.0])),
         (row("wheels-unchanged"), samples(&[0.21, 0.19], &[380.0, 375.0])),
         (row("image-cold"), image),
         (row("image-unchanged"), samples(&[0.8], &[0.4])),
+        (row("everything"), everything),
         (row("plan"), samples(&[0.028, 0.027, 0.031], &[])),
     ]
 }
@@ -53,7 +64,7 @@ fn a_row_that_was_not_run_keeps_its_line_of_the_same_machine_only() {
     let old = markdown(&matrix_rows(), &all, "Two cores.", "yesterday", "");
     let new = markdown(&matrix_rows(), &all[..1], "Two cores.", "today", &old);
     assert!(new.contains("| `wheels-cold` |") && new.contains("| today |"), "{new}");
-    assert_eq!(new.matches("| yesterday |").count(), 4, "{new}");
+    assert_eq!(new.matches("| yesterday |").count(), 5, "{new}");
     assert!(new.contains("- image-cold: ours consists of image 1.5s"), "{new}");
     let elsewhere = markdown(&matrix_rows(), &all[..1], "Four cores.", "today", &old);
     assert!(!elsewhere.contains("yesterday") && !elsewhere.contains("image-cold"), "{elsewhere}");

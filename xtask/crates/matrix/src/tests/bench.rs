@@ -14,6 +14,14 @@ fn a_benchmark_of_unknown_rows_is_an_error() {
     let other = |text: &str| format!("    maturin: {{package: acme-py, {text}}}");
     bench(maturin, &other("abis: [cp311, cp315t], touch: rust/src/lib.rs"), &["maturin.abis", "`cp314t`"]);
     bench(maturin, &other("abis: [cp311, cp314t], touch: ../lib.rs"), &["maturin.touch", "not a relative path"]);
+    let application = "    application: {package: demo-app, touch: src/app/__init__.py}\n";
+    let other = |text: &str| format!("    application: {{{text}}}");
+    bench(application, &other("package: acme, touch: a.py"), &["application.package", "the choices are `demo-app`"]);
+    bench(application, &other("package: demo-app, touch: /a.py"), &["application.touch", "not a relative path"]);
+    let elsewhere = "    packages: [acme-py, acme, demo-app]\n    env: {PYTHON_GIL: \"0\"}\n";
+    let without = elsewhere.replace(", demo-app", "");
+    let line = "    application: {package: demo-app";
+    check_error(elsewhere, &without, line, &["application.package", "`314t-with-acme` must contain `demo-app`"]);
 }
 
 #[test]
@@ -30,6 +38,10 @@ fn a_benchmark_row_that_could_not_be_measured_is_an_error() {
     check_error(plan, "measure: plan, ratio: 0.5", "measure: plan,", &["rows[].ratio", "can only be `seconds`"]);
     let container = "    container: {package: acme, abi: cp314t}\n";
     check_error(container, "", "row: acme-cold", &["rows[].measure", "`acme-cold` needs the field `container`"]);
+    let application = "    application: {package: demo-app, touch: src/app/__init__.py}\n";
+    let parts = ["rows[].measure", "`image-one-file` needs the field `application`"];
+    check_error(application, "", "row: image-one-file", &parts);
+    row("row: acme-cold, measure: everything-optimized, ratio: -1", &["rows[].ratio", "greater than 0"]);
 }
 
 #[test]

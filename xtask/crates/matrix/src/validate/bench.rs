@@ -1,13 +1,13 @@
 //! Validation of `bench.build`.
 
 use super::{Check, at, below, known, unique};
-use crate::bench::{BenchBuild, BenchContainer, BenchMaturin, BenchRow, Measure};
+use crate::bench::{BenchApplication, BenchBuild, BenchContainer, BenchMaturin, BenchRow, Measure};
 use crate::package::Builder;
 use crate::schema::Matrix;
 use crate::words::Word;
 
 pub fn check_bench(matrix: &Matrix, bench: &BenchBuild) -> Check {
-    let BenchBuild { maturin, container, image, rows } = bench;
+    let BenchBuild { maturin, container, image, application, rows } = bench;
     if let Some(BenchMaturin { package, abis, touch }) = maturin {
         built(matrix, "bench.build.maturin.package", package, Builder::Maturin)?;
         for abi in abis {
@@ -39,6 +39,9 @@ pub fn check_bench(matrix: &Matrix, bench: &BenchBuild) -> Check {
             return at(image, "bench.build.image", message);
         }
     }
+    if let Some(application) = application {
+        check_application(matrix, image.as_deref(), application)?;
+    }
     unique("bench.build.rows[].row", rows.iter().map(|row| &row.row))?;
     let mut measured: Vec<&BenchRow> = Vec::new();
     for row in rows {
@@ -68,7 +71,8 @@ fn check_bench_row(matrix: &Matrix, bench: &BenchBuild, row: &BenchRow) -> Check
             return at(row, &field, format!("the target of `{row}` must be greater than 0"));
         }
     }
-    if let (Measure::Everything, Some(container)) = (measure, &bench.container) {
+    let compiles_python = matches!(measure, Measure::AllWheels | Measure::Everything | Measure::EverythingOptimized);
+    if let (true, Some(container)) = (compiles_python, &bench.container) {
         let abi = matrix.abi(&container.abi);
         if abi.is_none_or(|abi| abi.interpreter.source.is_none()) {
             let abi = &container.abi;
@@ -77,6 +81,19 @@ fn check_bench_row(matrix: &Matrix, bench: &BenchBuild, row: &BenchRow) -> Check
         }
     }
     Ok(())
+}
+
+/// Checks that the package of the row `image-one-file` is a folder, and is in the image.
+fn check_application(matrix: &Matrix, image: Option<&str>, application: &BenchApplication) -> Check {
+    let BenchApplication { package, touch } = application;
+    let field = "bench.build.application.package";
+    let folders = matrix.packages.iter().filter(|package| package.source.path.is_some());
+    known(field, package, folders.map(|package| &package.id))?;
+    below("bench.build.application.touch", touch, &format!("the folder of `{package}`"))?;
+    match image.and_then(|image| matrix.image(image)) {
+        Some(row) if !row.has_package(package) => at(package, field, format!("`{}` must contain `{package}`", row.tag)),
+        _ => Ok(()),
+    }
 }
 
 /// Checks that a package exists and has this builder.
