@@ -30,17 +30,38 @@ RUN --mount=type=bind,source=python.tar.xz,target=/mnt/python.tar.xz \
     tar -xJf /mnt/python.tar.xz --strip-components=1; \
     # configure's own value without -g, which strip would throw away again.
     ./configure -q "$@" OPT='-DNDEBUG -fwrapv -O3 -Wall'; \
-    # configure asks for a link on one core. Said to make alone, so that sysconfig
-    # does not depend on the number of cores; LDFLAGS_NODIST would also reach the
-    # helper program that is linked without LTO.
     set --; \
-    flags="$(sed -n 's/^CONFIGURE_LDFLAGS_NODIST=//p' Makefile)"; \
-    case ${flags} in *-flto*) set -- "CONFIGURE_LDFLAGS_NODIST=${flags} -flto=${JOBS}" ;; esac; \
-    # The training run of the optimised build interrupts itself, and fails where
-    # it inherits an ignored SIGINT, as from a background job.
-    env --default-signal=INT make -s -j"${JOBS}" "$@"; \
+    if [ "${OPTIMIZE}" = 0 ]; then \
+        make -s -j"${JOBS}"; \
+    else \
+        # The steps of `make profile-opt`, with less work. What configure wrote is changed
+        # on make's command line, so that sysconfig does not depend on it.
+        value() { sed -n "s/^$1=[[:space:]]*//p" Makefile; }; \
+        # --with-lto asks for debug information, which strip would throw away.
+        cflags="$(value CONFIGURE_CFLAGS_NODIST) -g0"; \
+        ldflags="$(value CONFIGURE_LDFLAGS_NODIST) -g0"; \
+        training="$(value PROFILE_TASK)"; \
+        profile="$(value PGO_PROF_USE_FLAG)"; \
+        # What the Makefile does not have would otherwise be left out without an error.
+        : "${training:?no PROFILE_TASK}" "${profile:?no PGO_PROF_USE_FLAG}"; \
+        case ${ldflags} in *-flto*) ;; *) echo 'no -flto' >&2; exit 2 ;; esac; \
+        # Counts what runs, and is thrown away. The compiler counts before LTO begins.
+        make -s -j"${JOBS}" profile-gen-stamp CONFIGURE_CFLAGS_NODIST="${cflags} -fno-lto" \
+            CONFIGURE_LDFLAGS_NODIST="${ldflags} -fno-lto"; \
+        cp -a Python/frozen_modules /tmp/frozen_modules; \
+        # The training run interrupts itself, and fails where it inherits an ignored
+        # SIGINT, as from a background job. All processes count into the same files.
+        env --default-signal=INT make -s profile-run-stamp PROFILE_TASK="${training} -j${JOBS}"; \
+        # Three programs are only needed for the frozen modules, which are there already,
+        # and for tests. "Fat" objects are compiled twice, for links with and without LTO.
+        cp -a /tmp/frozen_modules/*.h Python/frozen_modules/; rm -r /tmp/frozen_modules; \
+        set -- -o all -o Programs/_freeze_module -o _bootstrap_python -o Programs/_testembed; \
+        make -s -j"${JOBS}" build_all "$@" CFLAGS_NODIST="${profile}" \
+            CONFIGURE_CFLAGS_NODIST="${cflags} -fno-fat-lto-objects" \
+            CONFIGURE_LDFLAGS_NODIST="${ldflags} -flto=${JOBS}"; \
+    fi; \
     # -x: no byte code here; it is written below, once, for what stays.
-    make -s install COMPILEALL_OPTS='-x .'; \
+    make -s install "$@" COMPILEALL_OPTS='-x .'; \
     cd /; rm -rf /tmp/python; \
     ln -s python3 /usr/local/bin/python; \
     cd "$(python -c 'import sysconfig; print(sysconfig.get_path("stdlib"))')"; \
