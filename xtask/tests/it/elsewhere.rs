@@ -19,7 +19,7 @@ fn wheel() -> (Clone, String) {
 fn interpreter(clone: &Clone, free_threaded: bool, status: &str) -> String {
     let path = clone.top.join("python");
     let report = format!(
-        r#"{{"interpreter": {{"version": "3.14.5", "free_threaded": true, "python_gil": null}},
+        r#"{{"interpreter": {{"version": "3.14.7", "free_threaded": true, "python_gil": null}},
  "distributions": [{{"name": "acme-py", "version": "1.4.2", "modules":
    [{{"name": "_acme_py", "status": "{status}", "error": null}}]}}],
  "effective": {{"state": "off", "switched_on_by": [], "error": null}}}}"#
@@ -37,7 +37,7 @@ fn a_wheel_of_others_is_checked_without_a_matrix() {
     assert!(said.contains("acme_py") && said.ends_with("  ok\n"), "{said}");
     let python = interpreter(&clone, true, "declared");
     let said = clone.good(&["verify", "--gil", "off", "--python", &python, &wheel]);
-    assert!(said.contains("  declared    _acme_py\n  GIL         off in CPython 3.14.5t\n  ok\n"), "{said}");
+    assert!(said.contains("  declared    _acme_py\n  GIL         off in CPython 3.14.7t\n  ok\n"), "{said}");
 }
 
 #[test]

@@ -88,7 +88,7 @@ fn scenarios() -> Vec<String> {
 
 fn run(folder: &Path, random: &mut Random, id: &str, config: &str, pace: f64) -> Run {
     let gil = !config.starts_with("314t");
-    let seen = Runtime { python: "3.14.5".to_owned(), gil, forced_off: false, versions: BTreeMap::new() };
+    let seen = Runtime { python: "3.14.7".to_owned(), gil, forced_off: false, versions: BTreeMap::new() };
     // Runs differ more from each other than the requests within a run.
     let pace = pace * (0.97 + 0.06 * random.below(1000) as f64 / 1000.0);
     let phases = scenarios().into_iter().map(|scenario| {

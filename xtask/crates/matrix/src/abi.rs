@@ -76,7 +76,7 @@ impl Abi {
         format!("{major}.{minor}{suffix}")
     }
 
-    /// Returns the tag of the base image, such as `3.14.5t-slim`; `3.14.5t-tsan-slim` if its interpreter is compiled in
+    /// Returns the tag of the base image, such as `3.14.7t-slim`; `3.14.7t-tsan-slim` if its interpreter is compiled in
     /// another way than `interpreter.source.build` says.
     pub fn base_tag(&self, other: Option<InterpreterBuild>) -> String {
         let free = if self.free_threaded() { "t" } else { "" };

@@ -98,7 +98,7 @@ fn duplicate_ids() {
 
 #[test]
 fn dangling_references() {
-    check_error("archive: cpython-3.14.5,", "archive: cpython-3.15,", "cpython-3.15", &["archive", "`cpython-3.14.5`"]);
+    check_error("archive: cpython-3.14.7,", "archive: cpython-3.15,", "cpython-3.15", &["archive", "`cpython-3.14.7`"]);
     check_error(
         "build_apt: cpython-build",
         "build_apt: cpython",
@@ -175,7 +175,7 @@ fn an_unquoted_number_is_an_error() {
 #[test]
 fn an_abi_must_match_its_version() {
     check_error(
-        "  - id: cp314t\n    python: 3.14.5",
+        "  - id: cp314t\n    python: 3.14.7",
         "  - id: cp314t\n    python: 3.13.5",
         "3.13.5",
         &["abis[].python", "`cp313t`"],

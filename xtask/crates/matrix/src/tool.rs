@@ -28,7 +28,7 @@ pub struct Tool {
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct Source {
-    /// Name of the archive, for example `cpython-3.14.5`.
+    /// Name of the archive, for example `cpython-3.14.7`.
     pub id: Word,
     /// SHA-256 of the file.
     pub sha256: Digest,

@@ -11,7 +11,7 @@ use base::UsageError;
 use matrix::gil::GilRule;
 use matrix::{GilState, Known, Matrix};
 
-const LINES: &str = r#"{"event": "interpreter", "version": "3.14.5", "build": "free-threading"}
+const LINES: &str = r#"{"event": "interpreter", "version": "3.14.7", "build": "free-threading"}
 {"event": "server", "text": "a server"}
 {"event": "process", "suite": "smoke", "client": "one", "case": "import", "number": 1, "outcome": "passed", "seconds": 0.5, "signal": null, "exit": 0, "message": "", "stderr": "", "gil_at_start": false, "gil_after": false}
 {"event": "process", "suite": "storm", "client": "one", "case": "first-get", "number": 1, "outcome": "passed", "seconds": 0.5, "signal": null, "exit": 0, "message": "", "stderr": "", "gil_at_start": false, "gil_after": false}

@@ -227,7 +227,7 @@ mod tests {
     fn a_gil_that_is_not_what_was_claimed_is_refused() {
         let told = |now: bool, forced: bool| {
             let gil = json!({"now": now, "forced_off": forced});
-            read(&json!({"interpreter": {"version": "3.14.5"}, "gil": gil, "versions": {"a": "1", "b": null}})).unwrap()
+            read(&json!({"interpreter": {"version": "3.14.7"}, "gil": gil, "versions": {"a": "1", "b": null}})).unwrap()
         };
         assert_eq!(told(true, false).versions.len(), 1);
         for (now, forced, right) in

@@ -89,7 +89,7 @@ fn a_lock_file_affects_the_images_of_its_package_and_abi() {
 
 #[test]
 fn a_download_url_affects_only_the_download() {
-    assert_eq!(edited("https://www.python.org/ftp", "https://mirror.example/ftp"), ["source-cpython-3.14.5"]);
+    assert_eq!(edited("https://www.python.org/ftp", "https://mirror.example/ftp"), ["source-cpython-3.14.7"]);
 }
 
 #[test]

@@ -89,7 +89,7 @@ fn an_image_lists_its_system_its_interpreter_and_its_distributions() {
     let matrix = Matrix::parse(fixture::MATRIX, "matrix.yaml").unwrap();
     let inventory = json!({
         "release": {"ID": "debian", "VERSION_ID": "12", "VERSION_CODENAME": "bookworm"},
-        "python": "3.14.5",
+        "python": "3.14.7",
         "free_threaded": true,
         "debian": [{"Package": "libstdc++6", "Version": "12.2.0-14+deb12u1", "Architecture": "amd64"}],
         "distributions": [{

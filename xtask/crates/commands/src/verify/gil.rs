@@ -261,7 +261,7 @@ mod tests {
         // A module of another distribution, which the interpreter may have, is not judged.
         let other = json!([{"name": "other", "status": "undeclared", "error": null}]);
         let report = json!({
-            "interpreter": {"version": "3.14.5", "free_threaded": true, "python_gil": null},
+            "interpreter": {"version": "3.14.7", "free_threaded": true, "python_gil": null},
             "distributions": [
                 {"name": "Demo", "version": "1.0", "modules": modules},
                 {"name": "other", "version": "1.0", "modules": other},
@@ -277,7 +277,7 @@ mod tests {
             |name: &str, status: &str, error: Option<&str>| json!({"name": name, "status": status, "error": error});
         let one = module("demo.one", "declared", None);
         let (text, problems) = judged(json!([one, module("demo.two", "declared", None)]));
-        assert!(problems.is_empty() && text.ends_with("GIL         off in CPython 3.14.5t\n"), "{text}{problems:?}");
+        assert!(problems.is_empty() && text.ends_with("GIL         off in CPython 3.14.7t\n"), "{text}{problems:?}");
 
         let (text, problems) = judged(json!([one, module("demo.two", "undeclared", None)]));
         assert!(text.contains("undeclared  demo.two") && text.contains("enabled by `demo.two`"), "{text}");

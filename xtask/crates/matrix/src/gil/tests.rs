@@ -10,7 +10,7 @@ fn module(name: &str, status: &str) -> ProbedModule {
 
 fn verdict(state: &str, modules: Vec<ProbedModule>) -> GilReport {
     GilReport {
-        interpreter: ProbedInterpreter { version: "3.14.5".to_owned(), free_threaded: true, python_gil: None },
+        interpreter: ProbedInterpreter { version: "3.14.7".to_owned(), free_threaded: true, python_gil: None },
         distributions: vec![ProbedDistribution { name: "x".to_owned(), version: "1".to_owned(), modules }],
         effective: EffectiveGil {
             state: state.to_owned(),

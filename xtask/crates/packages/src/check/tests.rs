@@ -389,7 +389,7 @@ fn proven() -> Checked {
         GilVerdict { declared: 1, ..Default::default() },
         GilVerdict { missing: Some("its build failed".to_owned()), ..Default::default() },
     ];
-    Checked { target: target("cp314t"), rows, proof: Some(ProvenImage { python: "3.14.5".to_owned(), verdicts }) }
+    Checked { target: target("cp314t"), rows, proof: Some(ProvenImage { python: "3.14.7".to_owned(), verdicts }) }
 }
 
 #[test]
@@ -403,18 +403,18 @@ fn a_proof_says_who_switches_the_gil_on() {
     );
     let mut good = proven();
     good.rows.drain(..3);
-    good.proof = Some(ProvenImage { python: "3.14.5".to_owned(), verdicts: vec![GilVerdict::default(); 2] });
+    good.proof = Some(ProvenImage { python: "3.14.7".to_owned(), verdicts: vec![GilVerdict::default(); 2] });
     let text = print::text(&[good], false);
     assert!(text.contains("gil-only was built without the native code of its source"), "{text}");
     let mut good = proven();
     good.rows.drain(..3);
     let built = GilVerdict { declared: 1, ..Default::default() };
-    good.proof = Some(ProvenImage { python: "3.14.5".to_owned(), verdicts: vec![built.clone(), built] });
+    good.proof = Some(ProvenImage { python: "3.14.7".to_owned(), verdicts: vec![built.clone(), built] });
     assert_eq!(print::missing(&good), None, "what was built needs no wheel on the index");
     let json = print::json(&[proven()]);
     let rows = &json["targets"][0]["distributions"];
     assert_eq!((&rows[1]["gil"]["state"], &rows[1]["gil"]["undeclared"][0]), (&"on".into(), &"withdrawn._c".into()));
-    assert_eq!(json["targets"][0]["proven_with"], "3.14.5");
+    assert_eq!(json["targets"][0]["proven_with"], "3.14.7");
 }
 
 #[test]

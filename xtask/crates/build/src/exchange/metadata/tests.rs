@@ -36,7 +36,7 @@ fn image() -> Image {
 fn an_image_must_match_its_passport() {
     let python = Action::Python(Python {
         llvm: None,
-        version: "3.14.5".to_owned(),
+        version: "3.14.7".to_owned(),
         free_threaded: true,
         build: InterpreterBuild::Optimized,
         builder: String::new(),
