@@ -91,15 +91,15 @@ pub fn build(project: &Project, options: &Options) -> Result<()> {
     for row in rows {
         let samples = bench.row(&row, rows::runs(row.measure, repeat), docker.as_ref())?;
         measured.push((row, samples));
-        // Write the samples after each row, because a later one may fail or be interrupted.
+        // After each row, because a later one may fail or be interrupted.
         keep(&raw, &machine, &when, &measured)?;
+        if options.write {
+            table::write(&project.folder.join("docs/performance.md"), &what.rows, &measured, &machine, &when)?;
+        }
     }
     ui::print_result(&table::text(&measured))?;
     project.ui.say(&format!("[bench] {machine} {when}"));
     project.ui.say(&format!("[bench] all samples: {}", raw.display()));
-    if options.write {
-        table::write(&project.folder.join("docs/performance.md"), &what.rows, &measured, &machine, &when)?;
-    }
     Ok(())
 }
 

@@ -82,7 +82,7 @@ impl Docker {
             let body = bollard::body_try_stream(body);
             let mut answers = pin!(self.client.build_image(options.build(), None, Some(body)));
             let mut id = None;
-            while let Some(answer) = self.next_answer(&mut answers, &activity).await? {
+            while let Some(answer) = self.next_message(&mut answers, &activity).await? {
                 match answer.aux {
                     Some(BuildInfoAux::BuildKit(status)) => progress.show(status)?,
                     Some(BuildInfoAux::Default(image)) => id = image.id.or(id),

@@ -120,7 +120,7 @@ impl Docker {
             let body = context::stream(activity.clone(), move |out| io::copy(&mut file, out).map(|_| ()));
             let mut answers = pin!(self.client.create_image(Some(options), Some(bollard::body_try_stream(body)), None));
             let mut id = None;
-            while let Some(answer) = self.next_answer(&mut answers, &activity).await? {
+            while let Some(answer) = self.next_message(&mut answers, &activity).await? {
                 id = answer.status.filter(|s| s.starts_with("sha256:")).or(id);
             }
             id.ok_or_else(|| self.connection_closed("the answer ended before the image was complete"))

@@ -76,7 +76,7 @@ impl Docker {
         let work = async {
             let mut answers = pin!(self.client.create_image(Some(options), None, credentials));
             let mut shown = HashMap::new();
-            while let Some(answer) = self.next_answer(&mut answers, &activity).await? {
+            while let Some(answer) = self.next_message(&mut answers, &activity).await? {
                 let (id, status) = (answer.id.unwrap_or_default(), answer.status.unwrap_or_default());
                 // A layer repeats its status after every few kilobytes.
                 if shown.get(&id) != Some(&status) {
@@ -108,7 +108,7 @@ impl Docker {
         let work = async {
             let mut answers = pin!(self.client.push_image(repo, Some(options), credentials));
             let mut last = String::new();
-            while let Some(answer) = self.next_answer(&mut answers, &activity).await? {
+            while let Some(answer) = self.next_message(&mut answers, &activity).await? {
                 // The answers do not name their layer, so only a change of the status is shown.
                 if let Some(status) = answer.status.filter(|status| *status != last) {
                     on_line(&status);

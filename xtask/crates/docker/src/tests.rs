@@ -158,6 +158,47 @@ fn permission() {
     println!("{printed}");
 }
 
+/// Imports a file from an engine that answers with these pieces, each some time after the one before.
+fn import_from(name: &str, pieces: &'static [&'static str]) -> anyhow::Result<String> {
+    use std::io::{Read as _, Write as _};
+    let folder = dir(name);
+    let (socket, tar) = (folder.join("s"), folder.join("root.tar"));
+    fs::write(&tar, "a file").unwrap();
+    let listener = std::os::unix::net::UnixListener::bind(&socket).unwrap();
+    let engine = thread::spawn(move || {
+        let (mut stream, _) = listener.accept().unwrap();
+        let (mut request, mut piece) = (Vec::new(), [0; 4096]);
+        while !request.ends_with(b"\r\n0\r\n\r\n") {
+            let count = stream.read(&mut piece).unwrap();
+            request.extend_from_slice(&piece[..count]);
+        }
+        let head = "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\n";
+        stream.write_all(head.as_bytes()).unwrap();
+        for piece in pieces {
+            write!(stream, "{:x}\r\n{piece}\r\n", piece.len()).unwrap();
+            thread::sleep(std::time::Duration::from_millis(100));
+        }
+        stream.write_all(b"0\r\n\r\n").unwrap();
+    });
+    let client =
+        bollard::Docker::connect_with_unix(socket.to_str().unwrap(), 60, bollard::API_DEFAULT_VERSION).unwrap();
+    let docker = Docker::new(client, "the test".into(), None);
+    let import = crate::Import { tar: &tar, tag: "a/b:c", labels: &Default::default(), instructions: &[] };
+    let result = docker.import(&import, &base::cancel::Cancel::default());
+    engine.join().unwrap();
+    result
+}
+
+#[test]
+fn a_line_break_that_arrives_late_is_no_error() {
+    const IMPORTED: &str = r#"{"status":"sha256:1"}"#;
+    assert_eq!(import_from("late", &[IMPORTED, "\r\n"]).unwrap(), "sha256:1");
+    assert_eq!(import_from("two", &[r#"{"status":"x"}"#, "\r\n", IMPORTED, "\r\n"]).unwrap(), "sha256:1");
+    // An answer that is cut off is an error: what it would have said is missing.
+    let error = format!("{:#}", import_from("cut", &[r#"{"status":"x"}"#, "\r\n", r#"{"status":"sha2"#]).unwrap_err());
+    assert!(error.contains("the answer ended before the image was complete"), "{error}");
+}
+
 fn bytes(path: &str, text: &str, mode: u32) -> ContextFile {
     ContextFile { path: path.into(), source: Content::Bytes(text.as_bytes().to_vec()), mode }
 }

@@ -1,6 +1,6 @@
 //! Runs long operations of the engine. Ctrl-C or a watchdog ends an operation that would otherwise hang.
 
-use std::future::Future;
+use std::future::{Future, ready};
 use std::pin::pin;
 use std::time::{Duration, Instant};
 
@@ -95,5 +95,20 @@ impl Docker {
         let answer = answers.next().await.transpose();
         activity.record();
         answer.map_err(|error| self.explain(error))
+    }
+
+    /// Like `next_answer`, for answers in JSON. The engine ends each with a line break; if the last one arrives apart from
+    /// its answer, the library reports it as an error. Callers check that they have received what they wait for.
+    pub(crate) async fn next_message<T>(
+        &self,
+        answers: &mut (impl Stream<Item = Result<T, Error>> + Unpin),
+        activity: &Activity,
+    ) -> Result<Option<T>> {
+        let line_break = |answer: &Result<T, Error>| match answer {
+            Err(Error::IOError { err }) => err.to_string() == "bytes remaining on stream",
+            _ => false,
+        };
+        let mut answers = pin!(answers.take_while(|answer| ready(!line_break(answer))));
+        self.next_answer(&mut answers, activity).await
     }
 }
