@@ -209,13 +209,15 @@ fn a_bench_prints_times_and_keeps_its_samples() {
 fn a_bench_whose_run_fails_prints_no_row() {
     // A test's clone contains no Cargo.toml.
     let clone = Clone::new();
-    let output = clone.run(&["bench", "build", "--row", "plan", "--row", "xtask", "--repeat", "1", "--write"]);
+    let output = clone.run(&["bench", "build", "--row", "plan", "--row", "xtask", "--repeat", "1"]);
     let said = text(&output.stderr);
     assert_eq!(output.status.code(), Some(1), "{said}");
     assert_eq!(text(&output.stdout), "");
     assert!(said.contains("error: [xtask] ") && said.contains("Cargo.toml") && said.contains("whole log: "), "{said}");
     assert!(!clone.top.join("cache/v1/state/bench/work").exists());
     assert!(clone.bad(2, &["bench", "build", "--row", "nothing"]).contains("wheels-cold"));
+    let said = clone.bad(2, &["bench", "build", "--row", "plan", "--write"]);
+    assert!(said.contains("docs/performance.md") && !said.contains("prepares"), "{said}");
     let pin = "pypi: {version: 1.4.2, sha256: c6d3ee3ecc84267f38059f72176d4bacbf4965158c543578283ed9fb72930f4a}";
     clone.edit(pin, "path: docker");
     assert!(clone.bad(2, &["bench", "build", "--row", "plan"]).contains("is a working copy"));

@@ -51,6 +51,11 @@ pub fn build(project: &Project, options: &Options) -> Result<()> {
             return Err(anyhow!(UsageError(message)));
         }
     }
+    let document = project.folder.join("docs/performance.md");
+    if options.write {
+        // Before hours of measurements, not after them.
+        table::parts(&document).map_err(|error| anyhow!(UsageError(format!("`--write` has no place: {error:#}"))))?;
+    }
     let repeat = usize::from(options.repeat);
     announce(project, &rows, repeat);
 
@@ -94,7 +99,7 @@ pub fn build(project: &Project, options: &Options) -> Result<()> {
         // After each row, because a later one may fail or be interrupted.
         keep(&raw, &machine, &when, &measured)?;
         if options.write {
-            table::write(&project.folder.join("docs/performance.md"), &what.rows, &measured, &machine, &when)?;
+            table::write(&document, &what.rows, &measured, &machine, &when)?;
         }
     }
     ui::print_result(&table::text(&measured))?;

@@ -68,11 +68,17 @@ pub fn markdown(all: &[BenchRow], rows: &[(BenchRow, Samples)], machine: &str, w
 
 /// Replaces the table between the marks in the documentation at `path`.
 pub fn write(path: &Path, all: &[BenchRow], rows: &[(BenchRow, Samples)], machine: &str, when: &str) -> Result<()> {
+    let [before, old, after] = parts(path)?;
+    let table = markdown(all, rows, machine, when, &old);
+    build::cache::write(path, format!("{before}{BEGIN}\n\n{}\n\n{END}{after}", table.trim_end()).as_bytes())
+}
+
+/// Returns the documentation at `path`: what is before the marks, between them, and after them.
+pub fn parts(path: &Path) -> Result<[String; 3]> {
     let text = std::fs::read_to_string(path).with_context(|| format!("cannot read `{}`", path.display()))?;
     let (before, rest) = text.split_once(BEGIN).with_context(|| missing(path, BEGIN))?;
     let (old, after) = rest.split_once(END).with_context(|| missing(path, END))?;
-    let table = markdown(all, rows, machine, when, old);
-    build::cache::write(path, format!("{before}{BEGIN}\n\n{}\n\n{END}{after}", table.trim_end()).as_bytes())
+    Ok([before, old, after].map(str::to_owned))
 }
 
 fn missing(path: &Path, mark: &str) -> String {
