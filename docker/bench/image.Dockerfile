@@ -1,5 +1,6 @@
-# For `cargo xtask bench build`: the image as one would write it by hand, what
-# changes rarely first. The caller appends the image's own ENV lines.
+# For `cargo xtask bench build`: the image as one would write it by hand.
+# Requirements change rarely, so their layer is below that of the packages. The
+# caller appends the ENV lines of the image.
 #
 # Context: requirements/ and wheels/.
 ARG BASE

@@ -115,7 +115,7 @@ impl<'a> ThisTool<'a> {
             self.adopt(step, key);
             cache.record(key).ok().flatten()?.output.content
         };
-        // A row that starts warm may take all results, also those of the steps that it measures.
+        // In some rows an input changes before each run. They may begin with results of the measured steps, too.
         let known = if rows::takes_known_results(row) { &plan } else { &before };
         let keys = known.keys(recorded);
         for step in &known.steps {

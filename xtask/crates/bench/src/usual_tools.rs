@@ -65,6 +65,12 @@ impl UsualTools {
         Ok(environment::apply(unpack, Purpose::Local))
     }
 
+    /// Returns the command that copies a folder with all that is in it.
+    pub fn copy_folder(&self, from: &Path, to: &Path) -> Result<Cmd<'_>> {
+        fs::create_dir_all(to).with_context(|| format!("cannot make `{}`", to.display()))?;
+        Ok(environment::apply(cmd!(self.shell, "cp -R {from}/. {to}"), Purpose::Local))
+    }
+
     /// Returns the command that downloads crates before the measurement. Both sides use the user's folder of crates.
     pub fn fetch_crates(&self) -> Cmd<'_> {
         environment::apply(cmd!(self.inside, "cargo fetch --locked"), Purpose::Cargo)
@@ -215,19 +221,4 @@ pub fn docker_client() -> Result<PathBuf> {
              install docker-buildx beside it, or docker.io"
         )
     })
-}
-
-/// Copies a folder with all that is in it.
-pub fn copy_folder(from: &Path, to: &Path) -> Result<()> {
-    fs::create_dir_all(to).with_context(|| format!("cannot make `{}`", to.display()))?;
-    for entry in fs::read_dir(from).with_context(|| format!("cannot read `{}`", from.display()))? {
-        let entry = entry?;
-        let target = to.join(entry.file_name());
-        if entry.file_type()?.is_dir() {
-            copy_folder(&entry.path(), &target)?;
-        } else {
-            fs::copy(entry.path(), &target).with_context(|| format!("cannot copy `{}`", entry.path().display()))?;
-        }
-    }
-    Ok(())
 }

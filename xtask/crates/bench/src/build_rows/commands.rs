@@ -11,7 +11,6 @@ use super::{Bench, Side};
 use crate::machine::file_time;
 use crate::rows;
 use crate::this_tool::Ready;
-use crate::usual_tools::copy_folder;
 use crate::work::quietly;
 use base::environment::{self, Purpose};
 use matrix::{Abi, Measure};
@@ -63,8 +62,8 @@ impl Bench<'_> {
                 let folder =
                     self.project.matrix.package(package).and_then(|row| row.working_copy(&self.project.folder));
                 let folder = folder.context("an application without a folder: this is a bug")?;
-                copy_folder(&folder, &self.application_copy)?;
-                self.all([self.plain.prepare_application(self.what, &ready, &folder)?], log)?;
+                self.all([self.plain.copy_folder(&folder, &self.application_copy)?], log)?;
+                self.all(self.plain.prepare_application(self.what, &ready, &folder)?, log)?;
                 self.all(self.image_one_file(Side::ThisTool)?, log)?;
                 self.all(self.image_one_file(Side::UsualTools)?, log)?;
             }
@@ -248,9 +247,10 @@ fn change(file: &Path, field: &str) -> Result<()> {
     let mut open = File::options().append(true).open(file).with_context(|| {
         format!("cannot change `{}`: correct `bench.build.{field}.touch` in matrix.yaml", file.display())
     })?;
-    match file.extension().is_some_and(|extension| extension == "py") {
-        true => writeln!(open, "CHANGED_{now} = {now}")?,
-        false => writeln!(open, "pub fn changed_{now}() -> u128 {{ {now} }}")?,
+    if file.extension().is_some_and(|extension| extension == "py") {
+        writeln!(open, "CHANGED_{now} = {now}")?;
+    } else {
+        writeln!(open, "pub fn changed_{now}() -> u128 {{ {now} }}")?;
     }
     Ok(())
 }

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context as _, Result};
 use xshell::Cmd;
 
-use super::{UsualTools, copy_folder};
+use super::UsualTools;
 use crate::rows;
 use crate::this_tool::Ready;
 use build::plan::{self, Action};
@@ -28,16 +28,16 @@ impl UsualTools {
         Ok(commands)
     }
 
-    /// Lays out the sources of the application, and returns the command that builds the image without it.
-    pub fn prepare_application(&self, bench: &BenchBuild, ready: &Ready, source: &Path) -> Result<Cmd<'_>> {
+    /// Returns the commands that copy the sources of the application and build the image without it.
+    pub fn prepare_application(&self, bench: &BenchBuild, ready: &Ready, source: &Path) -> Result<Vec<Cmd<'_>>> {
         let package = &rows::application(bench)?.package;
         let wheel = image(bench, ready)?.wheels.get(&**package);
         let Some(Action::Container(wheel)) = wheel.and_then(|id| ready.plan.step(id)).map(|step| &step.action) else {
             anyhow::bail!("`{package}` is not built in a container, as this row needs it");
         };
-        copy_folder(source, &self.application())?;
         self.lay_out("application/in", ready, [&wheel.requires])?;
-        self.image_without(bench, ready, Some(package), false)
+        let copy = self.copy_folder(source, &self.application())?;
+        Ok(vec![copy, self.image_without(bench, ready, Some(package), false)?])
     }
 
     /// Returns the folder with the application's sources.
