@@ -42,7 +42,17 @@ pub fn git(folder: &Path) -> Command {
 
 /// Runs `git` with `arguments` in `folder` and returns its standard output. Fails if the exit code is not 0.
 pub fn output(folder: &Path, arguments: &[impl AsRef<OsStr>]) -> Result<Vec<u8>> {
-    let Output { status, stdout, stderr } = git(folder).args(arguments).output().context("cannot start `git`")?;
+    run(git(folder), folder, arguments)
+}
+
+/// Lists files of the working copy, as `output` does. `git ls-files` reads no file's content, so it needs no settings
+/// against filters, for which git would have to be asked first.
+pub fn list(folder: &Path, options: &[&str]) -> Result<Vec<u8>> {
+    run(bare(folder), folder, &[&["ls-files", "-z"], options, &["--", "."]].concat())
+}
+
+fn run(mut command: Command, folder: &Path, arguments: &[impl AsRef<OsStr>]) -> Result<Vec<u8>> {
+    let Output { status, stdout, stderr } = command.args(arguments).output().context("cannot start `git`")?;
     if !status.success() {
         let name = arguments.first().map(|name| name.as_ref().to_string_lossy()).unwrap_or_default();
         bail!("`git {name}` failed in `{}`: {}", folder.display(), String::from_utf8_lossy(&stderr).trim());

@@ -113,7 +113,7 @@ fn follow_links(top: &Path, listed: &[PathBuf]) -> Result<Vec<PathBuf>> {
 
 fn git_lists(folder: &Path, which: &[&str]) -> Result<Vec<PathBuf>> {
     use std::os::unix::ffi::OsStrExt;
-    let listed = git::output(folder, &[&["ls-files", "-z"], which, &["--", "."]].concat())?;
+    let listed = git::list(folder, which)?;
     let names = listed.split(|byte| *byte == 0).filter(|name| !name.is_empty());
     Ok(names.map(|name| PathBuf::from(std::ffi::OsStr::from_bytes(name))).collect())
 }

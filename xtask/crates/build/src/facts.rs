@@ -120,7 +120,12 @@ impl Facts {
     pub fn place(&self, origin: &Origin) -> String {
         match origin {
             Origin::Unknown => "matrix.yaml".to_owned(),
-            Origin::File(place) => place.clone(),
+            Origin::Lock { file, sha256 } => {
+                // The line is unknown if the file cannot be read.
+                let text = fs::read_to_string(self.project.join(file)).unwrap_or_default();
+                let line = text.lines().position(|line| line.to_ascii_lowercase().contains(sha256));
+                line.map_or_else(|| file.clone(), |at| format!("{file}:{}", at + 1))
+            }
             Origin::Matrix(ordinal) => {
                 let file = self.matrix.file_name().unwrap_or_default().to_string_lossy();
                 // The line is unknown if the file cannot be read.
@@ -160,8 +165,11 @@ impl Facts {
         for image in &matrix.images {
             let Some(abi) = matrix.abi(&image.abi) else { continue };
             for package in matrix.packages_of(image) {
-                if let Some(pins) = self.select(matrix, package, LockPurpose::Runtime, abi)? {
-                    self.runtime.insert((package.id.to_string(), abi.id.to_string()), pins);
+                let key = (package.id.to_string(), abi.id.to_string());
+                if !self.runtime.contains_key(&key)
+                    && let Some(pins) = self.select(matrix, package, LockPurpose::Runtime, abi)?
+                {
+                    self.runtime.insert(key, pins);
                 }
             }
         }

@@ -7,6 +7,6 @@ pub enum Origin {
     Unknown,
     /// Ordinal of a scalar in the matrix.
     Matrix(usize),
-    /// `file:line` in another file.
-    File(String),
+    /// SHA-256 in a lock file, whose path is relative to the project.
+    Lock { file: String, sha256: String },
 }

@@ -29,11 +29,9 @@ pub struct Pylock {
     pub(super) requires_python: Option<String>,
     #[serde(default)]
     pub(super) packages: Vec<LockedPackage>,
-    /// Path and text of the file, for line numbers in errors.
+    /// Path of the file, for errors.
     #[serde(skip)]
     file: String,
-    #[serde(skip)]
-    text: String,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
@@ -114,7 +112,7 @@ pub fn parse(text: &str, file: &str) -> Result<Pylock> {
         "`lock-version` is `{}`; only version 1 (PEP 751) is supported",
         lock.lock_version
     );
-    (lock.file, lock.text) = (file.to_owned(), text.to_owned());
+    lock.file = file.to_owned();
     Ok(lock)
 }
 
@@ -147,16 +145,10 @@ impl Pylock {
                 abi.id
             );
             let mut pin = package.choose(&interpreter)?;
-            pin.origin = self.position(&pin.sha256);
+            pin.origin = Origin::Lock { file: self.file.clone(), sha256: pin.sha256.clone() };
             pins.push(pin);
         }
         Ok(pins)
-    }
-
-    /// Returns the position of a digest.
-    fn position(&self, sha256: &str) -> Origin {
-        let line = self.text.lines().position(|line| line.to_ascii_lowercase().contains(sha256));
-        Origin::File(line.map_or_else(|| self.file.clone(), |at| format!("{}:{}", self.file, at + 1)))
     }
 }
 
@@ -248,7 +240,7 @@ mod tests {
         let new = package("demo", "marker = \"python_version >= '3.14'\"", &["demo-2-py3-none-any.whl"]);
         let lock = format!("{old}{new}");
         let pin = select(&lock, "cp311").unwrap().remove(0);
-        assert_eq!((&*pin.version, pin.origin), ("1", Origin::File("lock.toml:5".to_owned())));
+        assert_eq!((&*pin.version, pin.origin), ("1", Origin::Lock { file: "lock.toml".into(), sha256: DIGEST.into() }));
         assert_eq!(select(&lock, "cp314t").unwrap()[0].version, "2");
         let windows = package("demo", "marker = \"sys_platform == 'win32'\"", &["demo-1-py3-none-any.whl"]);
         assert_eq!(select(&windows, "cp314").unwrap(), []);

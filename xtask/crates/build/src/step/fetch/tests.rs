@@ -5,6 +5,7 @@ use std::fs;
 use super::*;
 use crate::cache::Cache;
 use crate::facts::Facts;
+use crate::origin::Origin;
 use crate::step::env::RunContext;
 use base::cancel::Cancel;
 use base::ui::Ui;
@@ -203,16 +204,16 @@ fn a_malicious_index_causes_only_errors() {
 }
 
 #[test]
-fn a_wrong_digest_error_has_the_line_and_the_digests_of_the_index() {
+fn a_wrong_digest_error_has_the_file_and_the_digests_of_the_index() {
     let lab = Lab::new("wrong");
     let server = TestServer::start(|_, head, stream| answer(head, stream));
     let wrong = |name: &str, content: &[u8]| {
-        let origin = crate::origin::Origin::File("locks/cp311.txt:7".to_owned());
+        let origin = Origin::Lock { file: "locks/pylock.toml".to_owned(), sha256: digest::of("unknown") };
         format!("{:#}", lab.fetch(server.port, vec![Download { origin, ..pin(name, content) }]).unwrap_err())
     };
     let there = format!("of `a` 1 the index has\n      {}  a-1.tar.gz", digest::of("a"));
     let error = wrong("a==1", b"else");
-    assert!(error.starts_with("locks/cp311.txt:7: cannot download `a==1`: the index has no file with the"), "{error}");
+    assert!(error.starts_with("locks/pylock.toml: cannot download `a==1`: the index has no file with the"), "{error}");
     assert!(error.ends_with(&there), "{error}");
     assert!(wrong("a==2", b"a").ends_with("correct the version or the digest; the index has no file of `a` 2"));
 }
