@@ -197,7 +197,7 @@ def run(task: dict, send: Callable[..., None]) -> None:
     items[MIX] = mix
     until = time.monotonic() + task["until"]
     for name in [*order, MIX]:
-        if name in task["skip"]:
+        if name in task["skip"] or name not in task.get("only", items):
             continue
         if time.monotonic() > until and name != MIX:
             send(event="aside", outcome="skipped", name=name, reason="the time limit was reached before")

@@ -60,7 +60,32 @@ def driven(runner: object, package: dict) -> Iterator[dict]:
 
 
 def items(runner: object, package: dict, group: str, more: dict) -> Iterator[dict]:
-    """The lines of a class or a module. After a crash or a hang the rest runs in another process."""
+    """The lines of a class or a module. The calls that differ in threads are made with the GIL on as well."""
+    lines = list(attempts(runner, package, group, more))
+    differ = [each["calls"] for each in lines if "calls" in each]
+    known: dict[str, bool] = {}
+    if differ and not any(each.get("gil_after") for each in lines):
+        known = with_gil(runner, package, differ, more)
+    for each in lines:
+        differs = known.get(each.pop("calls", ""))
+        if differs is not None:
+            each["message"] = f"{'even with the GIL' if differs else 'only without the GIL'}: {each['message']}"
+        yield each
+
+
+def with_gil(runner: object, package: dict, calls: list[str], more: dict) -> dict[str, bool]:
+    """Whether these calls differ in threads with the GIL, too. What the process did not get to is missing."""
+    until, environment = runner.plan["limit"] * 0.6, {"PYTHON_GIL": "1"}
+    done = runner.task(
+        "driven", package, "drive", environment=environment, stall=runner.stall, seed=runner.seed, until=until, skip=[],
+        only=calls, **more,
+    )  # fmt: skip
+    return {event["name"]: bool(event["differences"]) for event in done["events"] if event["event"] == "driven"}
+
+
+def attempts(runner: object, package: dict, group: str, more: dict) -> Iterator[dict]:
+    """The lines of the processes. After a crash or a hang the rest runs in another process. `calls` in a line are calls
+    that differ in threads."""
     done_before: list[str] = []
     for number in range(1, ATTEMPTS + 1):
         until = runner.plan["limit"] * 0.6
@@ -83,10 +108,10 @@ def items(runner: object, package: dict, group: str, more: dict) -> Iterator[dic
             if event["event"] == "aside":
                 yield test("driven", package, "not driven", title, {"outcome": "skipped", "message": event["reason"]})
                 continue
-            outcome = "failed" if event["differences"] else "passed"
-            yield test("driven", package, case, title, {"outcome": outcome, "message": "; ".join(event["differences"])}) | {
-                "seed": runner.seed
-            }
+            result = {"outcome": "passed", "seed": runner.seed}
+            if event["differences"]:
+                result |= {"outcome": "failed", "message": "; ".join(event["differences"]), "calls": name}
+            yield test("driven", package, case, title, result)
         if current is None:
             # What happens at the end of the process, or before its first call.
             yield line("driven", package, "pairs", number, found)

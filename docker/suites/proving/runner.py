@@ -34,14 +34,17 @@ class Runner:
         self.stall = plan.get("stall", plan["limit"] * STALL)
         self.run = f"{random.randrange(1 << 32):08x}"
 
-    def task(self, suite: str, client: dict, case: str, without: list[str] = (), **more: object) -> dict:
+    def task(
+        self, suite: str, client: dict, case: str, without: list[str] = (), environment: dict[str, str] | None = None,
+        **more: object,
+    ) -> dict:  # fmt: skip
         """A fresh process of child.py. `stall` in `more` is a time limit for each thing that it reports."""
         task = {
             "suite": suite, "case": case, "host": self.plan["host"], "port": self.plan["port"],
             "file": client.get("file"), "imports": client["imports"], "limit": self.plan["limit"],
             "without": list(without), "undeclared": self.plan["undeclared"], "run": self.run, **more,
         }  # fmt: skip
-        result = start("child", task, self.plan["limit"], stall=more.get("stall") or INF)
+        result = start("child", task, self.plan["limit"], environment, stall=more.get("stall") or INF)
         lines = result.pop("lines")
         result["events"] = [line for line in lines if "event" in line]
         reports = [line for line in lines if "event" not in line]

@@ -7,7 +7,8 @@ import unittest
 
 from support import processes, run, tests
 
-from proving.drive import Group, Seen
+from proving import driven as suite
+from proving.drive import MIX, Group, Seen
 
 CLEAN = '''
 import threading
@@ -145,6 +146,42 @@ class Driven(unittest.TestCase):
             "acme:Context: use() + use()", "acme: use(@acme:context) + use(@acme:context)", "acme: decode(b'!bytes') + decode(b'!bytes')",
         ):  # fmt: skip
             self.assertIn(name, pairs)
+
+    def test_the_control_with_the_gil_tells_the_two_kinds_of_differences(self):
+        """No machine must have an interpreter without the GIL: what the processes report is given here."""
+
+        def said(asked, gil):
+            def task(_suite, _package, _case, environment=None, only=None, **_more):
+                asked.append((environment, only))
+                names = only or ["a() + a()", "a() + b()", "b() + b()", MIX]
+                # In the control, one of the three differs, and the last one is not reached.
+                differ = {"a() + a()"} if only else {"a() + a()", "a() + b()", MIX}
+                events = [
+                    {"event": "driven", "name": name, "differences": ["1 instead of 2"] if name in differ else []}
+                    for name in names if not (only and name == MIX)
+                ]  # fmt: skip
+                nothing = {"seconds": 0.0, "exit": 0, "signal": None, "stderr": "", "message": ""}
+                return {"outcome": "passed", "gil_after": gil, "events": events, **nothing}
+
+            runner = types.SimpleNamespace(plan={"limit": 60}, stall=9, seed=7, task=task)
+            lines = list(suite.items(runner, {"id": "acme"}, "acme:A", {}))
+            self.assertFalse([line for line in lines if "calls" in line])
+            return [(line["name"], line["outcome"], line["message"]) for line in lines if line["event"] == "test"]
+
+        asked = []
+        self.assertEqual(
+            said(asked, gil=False),
+            [
+                ("acme:A: a() + a()", "failed", "even with the GIL: 1 instead of 2"),
+                ("acme:A: a() + b()", "failed", "only without the GIL: 1 instead of 2"),
+                ("acme:A: b() + b()", "passed", ""),
+                (f"acme:A: {MIX}", "failed", "1 instead of 2"),
+            ],
+        )
+        self.assertEqual(asked, [(None, None), ({"PYTHON_GIL": "1"}, ["a() + a()", "a() + b()", MIX])])
+        asked = []
+        self.assertEqual(said(asked, gil=True)[0][2], "1 instead of 2")
+        self.assertEqual(asked, [(None, None)])
 
     def test_what_is_slow_from_the_second_call_on_is_called_once(self):
         calls = []

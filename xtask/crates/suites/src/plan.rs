@@ -28,14 +28,14 @@ const TOOLS: &str = "/tmp/tools";
 const PARALLEL: &str = "/tmp/parallel";
 pub const PLAN: &str = "/suites/plan.json";
 
-/// Configuration of pytest, which is copied with the folders of `tests.pytest`.
+/// Configuration of pytest, which is copied with the folders of `tests.pytest` if it lies in one of the folders above.
 const CONFIGURATION: [&str; 6] = ["conftest.py", "pyproject.toml", "pytest.ini", ".pytest.ini", "setup.cfg", "tox.ini"];
 
 /// Package whose own tests are run.
 pub struct PackageTests<'a> {
     pub package: &'a Package,
     /// Files and folders of the source that are copied into the container.
-    pub take: Vec<&'a str>,
+    pub take: Vec<PathBuf>,
     /// Folders with tests.
     pub folders: Vec<&'a str>,
     /// Variables with the address of a server, if the tests need one.
@@ -60,11 +60,11 @@ impl<'a> PackageTests<'a> {
         let texts = |list: &'a [Location]| list.iter().map(|text| &**text).collect::<Vec<&str>>();
         if let Some(folders) = &tests.pytest {
             let folders = texts(folders.all());
-            let take = folders.iter().copied().chain(CONFIGURATION).collect();
+            let take = take(&folders);
             return Some(PackageTests { package, take, folders, env: None, checkout: None });
         }
         let Upstream { source: _, take, folders, env } = tests.upstream.as_ref()?;
-        let (take, folders) = (texts(take), texts(folders));
+        let (take, folders) = (texts(take).iter().map(PathBuf::from).collect(), texts(folders));
         Some(PackageTests { package, take, folders, env: env.as_ref(), checkout: None })
     }
 
@@ -80,6 +80,13 @@ impl<'a> PackageTests<'a> {
         let files = unpacked.files.iter().filter_map(|file| Some(file.strip_prefix(&below).ok()?.to_owned()));
         Ok(TestSource { top: unpacked.top.join(&below), files: files.collect(), _unpacked: Some(unpacked) })
     }
+}
+
+/// Returns what is copied for folders with tests.
+fn take(folders: &[&str]) -> Vec<PathBuf> {
+    let above = folders.iter().flat_map(|folder| Path::new(folder).ancestors().skip(1));
+    let configuration = above.flat_map(|folder| CONFIGURATION.map(|name| folder.join(name)));
+    folders.iter().map(PathBuf::from).chain(configuration).collect()
 }
 
 /// Returns the packages of the image whose own tests can be run, according to `--source` and the matrix.
@@ -323,7 +330,7 @@ fn sources<'a>(
 
 #[cfg(test)]
 mod tests {
-    use super::{CONFIGURATION, PackageTests, TestSource, sources};
+    use super::{PackageTests, TestSource, sources, take};
     use base::UsageError;
     use base::working_copy::list_folder;
     use fixture::Folder;
@@ -335,13 +342,17 @@ mod tests {
         copy.write("tests/unit/test_a.py", "")
             .write("conftest.py", "")
             .write("acme/__init__.py", "")
+            .write("acme/conftest.py", "")
+            .write("acme/core/core.py", "")
+            .write("acme/core/tests/test_b.py", "")
+            .write("acme/other/conftest.py", "")
             .write("setup.py", "");
         let matrix = Matrix::parse(fixture::MATRIX, "matrix.yaml").unwrap();
         let package = matrix.package("acme").unwrap();
         let source = TestSource { top: copy.0.clone(), files: list_folder(&copy.0).unwrap(), _unpacked: None };
         let copied = |folders: &[&'static str]| {
-            let take = folders.iter().copied().chain(CONFIGURATION).collect();
-            let own = PackageTests { package, take, folders: folders.to_vec(), env: None, checkout: None };
+            let own =
+                PackageTests { package, take: take(folders), folders: folders.to_vec(), env: None, checkout: None };
             let mut files = Vec::new();
             let found = sources(&own, &source, "/sources/acme", &mut files)?;
             anyhow::Ok((found, files.into_iter().map(|file| file.path).collect::<Vec<_>>()))
@@ -349,6 +360,9 @@ mod tests {
         let (found, files) = copied(&["tests/unit", "benchmarks"]).unwrap();
         assert_eq!(found, ["tests/unit"]);
         assert_eq!(files, ["/sources/acme/conftest.py", "/sources/acme/tests/unit/test_a.py"]);
+        let (_, files) = copied(&["acme/core/tests"]).unwrap();
+        let expected = ["acme/conftest.py", "acme/core/tests/test_b.py", "conftest.py"];
+        assert_eq!(files, expected.map(|name| format!("/sources/acme/{name}")));
         let error = copied(&["test"]).unwrap_err();
         assert!(error.is::<UsageError>());
         assert_eq!(
