@@ -240,7 +240,10 @@ mod tests {
         let new = package("demo", "marker = \"python_version >= '3.14'\"", &["demo-2-py3-none-any.whl"]);
         let lock = format!("{old}{new}");
         let pin = select(&lock, "cp311").unwrap().remove(0);
-        assert_eq!((&*pin.version, pin.origin), ("1", Origin::Lock { file: "lock.toml".into(), sha256: DIGEST.into() }));
+        assert_eq!(
+            (&*pin.version, pin.origin),
+            ("1", Origin::Lock { file: "lock.toml".into(), sha256: DIGEST.into() })
+        );
         assert_eq!(select(&lock, "cp314t").unwrap()[0].version, "2");
         let windows = package("demo", "marker = \"sys_platform == 'win32'\"", &["demo-1-py3-none-any.whl"]);
         assert_eq!(select(&windows, "cp314").unwrap(), []);
