@@ -1,4 +1,4 @@
-"""Runs the scenarios of scenarios.py in fresh processes and prints how many of them failed.
+"""Runs the scenarios of the package `scenarios` in fresh processes and prints how many of them failed.
 
     python run.py --processes 20 --gil off --json result.json
 
