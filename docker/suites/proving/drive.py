@@ -13,6 +13,8 @@ from proving.values import Outcome
 THREADS = 8
 # Calls of a thread, orders in one thread, and runs in threads.
 ROUNDS, ORDERS, RUNS = 30, 4, 5
+# Runs in threads with the GIL, where threads take turns rarely.
+GIL_RUNS = 40
 # More orders in one thread before a difference is reported.
 MORE_ORDERS = 40
 # Seconds for all calls of one order: with slow calls there are fewer.
@@ -55,8 +57,10 @@ def attributes(subject: object) -> dict[str, str]:
 class Group:
     """A shared object, and the calls that are known to work."""
 
-    def __init__(self, recipe: dict, members: list[dict]) -> None:
+    def __init__(self, recipe: dict, members: list[dict], runs: int = RUNS) -> None:
         self.recipe = recipe
+        # Runs in threads.
+        self.runs = runs
         self.members = members
         # An object that is still there keeps its address.
         self.alive: list[object] = []
@@ -70,15 +74,25 @@ class Group:
         member = self.members[number]
         return f"{member['name']}({', '.join(member['arguments'])})"
 
-    def call(self, subject: object, number: int, given: list[object]) -> Outcome:
-        return Outcome(lambda: getattr(subject, self.members[number]["name"])(*given))
+    def call(self, subject: object, number: int, given: list[object], held: list[object] | None = None) -> Outcome:
+        """Makes a call. Its result is kept in `held`, if that is given."""
+
+        def made() -> object:
+            result = getattr(subject, self.members[number]["name"])(*given)
+            if held is not None:
+                held.append(result)
+            return result
+
+        return Outcome(made)
 
     def given(self, number: int) -> list[object]:
         return values.evaluated(self.members[number]["arguments"])
 
     def serial(self, plan: Plan, order: random.Random | int, seen: Seen) -> None:
-        """All calls in one thread: thread by thread, in the reverse order, or mixed."""
+        """All calls in one thread: thread by thread, in the reverse order, or mixed. As in threads, what a call returned
+        still exists while others make theirs: a view of a buffer may forbid to change it."""
         subject = self.fresh()
+        held: list[list[object]] = [[] for _ in plan]
         left = [list(calls) for calls in plan]
         threads = list(range(len(plan)))
         while any(left):
@@ -87,7 +101,9 @@ class Group:
             else:
                 thread = next(number for number in threads[:: 1 if order == 0 else -1] if left[number])
             number = left[thread].pop(0)
-            seen.add(number, self.call(subject, number, self.given(number)))
+            held[thread].clear()
+            seen.add(number, self.call(subject, number, self.given(number), held[thread]))
+        held.clear()
         seen.end(subject)
 
     def parallel(self, plan: Plan, seen: Seen) -> None:
@@ -139,7 +155,7 @@ class Group:
         parallel = Seen(len(self.members))
         interval = sys.getswitchinterval()
         sys.setswitchinterval(INTERVAL)
-        for _ in range(RUNS):
+        for _ in range(self.runs):
             goes_on("threads")
             self.parallel(plan, parallel)
         sys.setswitchinterval(interval)
@@ -180,7 +196,7 @@ def run(task: dict, send: Callable[..., None]) -> None:
     """All pairs of calls of a group, and then a mix of more threads."""
     for name in task["modules"]:
         __import__(name)
-    group = Group(task["recipe"], task["members"])
+    group = Group(task["recipe"], task["members"], GIL_RUNS if "only" in task else RUNS)
     numbers = range(len(group.members))
     items: dict[str, Callable[[int], Plan]] = {}
     for first in numbers:

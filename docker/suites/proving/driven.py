@@ -19,6 +19,9 @@ MEMBERS = 30
 DERIVED = 3
 # So many time limits of a process for a package.
 LIMITS = 3
+# What the control with the GIL says of calls that differ in threads.
+WITH_GIL, NO_GIL = "even with the GIL", "only without the GIL"
+OTHERS_WITH_GIL = "seen without the GIL, and with other calls of the object even with the GIL"
 SPECIAL = ("__len__", "__iter__", "__getitem__", "__contains__", "__repr__", "__str__", "__hash__", "__bool__", "__call__")
 
 
@@ -69,7 +72,7 @@ def items(runner: object, package: dict, group: str, more: dict) -> Iterator[dic
     for each in lines:
         differs = known.get(each.pop("calls", ""))
         if differs is not None:
-            each["message"] = f"{'even with the GIL' if differs else 'only without the GIL'}: {each['message']}"
+            each["message"] = f"{WITH_GIL if differs else OTHERS_WITH_GIL if any(known.values()) else NO_GIL}: {each['message']}"
         yield each
 
 

@@ -112,6 +112,25 @@ class Driven(unittest.TestCase):
         self.assertEqual(set(outcomes(lines, "pairs").values()), {"passed"}, tests(lines))
         self.assertIn("acme:Once: close() + read()", outcomes(lines, "pairs"))
 
+    def test_a_result_that_still_exists_is_no_difference(self):
+        """In threads, the view of one thread exists while the other one changes the buffer."""
+        text = (
+            "class Packer:\n    def __init__(self): self.buffer = bytearray(8)\n"
+            "    def view(self): return memoryview(self.buffer)\n    def pack(self):\n        self.buffer += b'1'\n"
+        )
+        sys.modules["acme_packer"] = types.ModuleType("acme_packer")
+        self.addCleanup(sys.modules.pop, "acme_packer")
+        exec(text, sys.modules["acme_packer"].__dict__)
+        members = [{"name": "view", "arguments": []}, {"name": "pack", "arguments": []}]
+        group, seen = Group({"call": "acme_packer:Packer", "arguments": []}, members), Seen(2)
+        for order in (0, 1):
+            group.serial([[0, 0], [1, 1]], order, seen)
+        self.assertEqual(seen.outcomes[1], {("raised", "BufferError"), ("returned", "NoneType None")})
+        # Its own view is gone before a thread makes its next call.
+        seen = Seen(2)
+        group.serial([[0, 1, 0, 1]], 0, seen)
+        self.assertEqual(seen.outcomes[1], {("returned", "NoneType None")})
+
     def test_what_is_not_driven_has_its_reason(self):
         text = CLEAN + (
             "class Problem(Exception): pass\nclass Needs:\n    def __init__(self, a, b, c, d): pass\n"
@@ -150,12 +169,12 @@ class Driven(unittest.TestCase):
     def test_the_control_with_the_gil_tells_the_two_kinds_of_differences(self):
         """No machine must have an interpreter without the GIL: what the processes report is given here."""
 
-        def said(asked, gil):
+        def said(asked, gil, with_gil=()):
             def task(_suite, _package, _case, environment=None, only=None, **_more):
                 asked.append((environment, only))
                 names = only or ["a() + a()", "a() + b()", "b() + b()", MIX]
-                # In the control, one of the three differs, and the last one is not reached.
-                differ = {"a() + a()"} if only else {"a() + a()", "a() + b()", MIX}
+                # The control does not get to the last one.
+                differ = with_gil if only else {"a() + a()", "a() + b()", MIX}
                 events = [
                     {"event": "driven", "name": name, "differences": ["1 instead of 2"] if name in differ else []}
                     for name in names if not (only and name == MIX)
@@ -170,15 +189,16 @@ class Driven(unittest.TestCase):
 
         asked = []
         self.assertEqual(
-            said(asked, gil=False),
+            said(asked, gil=False, with_gil={"a() + a()"}),
             [
-                ("acme:A: a() + a()", "failed", "even with the GIL: 1 instead of 2"),
-                ("acme:A: a() + b()", "failed", "only without the GIL: 1 instead of 2"),
+                ("acme:A: a() + a()", "failed", f"{suite.WITH_GIL}: 1 instead of 2"),
+                ("acme:A: a() + b()", "failed", f"{suite.OTHERS_WITH_GIL}: 1 instead of 2"),
                 ("acme:A: b() + b()", "passed", ""),
                 (f"acme:A: {MIX}", "failed", "1 instead of 2"),
             ],
         )
         self.assertEqual(asked, [(None, None), ({"PYTHON_GIL": "1"}, ["a() + a()", "a() + b()", MIX])])
+        self.assertEqual({each[2] for each in said([], gil=False)[:2]}, {f"{suite.NO_GIL}: 1 instead of 2"})
         asked = []
         self.assertEqual(said(asked, gil=True)[0][2], "1 instead of 2")
         self.assertEqual(asked, [(None, None)])
