@@ -1,10 +1,12 @@
 """In a child of the driven suite: calls in one thread, then the same calls in threads, and what differs."""
 
+import functools
+import itertools
 import random
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 from proving import find, values
 from proving.threads import INTERVAL
@@ -74,36 +76,49 @@ class Group:
         member = self.members[number]
         return f"{member['name']}({', '.join(member['arguments'])})"
 
-    def call(self, subject: object, number: int, given: list[object], held: list[object] | None = None) -> Outcome:
-        """Makes a call. Its result is kept in `held`, if that is given."""
+    def call(self, subject: object, number: int, given: list[object]) -> Outcome:
+        return Outcome(lambda: getattr(subject, self.members[number]["name"])(*given))
 
-        def made() -> object:
-            result = getattr(subject, self.members[number]["name"])(*given)
-            if held is not None:
-                held.append(result)
-            return result
-
-        return Outcome(made)
+    def begin(self, subject: object, number: int) -> Callable[[], object]:
+        """Makes a call, and returns what returns its result or raises its exception later. An iterator has begun."""
+        try:
+            result = getattr(subject, self.members[number]["name"])(*self.given(number))
+            if isinstance(result, Iterator):
+                result = itertools.chain(list(itertools.islice(result, 1)), result)
+        except BaseException as error:
+            return functools.partial(fail, error)
+        return lambda: result
 
     def given(self, number: int) -> list[object]:
         return values.evaluated(self.members[number]["arguments"])
 
     def serial(self, plan: Plan, order: random.Random | int, seen: Seen) -> None:
-        """All calls in one thread: thread by thread, in the reverse order, or mixed. As in threads, what a call returned
-        still exists while others make theirs: a view of a buffer may forbid to change it."""
+        """All calls in one thread: thread by thread, in the reverse order, or mixed. In the mixed order, what a call of a
+        thread returned is looked at before its next one: in threads, too, others make calls until then. An iterator may not
+        permit that, or a view of a buffer."""
         subject = self.fresh()
-        held: list[list[object]] = [[] for _ in plan]
         left = [list(calls) for calls in plan]
         threads = list(range(len(plan)))
+        begun: dict[int, tuple[int, Callable[[], object]]] = {}
+
+        def look(thread: int) -> None:
+            if thread in begun:
+                number, result = begun.pop(thread)
+                seen.add(number, Outcome(result))
+
         while any(left):
-            if isinstance(order, random.Random):
+            mixed = isinstance(order, random.Random)
+            if mixed:
                 thread = order.choice([number for number in threads if left[number]])
             else:
                 thread = next(number for number in threads[:: 1 if order == 0 else -1] if left[number])
+            look(thread)
             number = left[thread].pop(0)
-            held[thread].clear()
-            seen.add(number, self.call(subject, number, self.given(number), held[thread]))
-        held.clear()
+            begun[thread] = number, self.begin(subject, number)
+            if not mixed:
+                look(thread)
+        for thread in threads:
+            look(thread)
         seen.end(subject)
 
     def parallel(self, plan: Plan, seen: Seen) -> None:
@@ -182,6 +197,10 @@ class Group:
             if len(known) == 1 and texts - known:
                 found.append(f"at the end, {name} is {sorted(texts - known)[0][:200]} instead of {next(iter(known))[:200]}")
         return found
+
+
+def fail(error: BaseException) -> object:
+    raise error
 
 
 def make(recipe: dict) -> object:

@@ -5,9 +5,14 @@ import traceback
 
 def describe(error: BaseException) -> str:
     """Type and message. An assertion without a message is named by its line of source."""
-    text = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
+    try:
+        said = str(error)
+    except Exception as other:
+        # The package's own class, made from values that it did not expect.
+        said = f"its message cannot be read because of {type(other).__name__}"
+    text = f"{type(error).__name__}: {said}" if said else type(error).__name__
     frames = traceback.extract_tb(error.__traceback__)
-    if isinstance(error, AssertionError) and not str(error) and frames:
+    if isinstance(error, AssertionError) and not said and frames:
         text += f": {frames[-1].line} ({frames[-1].filename}, line {frames[-1].lineno})"
     return text[:2000]
 

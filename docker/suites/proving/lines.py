@@ -19,3 +19,9 @@ def set_aside(suite: str, client: dict, case: str, aside: dict[str, dict]) -> It
     """What was not tried in threads, each with its reason."""
     for name, result in sorted(aside.items()):
         yield test(suite, client, case, name, result)
+
+
+def reason(stderr: str) -> str:
+    """Why pytest ended, from what it wrote, after a colon."""
+    said = [text for text in stderr.splitlines() if text.startswith(("Exit:", "!", "ERROR", "E ", "INTERNALERROR> "))]
+    return f": {said[-1].removeprefix('INTERNALERROR> ').strip('! ')}" if said else ""

@@ -17,7 +17,7 @@ from collections.abc import Iterator
 from proving import sanitizer
 from proving.driven import driven
 from proving.imports import imports
-from proving.lines import line
+from proving.lines import line, reason
 from proving.parallel import parallel
 from proving.process import INF, start
 
@@ -185,8 +185,7 @@ class Runner:
                 # pytest says by this code what its tests have said already.
                 done |= {"outcome": "passed", "message": ""}
             if done["outcome"] == "failed":
-                said = [text for text in done["stderr"].splitlines() if text.startswith(("Exit:", "!", "ERROR", "E "))]
-                done["message"] += f": {said[-1].strip('! ')}" if said else ""
+                done["message"] += reason(done["stderr"])
             if done["outcome"] == "passed" and not set(ended) - {"skipped"}:
                 done |= {"outcome": "failed", "message": f"each of its {len(ended)} tests was skipped"}
             if done["outcome"] == "passed":

@@ -9,6 +9,7 @@ import faulthandler
 import functools
 import inspect
 import os
+import sys
 import threading
 from collections import Counter
 from collections.abc import Callable
@@ -18,6 +19,7 @@ import pytest
 from _pytest.outcomes import OutcomeException
 
 from proving.errors import describe, is_fault
+from proving.threads import INTERVAL
 from proving.upstream import Reporter
 from proving.watch import Watch
 
@@ -52,6 +54,14 @@ class Threaded(Reporter):
         self.raised: dict[str, list[tuple[str, bool]]] = {}
         self.current = ""
         self.watch = Watch(task["limit"], stderr)
+        if task["threads"] > 1:
+            # With the GIL, most tests would end before another thread's turn.
+            sys.setswitchinterval(INTERVAL)
+
+    def pytest_addoption(self, parser) -> None:
+        # A package may configure pytest's plugin, which is replaced here.
+        parser.addini("faulthandler_timeout", "not used")
+        parser.addini("faulthandler_exit_on_timeout", "not used")
 
     def pytest_sessionstart(self) -> None:
         # Not earlier: pytest warns of plugins that are imported before it.

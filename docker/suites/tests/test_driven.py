@@ -1,5 +1,6 @@
 """The driven suite, with packages that are right or wrong in a known way."""
 
+import random
 import sys
 import time
 import types
@@ -112,24 +113,32 @@ class Driven(unittest.TestCase):
         self.assertEqual(set(outcomes(lines, "pairs").values()), {"passed"}, tests(lines))
         self.assertIn("acme:Once: close() + read()", outcomes(lines, "pairs"))
 
-    def test_a_result_that_still_exists_is_no_difference(self):
-        """In threads, the view of one thread exists while the other one changes the buffer."""
+    def test_what_others_do_before_a_result_is_looked_at_is_no_difference(self):
+        """In threads, a view of one thread exists while the other one changes the buffer, and so does an iterator."""
         text = (
-            "class Packer:\n    def __init__(self): self.buffer = bytearray(8)\n"
-            "    def view(self): return memoryview(self.buffer)\n    def pack(self):\n        self.buffer += b'1'\n"
+            "class Packer:\n    def __init__(self): self.buffer, self.numbers = bytearray(8), {}\n"
+            "    def view(self): return memoryview(self.buffer)\n    def __iter__(self): return iter(self.numbers)\n"
+            "    def pack(self):\n        self.buffer += b'1'\n        self.numbers[len(self.numbers)] = 1\n"
         )
         sys.modules["acme_packer"] = types.ModuleType("acme_packer")
         self.addCleanup(sys.modules.pop, "acme_packer")
         exec(text, sys.modules["acme_packer"].__dict__)
-        members = [{"name": "view", "arguments": []}, {"name": "pack", "arguments": []}]
-        group, seen = Group({"call": "acme_packer:Packer", "arguments": []}, members), Seen(2)
-        for order in (0, 1):
-            group.serial([[0, 0], [1, 1]], order, seen)
-        self.assertEqual(seen.outcomes[1], {("raised", "BufferError"), ("returned", "NoneType None")})
-        # Its own view is gone before a thread makes its next call.
-        seen = Seen(2)
-        group.serial([[0, 1, 0, 1]], 0, seen)
-        self.assertEqual(seen.outcomes[1], {("returned", "NoneType None")})
+        members = [{"name": name, "arguments": []} for name in ("view", "__iter__", "pack")]
+        group = Group({"call": "acme_packer:Packer", "arguments": []}, members)
+
+        def kinds(plan, order, number):
+            seen = Seen(3)
+            group.serial(plan, order, seen)
+            return {text if kind == "raised" else kind for kind, text in seen.outcomes[number]}
+
+        mixed, nothing_between = random.Random(1), 0
+        self.assertIn("BufferError", kinds([[0] * 9, [2] * 9], mixed, 2))
+        self.assertIn("RuntimeError", kinds([[1] * 9, [2] * 9], mixed, 1))
+        for plan in ([[0] * 9, [2] * 9], [[1] * 9, [2] * 9], [[0, 2] * 9, [1, 2] * 9]):
+            for number in range(3):
+                self.assertLessEqual(kinds(plan, nothing_between, number), {"returned"})
+        # A thread's own result is gone before its next call.
+        self.assertEqual(kinds([[0, 2, 1, 2] * 9], mixed, 2), {"returned"})
 
     def test_what_is_not_driven_has_its_reason(self):
         text = CLEAN + (

@@ -50,7 +50,7 @@ class Verdicts(unittest.TestCase):
         outcome, message, asked, _ = verdicts(PASSED, [PASSED, WRONG, WRONG])
         self.assertEqual(outcome, "failed")
         self.assertTrue(message.startswith("only without the GIL: in 2 of 3 runs in 8 threads: AssertionError"), message)
-        self.assertEqual(asked[4:], [(1, 8, False)] + [(8, 1, True)] * 3)
+        self.assertEqual(asked[4:], [(1, 8, False)] + [(8, 1, True)] * 10)
 
     def test_not_repeatable(self):
         outcome, message, *_ = verdicts(PASSED, [WRONG] * 3, serial=WRONG)
@@ -60,7 +60,7 @@ class Verdicts(unittest.TestCase):
     def test_its_own_shared_state(self):
         outcome, message, *_ = verdicts(PASSED, [WRONG] * 3, with_gil=WRONG)
         self.assertEqual(outcome, "skipped")
-        self.assertIn("the test's own shared state: it fails in threads with the GIL, too, in 3 of 3 runs", message)
+        self.assertIn("the test's own shared state: it fails in threads with the GIL, too: in 3 of 3 runs", message)
 
     def test_the_gil_of_an_image_is_not_switched_on_again(self):
         outcome, message, asked, _ = verdicts(PASSED, [WRONG] * 3, gil=True)
@@ -173,7 +173,8 @@ class Real(unittest.TestCase):
             Path(folder, "tests").mkdir()
             Path(folder, "tests", "test_it.py").write_text(text)
             # As strict as some packages are.
-            Path(folder, "pytest.ini").write_text("[pytest]\nfilterwarnings = error\naddopts = -x\n")
+            strict = "[pytest]\nfilterwarnings = error\naddopts = -x --strict-config\nfaulthandler_timeout = 90\n"
+            Path(folder, "pytest.ini").write_text(strict)
             # It is no package that the machine has installed, so it is not checked where it is imported from.
             own = {"id": "acme", "imports": [], "folders": ["tests"], "source": folder, "env": {}}
             return run({"acme/__init__.py": "def one(): return 1\n"}, "parallel", upstream=[own], parallel="/nonexistent", **plan)

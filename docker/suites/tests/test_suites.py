@@ -80,6 +80,13 @@ class Messages(unittest.TestCase):
             self.assertRegex(errors.describe(error), r"^AssertionError: assert 1 == 2 \(.*test_suites.py, line [0-9]+\)$")
         self.assertEqual(errors.describe(ValueError("x")), "ValueError: x")
 
+    def test_an_exception_without_a_readable_message_is_described(self):
+        class Broken(ValueError):
+            def __str__(self):
+                raise KeyError("mark")
+
+        self.assertEqual(errors.describe(Broken()), "Broken: its message cannot be read because of KeyError")
+
     def test_a_failure_of_pytest_keeps_its_assertion(self):
         class Crash:
             message = "AssertionError: assert {'a': 1} == {'a': 2}\n  Full diff:\n  }"
