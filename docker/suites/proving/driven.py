@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Iterator
 
 from proving import drive, find, values
+from proving.errors import describe
 from proving.imports import ATTEMPTS, resumed, serially
 from proving.lines import line, set_aside, test
 from proving.values import Outcome
@@ -176,8 +177,13 @@ class Survey:
             members = [(name.partition(":")[2], name, functions[name]) for name in functions if name.startswith(f"{module}:")]
             self.members(module, [(short, working[name], self.reason(name, value)) for short, name, value in members])
         for name, value in found.items():
-            if isinstance(value, type):
+            if not isinstance(value, type):
+                continue
+            try:
                 self.type(name, value)
+            except Exception as error:
+                # Not each attempt makes an object, or the object has no such attributes.
+                self.aside(name, f"an object that was made cannot be used: {describe(error)}")
 
     def aside(self, name: str, reason: str) -> None:
         if name not in self.skip:
@@ -238,7 +244,8 @@ class Survey:
 
     def keep(self, name: str, given: tuple[str, ...], result: object) -> None:
         """A result may be an argument of another function, or an object that no class makes."""
-        self.recipes.setdefault(type(result), {"call": name, "arguments": list(given)})
+        if "." not in name.partition(":")[2]:
+            self.recipes.setdefault(type(result), {"call": name, "arguments": list(given)})
         text = values.argument(name, given, result)
         alike = [other for other in self.derived if text and other[0] == text[0]]
         if text and text not in alike and len(alike) < DERIVED:

@@ -212,6 +212,19 @@ class Driven(unittest.TestCase):
         self.assertEqual(said(asked, gil=True)[0][2], "1 instead of 2")
         self.assertEqual(asked, [(None, None)])
 
+    def test_an_object_that_only_a_method_makes_does_not_end_the_survey(self):
+        text = (
+            "class Result:\n    def __new__(cls): raise TypeError('no constructor')\n    def use(self): return 1\n"
+            "class Maker:\n    def result(self): return object.__new__(Result)\n"
+            "class Once:\n    made = False\n    def __init__(self):\n        if Once.made: raise ValueError('once')\n"
+            "        Once.made = True\n    def use(self): return 1\n"
+        )
+        # Names are tried in the order of the alphabet.
+        found = tests(driven(text.replace("Result", "ZResult")))
+        self.assertEqual(found["acme:Maker: result() + result()"]["outcome"], "passed")
+        self.assertIn("TypeError: no constructor", found["acme:ZResult"]["message"])
+        self.assertEqual(found["acme:Once"]["message"], "an object that was made cannot be used: ValueError: once")
+
     def test_what_is_slow_from_the_second_call_on_is_called_once(self):
         calls = []
         server = types.ModuleType("acme_server")

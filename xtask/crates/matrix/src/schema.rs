@@ -136,6 +136,14 @@ impl Matrix {
         image.packages.iter().filter_map(|id| self.package(id))
     }
 
+    /// Returns whether a wheel of the package is built for an ABI: the vendor publishes none, or an image needs one with
+    /// ThreadSanitizer.
+    pub fn builds(&self, package: &Package, abi: &Abi) -> bool {
+        let instrumented =
+            |image: &Image| image.is_instrumented() && image.abi == *abi.id && image.has_package(&package.id);
+        package.published_for(&abi.id).is_none() || self.images.iter().any(instrumented)
+    }
+
     /// Returns the sets of Debian packages that the packages of an image need at run time.
     pub fn runtime_sets(&self, image: &Image) -> BTreeSet<&str> {
         self.packages_of(image).filter_map(|package| package.runtime_apt.as_deref()).collect()

@@ -27,6 +27,18 @@ fn check_error(from: &str, to: &str, at: &str, parts: &[&str]) {
     }
 }
 
+#[test]
+fn thread_sanitizer_needs_wheels_that_are_built() {
+    let builds = |text: &str| {
+        let matrix = Matrix::parse(text, "matrix.yaml").unwrap();
+        let acme = matrix.package("acme").unwrap();
+        matrix.abis.iter().filter(|abi| matrix.builds(acme, abi)).map(|abi| abi.id.to_string()).collect::<Vec<_>>()
+    };
+    assert_eq!(builds(FIXTURE), ["cp314t"]);
+    let row = "images:\n  - {tag: races, abi: cp314, interpreter: tsan, packages: [acme], gil: \"on\"}\n";
+    assert_eq!(builds(&FIXTURE.replacen("images:\n", row, 1)), ["cp314", "cp314t"]);
+}
+
 /// A clone of the project may have replaced it.
 #[test]
 fn the_projects_own_matrix_is_valid() {

@@ -303,7 +303,7 @@ impl Resolver<'_> {
         let image = |abi: &Abi| matrix.images.iter().any(|row| row.abi == *abi.id && row.has_package(&self.package.id));
         let in_no_image = !matrix.abis.iter().any(image);
         let needs = |abi: &&Abi| match self.purpose {
-            LockPurpose::Build => self.package.published_for(&abi.id).is_none() && metadata.supports(abi),
+            LockPurpose::Build => matrix.builds(self.package, abi) && metadata.supports(abi),
             LockPurpose::Runtime | LockPurpose::Tests => image(abi) || (in_no_image && metadata.supports(abi)),
         };
         matrix.abis.iter().filter(needs).collect()
