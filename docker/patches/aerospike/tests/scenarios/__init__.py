@@ -31,4 +31,10 @@ SCENARIOS = {
     "0015": [client.connected_or_not],
     "0016": [objects.transaction_attributes],
     "0017": [objects.wrong_arguments, objects.executions_overlap],
+    "0018": [objects.status_of_partitions, objects.status_in_callback],
+    "0019": [client.initialized_twice, client.initialized_in_callback, client.initialize_against_use],
+    "0020": [objects.transaction_state],
+    "0021": [objects.query_not_initialized],
+    "0022": [calls.first_errors],
+    "0023": [objects.geojson_attribute],
 }

@@ -244,3 +244,26 @@ def logging_off_and_on():
     switch()
     together(*[for_seconds(0.4, switch)] * 2, *[for_seconds(0.4, connect_nowhere)] * 4)
     aerospike.set_log_handler(None)
+
+
+# 0022: metrics
+
+
+def first_errors():
+    """Threads meet the first errors of a client while others read its statistics.
+
+    Only ThreadSanitizer sees what goes wrong."""
+    import aerospike
+    from aerospike import exception
+
+    policy = TIMEOUT | {"exists": aerospike.POLICY_EXISTS_CREATE}
+    for _ in range(10):
+        client = connect()
+        client.put(key("exists"), {"a": 1}, policy=TIMEOUT)
+
+        @accept(exception.RecordExistsError)
+        def create(client=client):
+            client.put(key("exists"), {"a": 1}, policy=policy)
+
+        together(*[create] * 4, *[client.get_stats] * 2)
+        client.close()

@@ -9,7 +9,18 @@ import threading
 import time
 import warnings
 
-from scenarios.common import THREADS, TIMEOUT, accept, connect, ends_with_tasks, for_seconds, key, tasks, together
+from scenarios.common import (
+    CONFIG,
+    THREADS,
+    TIMEOUT,
+    accept,
+    connect,
+    ends_with_tasks,
+    for_seconds,
+    key,
+    tasks,
+    together,
+)
 
 # 0001: helper modules
 
@@ -229,3 +240,71 @@ def connected_or_not():
 
     together(*[for_seconds(0.4, get)] * 2, *[for_seconds(0.4, client.is_connected)] * 2, *[for_seconds(0.4, close)] * 2)
     client.close()
+
+
+# 0019: a second __init__()
+
+
+def initialized_twice():
+    """A second __init__() closes the cluster of the first. No threads."""
+    client = connect()
+    before = tasks()
+    for _ in range(3):
+        client.__init__(CONFIG)
+    assert client.is_connected()
+    client.exists(key("used"), TIMEOUT)
+    ends_with_tasks(before)
+    client.close()
+
+
+def initialized_in_callback():
+    """A callback cannot initialize the client that calls it. Needs a server with queries."""
+    from aerospike import exception
+
+    client = connect()
+    client.put(key("used"), {"a": 1}, policy=TIMEOUT)
+    before = tasks()
+    refused = []
+
+    def callback(_record):
+        try:
+            client.__init__(CONFIG)
+        except exception.ClientError as error:
+            refused.append(error)
+
+    client.query("test", "patches").foreach(callback, TIMEOUT)
+    assert refused and client.is_connected()
+    client.close()
+    ends_with_tasks(before)
+
+
+def initialize_against_use():
+    """A thread initializes a client again and again while others use it."""
+    from aerospike import exception
+
+    client = connect()
+    client.put(key("used"), {"a": 1}, policy=TIMEOUT)
+    before = tasks()
+
+    @accept(exception.ClusterError)  # while it is initialized
+    def get():
+        assert client.get(key("used"), TIMEOUT)[2] == {"a": 1}
+        # A moment in which the client can be initialized.
+        time.sleep(0.005)
+
+    @accept(exception.ClusterError)
+    def read():
+        client.get_policies()
+        client.get_nodes()
+        client.is_connected()
+        time.sleep(0.005)
+
+    @accept(exception.ClientError)  # while it is used
+    def again():
+        client.__init__(CONFIG | {"serialization": (None, None)})
+
+    together(*[for_seconds(0.6, get)] * 2, for_seconds(0.6, read), *[for_seconds(0.6, again)] * 2)
+    again()
+    get()
+    client.close()
+    ends_with_tasks(before)

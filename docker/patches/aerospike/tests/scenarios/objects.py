@@ -1,5 +1,6 @@
 """Queries, scans, GeoJSON objects, transactions and BatchRecords."""
 
+import threading
 import time
 
 from scenarios.common import TIMEOUT, accept, connect, for_seconds, key, together
@@ -195,3 +196,146 @@ def executions_overlap():
         together(*[for_seconds(0.5, work) for work in works])
     client.close()
     assert not wrong, f"{len(wrong)} records had bins that were not asked for, or none: {wrong[0]}"
+
+
+# 0018: status of partitions
+
+
+def status_of_partitions():
+    """Threads read the status of the partitions while a query and a scan with pages are executed.
+
+    Who resumes from such a status finds all that was not read before. Needs a server with queries. Except for that,
+    only ThreadSanitizer sees what goes wrong."""
+    client = connect()
+    expected = set(range(200))
+    for number in expected:
+        client.put(("test", "patches pages", number), {"number": number}, policy=TIMEOUT)
+
+    for kind in (client.query, client.scan):
+        source = kind("test", "patches pages")
+        source.paginate()
+        if hasattr(source, "max_records"):
+            source.max_records = 30  # of a query; a scan reads it from the policy
+        found = []
+        kept = []
+        done = threading.Event()
+
+        def take(record, source=source, found=found, kept=kept):
+            found.append(record[2]["number"])
+            if len(found) % 40 == 0:
+                kept.append((source.get_partitions_status(), len(found) - 1))
+
+        def execute(source=source, done=done, take=take):
+            try:
+                while not source.is_done():
+                    source.foreach(take, TIMEOUT | {"max_records": 30})
+            finally:
+                done.set()
+
+        def read(source=source, done=done):
+            while not done.is_set():
+                source.is_done()
+                assert len(source.get_partitions_status()) in (0, 4096 + 2)
+
+        together(execute, read, read)
+        assert sorted(found) == sorted(expected) and len(kept) == 5
+        for status, position in kept:
+            policy = TIMEOUT | {"partition_filter": {"begin": 0, "count": 4096, "partition_status": status}}
+            resumed = {bins["number"] for _, _, bins in kind("test", "patches pages").results(policy)}
+            # The record that was being handed over is not counted as read.
+            assert resumed >= set(found[position:]), f"not read again: {set(found[position:]) - resumed}"
+            assert len(resumed) < len(expected), "all was read again"
+    client.close()
+
+
+def status_in_callback():
+    """A callback reads the status of the partitions of a partition filter. No threads. Needs a server with queries."""
+    client = connect()
+    for number in range(10):
+        client.put(("test", "patches callback", number), {"a": 1}, policy=TIMEOUT)
+    for source in (client.query("test", "patches callback"), client.scan("test", "patches callback")):
+        read = []
+
+        def callback(*_, source=source, read=read):
+            assert not source.is_done()
+            partitions = source.get_partitions_status().values()
+            read.append(sum(isinstance(each, tuple) and each[1] for each in partitions))
+
+        source.foreach(callback, TIMEOUT | {"partition_filter": {"begin": 0, "count": 4096}})
+        # In each partition a record was read before. That of the callback is not counted.
+        assert read == list(range(10)), f"partitions that have been read, at each record: {read}"
+    client.close()
+
+
+# 0020: state of transactions
+
+
+def transaction_state():
+    """Threads use one transaction while others end it. Only ThreadSanitizer sees what goes wrong."""
+    import aerospike
+
+    client = connect()
+
+    for end in [client.commit, client.abort] * 10:
+        transaction = aerospike.Transaction()
+
+        def read(transaction=transaction):
+            for _ in range(100):
+                assert transaction.state in (
+                    aerospike.TXN_STATE_OPEN,
+                    aerospike.TXN_STATE_VERIFIED,
+                    aerospike.TXN_STATE_COMMITTED,
+                    aerospike.TXN_STATE_ABORTED,
+                )
+                assert not transaction.in_doubt
+                transaction.timeout = 10
+
+        @accept(Exception)  # of servers without transactions
+        def put(transaction=transaction):
+            client.put(key("transaction"), {"a": 1}, policy=TIMEOUT | {"txn": transaction})
+
+        together(read, read, put, put)
+        together(read, read, lambda end=end, transaction=transaction: end(transaction))
+    client.close()
+
+
+# 0021: a query whose __init__() fails
+
+
+def query_not_initialized():
+    """A second __init__() with wrong arguments leaves a query as it was. No threads. Needs a server with queries."""
+    from aerospike import exception
+
+    client = connect()
+    client.put(key("used"), {"a": 1}, policy=TIMEOUT)
+    query = client.query("test", "patches")
+    query.paginate()
+    query.max_records = 1
+    assert len(query.results(TIMEOUT)) == 1
+    before = query.get_partitions_status()
+    accept(exception.ParamError)(query.__init__)()
+    assert query.get_partitions_status() == before
+    assert len(query.results(TIMEOUT)) == 1
+    client.close()
+
+
+# 0023: GeoJSON attribute
+
+
+def geojson_attribute():
+    """Threads read the data of a GeoJSON object while others replace them. Only ThreadSanitizer sees what goes wrong."""
+    import aerospike
+
+    def point():
+        return {"type": "Point", "coordinates": [1.0, time.monotonic()]}
+
+    geo = aerospike.GeoJSON(point())
+
+    def read():
+        assert geo.geo_data["type"] == "Point"
+
+    def write():
+        geo.geo_data = point()
+
+    works = [lambda: geo.__init__(point()), lambda: geo.wrap(point()), write, read, read]
+    together(*[for_seconds(0.3, work) for work in works])
