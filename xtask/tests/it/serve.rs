@@ -72,12 +72,19 @@ fn a_short_run_is_measured_and_drawn() {
     assert!(compared.status.success() && text(&compared.stdout).contains("no difference shown"), "{}", said(&compared));
     // The caller's variables must not affect k6: with this proxy, no request would succeed.
     let hostile = clone.top.join("hostile");
-    let mut command =
-        serve(&["--config", "311", "--scenario", "single", "--repeat", "1", "--duration", "1s"], &hostile);
+    let mut command = serve(
+        &["--config", "314t", "--scenario", "single", "--repeat", "1", "--duration", "1s", "--profile"],
+        &hostile,
+    );
     command.env("HTTP_PROXY", "http://127.0.0.1:9").env("http_proxy", "http://127.0.0.1:9").env("K6_ITERATIONS", "1");
     let output = command.output().unwrap();
     assert!(output.status.success() && !said(&output).contains("more errors"), "{}", said(&output));
     assert!(manifest(&hostile)["runs"][0]["phases"][0]["iterations"].as_u64().unwrap() > 1);
+    // The stacks were read from outside.
+    let stacks = &manifest(&hostile)["profiles"][0]["stacks"]["Ok"];
+    assert!(stacks["running"].as_u64().unwrap() > 0 && stacks["gil_waits"].is_null(), "{stacks}");
+    assert!(fs::read_to_string(hostile.join("profiles/314t.folded")).unwrap().contains(" (app/"), "{stacks}");
+    assert!(fs::read_to_string(hostile.join("report.md")).unwrap().contains("## What the threads do"), "{stacks}");
     // Existing results are not overwritten.
     let output = serve(&arguments, &out).output().unwrap();
     assert!(output.status.code() == Some(2) && said(&output).contains("already contains results"), "{}", said(&output));

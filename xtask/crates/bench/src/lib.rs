@@ -10,6 +10,7 @@ mod fixture;
 mod infer;
 mod machine;
 mod pairs;
+mod profile;
 mod prometheus;
 mod random;
 mod record;

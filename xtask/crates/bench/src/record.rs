@@ -50,6 +50,9 @@ pub struct Record {
     pub scale: Option<Scale>,
     /// Completed runs in order.
     pub runs: Vec<Run>,
+    /// What the threads did in a further run of each configuration, which is not measured.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub profiles: Vec<Profile>,
     /// Reason why there are fewer runs than in `order`.
     pub ended: Option<String>,
 }
@@ -240,6 +243,33 @@ pub struct Machine {
     pub load: Option<f64>,
 }
 
+/// What the threads of a service did under load.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Profile {
+    pub config: String,
+    pub scenario: String,
+    /// Stacks of threads, or why there are none.
+    pub stacks: Result<Stacks, String>,
+}
+
+/// Sampled stacks.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Stacks {
+    /// What read them.
+    pub tool: String,
+    /// How often all threads were looked at.
+    pub looks: u64,
+    /// Number of threads or processes that could not be read at a look.
+    pub failed: u64,
+    /// Number of running threads at all looks together.
+    pub running: u64,
+    /// Number of threads that waited for the GIL at all looks together; `None` if they were not counted.
+    pub gil_waits: Option<u64>,
+    /// File with the stacks of the running threads, and its SHA-256.
+    pub file: String,
+    pub sha256: String,
+}
+
 impl Runtime {
     /// Returns why the state differs from the expected GIL state; `None` if it matches.
     pub fn refuse(&self, claimed: GilState) -> Option<String> {
@@ -289,6 +319,7 @@ impl Record {
             sequential: None,
             scale: None,
             runs: Vec::new(),
+            profiles: Vec::new(),
             ended: None,
         }
     }

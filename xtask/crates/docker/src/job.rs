@@ -37,6 +37,8 @@ pub struct Job<'a> {
     pub builds: bool,
     /// Capabilities of the kernel (capabilities(7)), as the engine names them, for example `SYS_ADMIN`.
     pub capabilities: &'a [&'a str],
+    /// Name of a container whose process namespace the job shares: it sees the processes there.
+    pub beside: Option<&'a str>,
     /// Limits; those of this process if `None`.
     pub limits: Option<Limits>,
     /// Working directory; the image's if `None`.

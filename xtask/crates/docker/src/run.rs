@@ -169,6 +169,7 @@ fn container_body(job: &Job, files: &JobFiles, limits: &Limits, memory: u64) -> 
             memory: i64::try_from(memory).ok().filter(|memory| *memory > 0),
             memory_swap: i64::try_from(memory).ok().filter(|memory| *memory > 0),
             pids_limit: i64::try_from(job.max_processes(limits)).ok(),
+            pid_mode: job.beside.map(|name| format!("container:{name}")),
             cap_drop: Some(vec!["ALL".to_owned()]),
             cap_add: Some(job.capabilities.iter().map(|name| (*name).to_owned()).collect()),
             security_opt: Some(vec!["no-new-privileges".to_owned()]),

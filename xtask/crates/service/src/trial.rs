@@ -10,8 +10,9 @@ use crate::available::{preferred, server_for, service_of};
 use crate::http;
 use crate::server::ServerChoice;
 use crate::stack::{Reach, Stack, Start};
+use base::cancel::Cancel;
 use build::Project;
-use docker::{Docker, Health};
+use docker::{Docker, Health, Job, JobResult};
 use matrix::Serve;
 
 /// Time limit of a response of the application.
@@ -194,6 +195,11 @@ impl Trial<'_> {
 
     pub fn resume(&self) -> Result<()> {
         self.stack.docker.unpause(&self.stack.service)
+    }
+
+    /// Runs a job that sees the processes of the service.
+    pub fn beside(&self, job: &Job, cancel: &Cancel) -> Result<JobResult> {
+        self.stack.docker.run(&Job { beside: Some(&self.stack.service), ..job.clone() }, &|_| {}, cancel)
     }
 
     /// Returns the processor time that the service has used since its start, without its server.

@@ -3,10 +3,12 @@
 mod clients;
 mod compare;
 mod findings;
+mod flames;
 mod html;
 mod method;
 mod migration;
 mod page;
+mod profiles;
 mod results;
 mod scaling;
 mod svg;
@@ -27,6 +29,7 @@ use crate::scaling::{Curve, curves};
 use base::{UsageError, ui};
 use build::cache;
 use page::{Block, Page, Section};
+use profiles::Profiled;
 use view::View;
 
 #[derive(Debug, Args)]
@@ -56,7 +59,8 @@ pub fn draw(folder: &Path) -> Result<Option<String>> {
     let record = Record::read(folder)?;
     let figures = Figures::of(&record, folder)?;
     let curves = if record.scale.is_some() { curves(&record, folder)? } else { Vec::new() };
-    let page = page(&record, &figures, &curves);
+    let profiles = profiles::read(folder, &record)?;
+    let page = page(&record, &figures, &curves, &profiles);
     let charts = folder.join("charts");
     fs::create_dir_all(&charts).with_context(|| format!("cannot create `{}`", charts.display()))?;
     for chart in page.charts() {
@@ -88,7 +92,7 @@ fn mostly_errors(record: &Record, figures: &Figures) -> Option<String> {
     (!found.is_empty()).then(|| format!("more errors than successes in {}", found.join("; ")))
 }
 
-fn page(record: &Record, figures: &Figures, curves: &[Curve]) -> Page {
+fn page(record: &Record, figures: &Figures, curves: &[Curve], profiles: &[Profiled]) -> Page {
     let mut banner = Vec::new();
     let failed = mostly_errors(record, figures);
     // The title is the first line in all formats of the report.
@@ -106,6 +110,7 @@ fn page(record: &Record, figures: &Figures, curves: &[Curve]) -> Page {
         None => (results::sections(record, figures), results::appendix(record, figures)),
         Some(_) => (scaling::scaling(record, curves).into_iter().collect(), Vec::new()),
     };
+    sections.extend(profiles::section_of(record, profiles));
     sections.push(method::warnings(record, figures));
     sections.extend(View { record, figures }.migration());
     appendix.extend(method::sections(record));

@@ -14,12 +14,12 @@ const COLOURS: [&str; 7] = ["#0072b2", "#e69f00", "#009e73", "#d55e00", "#56b4e9
 const DASHES: [&str; 4] = ["", "8 3", "2 3", "10 3 2 3"];
 
 const WIDTH: f64 = 400.0;
-const LEFT: f64 = 6.0;
-const RIGHT: f64 = 390.0;
+pub const LEFT: f64 = 6.0;
+pub const RIGHT: f64 = 390.0;
 /// Height of a bar with the line of text above it.
 const ROW: f64 = 34.0;
 /// Upper end of a chart below its title, and below its title and legend.
-const TOP: f64 = 34.0;
+pub const TOP: f64 = 34.0;
 const TOP_WITH_LEGEND: f64 = 54.0;
 /// Mean width of a character.
 const CHARACTER: f64 = 6.3;
@@ -135,7 +135,7 @@ pub fn waterfall((title, unit): (&str, &str), stages: &[(String, Estimate)], lon
 }
 
 /// Opens a picture with a title and a description, which browsers give to screen readers.
-fn open(title: &str, told: &[String], height: f64) -> String {
+pub fn open(title: &str, told: &[String], height: f64) -> String {
     let (title, told) = (escaped(title), escaped(&told.join("; ")));
     format!(
         "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {WIDTH} {height}\" width=\"{}\" height=\"{}\" \

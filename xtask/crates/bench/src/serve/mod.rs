@@ -5,6 +5,7 @@ mod k6;
 mod measure;
 mod options;
 mod paired;
+mod profile;
 mod run;
 mod scale;
 mod vary;
@@ -108,6 +109,10 @@ pub fn run(project: &Project, options: &Options) -> Result<()> {
         (true, _) => paired::all(&bench, &mut record),
         (false, true) => bench.all(&mut record),
         (false, false) => scale::all(&bench, &mut record, &scaled),
+    };
+    let ended = match (ended, options.profile) {
+        (Ok(()), true) => profile::all(&bench, &mut record),
+        (ended, _) => ended,
     };
     // Keep the completed measurements, and record why the rest is missing.
     record.ended = ended.as_ref().err().map(|error| format!("{error:#}").replace('\n', " "));

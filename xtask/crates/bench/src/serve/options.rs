@@ -48,6 +48,10 @@ pub struct Options {
     /// Duration of each scenario, such as 60s or 5m
     #[arg(long, value_name = "TIME", default_value = "60s", value_parser = seconds)]
     pub duration: u64,
+    /// After the measurements, load each configuration once more and record what its threads do, for flame graphs; with
+    /// the GIL this needs py-spy in PATH
+    #[arg(long)]
+    pub profile: bool,
     /// Virtual users of the closed-loop scenarios
     #[arg(long, value_name = "N", default_value_t = 10, value_parser = clap::value_parser!(u16).range(1..=1000))]
     pub vus: u16,
