@@ -7,7 +7,6 @@ use anyhow::Result;
 use super::flames::flames;
 use super::page::{Block, Chart, Section};
 use super::view::{section, table, text};
-use super::words::number;
 use crate::profile::{self, Samples};
 use crate::record::{Profile, Record, Stacks};
 
@@ -64,7 +63,7 @@ pub fn section_of(record: &Record, profiles: &[Profiled]) -> Option<Section> {
 
 /// Says how many threads ran and waited at a time.
 fn threads(title: &str, stacks: &Stacks) -> String {
-    let mean = |count: u64| number(count as f64 / stacks.looks.max(1) as f64);
+    let mean = |count: u64| format!("{:.1}", count as f64 / stacks.looks.max(1) as f64);
     let waits = match stacks.gil_waits {
         Some(waits) => format!(", and **{}** waited for the GIL", mean(waits)),
         None => String::new(),
@@ -75,7 +74,7 @@ fn threads(title: &str, stacks: &Stacks) -> String {
 fn functions(title: &str, stacks: &Stacks, samples: &Samples) -> Vec<Vec<String>> {
     let row = |(function, samples): (&str, u64)| {
         let share = 100.0 * samples as f64 / stacks.running.max(1) as f64;
-        vec![title.to_owned(), format!("`{function}`"), format!("{share:.1} %")]
+        vec![title.to_owned(), format!("`{function}`"), format!("{share:.0} %")]
     };
     profile::innermost(samples).into_iter().take(FUNCTIONS).map(row).collect()
 }
