@@ -4,11 +4,13 @@ mod repeat;
 
 use std::num::NonZeroU32;
 use std::process::Command;
+use std::time::Instant;
 
 use anyhow::{Context, Result, bail};
 use clap::Args;
 
 use crate::{deny, sbom, verify, workflow};
+use base::ui;
 use build::manifest::{ArtefactKind, Manifest};
 use build::provision::{self, Needs};
 use build::{BuildOptions, Project, make};
@@ -80,9 +82,13 @@ struct Parts<'a> {
 }
 
 impl Parts<'_> {
-    /// Runs a part. With `--keep-going`, a failure is printed and recorded.
+    /// Runs a part and says how long it took. With `--keep-going`, a failure is printed and recorded.
     fn run(&mut self, name: &'static str, part: impl FnOnce() -> Result<()>) -> Result<()> {
-        match part() {
+        let began = Instant::now();
+        let ended = part();
+        let time = ui::seconds(began.elapsed().as_secs_f64());
+        self.project.ui.say(&format!("[ci] {name}: {} after {time}", if ended.is_ok() { "ok" } else { "FAILED" }));
+        match ended {
             Err(error) if self.keep_going && !self.project.cancel.is_set() => {
                 self.project.ui.say(&format!("error: {name}: {error:#}"));
                 self.failed.push(name);
@@ -115,8 +121,10 @@ fn cargo(project: &Project, arguments: &[&str]) -> Result<()> {
     if project.fake {
         return Ok(());
     }
+    let began = Instant::now();
     let status = cargo_command(project, arguments).status();
     let status = status.with_context(|| format!("cannot start `{shown}`"))?;
+    project.ui.say(&format!("[ci] `cargo {}` took {}", arguments[0], ui::seconds(began.elapsed().as_secs_f64())));
     project.cancel.check()?;
     if !status.success() {
         bail!("`{shown}` failed: see above");
