@@ -11,9 +11,10 @@ def describe(error: BaseException) -> str:
         # The package's own class, made from values that it did not expect.
         said = f"its message cannot be read because of {type(other).__name__}"
     text = f"{type(error).__name__}: {said}" if said else type(error).__name__
-    frames = traceback.extract_tb(error.__traceback__)
-    if isinstance(error, AssertionError) and not said and frames:
-        text += f": {frames[-1].line} ({frames[-1].filename}, line {frames[-1].lineno})"
+    if not said and isinstance(error, AssertionError):
+        # Only here: reading the lines of the source can fail, for instance when the package has replaced `linecache`.
+        for frame in traceback.extract_tb(error.__traceback__)[-1:]:
+            text += f": {frame.line} ({frame.filename}, line {frame.lineno})"
     return text[:2000]
 
 

@@ -8,8 +8,9 @@ import pkgutil
 import re
 from collections.abc import Iterator
 
-# Folders and modules that are not the package itself, but what it is tested with.
-TESTS = {"conftest", "test", "tests"}
+# Words in the names of folders and modules that are not the package itself, but what it is tested with. Native modules for
+# tests may have functions that crash when they are called with wrong arguments.
+TESTS = {"conftest", "test", "testing", "tests"}
 
 # Words in the name of a callable that is not called: it may end the process, start others, or wait for somebody. The
 # container is thrown away, has no network, and only /tmp can be written to.
@@ -30,7 +31,7 @@ def modules(names: list[str]) -> tuple[list[str], dict[str, str]]:
             name = f"{prefix}.{module.name}"
             if module.name == "__main__":
                 aside[name] = "a program, not a module to import"
-            elif module.name in TESTS:
+            elif TESTS & set(words(module.name)):
                 aside[name] = "tests"
             elif name not in found:
                 found[name] = None

@@ -35,14 +35,15 @@ class Imports(unittest.TestCase):
         files = {
             "acme/__init__.py": "", "acme/__main__.py": CRASH, "acme/tests/__init__.py": CRASH, "acme/absent.py": "import no_such_module\n",
             "acme/ends.py": "import os\nos._exit(0)\n", "acme/crashes.py": CRASH, "acme/good.py": "",
-            "acme/waits.py": "import time\ntime.sleep(1000)\n", "acme/system.py": "raise SystemError('a null result')\n",
+            "acme/_c_tests.py": CRASH, "acme/latest.py": "", "acme/waits.py": "import time\ntime.sleep(1000)\n",
+            "acme/system.py": "raise SystemError('a null result')\n",
         }  # fmt: skip
         lines = run(files, "imports", stall=8)
         self.assertEqual([line["outcome"] for line in processes(lines)], ["passed"], lines)
         found = {name: line["outcome"] for name, line in tests(lines).items()}
         expected = {
-            "acme.__main__": "skipped", "acme.tests": "skipped", "acme.absent": "skipped", "acme.ends": "skipped",
-            "acme.waits": "skipped", "acme.crashes": "crashed", "acme.system": "failed",
+            "acme.__main__": "skipped", "acme.tests": "skipped", "acme._c_tests": "skipped", "acme.absent": "skipped",
+            "acme.ends": "skipped", "acme.waits": "skipped", "acme.crashes": "crashed", "acme.system": "failed",
         }  # fmt: skip
         self.assertEqual(found, expected)
         self.assertIn("ModuleNotFoundError: No module named 'no_such_module'", tests(lines)["acme.absent"]["message"])

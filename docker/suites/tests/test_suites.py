@@ -87,6 +87,16 @@ class Messages(unittest.TestCase):
 
         self.assertEqual(errors.describe(Broken()), "Broken: its message cannot be read because of KeyError")
 
+    def test_an_exception_with_a_message_is_described_without_its_source(self):
+        """`linecache` may be what is broken: two threads that use `doctest` can leave it calling itself."""
+        from unittest import mock
+
+        try:
+            raise RecursionError("too deep")
+        except RecursionError as error:
+            with mock.patch("traceback.extract_tb", side_effect=RecursionError):
+                self.assertEqual(errors.describe(error), "RecursionError: too deep")
+
     def test_a_failure_of_pytest_keeps_its_assertion(self):
         class Crash:
             message = "AssertionError: assert {'a': 1} == {'a': 2}\n  Full diff:\n  }"
