@@ -87,7 +87,9 @@ def run(
         result["signal"] = signal.Signals(-child.exit).name
         if not child.traced:
             result["stderr"] += "ptrace is not permitted here: the stacks can be incomplete if several threads crashed\n"
-        return result | {"outcome": "crashed", "message": f"ended by {result['signal']}"}
+        # Nothing here sends this signal to a process that is in time.
+        why = ", as the system does when memory is exhausted" if result["signal"] == "SIGKILL" else ""
+        return result | {"outcome": "crashed", "message": f"ended by {result['signal']}{why}"}
     if child.exit > 0:
         return result | {"outcome": "failed", "message": f"ended with exit code {child.exit}"}
     return result | {"outcome": "passed", "message": ""}

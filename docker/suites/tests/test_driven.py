@@ -89,6 +89,10 @@ class Driven(unittest.TestCase):
         self.assertEqual((line["outcome"], line["message"]), ("crashed", "ended by SIGSEGV"))
         self.assertIn("in meet", line["text"])
 
+    def test_a_process_without_memory_says_so(self):
+        line = self.meet("import os; os.kill(os.getpid(), 9)")
+        self.assertEqual(line["message"], "ended by SIGKILL, as the system does when memory is exhausted")
+
     def test_a_hang_names_its_pair(self):
         line = self.meet("import time; time.sleep(1000)", stall=8)
         self.assertEqual(line["outcome"], "hung")
