@@ -155,6 +155,8 @@ class Survey:
         self.task = task
         self.send = send
         self.skip = set(task["skip"])
+        # What did not return, or ended a process before, does so with other arguments, too.
+        self.ended = {text.partition("(")[0] for text in task["ended"]}
         self.until = time.monotonic() + task["until"]
         self.derived: list[str] = []
         # Why the last attempt of a callable failed.
@@ -193,6 +195,8 @@ class Survey:
         """Why no way was found to call it."""
         if reason := find.unsafe(name.rpartition(":")[2].rpartition(".")[2]):
             return reason
+        if name in self.ended:
+            return "a call of it did not return, or ended the process"
         tried = values.arguments(value, self.derived)
         if isinstance(tried, str):
             return tried
@@ -203,7 +207,7 @@ class Survey:
 
     def ways(self, name: str, value: object, on: dict | None = None) -> list[tuple[str, ...]]:
         """Up to two combinations of arguments that are accepted. `on`: the recipe of the object for a method."""
-        if find.unsafe(name.rpartition(":")[2].rpartition(".")[2]):
+        if name in self.ended or find.unsafe(name.rpartition(":")[2].rpartition(".")[2]):
             return []
         tried = values.arguments(value, self.derived)
         accepted: list[tuple[str, ...]] = []

@@ -54,8 +54,9 @@ def resumed(
     """The events of a process that tries many things in one thread, what is set aside, and the end of the process. What
     ends the process or does not return is set aside, too, and the rest is tried in another process."""
     aside: dict[str, dict] = {}
+    ended: list[str] = []
     for _ in range(ATTEMPTS):
-        done = runner.task(suite, package, case, stall=runner.stall, skip=list(aside), **more)
+        done = runner.task(suite, package, case, stall=runner.stall, skip=list(aside), ended=ended, **more)
         begun = None
         for event in done["events"]:
             begun = event["name"] if event["event"] == "begun" else None
@@ -67,6 +68,7 @@ def resumed(
         how = "crashed" if done["outcome"] == "crashed" else "skipped"
         message = f"in one thread already: {done['message'] or 'it ended the process'}"
         aside[begun] = {"outcome": how, "message": message, "text": done["stderr"]}
+        ended.append(begun)
         if begun in package["imports"]:
             return done["events"], aside, done
     aside["the rest"] = {"outcome": "skipped", "message": f"{ATTEMPTS} processes did not get to its end"}

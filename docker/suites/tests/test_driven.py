@@ -165,6 +165,15 @@ class Driven(unittest.TestCase):
         self.assertEqual(said["acme:breaks()"], ("crashed", "in one thread already: ended by SIGSEGV"))
         self.assertEqual(said["acme:nullresult()"], ("failed", "in one thread already: SystemError: null"))
 
+    def test_what_does_not_return_is_tried_once(self):
+        """Whatever the arguments: the number of processes is limited."""
+        text = CLEAN + "def ends(one, two): import os; os._exit(0)\n"
+        found = tests(driven(text))
+        ended = {name: line["message"] for name, line in found.items() if name.startswith("acme:ends")}
+        self.assertEqual(list(ended.values())[0], "a call of it did not return, or ended the process")
+        self.assertEqual(len(ended), 2, ended)
+        self.assertIn("acme:Counter: a mix of all calls", found)
+
     def test_results_serve_as_arguments_and_as_objects(self):
         text = (
             "class Context:\n    def __new__(cls): raise TypeError('no constructor')\n    def use(self): return 1\n"
