@@ -167,7 +167,11 @@ class Survey:
     def run(self) -> None:
         for name in self.task["modules"]:
             __import__(name)
-        found = find.callables(self.task["modules"], self.task["imports"])
+        private = [name for name in self.task["modules"] if find.private(name, self.task["imports"])]
+        for name in private:
+            self.aside(name, "a private module; what public modules offer of it is called")
+        public = [name for name in self.task["modules"] if name not in private]
+        found = find.callables(public, self.task["imports"])
         functions = {name: value for name, value in found.items() if not isinstance(value, type)}
         # Twice: a function may need what another one returns.
         working = {name: self.ways(name, value) for name, value in functions.items()}

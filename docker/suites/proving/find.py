@@ -66,6 +66,12 @@ def belongs(module: str | None, names: list[str]) -> bool:
     return module is not None and any(module == name or module.startswith(f"{name}.") for name in names)
 
 
+def private(module: str, names: list[str]) -> bool:
+    """Whether a module of the package with these import names is not meant for its users, by its own name."""
+    below = [module.removeprefix(name) for name in names if belongs(module, [name])]
+    return any(part.startswith("_") for path in below for part in path.split("."))
+
+
 def members(module: object, names: list[str]) -> Iterator[tuple[str, object]]:
     """The public callables of a module that are the package's own."""
     listed = dict.fromkeys([*dir(module), *(getattr(module, "__all__", None) or [])])

@@ -165,6 +165,22 @@ class Driven(unittest.TestCase):
         self.assertEqual(said["acme:breaks()"], ("crashed", "in one thread already: ended by SIGSEGV"))
         self.assertEqual(said["acme:nullresult()"], ("failed", "in one thread already: SystemError: null"))
 
+    def test_of_private_modules_only_what_public_ones_offer_is_driven(self):
+        found = run(
+            {
+                "acme/__init__.py": "from acme._core import double\n",
+                "acme/_core.py": "def double(text): return text + text\ndef breaks(): import os; os._exit(0)\n",
+                "acme/_deep/inner.py": "def breaks(): import os; os._exit(0)\n",
+                "acme/_deep/__init__.py": "",
+            },
+            "driven",
+        )
+        found = tests(found)
+        skipped = {name: line["message"] for name, line in found.items() if line["case"] == "not driven"}
+        self.assertEqual(list(skipped), ["acme._core", "acme._deep", "acme._deep.inner"])
+        self.assertIn("a private module", skipped["acme._core"])
+        self.assertTrue(any("double('text')" in name for name in found), found)
+
     def test_what_does_not_return_is_tried_once(self):
         """Whatever the arguments: the number of processes is limited."""
         text = CLEAN + "def ends(one, two): import os; os._exit(0)\n"
