@@ -275,7 +275,7 @@ fn own_tests_in_threads_have_their_verdicts() {
     let report = junit(&clone, "314t");
     for part in [
         "only without the GIL: in 3 of 3 runs in 8 threads: assert",
-        "the test's own shared state: it fails in threads with the GIL, too, in 3 of 3 runs",
+        "the test's own shared state: it fails in threads with the GIL, too: in 3 of 3 runs in 8 threads",
         "not repeatable: it fails when one thread, not the main one, runs it 8 times",
         "in one thread already: assert False",
         "in 3 of 3 runs in 8 threads: SystemError: null",

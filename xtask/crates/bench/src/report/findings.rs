@@ -102,9 +102,11 @@ fn pairs(findings: &[&Finding]) -> String {
         let Comparison { base, other, .. } = finding.comparison;
         format!("{} against {}", other.asked.title, base.asked.title)
     };
-    let mut names: Vec<String> = findings.iter().take(NAMES).map(pair).collect();
-    if findings.len() > NAMES {
-        names.push(format!("{} other comparisons", findings.len() - NAMES));
+    // A single one more is named, too.
+    let shown = if findings.len() == NAMES + 1 { NAMES + 1 } else { NAMES };
+    let mut names: Vec<String> = findings.iter().take(shown).map(pair).collect();
+    if findings.len() > shown {
+        names.push(format!("{} other comparisons", findings.len() - shown));
     }
     names.join("; ")
 }
