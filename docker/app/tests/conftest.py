@@ -10,7 +10,7 @@ import threading
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
-from contextlib import closing
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -74,7 +74,9 @@ def announce(port: int, path: str, length: int) -> Answer:
         return Answer(answer.status, answer.read().decode())
 
 
+@contextmanager
 def serve(stores: list[Store], settings: Settings) -> Iterator[Get]:
+    """Runs the application; a test that fails ends it, too, or the process would wait for its thread."""
     listener = socket.create_server(("127.0.0.1", 0))
     web = uvicorn.Server(
         uvicorn.Config(create_app(settings, stores), log_config=None, lifespan="on", ws="none")
@@ -95,16 +97,19 @@ def serve(stores: list[Store], settings: Settings) -> Iterator[Get]:
             with error:
                 return Answer(error.code, error.read().decode())
 
-    yield get
-    web.should_exit = True
-    thread.join(20)
+    try:
+        yield get
+    finally:
+        web.should_exit = True
+        thread.join(20)
     assert not thread.is_alive()
 
 
 @pytest.fixture
 def get(request: pytest.FixtureRequest, stores: list[Store]) -> Iterator[Get]:
     """The running application; a parameter is its COMPUTE_THREADS."""
-    yield from serve(stores, Settings.read({"COMPUTE_THREADS": getattr(request, "param", "0")}))
+    with serve(stores, Settings.read({"COMPUTE_THREADS": getattr(request, "param", "0")})) as get:
+        yield get
 
 
 def run_python(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
