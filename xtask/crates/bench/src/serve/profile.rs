@@ -33,7 +33,8 @@ struct Seen {
     gil_waits: Option<u64>,
 }
 
-/// Loads each configuration once more with the first scenario whose users wait for their answers. Why one could not be read is recorded.
+/// Loads each configuration once more, with the first scenario whose users wait for their answers. Why a service could
+/// not be read is recorded.
 pub fn all(bench: &Bench, record: &mut Record) -> Result<()> {
     let open = record.load.open.clone();
     let Some(scenario) = record.load.scenarios.iter().find(|one| open.as_ref() != Some(one)).cloned() else {
