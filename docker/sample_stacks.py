@@ -70,7 +70,7 @@ def by_interpreter(seconds, per_second):
         sys.exit("no Python process can be read: " + ("; ".join(reasons) or "there is none"))
     running, looks, failed = collections.Counter(), 0, 0
     start = time.monotonic()
-    while (now := time.monotonic()) < start + seconds:
+    while time.monotonic() < start + seconds:
         looks += 1
         for process, unwinder in unwinders.items():
             try:
@@ -125,7 +125,7 @@ def by_py_spy(program, seconds, per_second):
     for stack, _, number in lines:
         thread, *frames = stack.split(";")
         looks[thread] += int(number)
-        # Functions that a library does not export have no name.
+        # For a function that a library does not export, py-spy shows an address in place of a name.
         named = [frame.partition(" ")[0] for frame in frames if not frame.startswith("0x")]
         if named and named[-1] == GIL_WAIT:
             gil_waits += int(number)

@@ -2,6 +2,7 @@
 
 import asyncio
 import time
+from collections.abc import Callable
 from itertools import product
 from typing import Any
 
@@ -16,7 +17,7 @@ from app.settings import Settings
 from app.stores import create
 from app.stores.base import NEVER_TRIED
 from app.stores.official import OfficialStore
-from conftest import Get, serve
+from conftest import Answer, Get, serve
 from fakes import FakeOfficial, Server
 
 CLIENTS = ("official", "py-async")
@@ -26,12 +27,17 @@ MODES = ("single", "gather", "merge_gather")
 GOLDEN = {"ad-000000000": 0.728268, "ad-000000001": 0.74145, "ad-000000199": 0.760902}
 
 
-def reached(get: Get) -> None:
+def answer_when(get: Get, path: str, wanted: Callable[[Answer], bool]) -> Answer:
     # The limit only ends a test that has failed.
     deadline = time.monotonic() + 120
-    while (answer := get("/ready")).status != 200:
+    while not wanted(answer := get(path)):
         assert time.monotonic() < deadline, answer.body
         time.sleep(0.02)
+    return answer
+
+
+def reached(get: Get) -> None:
+    answer_when(get, "/ready", lambda answer: answer.status == 200)
 
 
 @pytest.mark.parametrize("get", ["0", "2"], indirect=True, ids=["in-loop", "threads"])
@@ -238,10 +244,8 @@ def test_a_mistake_in_connecting_is_told() -> None:
     settings = Settings.read({})
     with serve([OfficialStore(settings, connect)], settings) as get:
         # The first attempt may not have been made yet.
-        deadline = time.monotonic() + 120
-        while NEVER_TRIED in (answer := get("/predict/official/sample")).json["detail"]:
-            assert time.monotonic() < deadline, answer.body
-            time.sleep(0.02)
+        path = "/predict/official/sample"
+        answer = answer_when(get, path, lambda answer: NEVER_TRIED not in answer.json["detail"])
         assert answer.status == 503
         assert "TypeError: no such option" in answer.json["detail"]
 

@@ -20,7 +20,7 @@ MEMBERS = 30
 DERIVED = 3
 # So many time limits of a process for a package.
 LIMITS = 3
-# What the control with the GIL says of calls that differ in threads.
+# The result of a second run with the GIL, for calls that gave different results in threads without it.
 WITH_GIL, NO_GIL = "even with the GIL", "only without the GIL"
 OTHERS_WITH_GIL = "seen without the GIL, and with other calls of the object even with the GIL"
 SPECIAL = ("__len__", "__iter__", "__getitem__", "__contains__", "__repr__", "__str__", "__hash__", "__bool__", "__call__")

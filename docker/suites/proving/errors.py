@@ -12,7 +12,7 @@ def describe(error: BaseException) -> str:
         said = f"its message cannot be read because of {type(other).__name__}"
     text = f"{type(error).__name__}: {said}" if said else type(error).__name__
     if not said and isinstance(error, AssertionError):
-        # Only here: reading the lines of the source can fail, for instance when the package has replaced `linecache`.
+        # The source is read in this case only, because reading it can fail: a package may have replaced `linecache`.
         for frame in traceback.extract_tb(error.__traceback__)[-1:]:
             text += f": {frame.line} ({frame.filename}, line {frame.lineno})"
     return text[:2000]

@@ -45,8 +45,8 @@ pub fn output(folder: &Path, arguments: &[impl AsRef<OsStr>]) -> Result<Vec<u8>>
     run(git(folder), folder, arguments)
 }
 
-/// Lists files of the working copy, as `output` does. `git ls-files` reads no file's content, so it needs no settings
-/// against filters, for which git would have to be asked first.
+/// Returns the output of `git ls-files` with these options. This command does not read the content of files, so the
+/// repository's filters are not run, and git need not be asked for their names first.
 pub fn list(folder: &Path, options: &[&str]) -> Result<Vec<u8>> {
     run(bare(folder), folder, &[&["ls-files", "-z"], options, &["--", "."]].concat())
 }

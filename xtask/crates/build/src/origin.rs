@@ -7,6 +7,6 @@ pub enum Origin {
     Unknown,
     /// Ordinal of a scalar in the matrix.
     Matrix(usize),
-    /// SHA-256 in a lock file, whose path is relative to the project.
+    /// A SHA-256 in a lock file. `file` is the path of the lock file, relative to the project's folder.
     Lock { file: String, sha256: String },
 }

@@ -227,7 +227,7 @@ def bytearray_changes():
 def connect_nowhere():
     import aerospike
 
-    # The C library logs that no server listens there.
+    # No server listens on this port, so the C library writes messages to the log.
     aerospike.client({"hosts": [("127.0.0.1", 1)]}).connect()
 
 

@@ -4,7 +4,7 @@
 use std::fmt::Write as _;
 
 use super::page::escaped;
-use super::svg::{LEFT, RIGHT, TOP, open};
+use super::svg::{LEFT, RIGHT, TOP, cut, open};
 use crate::profile::Call;
 
 const ROW: f64 = 13.0;
@@ -97,11 +97,7 @@ impl Graph {
 /// Leaves out the file of `name (file)` if there is no room for it, then the end of the name.
 fn shortened(name: &str, room: usize) -> String {
     let function = name.split(" (").next().unwrap_or(name);
-    match (name.chars().count() <= room, function.chars().count() <= room) {
-        (true, _) => name.to_owned(),
-        (false, true) => function.to_owned(),
-        (false, false) => function.chars().take(room.saturating_sub(1)).chain(['…']).collect(),
-    }
+    if name.chars().count() <= room { name.to_owned() } else { cut(function, room) }
 }
 
 /// Files of packages lie in folders; those of Python's library do not, except the packages that are named here.

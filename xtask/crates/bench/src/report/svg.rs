@@ -167,7 +167,11 @@ fn label(out: &mut String, y: f64, name: &str, value: &str) {
 
 /// Shortens a name to a width.
 fn fitting(name: &str, width: f64) -> String {
-    let most = (width / CHARACTER) as usize;
+    cut(name, (width / CHARACTER) as usize)
+}
+
+/// Shortens a name to a number of characters.
+pub fn cut(name: &str, most: usize) -> String {
     match name.chars().count() > most {
         true => name.chars().take(most.saturating_sub(1)).chain(['…']).collect(),
         false => name.to_owned(),
